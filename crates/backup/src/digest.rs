@@ -1,0 +1,134 @@
+//! SHA-256 (FIPS 180-4), computed while bytes pass by, so that nothing is read twice.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+
+use crate::error::{Error, ErrorKind};
+
+/// A SHA-256 digest; text form is 64 lower-case hex digits, as `sha256sum` prints it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest of bytes at hand.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(sha2::Sha256::digest(bytes).into())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.to_string()
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        let invalid = || Error::new(ErrorKind::InvalidInput, "a SHA-256 is 64 hex digits");
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(invalid());
+        }
+        let mut bytes = [0; 32];
+        for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
+            *byte = u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| invalid())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// A reader or writer that hashes and counts what passes through it.
+pub(crate) struct Hashing<T> {
+    inner: T,
+    sha256: sha2::Sha256,
+    bytes: u64,
+}
+
+/// What passed through a [`Hashing`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Passed {
+    pub bytes: u64,
+    pub sha256: Digest,
+}
+
+impl<T> Hashing<T> {
+    pub fn new(inner: T) -> Self {
+        Self { inner, sha256: sha2::Sha256::new(), bytes: 0 }
+    }
+
+    /// What has passed so far, and the inner reader or writer back.
+    pub fn finish(self) -> (T, Passed) {
+        (self.inner, Passed { bytes: self.bytes, sha256: Digest(self.sha256.finalize().into()) })
+    }
+
+    /// Bytes that have passed so far.
+    pub fn passed(&self) -> u64 {
+        self.bytes
+    }
+
+    fn saw(&mut self, bytes: &[u8]) {
+        self.sha256.update(bytes);
+        self.bytes += bytes.len() as u64;
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.saw(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(buffer)?;
+        self.saw(&buffer[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_those_of_the_standard() {
+        // FIPS 180-4, the example "abc".
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(Digest::of(b"abc").to_string(), abc);
+        assert_eq!(Digest::try_from(abc.to_string()).unwrap(), Digest::of(b"abc"));
+        assert!(Digest::try_from("abc".to_string()).is_err());
+    }
+
+    #[test]
+    fn what_passes_is_counted_and_hashed() {
+        let mut hashing = Hashing::new(Vec::new());
+        hashing.write_all(b"a").unwrap();
+        hashing.write_all(b"bc").unwrap();
+        let (inner, passed) = hashing.finish();
+        assert_eq!(inner, b"abc");
+        assert_eq!(passed, Passed { bytes: 3, sha256: Digest::of(b"abc") });
+    }
+}

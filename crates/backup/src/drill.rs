@@ -1,0 +1,111 @@
+//! A drill: a restore that is rehearsed into a scratch folder, with the very code of restore, then opened and probed.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::catalog::Entry;
+use crate::error::{Error, ErrorKind, Result};
+use crate::history::{Command, Line, Outcome};
+use crate::id::BackupId;
+use crate::relpath::RelPath;
+use crate::restore::{self, Selection};
+use crate::run::Run;
+use crate::source::{Sources, sqlite};
+use crate::verify::plain_bytes;
+
+/// What a drill found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Drill {
+    /// The backup.
+    pub id: BackupId,
+    /// Whether every probe passed.
+    pub passed: bool,
+    /// What was restored, relative to the scratch folder.
+    pub restored: Vec<RelPath>,
+    /// All probes, in order.
+    pub probes: Vec<Probe>,
+    /// How long the restore alone took, in milliseconds: what a real one would take.
+    pub restore_ms: u64,
+    /// How long all of it took, in milliseconds.
+    pub duration_ms: u64,
+    /// Whether the ledger has a line of it: not if the store can't be written.
+    pub recorded: bool,
+}
+
+/// A question put to a restored copy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Probe {
+    /// The SQL, or the command.
+    pub text: String,
+    /// What came of it, if it did not pass.
+    pub failure: Option<String>,
+}
+
+/// Restores `entry` into a scratch folder and probes it: opens each database, runs its configured SQL, then calls
+/// `probe` with the folder, for what only the caller can do. The ledger gets a line.
+///
+/// # Errors
+/// What keeps the restore from being made, [`ErrorKind::Damaged`] among it. A probe that doesn't pass is no error.
+pub fn drill(
+    run: &Run<'_>,
+    entry: &Entry,
+    sources: &Sources,
+    probe: &dyn Fn(&Path) -> Option<Probe>,
+) -> Result<Drill> {
+    let begun = run.elapsed_ms();
+    let result = rehearse(run, entry, sources, probe);
+    let (outcome, error) = match &result {
+        Ok(drill) => match drill.probes.iter().find_map(|probe| probe.failure.as_ref()) {
+            None => (Outcome::Ok, None),
+            Some(failure) => (Outcome::Failed, Some(failure.clone())),
+        },
+        Err(error) if error.kind() == ErrorKind::Interrupted => return result,
+        Err(error) => (Outcome::Failed, Some(error.one_line())),
+    };
+    run.record(Line { id: Some(entry.id), error, ..Line::new(run.now(), Command::Drill, outcome) })?;
+    let duration_ms = run.elapsed_ms() - begun;
+    result.map(|drill| Drill { duration_ms, ..drill })
+}
+
+fn rehearse(
+    run: &Run<'_>,
+    entry: &Entry,
+    sources: &Sources,
+    probe: &dyn Fn(&Path) -> Option<Probe>,
+) -> Result<Drill> {
+    entry.require_usable()?;
+    let scratch = run.scratch(entry.files.iter().map(plain_bytes).sum())?;
+    let begun = run.elapsed_ms();
+    let plan = restore::plan(run, entry, scratch.path(), Selection::ALL, sources)?;
+    restore::rehearse(run, &plan)?;
+    let restore_ms = run.elapsed_ms() - begun;
+
+    let restored: Vec<RelPath> = plan.items.iter().map(|item| item.path.clone()).collect();
+    let mut probes = Vec::new();
+    for database in sources.databases.iter().filter(|database| restored.contains(&database.path)) {
+        run.check_stop()?;
+        probes.extend(probe_database(run, &database.path.under(scratch.path()), &database.probes)?);
+    }
+    probes.extend(probe(scratch.path()));
+    run.check_stop()?;
+    let passed = probes.iter().all(|probe| probe.failure.is_none());
+    Ok(Drill { id: entry.id, passed, restored, probes, restore_ms, duration_ms: 0, recorded: run.is_recorded() })
+}
+
+fn probe_database(run: &Run<'_>, path: &Path, sql: &[String]) -> Result<Vec<Probe>> {
+    // As the application would open it: for writing.
+    let connection = sqlite::open_read_write(path, run.busy_timeout())?;
+    let ask = |text: &String| {
+        let answer = connection.query_row(text, [], |row| row.get::<_, rusqlite::types::Value>(0));
+        let failure = match answer {
+            Ok(rusqlite::types::Value::Integer(value)) if value != 0 => None,
+            Ok(value) => Some(format!("{text}: the answer is {value:?}, not true")),
+            Err(error) => Some(format!("{text}: {error}")),
+        };
+        Probe { text: text.clone(), failure }
+    };
+    let probes = sql.iter().map(ask).collect();
+    connection.close().map_err(|(_, e)| Error::sqlite("close", path, e))?;
+    Ok(probes)
+}

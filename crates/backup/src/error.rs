@@ -1,0 +1,206 @@
+//! One error type: what kind it is, what it concerns, and what to do about it.
+//!
+//! The [`ErrorKind`] decides what happens next (an exit code, a retry, a fallback); the text is for people only and
+//! is never matched against.
+
+use std::fmt;
+use std::path::Path;
+
+/// The library's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, as far as a caller has to tell cases apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A value given by the caller or found in the settings can't be used.
+    InvalidInput,
+    /// No backup answers to what was asked for.
+    NoSuchBackup,
+    /// A prefix that several backups share.
+    AmbiguousId,
+    /// Another run holds the store's lock.
+    Locked,
+    /// Stored bytes are not what the manifest says, or a database fails its checks.
+    Damaged,
+    /// A manifest that can't be used: not JSON, or one that names a file that can't be the backup's own.
+    BadManifest,
+    /// A manifest of a format that this version doesn't know.
+    UnsupportedFormat,
+    /// A database to be backed up isn't there.
+    MissingSource,
+    /// A file that should be an SQLite database isn't one (or is encrypted).
+    NotADatabase,
+    /// The database stayed locked past the deadline.
+    Busy,
+    /// The file system has no room.
+    NoSpace,
+    /// The operating system refused access.
+    PermissionDenied,
+    /// The run was asked to stop.
+    Interrupted,
+    /// Any other failure of the operating system.
+    Io,
+    /// Any other failure of SQLite.
+    Sqlite,
+}
+
+/// A failure: its kind, one line that names the thing and its value, a hint on what to do, and what caused it.
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    hint: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error without a cause.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None, source: None }
+    }
+
+    /// A failed operation on a file or folder. The kind follows from what the operating system said.
+    pub fn io(verb: &str, path: &Path, source: std::io::Error) -> Self {
+        Self::io_named(verb, &path.display().to_string(), source)
+    }
+
+    /// As [`Error::io`], for something that isn't a path: an object of a store, a pipe.
+    pub fn io_named(verb: &str, subject: &str, source: std::io::Error) -> Self {
+        // An error of ours that travelled through a `Read` or `Write` keeps its own kind and words.
+        let source = match source.downcast::<Error>() {
+            Ok(own) => return own,
+            Err(source) => source,
+        };
+        let kind = match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => ErrorKind::PermissionDenied,
+            _ => ErrorKind::Io,
+        };
+        let hint = match kind {
+            ErrorKind::NoSpace => Some("free some space (df -h), or remove old backups (rotate)"),
+            ErrorKind::PermissionDenied => Some("check the owner and mode of that path and of the folders above it"),
+            _ => None,
+        };
+        Self { kind, message: format!("can't {verb} {subject}"), hint: hint.map(Into::into), source: Some(source.into()) }
+    }
+
+    /// A failed SQLite call on the named database. The kind follows from SQLite's result code.
+    pub fn sqlite(verb: &str, database: &Path, source: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode as Code;
+        let (kind, hint) = match source.sqlite_error_code() {
+            Some(Code::DatabaseBusy | Code::DatabaseLocked) => {
+                (ErrorKind::Busy, Some("another program holds it: wait for it, or allow more time with --busy-timeout"))
+            }
+            Some(Code::NotADatabase) => {
+                (ErrorKind::NotADatabase, Some("not an SQLite file, or an encrypted one: check the path in the settings"))
+            }
+            Some(Code::DatabaseCorrupt) => {
+                (ErrorKind::Damaged, Some("the database is damaged: restore it from a backup (restore --from latest)"))
+            }
+            Some(Code::DiskFull) => (ErrorKind::NoSpace, Some("free some space (df -h), or remove old backups (rotate)")),
+            Some(Code::PermissionDenied | Code::ReadOnly | Code::CannotOpen) => (
+                ErrorKind::PermissionDenied,
+                Some("check that this user can read the file and write its folder (SQLite needs that for -shm)"),
+            ),
+            Some(Code::OperationInterrupted) => (ErrorKind::Interrupted, None),
+            _ => (ErrorKind::Sqlite, None),
+        };
+        Self {
+            kind,
+            message: format!("can't {verb} {}", database.display()),
+            hint: hint.map(Into::into),
+            source: Some(source.into()),
+        }
+    }
+
+    /// The run was asked to stop and has done so.
+    pub fn interrupted() -> Self {
+        Self::new(ErrorKind::Interrupted, "interrupted")
+    }
+
+    /// The same error with another hint.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same error with its cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The message with all its causes, in one line.
+    pub fn one_line(&self) -> String {
+        let mut text = self.message.clone();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+
+    /// What to do about it, in one line.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.kind, self.message)?;
+        if let Some(source) = &self.source {
+            write!(f, ": {source}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// Lets an error of this library travel through `Read` and `Write`; [`Error::io`] takes it out again.
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> Self {
+        std::io::Error::other(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_travelled_through_io_keeps_its_kind() {
+        let io: std::io::Error = Error::interrupted().into();
+        assert_eq!(Error::io("read", Path::new("x"), io).kind(), ErrorKind::Interrupted);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_apart_and_says_what_to_do() {
+        let full = std::io::Error::from_raw_os_error(28);
+        let error = Error::io("write", Path::new("/backups/x"), full);
+        assert_eq!(error.kind(), ErrorKind::NoSpace);
+        assert_eq!(error.to_string(), "can't write /backups/x");
+        assert!(error.hint().is_some_and(|hint| hint.contains("df -h")));
+    }
+}

@@ -1,0 +1,200 @@
+//! The ledger, `history.jsonl`: one line for each run of a command that changes or proves something.
+//!
+//! It is what says when a backup was last proved, how long a restore takes, and whether one was cut short. Lines are
+//! only ever added; a line that can't be read (torn by a crash, or of a later version) is passed over.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+
+use chrono::{DateTime, FixedOffset};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::BackupId;
+use crate::names::HISTORY;
+use crate::store::Store;
+
+/// One line of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// When the run began, RFC 3339 with the host's offset.
+    pub at: DateTime<FixedOffset>,
+    /// The command.
+    pub command: Command,
+    /// How it ended; [`Outcome::Begun`] for the first of a restore's two lines.
+    pub outcome: Outcome,
+    /// The backup it made, proved, restored or changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<BackupId>,
+    /// How long it took, in milliseconds.
+    #[serde(default)]
+    pub duration_ms: u64,
+    /// What went wrong, in one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Of a restore: what it writes where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<RestoreLine>,
+    /// Of a rotation: the backups it removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<BackupId>,
+}
+
+/// What the ledger keeps of a restore.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreLine {
+    /// The folder restored into.
+    pub target: PathBuf,
+    /// The pre-restore backup of what was replaced; none if nothing was.
+    pub kept: Option<BackupId>,
+    /// Paths that were written, relative to the target.
+    pub written: Vec<String>,
+    /// Damaged or orphaned files that were moved aside, and where to.
+    pub moved_aside: Vec<PathBuf>,
+}
+
+/// Commands that the ledger knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "named as the commands are")]
+pub enum Command {
+    Backup,
+    Restore,
+    Verify,
+    Drill,
+    Rotate,
+    Pin,
+    Unpin,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It is about to change something.
+    Begun,
+    /// All was done.
+    Ok,
+    /// Some was done.
+    Partial,
+    /// Nothing was done, or damage was found.
+    Failed,
+}
+
+impl Line {
+    /// A line with nothing but when, what and how.
+    pub fn new(at: DateTime<FixedOffset>, command: Command, outcome: Outcome) -> Self {
+        Self { at, command, outcome, id: None, duration_ms: 0, error: None, restore: None, removed: Vec::new() }
+    }
+}
+
+/// The ledger's lines, oldest first.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    lines: Vec<Line>,
+}
+
+impl History {
+    /// Reads the ledger; an absent one is empty.
+    pub fn load(store: &dyn Store) -> Result<Self> {
+        if !store.list()?.iter().any(|object| object.name == HISTORY) {
+            return Ok(Self::default());
+        }
+        let reader = BufReader::new(store.read(HISTORY)?);
+        let mut lines = Vec::new();
+        for bytes in reader.split(b'\n') {
+            let bytes = bytes.map_err(|e| Error::io_named("read", HISTORY, e))?;
+            lines.extend(serde_json::from_slice::<Line>(&bytes).ok());
+        }
+        Ok(Self { lines })
+    }
+
+    /// Adds a line to the ledger in the store.
+    pub fn append(store: &dyn Store, line: &Line) -> Result<()> {
+        let json = serde_json::to_string(line)
+            .map_err(|e| Error::new(ErrorKind::Io, "can't write the ledger's line").with_source(e))?;
+        store.append(HISTORY, &json)
+    }
+
+    /// All lines, oldest first.
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// When `id` was last verified or drilled without finding damage.
+    pub fn last_proved(&self, id: BackupId) -> Option<DateTime<FixedOffset>> {
+        self.lines.iter().rev().find(|line| line.proves() && line.id == Some(id)).map(|line| line.at)
+    }
+
+    /// The newest line that proves a backup.
+    pub fn last_proof(&self) -> Option<&Line> {
+        self.lines.iter().rev().find(|line| line.proves())
+    }
+
+    /// The newest line of `command` that went well.
+    pub fn last_success(&self, command: Command) -> Option<&Line> {
+        self.lines.iter().rev().find(|line| line.command == command && line.outcome == Outcome::Ok)
+    }
+
+    /// The line with which the last restore began.
+    pub fn last_restore(&self) -> Option<&Line> {
+        self.lines.iter().rev().find(|line| line.command == Command::Restore && line.outcome == Outcome::Begun)
+    }
+
+    /// The line of a restore that began and has no end: it was cut short.
+    pub fn unfinished_restore(&self) -> Option<&Line> {
+        let last = self.lines.iter().rev().find(|line| line.command == Command::Restore)?;
+        (last.outcome == Outcome::Begun).then_some(last)
+    }
+}
+
+impl Line {
+    fn proves(&self) -> bool {
+        matches!(self.command, Command::Verify | Command::Drill) && self.outcome == Outcome::Ok
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryStore;
+
+    fn line(command: Command, outcome: Outcome, id: &str) -> Line {
+        let at = DateTime::parse_from_rfc3339("2025-12-10T15:00:00+01:00").unwrap();
+        Line { id: Some(id.parse().unwrap()), ..Line::new(at, command, outcome) }
+    }
+
+    #[test]
+    fn lines_read_back_and_unreadable_ones_are_passed_over() {
+        let store = MemoryStore::new();
+        let first = line(Command::Backup, Outcome::Ok, "20251210_140000");
+        History::append(&store, &first).unwrap();
+        store.append(HISTORY, "{\"at\": torn").unwrap();
+        store.append(HISTORY, "{\"command\": \"of a later version\"}").unwrap();
+        let second = line(Command::Verify, Outcome::Ok, "20251210_140000");
+        History::append(&store, &second).unwrap();
+        assert_eq!(History::load(&store).unwrap().lines(), [first, second]);
+    }
+
+    #[test]
+    fn a_backup_is_proved_by_what_found_it_sound() {
+        let id = "20251210_140000";
+        let history = |lines| History { lines };
+        let proved = |lines| history(lines).last_proved(id.parse().unwrap()).is_some();
+        assert!(!proved(vec![line(Command::Backup, Outcome::Ok, id)]));
+        assert!(!proved(vec![line(Command::Verify, Outcome::Failed, id)]));
+        assert!(!proved(vec![line(Command::Verify, Outcome::Ok, "20251211_140000")]));
+        assert!(proved(vec![line(Command::Verify, Outcome::Ok, id)]));
+        assert!(proved(vec![line(Command::Drill, Outcome::Ok, id)]));
+    }
+
+    #[test]
+    fn a_restore_without_an_end_was_cut_short() {
+        let id = "20251210_140000";
+        let begun = line(Command::Restore, Outcome::Begun, id);
+        let ended = line(Command::Restore, Outcome::Ok, id);
+        let backup = line(Command::Backup, Outcome::Ok, id);
+        assert!(History { lines: vec![begun.clone(), ended, backup.clone()] }.unfinished_restore().is_none());
+        assert!(History { lines: vec![begun, backup] }.unfinished_restore().is_some());
+    }
+}

@@ -1,0 +1,95 @@
+//! Backups of a small server's state, one or more live SQLite databases and their configuration files, that can be
+//! trusted: nothing is listed before it is complete and on disk, and nothing is replaced before what replaces it is
+//! checked.
+//!
+//! ```text
+//! source ──► codec ──► store ──► catalog          backup
+//!  (snapshot,  (gzip…)   (staged,   (manifest last)
+//!   files)               then published)
+//! catalog ──► store ──► codec ──► { live place | scratch place | nowhere }     restore | drill | verify
+//! retention: (catalog, policy, now) ──► plan        pure; prune carries it out, backwards
+//! ```
+//!
+//! There is one way to write and one way to read. Every operation takes a [`Run`]: it holds the store's lock and what
+//! the library doesn't have itself, since it never prints, reads the environment, starts a process or asks the clock.
+//!
+//! ```no_run
+//! use backup::{Codec, Encoding, LocalStore, Run, Setup, Silent, Sources, Trigger};
+//!
+//! # fn main() -> backup::Result<()> {
+//! # let now = chrono::DateTime::parse_from_rfc3339("2025-12-10T15:00:00+01:00").unwrap();
+//! let store = LocalStore::new("backups");
+//! let setup = Setup {
+//!     store: &store,
+//!     progress: &Silent,
+//!     now,
+//!     project: "charger-api".into(),
+//!     host: "box".into(),
+//!     version: "1.0.0".into(),
+//!     command: "backup".into(),
+//!     lock_wait: std::time::Duration::from_secs(10),
+//!     busy_timeout: std::time::Duration::from_secs(30),
+//!     scratch: None,
+//!     temp: "/tmp".into(),
+//! };
+//! let run = Run::begin(setup, &mut |holder| eprintln!("waiting for {holder}"))?;
+//! let made = backup::backup(&run, &backup::Request {
+//!     root: ".".as_ref(),
+//!     sources: &Sources::default(),
+//!     encoding: Encoding::new(Codec::Gzip, 6)?,
+//!     trigger: Trigger::Manual,
+//!     pinned: false,
+//! })?;
+//! println!("{}", made.manifest.id);
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod backup;
+mod catalog;
+mod check;
+mod codec;
+mod digest;
+mod drill;
+mod error;
+mod fsutil;
+mod history;
+mod id;
+mod lock;
+pub mod manifest;
+mod names;
+mod progress;
+mod prune;
+mod read;
+mod relpath;
+pub mod restore;
+pub mod retention;
+mod run;
+mod source;
+pub mod status;
+mod store;
+mod verify;
+
+pub use backup::{Made, Request, backup};
+pub use catalog::{Catalog, Entry, Record, Selector, StoredFile};
+pub use check::{Check, Verdict, What};
+pub use codec::{Codec, Encoding};
+pub use digest::Digest;
+pub use drill::{Drill, Probe, drill};
+pub use error::{Error, ErrorKind, Result};
+pub use history::{Command, History, Line, Outcome, RestoreLine};
+pub use id::BackupId;
+pub use lock::{Holder, Lock};
+pub use manifest::{Manifest, Status, Trigger};
+pub use names::{HISTORY, Kind};
+pub use progress::{Event, Phase, Progress, Silent};
+pub use prune::{Pruned, plan, prune, set_pinned};
+pub use relpath::RelPath;
+pub use run::{Run, Setup};
+pub use source::files::MAX_FILE_BYTES;
+pub use source::{DatabaseSource, FilesSource, Sources};
+pub use store::{LocalStore, MemoryStore, Object, Staged, Store};
+pub use verify::{Report, verify};

@@ -1,0 +1,141 @@
+//! One run at a time.
+//!
+//! The hazard of a lock file is that it outlives a run that was killed. So the lock is the kernel's, `flock(2)` on
+//! `.lock`: it ends with its process, however that ends. What stands in the file only says who holds it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// How often a waiting run tries again.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Who holds a lock: written into the lock file for others to read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Holder {
+    /// Its process id.
+    pub pid: u32,
+    /// The host it runs on.
+    pub host: String,
+    /// The command it carries out.
+    pub command: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+}
+
+/// The right to write to a store; given back when dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: Option<File>,
+}
+
+impl Lock {
+    /// A lock for what only one run can see anyway.
+    pub(crate) fn not_needed() -> Self {
+        Self { _file: None }
+    }
+
+    /// Takes the lock at `path`, waiting at most `wait`. Calls `waiting` with the holder's description if it has to.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Locked`] when `wait` is over.
+    pub(crate) fn acquire(path: &Path, holder: &Holder, wait: Duration, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(|e| Error::io("open", path, e))?;
+        let deadline = Instant::now() + wait;
+        let mut told = false;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(e)) => return Err(Error::io("lock", path, e)),
+            }
+            let who = describe(&mut file);
+            if Instant::now() >= deadline {
+                return Err(Error::new(ErrorKind::Locked, format!("locked by another run: {who}"))
+                    .with_hint("wait for it to end, or allow more time with --lock-wait 10m"));
+            }
+            if !told {
+                waiting(&who);
+                told = true;
+            }
+            thread::sleep(RETRY);
+        }
+        write_holder(&mut file, holder).map_err(|e| Error::io("write", path, e))?;
+        Ok(Self { _file: Some(file) })
+    }
+}
+
+fn write_holder(file: &mut File, holder: &Holder) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    serde_json::to_writer(&*file, holder)?;
+    file.write_all(b"\n")
+}
+
+fn describe(file: &mut File) -> String {
+    let mut text = String::new();
+    let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
+    match read.ok().and_then(|_| serde_json::from_str::<Holder>(&text).ok()) {
+        Some(Holder { pid, host, command, since }) => format!("{command} (pid {pid} on {host}, since {since})"),
+        None => "one that has only just begun".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holder(command: &str) -> Holder {
+        Holder { pid: 42, host: "box".into(), command: command.into(), since: "2025-12-10T14:00:00Z".into() }
+    }
+
+    fn acquire(path: &Path, command: &str, wait: Duration) -> Result<Lock> {
+        Lock::acquire(path, &holder(command), wait, &mut |_| {})
+    }
+
+    #[test]
+    fn a_second_run_is_told_who_holds_the_lock_and_since_when() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".lock");
+        let _held = acquire(&path, "backup", Duration::ZERO).unwrap();
+        let error = acquire(&path, "rotate", Duration::ZERO).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Locked);
+        assert_eq!(error.to_string(), "locked by another run: backup (pid 42 on box, since 2025-12-10T14:00:00Z)");
+    }
+
+    #[test]
+    fn a_waiting_run_gets_the_lock_when_it_is_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".lock");
+        let mut held = Some(acquire(&path, "backup", Duration::ZERO).unwrap());
+        let mut waited_for = String::new();
+        Lock::acquire(&path, &holder("rotate"), Duration::from_secs(60), &mut |who| {
+            waited_for = who.to_string();
+            held = None;
+        })
+        .unwrap();
+        assert!(waited_for.starts_with("backup (pid 42"));
+    }
+
+    #[test]
+    fn a_lock_file_without_a_holder_is_free_whatever_stands_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".lock");
+        std::fs::write(&path, "{\"pid\": 1, long gone").unwrap();
+        acquire(&path, "backup", Duration::ZERO).unwrap();
+    }
+}

@@ -1,0 +1,100 @@
+//! Events out of a run, and the wish to stop into it. The library never prints.
+
+use std::io::{self, Read, Write};
+
+use crate::error::Error;
+
+/// What a run is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// SQLite writes a snapshot.
+    Snapshot,
+    /// Bytes are encoded into the store.
+    Store,
+    /// Bytes are read from the store and decoded.
+    Read,
+    /// A database is checked.
+    Check,
+    /// A live database is replaced.
+    Write,
+}
+
+/// Something that happened in a run.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// A step begins.
+    Begin {
+        /// What kind of step.
+        phase: Phase,
+        /// The file or database it is about.
+        subject: &'a str,
+        /// How many bytes it will see, where that is known.
+        total: Option<u64>,
+    },
+    /// The step has come further.
+    Advance {
+        /// By this many bytes.
+        bytes: u64,
+    },
+    /// The step is over, well or not.
+    End,
+}
+
+/// Takes the events of a run, and says whether it should stop.
+pub trait Progress: Send + Sync {
+    /// Called often, from one thread; should return at once.
+    fn event(&self, event: Event<'_>);
+
+    /// Asked often. Once true, the run ends with [`crate::ErrorKind::Interrupted`] and leaves nothing half made.
+    fn should_stop(&self) -> bool {
+        false
+    }
+}
+
+/// Takes events and does nothing with them.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn event(&self, _: Event<'_>) {}
+}
+
+/// One step: begun when made, ended when dropped.
+pub(crate) struct Step<'a> {
+    progress: &'a dyn Progress,
+}
+
+impl<'a> Step<'a> {
+    pub fn begin(progress: &'a dyn Progress, phase: Phase, subject: &str, total: Option<u64>) -> Self {
+        progress.event(Event::Begin { phase, subject, total });
+        Self { progress }
+    }
+
+    pub fn advance(&self, bytes: u64) {
+        self.progress.event(Event::Advance { bytes });
+    }
+
+    /// Copies all of `source` into `sink`, telling and asking `progress` between pieces.
+    pub fn copy(&self, source: &mut dyn Read, sink: &mut dyn Write) -> io::Result<()> {
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            if self.progress.should_stop() {
+                return Err(Error::interrupted().into());
+            }
+            let count = match source.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(count) => count,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e),
+            };
+            sink.write_all(&buffer[..count])?;
+            self.advance(count as u64);
+        }
+    }
+}
+
+impl Drop for Step<'_> {
+    fn drop(&mut self) {
+        self.progress.event(Event::End);
+    }
+}

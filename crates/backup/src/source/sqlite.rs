@@ -1,0 +1,275 @@
+//! SQLite databases: snapshots of live ones, facts about any.
+//!
+//! The hazards, each seen in practice: a copy of the main file loses what is still in the `-wal`; opening with CREATE
+//! turns a missing database into an empty one; an ordinary `open` and `close` of a file that this process also has open
+//! in SQLite drops SQLite's locks. So a live database is opened by SQLite alone, read-only and without CREATE, and its
+//! snapshot is taken by SQLite.
+
+use std::fs;
+use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fsutil;
+use crate::manifest::{Facts, Table};
+use crate::progress::{Phase, Progress, Step};
+
+/// The oldest SQLite that this program runs on: older ones have the WAL-reset bug (<https://www.sqlite.org/wal.html>).
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// Refuses to go on with an SQLite library that is known to lose data.
+pub(crate) fn require_sound_library() -> Result<()> {
+    if rusqlite::version_number() >= OLDEST_SQLITE {
+        return Ok(());
+    }
+    let message = format!("built with SQLite {}, which has the WAL-reset bug", rusqlite::version());
+    Err(Error::new(ErrorKind::Sqlite, message).with_hint("build with the bundled library, 3.51.3 or newer"))
+}
+
+/// Opens an existing database for reading. It waits for locks up to `busy_timeout`.
+///
+/// # Errors
+/// [`ErrorKind::MissingSource`], [`ErrorKind::NotADatabase`], [`ErrorKind::PermissionDenied`], [`ErrorKind::Busy`].
+pub(crate) fn open_read_only(path: &Path, busy_timeout: Duration) -> Result<Connection> {
+    open(path, OpenFlags::SQLITE_OPEN_READ_ONLY, busy_timeout)
+}
+
+/// Opens an existing database for writing; errors as [`open_read_only`].
+pub(crate) fn open_read_write(path: &Path, busy_timeout: Duration) -> Result<Connection> {
+    open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, busy_timeout)
+}
+
+fn open(path: &Path, access: OpenFlags, busy_timeout: Duration) -> Result<Connection> {
+    match fs::metadata(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::new(ErrorKind::MissingSource, format!("database {} doesn't exist", path.display()))
+                .with_hint("check the path in the settings, or bring it back: restore --from latest --database-only"));
+        }
+        Err(e) => return Err(Error::io("stat", path, e)),
+        Ok(found) if !found.is_file() => {
+            return Err(Error::new(ErrorKind::NotADatabase, format!("database {} is not a file", path.display())));
+        }
+        Ok(_) => {}
+    }
+    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(|e| Error::sqlite("open database", path, e))?;
+    connection.busy_timeout(busy_timeout).map_err(|e| Error::sqlite("open database", path, e))?;
+    // Opening is lazy: only the first read finds out whether this is a database at all.
+    connection
+        .query_row("PRAGMA schema_version", [], |row| row.get::<_, i64>(0))
+        .map_err(|e| Error::sqlite("read database", path, e))?;
+    Ok(connection)
+}
+
+/// Takes a snapshot of the database behind `connection` (opened from `source`) into the file `destination`, which is
+/// replaced. The snapshot is a complete database in rollback mode, not synced: what is made of it will be.
+///
+/// # Errors
+/// [`ErrorKind::Busy`], [`ErrorKind::NoSpace`], [`ErrorKind::Damaged`], [`ErrorKind::Interrupted`]; the file is left
+/// to the caller to remove.
+pub(crate) fn vacuum_into(
+    connection: &Connection,
+    source: &Path,
+    destination: &Path,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let failed = |e| Error::sqlite("take a snapshot of", source, e);
+    let name = destination.to_str().ok_or_else(|| {
+        Error::new(ErrorKind::InvalidInput, format!("SQLite can't write to {}", destination.display()))
+            .with_hint("the backup folder's path has to be UTF-8")
+    })?;
+    // VACUUM INTO takes an empty file as it is: so made, nobody else can ever read it.
+    fsutil::create_private(destination).map_err(|e| Error::io("create", destination, e))?;
+    connection.pragma_update(None, "synchronous", "off").map_err(failed)?;
+    let expected = pragma::<u64>(connection, "page_count").map_err(failed)?
+        * pragma::<u64>(connection, "page_size").map_err(failed)?;
+    let step = Step::begin(progress, Phase::Snapshot, &source.display().to_string(), Some(expected));
+    let mut seen = 0;
+    let grown = || {
+        let size = fs::metadata(destination).map_or(seen, |found| found.len());
+        step.advance(size.saturating_sub(seen));
+        seen = size.max(seen);
+    };
+    stoppable(connection, progress, grown, |connection| connection.execute("VACUUM INTO ?1", [name])).map_err(failed)?;
+    Ok(())
+}
+
+/// What the database shows.
+///
+/// # Errors
+/// [`ErrorKind::Damaged`] or [`ErrorKind::Sqlite`] if it can't be read.
+pub(crate) fn facts(connection: &Connection, path: &Path) -> Result<Facts> {
+    read_facts(connection).map_err(|e| Error::sqlite("read database", path, e))
+}
+
+fn read_facts(connection: &Connection) -> rusqlite::Result<Facts> {
+    Ok(Facts {
+        page_size: pragma(connection, "page_size")?,
+        page_count: pragma(connection, "page_count")?,
+        encoding: pragma(connection, "encoding")?,
+        user_version: pragma(connection, "user_version")?,
+        application_id: pragma(connection, "application_id")?,
+        schema_sha256: schema_digest(connection)?,
+        tables: tables(connection)?,
+    })
+}
+
+/// `PRAGMA name`'s value.
+pub(crate) fn pragma<T: rusqlite::types::FromSql>(connection: &Connection, name: &str) -> rusqlite::Result<T> {
+    connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
+}
+
+/// The digest of what this query prints, a line each: whoever has `sqlite3` and `sha256sum` can compute it too.
+const SCHEMA: &str = "SELECT type || '|' || name || '|' || tbl_name || '|' || coalesce(sql, '') \
+                      FROM sqlite_schema ORDER BY type, name, tbl_name";
+
+fn schema_digest(connection: &Connection) -> rusqlite::Result<Digest> {
+    let mut text = String::new();
+    let mut statement = connection.prepare(SCHEMA)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        text.push_str(&row.get::<_, String>(0)?);
+        text.push('\n');
+    }
+    Ok(Digest::of(text.as_bytes()))
+}
+
+/// Tables that hold rows of their own: virtual tables keep theirs in shadow tables, which are listed.
+fn tables(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
+    let mut statement = connection.prepare(
+        "SELECT name FROM pragma_table_list \
+         WHERE schema = 'main' AND type IN ('table', 'shadow') AND name <> 'sqlite_schema' ORDER BY name",
+    )?;
+    let names = statement.query_map([], |row| row.get::<_, String>(0))?;
+    names
+        .map(|name| {
+            let name = name?;
+            let count = format!("SELECT count(*) FROM \"{}\"", name.replace('"', "\"\""));
+            let rows = connection.query_row(&count, [], |row| row.get(0))?;
+            Ok(Table { name, rows })
+        })
+        .collect()
+}
+
+/// What `PRAGMA integrity_check` finds wrong, at most ten lines; empty if nothing.
+pub(crate) fn integrity_check(connection: &Connection, path: &Path, progress: &dyn Progress) -> Result<Vec<String>> {
+    let step = Step::begin(progress, Phase::Check, &path.display().to_string(), None);
+    let mut found = stoppable(connection, progress, || step.advance(0), |connection| {
+        let mut statement = connection.prepare("PRAGMA integrity_check(10)")?;
+        statement.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
+    })
+    .map_err(|e| Error::sqlite("check database", path, e))?;
+    found.retain(|line| line != "ok");
+    Ok(found)
+}
+
+/// How many rows `PRAGMA foreign_key_check` finds without a parent, by table.
+pub(crate) fn foreign_key_check(connection: &Connection, path: &Path, progress: &dyn Progress) -> Result<Vec<Table>> {
+    stoppable(connection, progress, || {}, |connection| {
+        let mut statement = connection
+            .prepare("SELECT \"table\", count(*) FROM pragma_foreign_key_check GROUP BY \"table\" ORDER BY 1")?;
+        let violations = statement.query_map([], |row| Ok(Table { name: row.get(0)?, rows: row.get(1)? }))?;
+        violations.collect::<rusqlite::Result<Vec<_>>>()
+    })
+    .map_err(|e| Error::sqlite("check database", path, e))
+}
+
+/// How often a long SQLite call is looked after.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Runs `work`, one long SQLite call, while another thread calls `tick` now and then and passes on the wish to stop.
+fn stoppable<T>(
+    connection: &Connection,
+    progress: &dyn Progress,
+    mut tick: impl FnMut() + Send,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    std::thread::scope(|scope| {
+        let (working, ended) = mpsc::channel::<()>();
+        let interrupt = connection.get_interrupt_handle();
+        scope.spawn(move || {
+            while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                tick();
+                if progress.should_stop() {
+                    interrupt.interrupt();
+                }
+            }
+        });
+        let result = work(connection);
+        drop(working);
+        result
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn a_missing_database_stays_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("none.db");
+        assert_eq!(open_read_only(&path, PATIENCE).unwrap_err().kind(), ErrorKind::MissingSource);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text.db");
+        fs::write(&path, "plain text, longer than a header, and nothing that SQLite could open. ".repeat(20)).unwrap();
+        assert_eq!(open_read_only(&path, PATIENCE).unwrap_err().kind(), ErrorKind::NotADatabase);
+        assert_eq!(open_read_only(folder.path(), PATIENCE).unwrap_err().kind(), ErrorKind::NotADatabase);
+    }
+
+    #[test]
+    fn a_locked_database_is_an_error_after_the_deadline() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let writer = Connection::open(&path).unwrap();
+        writer.execute_batch("CREATE TABLE t(x); PRAGMA locking_mode = exclusive; BEGIN EXCLUSIVE").unwrap();
+        let error = open_read_only(&path, Duration::from_millis(1)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy);
+    }
+
+    #[test]
+    fn a_snapshot_holds_what_is_still_in_the_wal_and_keeps_its_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let writer = Connection::open(&path).unwrap();
+        writer
+            .execute_batch(
+                "PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; PRAGMA user_version = 7; \
+                 PRAGMA application_id = 42; CREATE TABLE \"a \"\" b\"(x); CREATE VIEW v AS SELECT 1; \
+                 INSERT INTO \"a \"\" b\" VALUES (1), (2), (3)",
+            )
+            .unwrap();
+        let copy = folder.path().join("copy.db");
+        let reader = open_read_only(&path, PATIENCE).unwrap();
+        vacuum_into(&reader, &path, &copy, &Silent).unwrap();
+        let copied = facts(&open_read_only(&copy, PATIENCE).unwrap(), &copy).unwrap();
+        assert_eq!((copied.user_version, copied.application_id), (7, 42));
+        assert_eq!(copied.tables, [Table { name: "a \" b".into(), rows: 3 }]);
+        assert_eq!(copied.schema_sha256, facts(&reader, &path).unwrap().schema_sha256);
+    }
+
+    #[test]
+    fn the_checks_find_what_is_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let writer = Connection::open(&path).unwrap();
+        writer.execute_batch("CREATE TABLE p(id INTEGER PRIMARY KEY); CREATE TABLE c(p REFERENCES p)").unwrap();
+        assert_eq!(integrity_check(&writer, &path, &Silent).unwrap(), Vec::<String>::new());
+        assert_eq!(foreign_key_check(&writer, &path, &Silent).unwrap(), []);
+        writer.execute_batch("PRAGMA foreign_keys = off; INSERT INTO c VALUES (1), (2)").unwrap();
+        let violations = foreign_key_check(&writer, &path, &Silent).unwrap();
+        assert_eq!(violations, [Table { name: "c".into(), rows: 2 }]);
+    }
+}

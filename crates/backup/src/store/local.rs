@@ -1,0 +1,254 @@
+//! A store in a local folder.
+//!
+//! The hazard is a crash, or a full disk, that leaves a file which looks whole. So no byte goes to its final name:
+//! a file is written in `.staging`, synced, and only then renamed; a rename counts once its folder is synced too.
+//! Folders are 0700 and files 0600 from their first byte, whatever the umask.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Object, Staged, Store};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fsutil;
+use crate::lock::{Holder, Lock};
+
+const STAGING: &str = ".staging";
+const LOCK: &str = ".lock";
+
+/// A folder of artifacts, manifests and the ledger.
+#[derive(Debug, Clone)]
+pub struct LocalStore {
+    folder: PathBuf,
+}
+
+impl LocalStore {
+    /// The store in `folder`, which need not exist yet.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn staging(&self) -> PathBuf {
+        self.folder.join(STAGING)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        fs::rename(from, to).map_err(|e| Error::io("rename", from, e))
+    }
+}
+
+impl Store for LocalStore {
+    fn location(&self) -> String {
+        self.folder.display().to_string()
+    }
+
+    fn prepare(&self) -> Result<()> {
+        if fs::metadata(&self.folder).is_ok_and(|found| !found.is_dir()) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("the backup folder {} is not a folder", self.folder.display()),
+            )
+            .with_hint("move that file away, or name another place with --backup-dir"));
+        }
+        let staging = self.staging();
+        DirBuilder::new().recursive(true).mode(0o700).create(&staging).map_err(|e| Error::io("create", &staging, e))
+    }
+
+    fn lock(&self, holder: &Holder, wait: Duration, waiting: &mut dyn FnMut(&str)) -> Result<Lock> {
+        Lock::acquire(&self.path(LOCK), holder, wait, waiting)
+    }
+
+    fn list(&self) -> Result<Vec<Object>> {
+        let mut objects = list_files(&self.folder)?;
+        objects.retain(|object| !object.name.starts_with('.'));
+        Ok(objects)
+    }
+
+    fn list_staged(&self) -> Result<Vec<Object>> {
+        list_files(&self.staging())
+    }
+
+    fn read(&self, name: &str) -> Result<Box<dyn Read + Send>> {
+        let path = self.path(name);
+        let file = File::open(&path).map_err(|e| Error::io("open", &path, e))?;
+        Ok(Box::new(file))
+    }
+
+    fn stage(&self, name: &str) -> Result<Box<dyn Staged>> {
+        let path = self.staging().join(name);
+        let file = fsutil::create_private(&path).map_err(|e| Error::io("create", &path, e))?;
+        Ok(Box::new(StagedFile { file: BufWriter::with_capacity(256 << 10, file), path, finished: false }))
+    }
+
+    fn publish(&self, names: &[String]) -> Result<()> {
+        for name in names {
+            self.rename(&self.staging().join(name), &self.path(name))?;
+        }
+        fsutil::sync_folder(&self.folder)
+    }
+
+    fn withdraw(&self, name: &str) -> Result<()> {
+        self.rename(&self.path(name), &self.staging().join(name))?;
+        fsutil::sync_folder(&self.staging())?;
+        fsutil::sync_folder(&self.folder)
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        fsutil::remove_file(&self.path(name))
+    }
+
+    fn discard(&self, name: &str) -> Result<()> {
+        let path = self.staging().join(name);
+        match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_dir() => fs::remove_dir_all(&path).map_err(|e| Error::io("remove", &path, e)),
+            _ => fsutil::remove_file(&path),
+        }
+    }
+
+    fn append(&self, name: &str, line: &str) -> Result<()> {
+        let path = self.path(name);
+        append_line(&path, line).map_err(|e| Error::io("append to", &path, e))
+    }
+
+    fn scratch(&self) -> Option<PathBuf> {
+        Some(self.staging())
+    }
+
+    fn free_bytes(&self) -> Result<Option<u64>> {
+        fsutil::free_bytes(&self.folder).map(Some)
+    }
+}
+
+/// Regular files and folders right below `folder`, sorted; none if it doesn't exist.
+fn list_files(folder: &Path) -> Result<Vec<Object>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => {
+            let taken = format!("the backup folder {} is not a folder", folder.display());
+            return Err(Error::new(ErrorKind::InvalidInput, taken).with_hint("name another place with --backup-dir"));
+        }
+        Err(e) => return Err(Error::io("list", folder, e)),
+    };
+    let mut objects = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io("list", folder, e))?;
+        // Names that aren't UTF-8 are none of ours; a file removed since the listing isn't there any more.
+        if let (Ok(name), Ok(found)) = (entry.file_name().into_string(), entry.metadata()) {
+            objects.push(Object { name, bytes: found.len() });
+        }
+    }
+    objects.sort();
+    Ok(objects)
+}
+
+fn append_line(path: &Path, line: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    let length = file.metadata()?.len();
+    let mut last = [b'\n'];
+    if length > 0 {
+        file.read_exact_at(&mut last, length - 1)?;
+    }
+    // A crash may have cut the last line short: end it, so that only that one line is lost.
+    let torn = if last == [b'\n'] { "" } else { "\n" };
+    file.write_all(format!("{torn}{line}\n").as_bytes())?;
+    file.sync_data()
+}
+
+/// A file in the staging area, removed again when dropped unfinished.
+struct StagedFile {
+    file: BufWriter<File>,
+    path: PathBuf,
+    finished: bool,
+}
+
+impl Write for StagedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Staged for StagedFile {
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        self.file.flush().map_err(|e| Error::io("write", &self.path, e))?;
+        self.file.get_ref().sync_all().map_err(|e| Error::io("sync", &self.path, e))?;
+        fsutil::sync_parent(&self.path)?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for StagedFile {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Best effort: what stays is swept by the next run.
+            let _ = fsutil::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_local_store_conforms() {
+        let folder = tempfile::tempdir().unwrap();
+        super::super::conformance::check(&LocalStore::new(folder.path().join("backups")));
+    }
+
+    #[test]
+    fn everything_is_private_from_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::new(folder.path().join("backups"));
+        store.prepare().unwrap();
+        let mut staged = store.stage("a").unwrap();
+        staged.write_all(b"x").unwrap();
+        let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(store.path(".staging/a")), 0o600);
+        staged.finish().unwrap();
+        store.publish(&["a".into()]).unwrap();
+        store.append(crate::names::HISTORY, "{}").unwrap();
+        assert_eq!(mode(store.path("a")), 0o600);
+        assert_eq!(mode(store.path(crate::names::HISTORY)), 0o600);
+        assert_eq!(mode(store.folder.clone()), 0o700);
+        assert_eq!(mode(store.staging()), 0o700);
+    }
+
+    #[test]
+    fn a_torn_last_line_stays_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::new(folder.path());
+        fs::write(store.path("h"), "{\"whole\":1}\n{\"to").unwrap();
+        store.append("h", "{\"next\":1}").unwrap();
+        assert_eq!(fs::read_to_string(store.path("h")).unwrap(), "{\"whole\":1}\n{\"to\n{\"next\":1}\n");
+    }
+
+    #[test]
+    fn a_file_in_the_folders_place_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("backups");
+        fs::write(&path, "").unwrap();
+        let error = LocalStore::new(&path).prepare().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains(path.to_str().unwrap()));
+        assert!(LocalStore::new(&path).list().is_err());
+    }
+}

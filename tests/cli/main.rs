@@ -1,0 +1,15 @@
+//! End-to-end tests: the built program against real files, real SQLite and the standard tools as witnesses.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on should say so")]
+
+mod support;
+
+mod backup;
+mod concurrency;
+mod errors;
+mod foreign;
+mod restore;
+mod rotate;
+mod shell;
+mod status;
+mod verify;

@@ -1,0 +1,205 @@
+//! A project in a temporary folder, the program under test, and the standard tools.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use rusqlite::Connection;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A project in a folder of its own: a WAL database with 1,000 sessions, `.env` and `station_info.json`.
+pub struct Project {
+    folder: TempDir,
+}
+
+impl Project {
+    /// A project with nothing in it.
+    pub fn empty() -> Self {
+        let project = Self { folder: tempfile::tempdir().unwrap() };
+        fs::create_dir(project.path("data")).unwrap();
+        project
+    }
+
+    pub fn new() -> Self {
+        let project = Self::empty();
+        let database = project.open();
+        database
+            .execute_batch(
+                "PRAGMA journal_mode = wal; PRAGMA user_version = 3;
+                 CREATE TABLE stations(id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+                 CREATE TABLE sessions(id INTEGER PRIMARY KEY, station REFERENCES stations, kwh REAL);
+                 CREATE INDEX by_station ON sessions(station);
+                 INSERT INTO stations VALUES (1, 'north'), (2, 'south');
+                 WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 1000)
+                 INSERT INTO sessions SELECT x, x % 2 + 1, x / 10.0 FROM n;",
+            )
+            .unwrap();
+        drop(database);
+        project.write(".env", "API_KEY=very-secret\nPORT=8080\n");
+        project.write("data/station_info.json", "{\"id\": \"CP-1\"}\n");
+        project
+    }
+
+    pub fn root(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.root().join(relative)
+    }
+
+    pub fn write(&self, relative: &str, text: &str) {
+        let path = self.path(relative);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    pub fn read(&self, relative: &str) -> String {
+        fs::read_to_string(self.path(relative)).unwrap()
+    }
+
+    /// The live database, made if it isn't there.
+    pub fn open(&self) -> Connection {
+        Connection::open(self.path("data/sessions.db")).unwrap()
+    }
+
+    /// How many sessions the live database has.
+    pub fn sessions(&self) -> i64 {
+        self.query("SELECT count(*) FROM sessions")
+    }
+
+    pub fn query(&self, sql: &str) -> i64 {
+        self.open().query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    pub fn execute(&self, sql: &str) {
+        self.open().execute_batch(sql).unwrap();
+    }
+
+    /// The program with `--root` and these arguments, ready to run: no terminal, no colour, UTC.
+    pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+        let mut command = program();
+        command.arg("--root").arg(self.root()).args(arguments);
+        command
+    }
+
+    /// Runs the program with these arguments, separated by blanks.
+    pub fn run(&self, arguments: &str) -> Ran {
+        Ran::of(&mut self.command(arguments.split_whitespace()))
+    }
+
+    /// Makes a backup that has to succeed, and gives its id.
+    pub fn backup(&self) -> String {
+        self.backup_with("")
+    }
+
+    /// Makes a backup with more flags, and gives its id.
+    pub fn backup_with(&self, flags: &str) -> String {
+        let ran = self.run(&format!("backup --json {flags}"));
+        ran.expect(0);
+        ran.json()["backup"]["id"].as_str().unwrap().to_string()
+    }
+
+    /// The manifest of a backup.
+    pub fn manifest(&self, id: &str) -> Value {
+        serde_json::from_str(&self.read(&format!("backups/manifest_{id}.json"))).unwrap()
+    }
+
+    /// Changes the manifest of a backup.
+    pub fn edit_manifest(&self, id: &str, edit: impl FnOnce(&mut Value)) {
+        let mut manifest = self.manifest(id);
+        edit(&mut manifest);
+        self.write(&format!("backups/manifest_{id}.json"), &manifest.to_string());
+    }
+
+    /// Makes the backup `id` one of another time: names, manifest and all.
+    pub fn redate(&self, id: &str, other: &str) {
+        self.edit_manifest(id, |manifest| {
+            let text = manifest.to_string().replace(id, other);
+            *manifest = serde_json::from_str(&text).unwrap();
+            let (day, time) = other.split_once('_').unwrap();
+            let (date, clock) = ([&day[..4], &day[4..6], &day[6..]].join("-"), [&time[..2], &time[2..4], &time[4..]].join(":"));
+            manifest["created_at"] = format!("{date}T{clock}+00:00").into();
+        });
+        for file in self.stored() {
+            if file.contains(id) {
+                fs::rename(self.path(&format!("backups/{file}")), self.path(&format!("backups/{}", file.replace(id, other)))).unwrap();
+            }
+        }
+    }
+
+    /// Names in the backup folder, sorted, without the ledger and what begins with a dot.
+    pub fn stored(&self) -> Vec<String> {
+        let names = fs::read_dir(self.path("backups")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.filter(|name| !name.starts_with('.') && name != "history.jsonl").collect();
+        names.sort();
+        names
+    }
+
+    /// The name of the backup's file that begins so, relative to the root.
+    pub fn artifact(&self, id: &str, name: &str) -> String {
+        let found = self.stored().into_iter().find(|file| file.starts_with(&format!("{name}_{id}")));
+        format!("backups/{}", found.unwrap())
+    }
+
+    /// The ledger's lines.
+    pub fn history(&self) -> Vec<Value> {
+        self.read("backups/history.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// `text` with what differs from run to run taken out: the root, ids, times, hashes, sizes of compressed files.
+    pub fn redact(&self, text: &str) -> String {
+        text.replace(self.root().to_str().unwrap(), "ROOT")
+    }
+}
+
+/// The program under test: no terminal, no colour, UTC, and not as systemd would start it.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.env("TZ", "UTC").env_remove("INVOCATION_ID").env_remove("JOURNAL_STREAM").env_remove("NO_COLOR");
+    command.stdin(Stdio::null());
+    command
+}
+
+/// What a run of the program said, and how it ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    pub fn of(command: &mut Command) -> Self {
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        Self {
+            code: status.code().unwrap_or(-1),
+            stdout: String::from_utf8(stdout).unwrap(),
+            stderr: String::from_utf8(stderr).unwrap(),
+        }
+    }
+
+    /// The run ended with this exit code.
+    #[track_caller]
+    pub fn expect(&self, code: i32) -> &Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// The one document on stdout.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e} in {:?}\nstderr: {}", self.stdout, self.stderr))
+    }
+}
+
+/// Runs one of the standard tools by way of the shell, in `folder`; it has to succeed. Gives its stdout.
+#[track_caller]
+pub fn shell(folder: &Path, script: &str) -> String {
+    let output = Command::new("sh").args(["-euc", script]).current_dir(folder).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script}: {}\n{stderr}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}

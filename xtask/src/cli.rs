@@ -1,0 +1,237 @@
+//! The command line: types for clap, and nothing else.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use backup::Codec;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Backups of this project's databases and configuration that can be trusted: made from live databases, proved by
+/// restoring them.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  done
+    1  failed; status: the newest complete backup is too old
+    2  wrong usage or settings
+    3  partly done
+   10  no such backup
+   11  locked by another run
+   12  verification found damage
+  130  interrupted (143: terminated)";
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Global {
+    /// The application's folder [default: the workspace's]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// The settings [default: ops/backup.toml below the root]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The backup folder [default: as in the settings]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub backup_dir: Option<PathBuf>,
+    /// Print one JSON document on stdout, on failure too; all else goes to stderr
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print only warnings and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Print more: every check, every removed file
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Colours: auto is on a terminal only, and not with NO_COLOR
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    /// How long to wait for another run to end [default: as in the settings, 10s]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub lock_wait: Option<Duration>,
+    /// How long to wait for a locked database [default: as in the settings, 30s]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub busy_timeout: Option<Duration>,
+    /// Where to put decoded databases to check them [default: in the backup folder]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub scratch: Option<PathBuf>,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// All commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Back up databases and configuration, then rotate
+    Backup(Backup),
+    /// List all backups
+    List,
+    /// Put a backup's content back
+    Restore(Restore),
+    /// Check that backups are whole: hashes, integrity, row counts
+    Verify(Verify),
+    /// Rehearse a restore into a scratch folder, probe the result, measure the time
+    Drill(Drill),
+    /// Remove backups that the policy doesn't keep
+    #[command(visible_alias = "prune")]
+    Rotate(Rotate),
+    /// Keep a backup from rotation
+    Pin(PinArgs),
+    /// Let rotation have a pinned backup again
+    Unpin(PinArgs),
+    /// Say how things stand; exits with 1 if the newest complete backup is too old
+    Status,
+    /// Make a sample project and take it through the whole cycle
+    Demo(Demo),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages into a folder
+    Man {
+        /// The folder
+        dir: PathBuf,
+    },
+}
+
+/// `backup`.
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// Databases only
+    #[arg(long, conflicts_with = "config_only")]
+    pub database_only: bool,
+    /// Configuration only
+    #[arg(long)]
+    pub config_only: bool,
+    /// Store plain files (the same as --codec none)
+    #[arg(long, conflicts_with_all = ["codec", "level"])]
+    pub no_compress: bool,
+    /// How to encode: gzip, zstd or none [default: as in the settings, gzip]
+    #[arg(long, value_name = "CODEC")]
+    pub codec: Option<Codec>,
+    /// How hard to compress: gzip 1 to 9, zstd 1 to 22 [default: as in the settings, 6 and 3]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub level: Option<i32>,
+    /// Rotation never touches this backup
+    #[arg(long)]
+    pub pin: bool,
+    /// Leave out the rotation
+    #[arg(long)]
+    pub no_rotate: bool,
+}
+
+/// `restore`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["from", "undo"]))]
+pub struct Restore {
+    /// Which backup: latest, an id, the beginning of one, or the newest at or before a local time ("2025-12-10 17:00")
+    #[arg(long, value_name = "WHEN")]
+    pub from: Option<String>,
+    /// Put back what the last restore replaced
+    #[arg(long, conflicts_with_all = ["to", "database_only", "config_only"])]
+    pub undo: bool,
+    /// Databases only
+    #[arg(long, conflicts_with = "config_only")]
+    pub database_only: bool,
+    /// Configuration only
+    #[arg(long)]
+    pub config_only: bool,
+    /// Restore into another folder (same relative paths below it)
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// Say what would be written and what it would replace, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Don't ask before replacing anything
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// Which backup, as for `restore` [default: the newest]
+    #[arg(long, value_name = "WHEN", conflicts_with = "all")]
+    pub from: Option<String>,
+    /// All of them
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `drill`.
+#[derive(Debug, Args)]
+pub struct Drill {
+    /// Which backup, as for `restore` [default: the newest]
+    #[arg(long, value_name = "WHEN")]
+    pub from: Option<String>,
+}
+
+/// Up to a century of days.
+fn count() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(0..=36_500)
+}
+
+/// `rotate`.
+#[derive(Debug, Args)]
+pub struct Rotate {
+    /// Keep backups up to this age in days [default: as in the settings, 7]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count())]
+    pub keep_days: Option<u32>,
+    /// Keep the newest N
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count())]
+    pub keep_last: Option<u32>,
+    /// Keep the newest of each of N days
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count())]
+    pub keep_daily: Option<u32>,
+    /// Keep the newest of each of N weeks
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count())]
+    pub keep_weekly: Option<u32>,
+    /// Keep the newest of each of N months
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count())]
+    pub keep_monthly: Option<u32>,
+    /// Keep the newest of each of N years
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count())]
+    pub keep_yearly: Option<u32>,
+    /// Say what would be removed, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `pin` and `unpin`.
+#[derive(Debug, Args)]
+pub struct PinArgs {
+    /// Which backup, as for `restore --from`
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+/// `demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Size of the sample database in megabytes
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub size_mb: u64,
+    /// Where to make the sample project [default: target/demo of the workspace]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}

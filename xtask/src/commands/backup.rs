@@ -1,0 +1,83 @@
+//! `backup`.
+
+use backup::retention::Policy;
+use backup::{Made, Manifest, Request, Run, Sources, Status, Trigger};
+use serde_json::json;
+
+use super::rotate;
+use crate::cli;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::output::{Tone, printable, size, took};
+
+pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<Exit> {
+    let codec = if args.no_compress { Some(backup::Codec::None) } else { args.codec };
+    let encoding = context.config.encoding(codec, args.level)?;
+    let sources = selected(context.config.sources(), args);
+    // A unit sets INVOCATION_ID: then nobody is at the keyboard.
+    let trigger = if std::env::var_os("INVOCATION_ID").is_some() { Trigger::Timer } else { Trigger::Manual };
+
+    let run = context.begin("backup")?;
+    let request = Request { root: &context.root, sources: &sources, encoding, trigger, pinned: args.pin };
+    let Made { manifest, failures } = backup::backup(&run, &request)?;
+    for warning in &manifest.warnings {
+        context.output.warn(&printable(&warning.message));
+    }
+    for (_, error) in &failures {
+        context.output.problem(error);
+    }
+    report(context, &run, &manifest);
+    // After a run that saved nothing there is no new backup that older ones could make room for.
+    let rotate = !args.no_rotate && manifest.status != Status::Failed;
+    let rotation = rotate.then(|| rotate_after(context, &run, &manifest));
+    let rotated = rotation.transpose();
+    context.output.json(&json!({ "backup": manifest, "rotation": rotated.as_ref().ok() }))?;
+    Ok(match (manifest.status, rotated) {
+        (Status::Failed, _) => Exit::Failed,
+        (Status::Complete, Ok(_)) => Exit::Done,
+        (Status::Partial, Ok(_)) => Exit::Partly,
+        (_, Err(error)) => {
+            context.output.problem_of("rotate after the backup", &error);
+            Exit::Partly
+        }
+    })
+}
+
+fn selected(sources: Sources, args: &cli::Backup) -> Sources {
+    Sources {
+        databases: if args.config_only { Vec::new() } else { sources.databases },
+        files: if args.database_only { Vec::new() } else { sources.files },
+    }
+}
+
+fn rotate_after(context: &Context<'_>, run: &Run<'_>, made: &Manifest) -> anyhow::Result<backup::Pruned> {
+    let policy = Policy::from(context.config.retention);
+    let plan = backup::plan(run, &policy, Some(made.id))?;
+    rotate::report_stale(context, &plan);
+    let pruned = backup::prune(run, &plan)?;
+    if !pruned.removed.is_empty() {
+        rotate::report_removed(context, &pruned);
+    }
+    Ok(pruned)
+}
+
+fn report(context: &Context<'_>, run: &Run<'_>, manifest: &Manifest) {
+    for artifact in &manifest.artifacts {
+        let (stored, plain) = (size(artifact.bytes), size(artifact.plain_bytes));
+        context.output.line(&format!("  {}  {stored} (plain {plain})", artifact.file));
+    }
+    let id = manifest.id;
+    let made = format!("{}, from {}", size(manifest.stored_bytes()), size(manifest.plain_bytes()));
+    let time = took(run.elapsed_ms());
+    match manifest.status {
+        Status::Complete => context.output.done(Tone::Good, &format!("backup {id} complete: {made}, in {time}")),
+        Status::Partial => {
+            context.output.done(Tone::Warning, &format!("backup {id} is partial: {made}, in {time}"));
+            context.output.hint("mend what failed above, then run `backup` again");
+        }
+        Status::Failed => {
+            context.output.done(Tone::Bad, &format!("backup {id} failed: nothing was saved"));
+            context.output.hint("mend what failed above, then run `backup` again; older backups are untouched");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! `drill`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use backup::Probe;
+use serde_json::json;
+
+use crate::cli;
+use crate::context::Context;
+use crate::exit::{Exit, Signals};
+use crate::output::{Tone, paint, printable, took};
+
+pub fn run(context: &Context<'_>, args: &cli::Drill) -> anyhow::Result<Exit> {
+    let run = context.begin_reading("drill")?;
+    let catalog = run.catalog()?;
+    let entry = context.select(&catalog, args.from.as_deref())?;
+    let probe = |folder: &Path| command_probe(context, folder);
+    let drill = backup::drill(&run, entry, &context.config.sources(), &probe)?;
+    for path in drill.restored.iter().filter(|_| context.output.is_verbose()) {
+        context.output.line(&format!("  restored {path}"));
+    }
+    for probe in &drill.probes {
+        let verdict = if probe.failure.is_none() { paint(Tone::Good, "ok    ") } else { paint(Tone::Bad, "failed") };
+        let text = probe.failure.as_ref().unwrap_or(&probe.text);
+        context.output.line(&format!("  {verdict}  {}", printable(text)));
+    }
+    let (files, probes) = (drill.restored.len(), drill.probes.len());
+    let restored = format!("{files} files in {}", took(drill.restore_ms));
+    if drill.passed {
+        let line = format!("drill of {} passed: restored {restored}, {probes} probes passed", drill.id);
+        context.output.done(Tone::Good, &line);
+    } else {
+        context.output.done(Tone::Bad, &format!("drill of {} failed: restored {restored}, but see above", drill.id));
+        context.output.hint("a probe asks about the content: compare with the live database, or try an older backup");
+    }
+    let exit = if drill.passed { Exit::Done } else { Exit::Damaged };
+    context.output.json(&json!({ "drill": drill }))?;
+    Ok(exit)
+}
+
+/// How often a running probe is looked after.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Runs the configured command in the restored folder, for as long as it may take.
+fn command_probe(context: &Context<'_>, folder: &Path) -> Option<Probe> {
+    let (program, arguments) = context.config.drill.command.split_first()?;
+    let text = context.config.drill.command.join(" ");
+    let failure = run_command(context, program, arguments, folder).err();
+    Some(Probe { failure: failure.map(|why| format!("{text}: {why}")), text })
+}
+
+fn run_command(context: &Context<'_>, program: &str, arguments: &[String], folder: &Path) -> Result<(), String> {
+    let timeout = context.config.drill.timeout;
+    let command = duct::cmd(program, arguments).dir(folder).env("DRILL_ROOT", folder);
+    let command = command.stdin_null().stderr_to_stdout().stdout_capture().unchecked();
+    let running = command.start().map_err(|e| format!("can't be started: {e}"))?;
+    let deadline = std::time::Instant::now() + timeout;
+    loop {
+        match running.wait_timeout(TICK).map_err(|e| e.to_string())? {
+            Some(output) if output.status.success() => return Ok(()),
+            Some(output) => return Err(format!("{}{}", output.status, last_line(&output.stdout))),
+            None if std::time::Instant::now() >= deadline || Signals::received().is_some() => {
+                running.kill().map_err(|e| e.to_string())?;
+                return Err(format!("stopped after {} s", timeout.as_secs()));
+            }
+            None => {}
+        }
+    }
+}
+
+fn last_line(output: &[u8]) -> String {
+    let text = String::from_utf8_lossy(output);
+    text.trim().lines().last().map_or(String::new(), |line| format!(", saying: {line}"))
+}

@@ -1,0 +1,86 @@
+//! `restore`.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use backup::restore::{Plan, Present, Restored, Selection};
+use backup::{BackupId, Error, ErrorKind, Run};
+use serde_json::json;
+
+use crate::cli;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::output::{Tone, paint, printable, size, took};
+
+pub fn run(context: &Context<'_>, args: &cli::Restore) -> anyhow::Result<Exit> {
+    let run = if args.dry_run { context.begin_reading("restore")? } else { context.begin("restore")? };
+    let (id, target) = what(context, &run, args)?;
+    let catalog = run.catalog()?;
+    let selection = Selection { databases: !args.config_only, files: !args.database_only };
+    let plan = backup::restore::plan(&run, catalog.get(id)?, &target, selection, &context.config.sources())?;
+    show_plan(context, &plan);
+    if args.dry_run {
+        context.output.line("dry run: nothing was changed");
+        context.output.json(&json!({ "dry_run": true, "plan": plan }))?;
+        return Ok(Exit::Done);
+    }
+    if plan.replaces() && !args.yes && !agreed(context)? {
+        context.output.line("nothing was changed");
+        return Ok(Exit::Failed);
+    }
+    let encoding = context.config.encoding(None, None)?;
+    let restored = backup::restore::restore(&run, &plan, encoding)?;
+    show(context, &restored);
+    context.output.json(&json!({ "dry_run": false, "plan": plan, "restored": restored }))?;
+    Ok(Exit::Done)
+}
+
+/// Which backup, and where to.
+fn what(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore) -> anyhow::Result<(BackupId, PathBuf)> {
+    if args.undo {
+        return Ok(backup::restore::undo(&context.history()?)?);
+    }
+    let target = match &args.to {
+        Some(folder) => std::path::absolute(folder).context("find the folder to restore to")?,
+        None => context.root.clone(),
+    };
+    Ok((context.select(&run.catalog()?, args.from.as_deref())?.id, target))
+}
+
+fn agreed(context: &Context<'_>) -> anyhow::Result<bool> {
+    context.output.agrees("replace what is there? It is kept, and `restore --undo` puts it back").ok_or_else(|| {
+        Error::new(ErrorKind::InvalidInput, "this restore replaces files, and there is no terminal to ask on")
+            .with_hint("look at it with --dry-run, then say --yes")
+            .into()
+    })
+}
+
+fn show_plan(context: &Context<'_>, plan: &Plan) {
+    context.output.line(&format!("restore {} into {}", plan.id, plan.target.display()));
+    for item in &plan.items {
+        let action = match item.present {
+            Present::Absent => paint(Tone::Good, "new      "),
+            Present::Replaced => paint(Tone::Warning, "replaces "),
+            Present::Damaged => paint(Tone::Bad, "set aside"),
+        };
+        let bytes = item.bytes.map(|bytes| format!("  {}", size(bytes))).unwrap_or_default();
+        let note = if item.present == Present::Damaged { "  (the damaged database there is kept)" } else { "" };
+        context.output.line(&format!("  {action}  {}{bytes}{note}", item.path));
+    }
+    plan.warnings.iter().for_each(|warning| context.output.warn(&printable(warning)));
+}
+
+fn show(context: &Context<'_>, restored: &Restored) {
+    for path in &restored.moved_aside {
+        context.output.line(&format!("  moved aside: {}", path.display()));
+    }
+    for warning in &restored.warnings {
+        context.output.warn(&printable(warning));
+    }
+    let (id, files) = (restored.id, restored.written.len());
+    let time = took(restored.duration_ms);
+    context.output.done(Tone::Good, &format!("restored {id}: {files} files, checked, in {time}"));
+    if let Some(kept) = restored.kept {
+        context.output.line(&format!("what was there is kept as {kept}; to put it back: restore --undo"));
+    }
+}

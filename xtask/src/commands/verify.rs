@@ -1,0 +1,77 @@
+//! `verify`.
+
+use backup::{Check, Entry, Report, Run, Verdict};
+use serde_json::{Value, json};
+
+use crate::cli;
+use crate::context::Context;
+use crate::exit::{Exit, of_error};
+use crate::output::{Tone, paint, printable, took};
+
+pub fn run(context: &Context<'_>, args: &cli::Verify) -> anyhow::Result<Exit> {
+    let run = context.begin_reading("verify")?;
+    let catalog = run.catalog()?;
+    let entries: Vec<&Entry> = if args.all {
+        catalog.entries().iter().filter(|entry| holds_something(entry)).collect()
+    } else {
+        vec![context.select(&catalog, args.from.as_deref())?]
+    };
+    if entries.is_empty() {
+        // The same words as for a single one.
+        context.select(&catalog, None)?;
+    }
+    let mut worst = Exit::Done;
+    let mut documents = Vec::new();
+    for entry in entries {
+        let (exit, document) = verify(context, &run, entry)?;
+        worst = worst.max(exit);
+        documents.push(document);
+    }
+    if worst != Exit::Done {
+        context.output.hint("restore another backup (`list` shows them) and make a new one: cargo xtask backup");
+    }
+    context.output.json(&json!({ "reports": documents }))?;
+    Ok(worst)
+}
+
+/// A failed run left a record and nothing to verify.
+fn holds_something(entry: &Entry) -> bool {
+    entry.manifest().is_none_or(|manifest| manifest.status != backup::Status::Failed)
+}
+
+fn verify(context: &Context<'_>, run: &Run<'_>, entry: &Entry) -> anyhow::Result<(Exit, Value)> {
+    match backup::verify(run, entry) {
+        Ok(report) => {
+            show(context, &report);
+            let exit = if report.verdict == Verdict::Damaged { Exit::Damaged } else { Exit::Done };
+            Ok((exit, serde_json::to_value(report)?))
+        }
+        // One backup that can't be read doesn't keep the others from being verified.
+        Err(error) if entry.manifest().is_none() => {
+            context.output.problem(&error);
+            let document = json!({ "id": entry.id, "verdict": "damaged", "error": error.one_line() });
+            Ok((of_error(&error.into()), document))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn show(context: &Context<'_>, report: &Report) {
+    let shown = |check: &&Check| check.verdict != Verdict::Ok || context.output.is_verbose();
+    for check in report.checks.iter().filter(shown) {
+        let verdict = match check.verdict {
+            Verdict::Ok => paint(Tone::Good, "ok     "),
+            Verdict::Warning => paint(Tone::Warning, "warning"),
+            Verdict::Damaged => paint(Tone::Bad, "damaged"),
+        };
+        context.output.line(&format!("  {verdict}  {}: {}", check.file, printable(&check.detail)));
+    }
+    let (id, checks, time) = (report.id, report.checks.len(), took(report.duration_ms));
+    match report.verdict {
+        Verdict::Ok => context.output.done(Tone::Good, &format!("backup {id} is sound: {checks} checks in {time}")),
+        Verdict::Warning => context
+            .output
+            .done(Tone::Warning, &format!("backup {id} is sound, with warnings: {checks} checks in {time}")),
+        Verdict::Damaged => context.output.done(Tone::Bad, &format!("backup {id} is damaged: {checks} checks in {time}")),
+    }
+}

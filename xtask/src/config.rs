@@ -1,0 +1,370 @@
+//! Settings: `ops/backup.toml` below the project's root. Flags beat the file, the file beats the defaults.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use backup::retention::Policy;
+use backup::{Codec, DatabaseSource, Encoding, Error, ErrorKind, FilesSource, RelPath, Result, Sources};
+use serde::Deserialize;
+use toml::de::DeTable;
+
+/// Where the settings are, relative to the root.
+pub const FILE: &str = "ops/backup.toml";
+
+/// All settings.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Whose state this is; empty for the name of the root's folder.
+    pub project: String,
+    /// The backup folder, relative to the root, or absolute.
+    pub backup_dir: PathBuf,
+    /// How long to wait for another run to end.
+    #[serde(with = "duration")]
+    pub lock_wait: Duration,
+    /// How long to wait for a locked database.
+    #[serde(with = "duration")]
+    pub busy_timeout: Duration,
+    /// Databases.
+    pub database: Vec<Database>,
+    /// Sets of configuration files.
+    pub files: Vec<Files>,
+    /// How artifacts are encoded.
+    pub codec: CodecSettings,
+    /// What rotation keeps.
+    pub retention: Retention,
+    /// When `status` is content.
+    pub status: StatusSettings,
+    /// What a drill does beside restoring.
+    pub drill: DrillSettings,
+}
+
+/// `[[database]]`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Database {
+    /// Its name in artifact names.
+    pub name: String,
+    /// Where it is, relative to the root.
+    pub path: RelPath,
+    /// SQL that a drill runs on the restored copy.
+    #[serde(default)]
+    pub probes: Vec<String>,
+}
+
+/// `[[files]]`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Files {
+    /// The set's name in artifact names.
+    pub name: String,
+    /// Where its files are, relative to the root.
+    pub paths: Vec<RelPath>,
+}
+
+/// `[codec]`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct CodecSettings {
+    /// `gzip`, `zstd` or `none`.
+    pub name: Codec,
+    /// 1 to 9.
+    pub gzip_level: i32,
+    /// 1 to 22.
+    pub zstd_level: i32,
+}
+
+/// `[retention]`: a section that is there says it all, so what it leaves out is off.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub struct Retention {
+    /// Keep backups up to this age.
+    pub keep_days: Option<u32>,
+    /// Keep the newest so many.
+    #[serde(default)]
+    pub keep_last: u32,
+    /// Keep the newest of each of so many days.
+    #[serde(default)]
+    pub keep_daily: u32,
+    /// Of so many weeks.
+    #[serde(default)]
+    pub keep_weekly: u32,
+    /// Of so many months.
+    #[serde(default)]
+    pub keep_monthly: u32,
+    /// Of so many years.
+    #[serde(default)]
+    pub keep_yearly: u32,
+}
+
+/// `[status]`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct StatusSettings {
+    /// How old the newest complete backup may be.
+    #[serde(with = "duration")]
+    pub max_age: Duration,
+}
+
+/// `[drill]`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct DrillSettings {
+    /// A program and its arguments, run in the restored folder; must exit with 0.
+    pub command: Vec<String>,
+    /// How long it may take.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            project: String::new(),
+            backup_dir: "backups".into(),
+            lock_wait: Duration::from_secs(10),
+            busy_timeout: Duration::from_secs(30),
+            database: vec![Database {
+                name: "sessions_db".into(),
+                path: rel("data/sessions.db"),
+                probes: Vec::new(),
+            }],
+            files: vec![Files { name: "config".into(), paths: vec![rel(".env"), rel("data/station_info.json")] }],
+            codec: CodecSettings::default(),
+            retention: Retention::from(Policy::default()),
+            status: StatusSettings::default(),
+            drill: DrillSettings::default(),
+        }
+    }
+}
+
+fn rel(path: &str) -> RelPath {
+    RelPath::new(path).expect("the default paths are relative")
+}
+
+impl Default for CodecSettings {
+    fn default() -> Self {
+        Self { name: Codec::Gzip, gzip_level: 6, zstd_level: 3 }
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Policy::default().into()
+    }
+}
+
+impl Default for StatusSettings {
+    fn default() -> Self {
+        // A nightly backup, and two hours for it to be late.
+        Self { max_age: Duration::from_secs(26 * 60 * 60) }
+    }
+}
+
+impl Default for DrillSettings {
+    fn default() -> Self {
+        Self { command: Vec::new(), timeout: Duration::from_secs(60) }
+    }
+}
+
+impl From<Policy> for Retention {
+    fn from(policy: Policy) -> Self {
+        let Policy { keep_days, keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly } = policy;
+        Self { keep_days, keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly }
+    }
+}
+
+impl From<Retention> for Policy {
+    fn from(retention: Retention) -> Self {
+        let Retention { keep_days, keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly } = retention;
+        Self { keep_days, keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly }
+    }
+}
+
+impl Config {
+    /// Reads the settings: `file`, which must exist, or `ops/backup.toml` below `root`, or else the defaults.
+    pub fn load(root: &Path, file: Option<&Path>) -> anyhow::Result<Self> {
+        let path = file.map_or_else(|| root.join(FILE), Path::to_path_buf);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Self::parse(&text, &path.display().to_string())?),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && file.is_none() => Ok(Self::default()),
+            Err(e) => Err(Error::io("read the settings", &path, e)).context("read settings"),
+        }
+    }
+
+    /// Reads settings from `text`; `name` is how messages call the file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`], naming the key and the line.
+    pub fn parse(text: &str, name: &str) -> Result<Self> {
+        let table = DeTable::parse(text).map_err(|e| invalid(text, name, &e))?;
+        unknown_key(table.get_ref(), SECTIONS[0].1).map_or(Ok(()), |unknown| Err(unknown.error(text, name)))?;
+        let config: Self = toml::from_str(text).map_err(|e| invalid(text, name, &e))?;
+        config.validate().map_err(|e| {
+            let error = Error::new(e.kind(), format!("{name}: {e}"));
+            if let Some(hint) = e.hint() { error.with_hint(hint) } else { error }
+        })?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> Result<()> {
+        self.sources().validate()?;
+        Encoding::new(Codec::Gzip, self.codec.gzip_level)?;
+        Encoding::new(Codec::Zstd, self.codec.zstd_level)?;
+        Policy::from(self.retention).validate()
+    }
+
+    /// What to back up.
+    pub fn sources(&self) -> Sources {
+        let databases = self.database.iter().cloned();
+        let files = self.files.iter().cloned();
+        Sources {
+            databases: databases.map(|d| DatabaseSource { name: d.name, path: d.path, probes: d.probes }).collect(),
+            files: files.map(|f| FilesSource { name: f.name, paths: f.paths }).collect(),
+        }
+    }
+
+    /// How to encode: what the flags say, else what the settings say.
+    pub fn encoding(&self, codec: Option<Codec>, level: Option<i32>) -> Result<Encoding> {
+        let codec = codec.unwrap_or(self.codec.name);
+        let set = match codec {
+            Codec::Gzip => self.codec.gzip_level,
+            Codec::Zstd => self.codec.zstd_level,
+            Codec::None => 0,
+        };
+        Encoding::new(codec, level.unwrap_or(set))
+    }
+}
+
+/// Every section and its keys, the top level first. A test holds it to `ops/backup.toml` and so to [`Config`].
+const SECTIONS: [(&str, &[&str]); 7] = [
+    ("", &[
+        "project", "backup_dir", "lock_wait", "busy_timeout", "database", "files", "codec", "retention", "status", "drill",
+    ]),
+    ("database", &["name", "path", "probes"]),
+    ("files", &["name", "paths"]),
+    ("codec", &["name", "gzip_level", "zstd_level"]),
+    ("retention", &["keep_days", "keep_last", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly"]),
+    ("status", &["max_age"]),
+    ("drill", &["command", "timeout"]),
+];
+
+/// A key that no setting has.
+struct Unknown {
+    key: String,
+    at: usize,
+    known: &'static [&'static str],
+}
+
+impl Unknown {
+    fn error(&self, text: &str, name: &str) -> Error {
+        let nearest = self.known.iter().max_by(|a, b| {
+            strsim::jaro_winkler(a, &self.key).total_cmp(&strsim::jaro_winkler(b, &self.key))
+        });
+        let message = format!("{name}, line {}: unknown key `{}`", line_of(text, self.at), self.key);
+        Error::new(ErrorKind::InvalidInput, message)
+            .with_hint(format!("did you mean `{}`? {FILE} shows every setting", nearest.unwrap_or(&"")))
+    }
+}
+
+fn unknown_key(table: &DeTable<'_>, known: &'static [&'static str]) -> Option<Unknown> {
+    for (key, value) in table {
+        let name: &str = key.get_ref();
+        if !known.contains(&name) {
+            return Some(Unknown { key: name.to_string(), at: key.span().start, known });
+        }
+        let Some((_, inner)) = SECTIONS.iter().find(|(section, _)| *section == name) else { continue };
+        let tables = value.get_ref().as_array().into_iter().flatten().chain(std::iter::once(value));
+        let unknown = tables.filter_map(|value| value.get_ref().as_table()).find_map(|table| unknown_key(table, inner));
+        if unknown.is_some() {
+            return unknown;
+        }
+    }
+    None
+}
+
+fn invalid(text: &str, name: &str, error: &toml::de::Error) -> Error {
+    let line = error.span().map_or(1, |span| line_of(text, span.start));
+    let message = error.message().lines().collect::<Vec<_>>().join("; ");
+    Error::new(ErrorKind::InvalidInput, format!("{name}, line {line}: {message}"))
+        .with_hint(format!("{FILE} of the toolkit shows every setting with its default"))
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text[..at].matches('\n').count() + 1
+}
+
+/// Durations as people write them: `30s`, `10m`, `26h`, `1d 2h`.
+mod duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, de::Error};
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text).map_err(|e| D::Error::custom(format!("{text:?} is no duration ({e})")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHOWN: &str = include_str!("../../ops/backup.toml");
+
+    fn error(text: &str) -> String {
+        let error = Config::parse(text, "backup.toml").unwrap_err();
+        format!("{error}; {}", error.hint().unwrap_or_default())
+    }
+
+    #[test]
+    fn the_file_that_shows_every_setting_holds_the_defaults() {
+        assert_eq!(Config::parse(SHOWN, FILE).unwrap(), Config::default());
+        assert_eq!(Config::parse("", FILE).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_file_shows_every_key_that_is_known() {
+        for (section, keys) in SECTIONS {
+            for key in keys {
+                let shown = SHOWN.lines().any(|line| {
+                    line.starts_with(&format!("{key} =")) || line.trim_matches(['[', ']']) == *key
+                });
+                assert!(shown, "[{section}] {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
+        insta::assert_snapshot!(error("\n\n[retention]\nkeep_day = 3"), @"backup.toml, line 4: unknown key `keep_day`; did you mean `keep_days`? ops/backup.toml shows every setting");
+        insta::assert_snapshot!(error("[[database]]\nname = 'a'\npth = 'x'"), @"backup.toml, line 3: unknown key `pth`; did you mean `path`? ops/backup.toml shows every setting");
+        insta::assert_snapshot!(error("backupdir = 'x'"), @"backup.toml, line 1: unknown key `backupdir`; did you mean `backup_dir`? ops/backup.toml shows every setting");
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_named_with_their_line() {
+        for text in [
+            "lock_wait = 'soon'",
+            "project = 3",
+            "[codec]\nname = 'rar'",
+            "[codec]\ngzip_level = 10",
+            "[retention]",
+            "[retention]\nkeep_days = -1",
+            "[retention]\nkeep_days = 1000000",
+            "[[database]]\nname = 'a'\npath = '../x'",
+            "[[database]]\nname = 'a b'\npath = 'x'",
+            "[[database]]\nname = 'config'\npath = 'x'",
+            "[[database]]\npath = 'x'",
+            "not toml",
+        ] {
+            assert!(error(text).starts_with("backup.toml"), "{text}: {}", error(text));
+        }
+    }
+
+    #[test]
+    fn several_databases_and_sets_work() {
+        let text = "[[database]]\nname = 'a'\npath = 'a.db'\n[[database]]\nname = 'b'\npath = 'b.db'\n\
+                    [[files]]\nname = 'c'\npaths = ['x', 'y']\n[[files]]\nname = 'd'\npaths = ['z']";
+        let sources = Config::parse(text, "").unwrap().sources();
+        assert_eq!(sources.names().collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+    }
+}

@@ -1,0 +1,135 @@
+//! What a command needs, built once: the root, the settings, the store, the clock, the printer.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use backup::{Catalog, Entry, Error, ErrorKind, History, LocalStore, Run, Selector, Setup};
+use chrono::{DateTime, FixedOffset, Local};
+
+use crate::cli::Global;
+use crate::config::Config;
+use crate::exit::Signals;
+use crate::output::{Bars, Output};
+
+/// What a command needs.
+pub struct Context<'a> {
+    /// The application's folder, absolute.
+    pub root: PathBuf,
+    /// The settings, with the flags over them.
+    pub config: Config,
+    /// Where backups live.
+    pub store: LocalStore,
+    /// When the command was given, in local time.
+    pub now: DateTime<FixedOffset>,
+    /// The only printer.
+    pub output: &'a Output,
+    bars: Bars,
+    scratch: Option<PathBuf>,
+}
+
+impl<'a> Context<'a> {
+    /// Finds the root and the settings.
+    pub fn new(global: &Global, output: &'a Output) -> anyhow::Result<Self> {
+        let root = root(global.root.as_deref())?;
+        let mut config = Config::load(&root, global.config.as_deref())?;
+        config.lock_wait = global.lock_wait.unwrap_or(config.lock_wait);
+        config.busy_timeout = global.busy_timeout.unwrap_or(config.busy_timeout);
+        // A flag is relative to where it is typed, a setting to the root.
+        let folder = match &global.backup_dir {
+            Some(folder) => std::path::absolute(folder).context("find the backup folder")?,
+            None => root.join(&config.backup_dir),
+        };
+        Signals::catch().context("catch signals")?;
+        Ok(Self {
+            root,
+            config,
+            store: LocalStore::new(folder),
+            now: Local::now().fixed_offset(),
+            output,
+            bars: output.bars(),
+            scratch: global.scratch.clone(),
+        })
+    }
+
+    /// Begins a run that may change the store. `command` is what others who wait for the lock will read.
+    pub fn begin(&self, command: &str) -> anyhow::Result<Run<'_>> {
+        Ok(Run::begin(self.setup(command), &mut |holder| self.waiting(holder))?)
+    }
+
+    /// Begins a run that only proves something, on a store that may be read-only.
+    pub fn begin_reading(&self, command: &str) -> anyhow::Result<Run<'_>> {
+        let run = Run::begin_reading(self.setup(command), &mut |holder| self.waiting(holder))?;
+        if !run.is_recorded() {
+            self.output.warn("the backup folder can't be written: the ledger will not know of this run");
+        }
+        Ok(run)
+    }
+
+    fn setup(&self, command: &str) -> Setup<'_> {
+        Setup {
+            store: &self.store,
+            progress: &self.bars,
+            now: self.now,
+            project: self.project(),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            command: command.into(),
+            lock_wait: self.config.lock_wait,
+            busy_timeout: self.config.busy_timeout,
+            scratch: self.scratch.clone(),
+            temp: std::env::temp_dir(),
+        }
+    }
+
+    fn waiting(&self, holder: &str) {
+        self.output.note(&format!("waiting for {holder}"));
+    }
+
+    fn project(&self) -> String {
+        match self.config.project.as_str() {
+            "" => self.root.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            name => name.into(),
+        }
+    }
+
+    /// All backups.
+    pub fn catalog(&self) -> anyhow::Result<Catalog> {
+        Ok(Catalog::load(&self.store)?)
+    }
+
+    /// The ledger.
+    pub fn history(&self) -> anyhow::Result<History> {
+        Ok(History::load(&self.store)?)
+    }
+
+    /// The backup that `--from` means; the newest one without it.
+    pub fn select<'c>(&self, catalog: &'c Catalog, from: Option<&str>) -> anyhow::Result<&'c Entry> {
+        let selector = from.map_or(Ok(Selector::Latest), |text| Selector::parse(text, &Local))?;
+        Ok(catalog.select(&selector)?)
+    }
+
+    /// Says so if a restore was cut short: the state may be half old and half new.
+    pub fn warn_of_unfinished_restore(&self) {
+        // An unreadable ledger is the command's own to complain about.
+        let Ok(history) = self.history() else { return };
+        let Some(line) = history.unfinished_restore() else { return };
+        let id = line.id.map(|id| id.to_string()).unwrap_or_default();
+        self.output.warn(&format!("the restore of {id} begun {} did not finish", self.output.local(line.at)));
+        self.output.hint(&format!("repeat it (restore --from {id}) or take it back (restore --undo)"));
+    }
+}
+
+/// The application's folder: as given, else the workspace that cargo runs this for, else the one it was built in.
+fn root(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let package = || std::env::var_os("CARGO_MANIFEST_DIR").map_or(env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    let root = given.map_or_else(|| package().join(".."), Path::to_path_buf);
+    let found = root.canonicalize().map_err(|e| {
+        let why = Error::io("use as the application's folder:", &root, e);
+        Error::new(ErrorKind::InvalidInput, why.one_line()).with_hint("name it with --root DIR")
+    })?;
+    if found.is_dir() {
+        return Ok(found);
+    }
+    let message = format!("the application's folder {} is not a folder", found.display());
+    Err(Error::new(ErrorKind::InvalidInput, message).with_hint("name it with --root DIR").into())
+}

@@ -1,0 +1,82 @@
+//! Exit codes. README and `--help` list them.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use backup::ErrorKind;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// How a command ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Failed.
+    Failed = 1,
+    /// Wrong usage or settings.
+    Usage = 2,
+    /// Partly done.
+    Partly = 3,
+    /// No such backup.
+    NoSuchBackup = 10,
+    /// Locked by another run.
+    Locked = 11,
+    /// Verification found damage.
+    Damaged = 12,
+    /// Stopped by SIGINT.
+    Interrupted = 130,
+    /// Stopped by SIGTERM.
+    Terminated = 143,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// The exit code for an error: what the library's kind of error asks for, else 1.
+pub fn of_error(error: &anyhow::Error) -> Exit {
+    match error.downcast_ref::<backup::Error>().map(backup::Error::kind) {
+        Some(ErrorKind::InvalidInput) => Exit::Usage,
+        Some(ErrorKind::NoSuchBackup | ErrorKind::AmbiguousId) => Exit::NoSuchBackup,
+        Some(ErrorKind::Locked) => Exit::Locked,
+        Some(ErrorKind::Damaged | ErrorKind::BadManifest) => Exit::Damaged,
+        Some(ErrorKind::Interrupted) if Signals::received() == Some(SIGTERM) => Exit::Terminated,
+        Some(ErrorKind::Interrupted) => Exit::Interrupted,
+        _ => Exit::Failed,
+    }
+}
+
+/// The signals that ask a run to stop.
+#[derive(Debug, Clone)]
+pub struct Signals {
+    received: Arc<AtomicUsize>,
+}
+
+static SIGNALS: std::sync::OnceLock<Signals> = std::sync::OnceLock::new();
+
+impl Signals {
+    /// Catches SIGINT and SIGTERM from now on: the run ends at its next safe place. A second one of the same kind ends
+    /// the process at once, which is safe too, but leaves the clearing up to the next run.
+    pub fn catch() -> std::io::Result<&'static Self> {
+        if let Some(signals) = SIGNALS.get() {
+            return Ok(signals);
+        }
+        let received = Arc::new(AtomicUsize::new(0));
+        for signal in [SIGINT, SIGTERM] {
+            let again = Arc::new(std::sync::atomic::AtomicBool::new(false));
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&again))?;
+            signal_hook::flag::register(signal, again)?;
+            signal_hook::flag::register_usize(signal, Arc::clone(&received), signal.unsigned_abs() as usize)?;
+        }
+        Ok(SIGNALS.get_or_init(|| Self { received }))
+    }
+
+    /// The signal that came, if one did.
+    pub fn received() -> Option<i32> {
+        let number = SIGNALS.get()?.received.load(Ordering::Relaxed);
+        i32::try_from(number).ok().filter(|number| *number != 0)
+    }
+}

@@ -1,0 +1,35 @@
+//! `cargo xtask`: the command line of the backup library. It parses, makes one library call, and renders what came
+//! of it.
+
+mod cli;
+mod commands;
+mod config;
+mod context;
+mod exit;
+mod output;
+mod sample;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use context::Context;
+use output::Output;
+
+fn main() -> ExitCode {
+    // Whatever is created from here on, SQLite's files included, is for this user alone.
+    rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => return output::usage(&usage),
+    };
+    let output = Output::new(&cli.global);
+    let done = Context::new(&cli.global, &output).and_then(|context| commands::run(&context, &cli.command));
+    match done {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            output.error(&error);
+            exit::of_error(&error).into()
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! The only printer: lines and tables for people, JSON for programs, lines with priorities for the journal, bars.
+//!
+//! Results go to stdout; warnings, errors, hints and bars go to stderr. With `--json` stdout has the one document and
+//! nothing else.
+
+use std::fmt::Display;
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anstyle::{AnsiColor, Style};
+use backup::{Event, Phase, Progress};
+use chrono::{DateTime, FixedOffset, Local};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::cli::{Color, Global};
+use crate::exit::{Exit, Signals};
+
+const GOOD: Style = AnsiColor::Green.on_default();
+const WARNING: Style = AnsiColor::Yellow.on_default();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const FAINT: Style = Style::new().dimmed();
+
+/// What a piece of text means; its colour follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// All is well.
+    Good,
+    /// Worth a look.
+    Warning,
+    /// Wrong.
+    Bad,
+    /// Of less interest.
+    Faint,
+}
+
+/// Priorities that the journal reads from the beginning of a line: `man 3 sd-daemon`.
+#[derive(Debug, Clone, Copy)]
+enum Priority {
+    Error = 3,
+    Warning = 4,
+    Info = 6,
+}
+
+/// The only printer.
+#[derive(Debug)]
+pub struct Output {
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+    journal: bool,
+}
+
+impl Output {
+    /// The printer that the flags and the environment ask for.
+    pub fn new(global: &Global) -> Self {
+        let under_systemd = ["JOURNAL_STREAM", "INVOCATION_ID"].iter().any(|name| std::env::var_os(name).is_some());
+        let journal = under_systemd && !std::io::stderr().is_terminal();
+        match global.color {
+            Color::Never => anstream::ColorChoice::Never.write_global(),
+            _ if journal => anstream::ColorChoice::Never.write_global(),
+            Color::Always => anstream::ColorChoice::Always.write_global(),
+            Color::Auto => {}
+        }
+        Self { json: global.json, quiet: global.quiet, verbose: global.verbose, journal }
+    }
+
+    /// Whether a person wants to read more.
+    pub fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
+    /// A line of the result.
+    pub fn line(&self, text: &str) {
+        if !self.quiet && !self.json {
+            let prefix = self.prefix(Priority::Info);
+            print(&mut anstream::stdout(), format_args!("{prefix}{text}"));
+        }
+    }
+
+    /// The line that says what was done, in the colour of how well.
+    pub fn done(&self, tone: Tone, text: &str) {
+        self.line(&paint(tone, text));
+    }
+
+    /// A remark on the way.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            let prefix = self.prefix(Priority::Info);
+            print(&mut anstream::stderr(), format_args!("{prefix}{}", paint(Tone::Faint, text)));
+        }
+    }
+
+    /// Something that a person should know.
+    pub fn warn(&self, text: &str) {
+        let prefix = self.prefix(Priority::Warning);
+        print(&mut anstream::stderr(), format_args!("{prefix}{} {text}", paint(Tone::Warning, "warning:")));
+    }
+
+    /// What to do about it.
+    pub fn hint(&self, text: &str) {
+        let prefix = self.prefix(Priority::Info);
+        print(&mut anstream::stderr(), format_args!("{prefix}hint: {text}"));
+    }
+
+    /// Something that went wrong, where the command goes on.
+    pub fn problem(&self, error: &backup::Error) {
+        self.failure(&error.one_line(), error.hint());
+    }
+
+    /// Why the command failed: for people and, with `--json`, as the document.
+    pub fn error(&self, error: &anyhow::Error) {
+        let own = error.downcast_ref::<backup::Error>();
+        let message = own.map_or_else(|| format!("{error:#}"), backup::Error::one_line);
+        let hint = own.and_then(backup::Error::hint);
+        self.failure(&message, hint);
+        if self.json {
+            let kind = serde_json::to_value(own.map_or(backup::ErrorKind::Io, backup::Error::kind));
+            print_json_error(&kind.unwrap_or_default(), &message, hint);
+        }
+    }
+
+    /// Something that went wrong in a step, where the command goes on.
+    pub fn problem_of(&self, step: &str, error: &anyhow::Error) {
+        let own = error.downcast_ref::<backup::Error>();
+        let message = own.map_or_else(|| format!("{error:#}"), backup::Error::one_line);
+        self.failure(&format!("{step}: {message}"), own.and_then(backup::Error::hint));
+    }
+
+    fn failure(&self, message: &str, hint: Option<&str>) {
+        let prefix = self.prefix(Priority::Error);
+        print(&mut anstream::stderr(), format_args!("{prefix}{} {}", paint(Tone::Bad, "error:"), printable(message)));
+        if let Some(hint) = hint {
+            self.hint(hint);
+        }
+    }
+
+    /// The one document, with `--json`.
+    pub fn json(&self, document: &impl Serialize) -> anyhow::Result<()> {
+        if self.json {
+            let text = serde_json::to_string_pretty(document)?;
+            print(&mut std::io::stdout(), format_args!("{text}"));
+        }
+        Ok(())
+    }
+
+    /// A table: as wide as the terminal at most; as wide as it needs where there is none.
+    pub fn table(&self, header: &[&str], right_aligned: &[usize], rows: Vec<Vec<String>>) {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_header(header.to_vec()).add_rows(rows);
+        if !std::io::stdout().is_terminal() {
+            table.set_content_arrangement(ContentArrangement::Disabled);
+        }
+        for (at, column) in table.column_iter_mut().enumerate() {
+            column.set_padding((0, 1));
+            if right_aligned.contains(&at) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        for line in table.to_string().lines() {
+            self.line(line.trim_end());
+        }
+    }
+
+    /// A moment in local time, as `list` shows it and `--from` reads it.
+    pub fn local(&self, at: DateTime<FixedOffset>) -> String {
+        at.with_timezone(&Local).format("%Y-%m-%d %H:%M").to_string()
+    }
+
+    /// Asks a person to agree. `None` if there is nobody to ask.
+    pub fn agrees(&self, question: &str) -> Option<bool> {
+        if self.json || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+            return None;
+        }
+        let mut answer = String::new();
+        let mut stderr = anstream::stderr();
+        let asked = write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush());
+        let read = asked.and_then(|()| std::io::stdin().read_line(&mut answer));
+        Some(read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Bars on stderr, if a person is looking.
+    pub fn bars(&self) -> Bars {
+        let shown = !self.json && !self.quiet && !self.journal && std::io::stderr().is_terminal();
+        Bars { shown, current: Mutex::new(None) }
+    }
+
+    fn prefix(&self, priority: Priority) -> String {
+        if self.journal { format!("<{}>", priority as u8) } else { String::new() }
+    }
+}
+
+/// Prints clap's own message, or its JSON form if that was asked for.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        let text = error.to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        print_json_error(&"usage".into(), message, Some("--help shows how it is used"));
+    }
+    // Nothing is left to do if even that can't be printed.
+    let _ = error.print();
+    if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() }
+}
+
+fn print_json_error(kind: &serde_json::Value, message: &str, hint: Option<&str>) {
+    let document = serde_json::json!({ "error": { "kind": kind, "message": message, "hint": hint } });
+    print(&mut std::io::stdout(), format_args!("{document:#}"));
+}
+
+/// Prints a line. A reader that went away (`| head`) is no reason to fail.
+fn print(stream: &mut dyn std::io::Write, line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(stream, "{line}");
+}
+
+/// `text` in the colour of what it means.
+pub fn paint(tone: Tone, text: &str) -> String {
+    let style = match tone {
+        Tone::Good => GOOD,
+        Tone::Warning => WARNING,
+        Tone::Bad => BAD,
+        Tone::Faint => FAINT,
+    };
+    format!("{style}{text}{style:#}")
+}
+
+/// `text` without anything that a terminal could take for a command.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// A size as people say it: `1.07 GB`.
+pub fn size(bytes: u64) -> impl Display {
+    DecimalBytes(bytes)
+}
+
+/// An age or a duration as people say it, in its largest unit: `45s`, `12m`, `3h`, `5d`.
+pub fn age(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// A measured time: `340 ms`, `2.4 s`, `3 min 10 s`.
+pub fn took(milliseconds: u64) -> String {
+    match milliseconds {
+        0..1000 => format!("{milliseconds} ms"),
+        1000..60_000 => format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100),
+        _ => format!("{} min {} s", milliseconds / 60_000, milliseconds % 60_000 / 1000),
+    }
+}
+
+/// A step that is over sooner than this shows no bar.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Shows a run's events as bars, and passes the wish to stop on to it.
+#[derive(Debug)]
+pub struct Bars {
+    shown: bool,
+    current: Mutex<Option<Bar>>,
+}
+
+#[derive(Debug)]
+struct Bar {
+    begun: Instant,
+    bytes: u64,
+    bar: Option<ProgressBar>,
+    label: String,
+    total: Option<u64>,
+}
+
+impl Bar {
+    fn advance(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        if self.begun.elapsed() >= PATIENCE {
+            let bar = self.bar.get_or_insert_with(|| new_bar(&self.label, self.total, self.begun));
+            bar.set_position(self.bytes.min(self.total.unwrap_or(u64::MAX)));
+            bar.tick();
+        }
+    }
+}
+
+fn new_bar(label: &str, total: Option<u64>, begun: Instant) -> ProgressBar {
+    let template = match total {
+        Some(_) => "{msg:34!} {bar:14} {decimal_bytes:>9} {decimal_bytes_per_sec:>11} {eta:>4}",
+        None => "{msg:34!} {spinner} {elapsed}",
+    };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr())
+        .with_style(style)
+        .with_message(label.to_string())
+        .with_elapsed(begun.elapsed())
+}
+
+impl Progress for Bars {
+    fn event(&self, event: Event<'_>) {
+        if !self.shown {
+            return;
+        }
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Begin { phase, subject, total } => {
+                let name = subject.rsplit('/').next().unwrap_or(subject);
+                let label = format!("{} {}", verb(phase), printable(name));
+                *current = Some(Bar { begun: Instant::now(), bytes: 0, bar: None, label, total });
+            }
+            Event::Advance { bytes } => {
+                if let Some(bar) = current.as_mut() {
+                    bar.advance(bytes);
+                }
+            }
+            Event::End => {
+                if let Some(bar) = current.take().and_then(|bar| bar.bar) {
+                    bar.finish_and_clear();
+                }
+            }
+        }
+    }
+
+    fn should_stop(&self) -> bool {
+        Signals::received().is_some()
+    }
+}
+
+fn verb(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Snapshot => "snapshot",
+        Phase::Store => "store",
+        Phase::Read => "read",
+        Phase::Check => "check",
+        Phase::Write => "write",
+    }
+}
