@@ -120,19 +120,25 @@ impl Project {
             let text = manifest.to_string().replace(id, other);
             *manifest = serde_json::from_str(&text).unwrap();
             let (day, time) = other.split_once('_').unwrap();
-            let (date, clock) = ([&day[..4], &day[4..6], &day[6..]].join("-"), [&time[..2], &time[2..4], &time[4..]].join(":"));
+            let (date, clock) =
+                ([&day[..4], &day[4..6], &day[6..]].join("-"), [&time[..2], &time[2..4], &time[4..]].join(":"));
             manifest["created_at"] = format!("{date}T{clock}+00:00").into();
         });
         for file in self.stored() {
             if file.contains(id) {
-                fs::rename(self.path(&format!("backups/{file}")), self.path(&format!("backups/{}", file.replace(id, other)))).unwrap();
+                fs::rename(
+                    self.path(&format!("backups/{file}")),
+                    self.path(&format!("backups/{}", file.replace(id, other))),
+                )
+                .unwrap();
             }
         }
     }
 
     /// Names in the backup folder, sorted, without the ledger and what begins with a dot.
     pub fn stored(&self) -> Vec<String> {
-        let names = fs::read_dir(self.path("backups")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let names =
+            fs::read_dir(self.path("backups")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<String> = names.filter(|name| !name.starts_with('.') && name != "history.jsonl").collect();
         names.sort();
         names
@@ -191,7 +197,8 @@ impl Ran {
     /// The one document on stdout.
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e} in {:?}\nstderr: {}", self.stdout, self.stderr))
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|e| panic!("{e} in {:?}\nstderr: {}", self.stdout, self.stderr))
     }
 }
 

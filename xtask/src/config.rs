@@ -32,8 +32,8 @@ pub struct Config {
     pub files: Vec<Files>,
     /// How artifacts are encoded.
     pub codec: CodecSettings,
-    /// What rotation keeps.
-    pub retention: Retention,
+    /// What rotation keeps. A section that is there says it all, so what it leaves out is off.
+    pub retention: Policy,
     /// When `status` is content.
     pub status: StatusSettings,
     /// What a drill does beside restoring.
@@ -73,28 +73,6 @@ pub struct CodecSettings {
     pub zstd_level: i32,
 }
 
-/// `[retention]`: a section that is there says it all, so what it leaves out is off.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-pub struct Retention {
-    /// Keep backups up to this age.
-    pub keep_days: Option<u32>,
-    /// Keep the newest so many.
-    #[serde(default)]
-    pub keep_last: u32,
-    /// Keep the newest of each of so many days.
-    #[serde(default)]
-    pub keep_daily: u32,
-    /// Of so many weeks.
-    #[serde(default)]
-    pub keep_weekly: u32,
-    /// Of so many months.
-    #[serde(default)]
-    pub keep_monthly: u32,
-    /// Of so many years.
-    #[serde(default)]
-    pub keep_yearly: u32,
-}
-
 /// `[status]`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]
@@ -122,14 +100,10 @@ impl Default for Config {
             backup_dir: "backups".into(),
             lock_wait: Duration::from_secs(10),
             busy_timeout: Duration::from_secs(30),
-            database: vec![Database {
-                name: "sessions_db".into(),
-                path: rel("data/sessions.db"),
-                probes: Vec::new(),
-            }],
+            database: vec![Database { name: "sessions_db".into(), path: rel("data/sessions.db"), probes: Vec::new() }],
             files: vec![Files { name: "config".into(), paths: vec![rel(".env"), rel("data/station_info.json")] }],
             codec: CodecSettings::default(),
-            retention: Retention::from(Policy::default()),
+            retention: Policy::default(),
             status: StatusSettings::default(),
             drill: DrillSettings::default(),
         }
@@ -146,12 +120,6 @@ impl Default for CodecSettings {
     }
 }
 
-impl Default for Retention {
-    fn default() -> Self {
-        Policy::default().into()
-    }
-}
-
 impl Default for StatusSettings {
     fn default() -> Self {
         // A nightly backup, and two hours for it to be late.
@@ -162,20 +130,6 @@ impl Default for StatusSettings {
 impl Default for DrillSettings {
     fn default() -> Self {
         Self { command: Vec::new(), timeout: Duration::from_secs(60) }
-    }
-}
-
-impl From<Policy> for Retention {
-    fn from(policy: Policy) -> Self {
-        let Policy { keep_days, keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly } = policy;
-        Self { keep_days, keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly }
-    }
-}
-
-impl From<Retention> for Policy {
-    fn from(retention: Retention) -> Self {
-        let Retention { keep_days, keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly } = retention;
-        Self { keep_days, keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly }
     }
 }
 
@@ -209,7 +163,7 @@ impl Config {
         self.sources().validate()?;
         Encoding::new(Codec::Gzip, self.codec.gzip_level)?;
         Encoding::new(Codec::Zstd, self.codec.zstd_level)?;
-        Policy::from(self.retention).validate()
+        self.retention.validate()
     }
 
     /// What to back up.
@@ -236,9 +190,21 @@ impl Config {
 
 /// Every section and its keys, the top level first. A test holds it to `ops/backup.toml` and so to [`Config`].
 const SECTIONS: [(&str, &[&str]); 7] = [
-    ("", &[
-        "project", "backup_dir", "lock_wait", "busy_timeout", "database", "files", "codec", "retention", "status", "drill",
-    ]),
+    (
+        "",
+        &[
+            "project",
+            "backup_dir",
+            "lock_wait",
+            "busy_timeout",
+            "database",
+            "files",
+            "codec",
+            "retention",
+            "status",
+            "drill",
+        ],
+    ),
     ("database", &["name", "path", "probes"]),
     ("files", &["name", "paths"]),
     ("codec", &["name", "gzip_level", "zstd_level"]),
@@ -256,9 +222,10 @@ struct Unknown {
 
 impl Unknown {
     fn error(&self, text: &str, name: &str) -> Error {
-        let nearest = self.known.iter().max_by(|a, b| {
-            strsim::jaro_winkler(a, &self.key).total_cmp(&strsim::jaro_winkler(b, &self.key))
-        });
+        let nearest = self
+            .known
+            .iter()
+            .max_by(|a, b| strsim::jaro_winkler(a, &self.key).total_cmp(&strsim::jaro_winkler(b, &self.key)));
         let message = format!("{name}, line {}: unknown key `{}`", line_of(text, self.at), self.key);
         Error::new(ErrorKind::InvalidInput, message)
             .with_hint(format!("did you mean `{}`? {FILE} shows every setting", nearest.unwrap_or(&"")))
@@ -325,9 +292,9 @@ mod tests {
     fn the_file_shows_every_key_that_is_known() {
         for (section, keys) in SECTIONS {
             for key in keys {
-                let shown = SHOWN.lines().any(|line| {
-                    line.starts_with(&format!("{key} =")) || line.trim_matches(['[', ']']) == *key
-                });
+                let shown = SHOWN
+                    .lines()
+                    .any(|line| line.starts_with(&format!("{key} =")) || line.trim_matches(['[', ']']) == *key);
                 assert!(shown, "[{section}] {key}");
             }
         }

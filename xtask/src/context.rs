@@ -6,10 +6,12 @@ use anyhow::Context as _;
 use backup::{Catalog, Entry, Error, ErrorKind, History, LocalStore, Run, Selector, Setup};
 use chrono::{DateTime, FixedOffset, Local};
 
+use crate::bars::Bars;
 use crate::cli::Global;
 use crate::config::Config;
 use crate::exit::Signals;
-use crate::output::{Bars, Output};
+use crate::output::Output;
+use crate::text::local;
 
 /// What a command needs.
 pub struct Context<'a> {
@@ -102,21 +104,21 @@ impl<'a> Context<'a> {
         Ok(History::load(&self.store)?)
     }
 
-    /// The backup that `--from` means; the newest one without it.
-    pub fn select<'c>(&self, catalog: &'c Catalog, from: Option<&str>) -> anyhow::Result<&'c Entry> {
-        let selector = from.map_or(Ok(Selector::Latest), |text| Selector::parse(text, &Local))?;
-        Ok(catalog.select(&selector)?)
-    }
-
     /// Says so if a restore was cut short: the state may be half old and half new.
     pub fn warn_of_unfinished_restore(&self) {
         // An unreadable ledger is the command's own to complain about.
         let Ok(history) = self.history() else { return };
         let Some(line) = history.unfinished_restore() else { return };
         let id = line.id.map(|id| id.to_string()).unwrap_or_default();
-        self.output.warn(&format!("the restore of {id} begun {} did not finish", self.output.local(line.at)));
+        self.output.warn(&format!("the restore of {id} begun {} did not finish", local(line.at)));
         self.output.hint(&format!("repeat it (restore --from {id}) or take it back (restore --undo)"));
     }
+}
+
+/// The backup that `--from` means; the newest one without it.
+pub fn select<'c>(catalog: &'c Catalog, from: Option<&str>) -> anyhow::Result<&'c Entry> {
+    let selector = from.map_or(Ok(Selector::Latest), |text| Selector::parse(text, &Local))?;
+    Ok(catalog.select(&selector)?)
 }
 
 /// The application's folder: as given, else the workspace that cargo runs this for, else the one it was built in.

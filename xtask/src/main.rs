@@ -1,6 +1,7 @@
 //! `cargo xtask`: the command line of the backup library. It parses, makes one library call, and renders what came
 //! of it.
 
+mod bars;
 mod cli;
 mod commands;
 mod config;
@@ -8,6 +9,7 @@ mod context;
 mod exit;
 mod output;
 mod sample;
+mod text;
 
 use std::process::ExitCode;
 

@@ -3,39 +3,16 @@
 //! Results go to stdout; warnings, errors, hints and bars go to stderr. With `--json` stdout has the one document and
 //! nothing else.
 
-use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
-use anstyle::{AnsiColor, Style};
-use backup::{Event, Phase, Progress};
-use chrono::{DateTime, FixedOffset, Local};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
+use crate::bars::Bars;
 use crate::cli::{Color, Global};
-use crate::exit::{Exit, Signals};
-
-const GOOD: Style = AnsiColor::Green.on_default();
-const WARNING: Style = AnsiColor::Yellow.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const FAINT: Style = Style::new().dimmed();
-
-/// What a piece of text means; its colour follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tone {
-    /// All is well.
-    Good,
-    /// Worth a look.
-    Warning,
-    /// Wrong.
-    Bad,
-    /// Of less interest.
-    Faint,
-}
+use crate::exit::Exit;
+use crate::text::{Tone, paint, printable};
 
 /// Priorities that the journal reads from the beginning of a line: `man 3 sd-daemon`.
 #[derive(Debug, Clone, Copy)]
@@ -166,11 +143,6 @@ impl Output {
         }
     }
 
-    /// A moment in local time, as `list` shows it and `--from` reads it.
-    pub fn local(&self, at: DateTime<FixedOffset>) -> String {
-        at.with_timezone(&Local).format("%Y-%m-%d %H:%M").to_string()
-    }
-
     /// Asks a person to agree. `None` if there is nobody to ask.
     pub fn agrees(&self, question: &str) -> Option<bool> {
         if self.json || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
@@ -186,7 +158,7 @@ impl Output {
     /// Bars on stderr, if a person is looking.
     pub fn bars(&self) -> Bars {
         let shown = !self.json && !self.quiet && !self.journal && std::io::stderr().is_terminal();
-        Bars { shown, current: Mutex::new(None) }
+        Bars::new(shown)
     }
 
     fn prefix(&self, priority: Priority) -> String {
@@ -214,126 +186,4 @@ fn print_json_error(kind: &serde_json::Value, message: &str, hint: Option<&str>)
 /// Prints a line. A reader that went away (`| head`) is no reason to fail.
 fn print(stream: &mut dyn std::io::Write, line: std::fmt::Arguments<'_>) {
     let _ = writeln!(stream, "{line}");
-}
-
-/// `text` in the colour of what it means.
-pub fn paint(tone: Tone, text: &str) -> String {
-    let style = match tone {
-        Tone::Good => GOOD,
-        Tone::Warning => WARNING,
-        Tone::Bad => BAD,
-        Tone::Faint => FAINT,
-    };
-    format!("{style}{text}{style:#}")
-}
-
-/// `text` without anything that a terminal could take for a command.
-pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
-/// A size as people say it: `1.07 GB`.
-pub fn size(bytes: u64) -> impl Display {
-    DecimalBytes(bytes)
-}
-
-/// An age or a duration as people say it, in its largest unit: `45s`, `12m`, `3h`, `5d`.
-pub fn age(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m", seconds / 60),
-        3600..172_800 => format!("{}h", seconds / 3600),
-        _ => format!("{}d", seconds / 86_400),
-    }
-}
-
-/// A measured time: `340 ms`, `2.4 s`, `3 min 10 s`.
-pub fn took(milliseconds: u64) -> String {
-    match milliseconds {
-        0..1000 => format!("{milliseconds} ms"),
-        1000..60_000 => format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100),
-        _ => format!("{} min {} s", milliseconds / 60_000, milliseconds % 60_000 / 1000),
-    }
-}
-
-/// A step that is over sooner than this shows no bar.
-const PATIENCE: Duration = Duration::from_millis(500);
-
-/// Shows a run's events as bars, and passes the wish to stop on to it.
-#[derive(Debug)]
-pub struct Bars {
-    shown: bool,
-    current: Mutex<Option<Bar>>,
-}
-
-#[derive(Debug)]
-struct Bar {
-    begun: Instant,
-    bytes: u64,
-    bar: Option<ProgressBar>,
-    label: String,
-    total: Option<u64>,
-}
-
-impl Bar {
-    fn advance(&mut self, bytes: u64) {
-        self.bytes += bytes;
-        if self.begun.elapsed() >= PATIENCE {
-            let bar = self.bar.get_or_insert_with(|| new_bar(&self.label, self.total, self.begun));
-            bar.set_position(self.bytes.min(self.total.unwrap_or(u64::MAX)));
-            bar.tick();
-        }
-    }
-}
-
-fn new_bar(label: &str, total: Option<u64>, begun: Instant) -> ProgressBar {
-    let template = match total {
-        Some(_) => "{msg:34!} {bar:14} {decimal_bytes:>9} {decimal_bytes_per_sec:>11} {eta:>4}",
-        None => "{msg:34!} {spinner} {elapsed}",
-    };
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr())
-        .with_style(style)
-        .with_message(label.to_string())
-        .with_elapsed(begun.elapsed())
-}
-
-impl Progress for Bars {
-    fn event(&self, event: Event<'_>) {
-        if !self.shown {
-            return;
-        }
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        match event {
-            Event::Begin { phase, subject, total } => {
-                let name = subject.rsplit('/').next().unwrap_or(subject);
-                let label = format!("{} {}", verb(phase), printable(name));
-                *current = Some(Bar { begun: Instant::now(), bytes: 0, bar: None, label, total });
-            }
-            Event::Advance { bytes } => {
-                if let Some(bar) = current.as_mut() {
-                    bar.advance(bytes);
-                }
-            }
-            Event::End => {
-                if let Some(bar) = current.take().and_then(|bar| bar.bar) {
-                    bar.finish_and_clear();
-                }
-            }
-        }
-    }
-
-    fn should_stop(&self) -> bool {
-        Signals::received().is_some()
-    }
-}
-
-fn verb(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Snapshot => "snapshot",
-        Phase::Store => "store",
-        Phase::Read => "read",
-        Phase::Check => "check",
-        Phase::Write => "write",
-    }
 }

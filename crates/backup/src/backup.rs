@@ -221,11 +221,7 @@ impl Writer<'_> {
             Status::Failed => Outcome::Failed,
         };
         let error = failures.first().map(|(_, error)| error.one_line());
-        self.run.record(Line {
-            id: Some(self.id),
-            error,
-            ..Line::new(self.run.now(), Command::Backup, outcome)
-        })
+        self.run.record(Line { id: Some(self.id), error, ..Line::new(self.run.now(), Command::Backup, outcome) })
     }
 }
 

@@ -94,9 +94,11 @@ impl Catalog {
 
     /// The newest complete backup that no restore made.
     pub fn newest_complete(&self) -> Option<&Manifest> {
-        self.entries.iter().rev().filter_map(Entry::manifest).find(|manifest| {
-            manifest.status == Status::Complete && manifest.trigger != Trigger::PreRestore
-        })
+        self.entries
+            .iter()
+            .rev()
+            .filter_map(Entry::manifest)
+            .find(|manifest| manifest.status == Status::Complete && manifest.trigger != Trigger::PreRestore)
     }
 
     /// The backup with exactly this id.
@@ -118,11 +120,10 @@ impl Catalog {
                 .restorable()
                 .next_back()
                 .ok_or_else(|| self.no_such_backup(format!("no backup in {}", self.location))),
-            Selector::At { moment, text } => {
-                self.restorable().rfind(|entry| entry.id.time() <= *moment).ok_or_else(|| {
-                    self.no_such_backup(format!("no backup at or before {text} in {}", self.location))
-                })
-            }
+            Selector::At { moment, text } => self
+                .restorable()
+                .rfind(|entry| entry.id.time() <= *moment)
+                .ok_or_else(|| self.no_such_backup(format!("no backup at or before {text} in {}", self.location))),
             Selector::Prefix(prefix) => self.by_prefix(prefix),
         }
     }
@@ -137,8 +138,7 @@ impl Catalog {
     }
 
     fn by_prefix(&self, prefix: &str) -> Result<&Entry> {
-        let found: Vec<&Entry> =
-            self.entries.iter().filter(|entry| entry.id.to_string().starts_with(prefix)).collect();
+        let found: Vec<&Entry> = self.entries.iter().filter(|entry| entry.id.to_string().starts_with(prefix)).collect();
         match found.as_slice() {
             [] => Err(self.no_such_backup(format!("no backup {prefix} in {}", self.location))),
             [one] => Ok(one),
@@ -282,11 +282,7 @@ fn read_manifest(store: &dyn Store, id: BackupId) -> Result<Option<Vec<u8>>> {
 }
 
 /// Backups that are known by the names of their files alone, one for each id.
-fn without_manifest(
-    entries: &[Entry],
-    unfinished: &BTreeSet<BackupId>,
-    sizes: &BTreeMap<String, u64>,
-) -> Vec<Entry> {
+fn without_manifest(entries: &[Entry], unfinished: &BTreeSet<BackupId>, sizes: &BTreeMap<String, u64>) -> Vec<Entry> {
     let known: BTreeSet<BackupId> = entries.iter().map(|entry| entry.id).chain(unfinished.iter().copied()).collect();
     let claimed: BTreeSet<&str> =
         entries.iter().flat_map(|entry| &entry.files).map(|stored| stored.file.as_str()).collect();

@@ -230,7 +230,8 @@ mod tests {
 
     #[test]
     fn env_files_as_people_write_them_are_fine() {
-        let env = "# comment\n\nA=1\nexport B = two\nC=\"with # and =\"\nKEY=\"-----BEGIN\nlines\n-----END\"\nD='x'\nE=";
+        let env =
+            "# comment\n\nA=1\nexport B = two\nC=\"with # and =\"\nKEY=\"-----BEGIN\nlines\n-----END\"\nD='x'\nE=";
         assert_eq!(code(".env", env), None);
         assert_eq!(code(".env", ""), None);
     }
@@ -247,7 +248,10 @@ mod tests {
     fn json_has_to_parse() {
         assert_eq!(code("data/station_info.json", "{\"id\": 1}"), None);
         let message = "invalid_json: data/station_info.json is not valid JSON (line 2)";
-        assert_eq!(code("data/station_info.json", "{\n\"id\": 1,\n").as_deref().map(|m| &m[..30]), Some(&message[..30]));
+        assert_eq!(
+            code("data/station_info.json", "{\n\"id\": 1,\n").as_deref().map(|m| &m[..30]),
+            Some(&message[..30])
+        );
         assert_eq!(code("notes.txt", "{"), None);
     }
 }

@@ -47,12 +47,7 @@ pub struct Probe {
 ///
 /// # Errors
 /// What keeps the restore from being made, [`ErrorKind::Damaged`] among it. A probe that doesn't pass is no error.
-pub fn drill(
-    run: &Run<'_>,
-    entry: &Entry,
-    sources: &Sources,
-    probe: &dyn Fn(&Path) -> Option<Probe>,
-) -> Result<Drill> {
+pub fn drill(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: &dyn Fn(&Path) -> Option<Probe>) -> Result<Drill> {
     let begun = run.elapsed_ms();
     let result = rehearse(run, entry, sources, probe);
     let (outcome, error) = match &result {
@@ -68,12 +63,7 @@ pub fn drill(
     result.map(|drill| Drill { duration_ms, ..drill })
 }
 
-fn rehearse(
-    run: &Run<'_>,
-    entry: &Entry,
-    sources: &Sources,
-    probe: &dyn Fn(&Path) -> Option<Probe>,
-) -> Result<Drill> {
+fn rehearse(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: &dyn Fn(&Path) -> Option<Probe>) -> Result<Drill> {
     entry.require_usable()?;
     let scratch = run.scratch(entry.files.iter().map(plain_bytes).sum())?;
     let begun = run.elapsed_ms();

@@ -74,7 +74,9 @@ impl Error {
         };
         let kind = match source.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
-            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => ErrorKind::PermissionDenied,
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                ErrorKind::PermissionDenied
+            }
             _ => ErrorKind::Io,
         };
         let hint = match kind {
@@ -82,7 +84,12 @@ impl Error {
             ErrorKind::PermissionDenied => Some("check the owner and mode of that path and of the folders above it"),
             _ => None,
         };
-        Self { kind, message: format!("can't {verb} {subject}"), hint: hint.map(Into::into), source: Some(source.into()) }
+        Self {
+            kind,
+            message: format!("can't {verb} {subject}"),
+            hint: hint.map(Into::into),
+            source: Some(source.into()),
+        }
     }
 
     /// A failed SQLite call on the named database. The kind follows from SQLite's result code.
@@ -92,13 +99,16 @@ impl Error {
             Some(Code::DatabaseBusy | Code::DatabaseLocked) => {
                 (ErrorKind::Busy, Some("another program holds it: wait for it, or allow more time with --busy-timeout"))
             }
-            Some(Code::NotADatabase) => {
-                (ErrorKind::NotADatabase, Some("not an SQLite file, or an encrypted one: check the path in the settings"))
-            }
+            Some(Code::NotADatabase) => (
+                ErrorKind::NotADatabase,
+                Some("not an SQLite file, or an encrypted one: check the path in the settings"),
+            ),
             Some(Code::DatabaseCorrupt) => {
                 (ErrorKind::Damaged, Some("the database is damaged: restore it from a backup (restore --from latest)"))
             }
-            Some(Code::DiskFull) => (ErrorKind::NoSpace, Some("free some space (df -h), or remove old backups (rotate)")),
+            Some(Code::DiskFull) => {
+                (ErrorKind::NoSpace, Some("free some space (df -h), or remove old backups (rotate)"))
+            }
             Some(Code::PermissionDenied | Code::ReadOnly | Code::CannotOpen) => (
                 ErrorKind::PermissionDenied,
                 Some("check that this user can read the file and write its folder (SQLite needs that for -shm)"),

@@ -38,6 +38,7 @@ impl BackupId {
     }
 
     /// The id one second later.
+    #[must_use]
     pub fn successor(self) -> Self {
         Self(self.0 + TimeDelta::seconds(1))
     }
@@ -101,7 +102,17 @@ mod tests {
 
     #[test]
     fn what_only_resembles_an_id_is_refused() {
-        for text in ["", "20251210", "20251210_1400", "20251310_140000", "20251210_240000", "2025121_0140000", " 20251210_140000", "20251210-140000", "20251210_140060"] {
+        for text in [
+            "",
+            "20251210",
+            "20251210_1400",
+            "20251310_140000",
+            "20251210_240000",
+            "2025121_0140000",
+            " 20251210_140000",
+            "20251210-140000",
+            "20251210_140060",
+        ] {
             assert!(text.parse::<BackupId>().is_err(), "{text:?}");
         }
     }

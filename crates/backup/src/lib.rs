@@ -45,8 +45,8 @@
 //! # }
 //! ```
 
-#![forbid(unsafe_code)]
-#![warn(missing_docs)]
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make the damage that the library must not"))]
 
 mod backup;
 mod catalog;

@@ -62,7 +62,7 @@ pub fn prune(run: &Run<'_>, plan: &Plan) -> Result<Pruned> {
     let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Partial };
     let error = result.as_ref().err().map(Error::one_line);
     let removed = pruned.removed.clone();
-    let recorded = run.record(Line { removed, error, ..Line::new(run.now(), Command::Rotate, outcome) });
+    let recorded = run.record(Line { error, removed, ..Line::new(run.now(), Command::Rotate, outcome) });
     result.and(recorded).map(|()| pruned)
 }
 

@@ -155,8 +155,11 @@ pub fn plan(run: &Run<'_>, entry: &Entry, target: &Path, selection: Selection, s
         }
     }
     if plan.items.is_empty() {
-        return Err(Error::new(ErrorKind::NoSuchBackup, format!("backup {} holds none of what is asked for", entry.id))
-            .with_hint("`list` shows which backup holds what"));
+        return Err(Error::new(
+            ErrorKind::NoSuchBackup,
+            format!("backup {} holds none of what is asked for", entry.id),
+        )
+        .with_hint("`list` shows which backup holds what"));
     }
     plan.warn_of_what_is_missing(entry, selection, sources);
     Ok(plan)
@@ -391,11 +394,7 @@ fn set_owner_and_mode(temp: &Path, path: &Path, mode: u32, uid: u32, gid: u32) -
 }
 
 /// Backs up what is about to be replaced. Says which databases turned out to be too damaged for that.
-fn keep_what_is_replaced(
-    run: &Run<'_>,
-    plan: &Plan,
-    encoding: Encoding,
-) -> Result<(Option<BackupId>, Vec<PathBuf>)> {
+fn keep_what_is_replaced(run: &Run<'_>, plan: &Plan, encoding: Encoding) -> Result<(Option<BackupId>, Vec<PathBuf>)> {
     let mut sources = Sources::default();
     let mut damaged = Vec::new();
     for planned in &plan.artifacts {
@@ -427,9 +426,8 @@ fn keep_what_is_replaced(
 }
 
 fn replaced_files(plan: &Plan, name: &str, paths: &[(RelPath, RelPath)]) -> Option<FilesSource> {
-    let is_replaced = |path: &&RelPath| {
-        plan.items.iter().any(|item| item.path == **path && item.present == Present::Replaced)
-    };
+    let is_replaced =
+        |path: &&RelPath| plan.items.iter().any(|item| item.path == **path && item.present == Present::Replaced);
     let paths: Vec<RelPath> = paths.iter().map(|(_, path)| path).filter(is_replaced).cloned().collect();
     (!paths.is_empty()).then(|| FilesSource { name: name.to_string(), paths })
 }
@@ -477,11 +475,7 @@ fn move_aside(path: &Path, now: BackupId, moved: &mut Vec<PathBuf>) -> Result<()
 }
 
 /// Makes the decoded file the database at `path`, where nothing is.
-fn put_into_place(
-    temp: NamedTempFile,
-    path: &Path,
-    recorded: Option<&manifest::Database>,
-) -> Result<Option<String>> {
+fn put_into_place(temp: NamedTempFile, path: &Path, recorded: Option<&manifest::Database>) -> Result<Option<String>> {
     let mut warning = None;
     if let Some(recorded) = recorded {
         if recorded.journal_mode == "wal" {
@@ -525,11 +519,8 @@ fn overwrite_live(
     copy_as_one_transaction(&source, &mut live, path, run.busy_timeout())?;
     drop(step);
 
-    let wanted = if recorded.map_or(mode_before == "wal", |recorded| recorded.journal_mode == "wal") {
-        "wal"
-    } else {
-        "delete"
-    };
+    let wanted =
+        if recorded.map_or(mode_before == "wal", |recorded| recorded.journal_mode == "wal") { "wal" } else { "delete" };
     let warning = settle_journal(&live, path, wanted);
     let problems = sqlite::integrity_check(&live, path, run.progress())?;
     match problems.first() {
@@ -540,12 +531,7 @@ fn overwrite_live(
 }
 
 /// A WAL database can't change its page size: it has to leave WAL mode first, which needs it for itself alone.
-fn match_page_size(
-    source: &rusqlite::Connection,
-    live: &rusqlite::Connection,
-    path: &Path,
-    mode: &str,
-) -> Result<()> {
+fn match_page_size(source: &rusqlite::Connection, live: &rusqlite::Connection, path: &Path, mode: &str) -> Result<()> {
     let failed = |e| Error::sqlite("restore into", path, e);
     let wanted: u32 = sqlite::pragma(source, "page_size").map_err(failed)?;
     let found: u32 = sqlite::pragma(live, "page_size").map_err(failed)?;
@@ -555,7 +541,8 @@ fn match_page_size(
     match journal_mode(live, "delete") {
         Ok(mode) if mode == "delete" => Ok(()),
         _ => {
-            let message = format!("{} has pages of {found} bytes, the backup {wanted}, and it is in use", path.display());
+            let message =
+                format!("{} has pages of {found} bytes, the backup {wanted}, and it is in use", path.display());
             Err(Error::new(ErrorKind::Busy, message).with_hint("stop the application, then restore again"))
         }
     }

@@ -42,14 +42,19 @@ pub struct Policy {
     /// seven if unset) for which failed runs and what a restore replaced are kept.
     pub keep_days: Option<u32>,
     /// Keep the last so many backups.
+    #[serde(default)]
     pub keep_last: u32,
     /// Keep the newest backup of each of the last so many days that have one.
+    #[serde(default)]
     pub keep_daily: u32,
     /// The same with ISO 8601 weeks.
+    #[serde(default)]
     pub keep_weekly: u32,
     /// The same with months.
+    #[serde(default)]
     pub keep_monthly: u32,
     /// The same with years.
+    #[serde(default)]
     pub keep_yearly: u32,
 }
 

@@ -133,7 +133,10 @@ impl<'a> Run<'a> {
         let in_store = self.lock.as_ref().and_then(|_| self.store().scratch());
         let place = self.setup.scratch.clone().or(in_store).unwrap_or_else(|| self.setup.temp.clone());
         fsutil::require_space(&place, bytes)?;
-        tempfile::Builder::new().prefix("scratch-").tempdir_in(&place).map_err(|e| Error::io("create a folder in", &place, e))
+        tempfile::Builder::new()
+            .prefix("scratch-")
+            .tempdir_in(&place)
+            .map_err(|e| Error::io("create a folder in", &place, e))
     }
 
     /// All backups of the store.

@@ -1,6 +1,5 @@
 //! `verify`: the read path into a sink, with every check that the content allows.
 
-
 use serde::Serialize;
 
 use crate::catalog::{Entry, StoredFile};

@@ -1,6 +1,5 @@
 //! `backup`.
 
-use backup::retention::Policy;
 use backup::{Made, Manifest, Request, Run, Sources, Status, Trigger};
 use serde_json::json;
 
@@ -8,7 +7,7 @@ use super::rotate;
 use crate::cli;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::output::{Tone, printable, size, took};
+use crate::text::{Tone, printable, size, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<Exit> {
     let codec = if args.no_compress { Some(backup::Codec::None) } else { args.codec };
@@ -51,8 +50,7 @@ fn selected(sources: Sources, args: &cli::Backup) -> Sources {
 }
 
 fn rotate_after(context: &Context<'_>, run: &Run<'_>, made: &Manifest) -> anyhow::Result<backup::Pruned> {
-    let policy = Policy::from(context.config.retention);
-    let plan = backup::plan(run, &policy, Some(made.id))?;
+    let plan = backup::plan(run, &context.config.retention, Some(made.id))?;
     rotate::report_stale(context, &plan);
     let pruned = backup::prune(run, &plan)?;
     if !pruned.removed.is_empty() {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::output::{Tone, age, paint, printable, size};
+use crate::text::{Tone, age, local, paint, printable, size};
 
 /// A backup as `list` shows it.
 #[derive(Debug, Serialize)]
@@ -119,7 +119,7 @@ fn cells(context: &Context<'_>, row: &Row) -> Vec<String> {
     let since = |at: DateTime<FixedOffset>| age(u64::try_from((context.now - at).num_seconds()).unwrap_or(0)) + " ago";
     vec![
         row.id.to_string(),
-        context.output.local(row.created_at),
+        local(row.created_at),
         age(row.age_s),
         trigger.into(),
         paint(tone, row.status),

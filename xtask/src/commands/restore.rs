@@ -8,9 +8,9 @@ use backup::{BackupId, Error, ErrorKind, Run};
 use serde_json::json;
 
 use crate::cli;
-use crate::context::Context;
+use crate::context::{Context, select};
 use crate::exit::Exit;
-use crate::output::{Tone, paint, printable, size, took};
+use crate::text::{Tone, paint, printable, size, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Restore) -> anyhow::Result<Exit> {
     let run = if args.dry_run { context.begin_reading("restore")? } else { context.begin("restore")? };
@@ -44,7 +44,7 @@ fn what(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore) -> anyhow::Re
         Some(folder) => std::path::absolute(folder).context("find the folder to restore to")?,
         None => context.root.clone(),
     };
-    Ok((context.select(&run.catalog()?, args.from.as_deref())?.id, target))
+    Ok((select(&run.catalog()?, args.from.as_deref())?.id, target))
 }
 
 fn agreed(context: &Context<'_>) -> anyhow::Result<bool> {

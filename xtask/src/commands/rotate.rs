@@ -7,10 +7,10 @@ use serde_json::json;
 use crate::cli;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::output::{Tone, paint, size};
+use crate::text::{Tone, paint, size};
 
 pub fn run(context: &Context<'_>, args: &cli::Rotate) -> anyhow::Result<Exit> {
-    let policy = policy(context.config.retention.into(), args);
+    let policy = policy(context.config.retention, args);
     if args.dry_run {
         // Looking changes nothing, so it needs no lock and no right to write.
         let plan = backup::retention::plan(&context.catalog()?.candidates(), &policy, context.now.to_utc())?;

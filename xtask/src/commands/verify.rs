@@ -4,9 +4,9 @@ use backup::{Check, Entry, Report, Run, Verdict};
 use serde_json::{Value, json};
 
 use crate::cli;
-use crate::context::Context;
+use crate::context::{Context, select};
 use crate::exit::{Exit, of_error};
-use crate::output::{Tone, paint, printable, took};
+use crate::text::{Tone, paint, printable, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Verify) -> anyhow::Result<Exit> {
     let run = context.begin_reading("verify")?;
@@ -14,11 +14,11 @@ pub fn run(context: &Context<'_>, args: &cli::Verify) -> anyhow::Result<Exit> {
     let entries: Vec<&Entry> = if args.all {
         catalog.entries().iter().filter(|entry| holds_something(entry)).collect()
     } else {
-        vec![context.select(&catalog, args.from.as_deref())?]
+        vec![select(&catalog, args.from.as_deref())?]
     };
     if entries.is_empty() {
         // The same words as for a single one.
-        context.select(&catalog, None)?;
+        select(&catalog, None)?;
     }
     let mut worst = Exit::Done;
     let mut documents = Vec::new();
@@ -66,12 +66,11 @@ fn show(context: &Context<'_>, report: &Report) {
         };
         context.output.line(&format!("  {verdict}  {}: {}", check.file, printable(&check.detail)));
     }
-    let (id, checks, time) = (report.id, report.checks.len(), took(report.duration_ms));
-    match report.verdict {
-        Verdict::Ok => context.output.done(Tone::Good, &format!("backup {id} is sound: {checks} checks in {time}")),
-        Verdict::Warning => context
-            .output
-            .done(Tone::Warning, &format!("backup {id} is sound, with warnings: {checks} checks in {time}")),
-        Verdict::Damaged => context.output.done(Tone::Bad, &format!("backup {id} is damaged: {checks} checks in {time}")),
-    }
+    let (tone, finding) = match report.verdict {
+        Verdict::Ok => (Tone::Good, "is sound"),
+        Verdict::Warning => (Tone::Warning, "is sound, with warnings"),
+        Verdict::Damaged => (Tone::Bad, "is damaged"),
+    };
+    let (checks, time) = (report.checks.len(), took(report.duration_ms));
+    context.output.done(tone, &format!("backup {} {finding}: {checks} checks in {time}", report.id));
 }

@@ -137,7 +137,7 @@ impl<W: Write> Write for Encoder<W> {
 
 /// Decodes what it reads from `R`: any sequence of members or frames, ours or another program's.
 pub(crate) enum Decoder<R: Read> {
-    Gzip(MultiGzDecoder<BufReader<R>>),
+    Gzip(Box<MultiGzDecoder<BufReader<R>>>),
     Zstd(::zstd::stream::read::Decoder<'static, BufReader<R>>),
     Plain(R),
 }
@@ -149,7 +149,7 @@ impl<R: Read> Decoder<R> {
     pub fn new(codec: Codec, source: R) -> io::Result<Self> {
         let buffered = |source| BufReader::with_capacity(READ_BUFFER, source);
         Ok(match codec {
-            Codec::Gzip => Self::Gzip(MultiGzDecoder::new(buffered(source))),
+            Codec::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(buffered(source)))),
             Codec::Zstd => Self::Zstd(::zstd::stream::read::Decoder::with_buffer(buffered(source))?),
             Codec::None => Self::Plain(source),
         })

@@ -51,12 +51,18 @@ impl Sources {
         let names: Vec<&str> = self.names().collect();
         for (at, name) in names.iter().enumerate() {
             if !is_set_name(name) {
-                return Err(Error::new(ErrorKind::InvalidInput, format!("{name:?} can't name a database or a set of files"))
-                    .with_hint("use 1 to 64 letters, digits, _ or -; `manifest` is taken"));
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    format!("{name:?} can't name a database or a set of files"),
+                )
+                .with_hint("use 1 to 64 letters, digits, _ or -; `manifest` is taken"));
             }
             if names[..at].contains(name) {
-                return Err(Error::new(ErrorKind::InvalidInput, format!("{name:?} names two databases or sets of files"))
-                    .with_hint("give each its own name"));
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    format!("{name:?} names two databases or sets of files"),
+                )
+                .with_hint("give each its own name"));
             }
         }
         Ok(())

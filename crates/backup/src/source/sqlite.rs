@@ -94,7 +94,8 @@ pub(crate) fn vacuum_into(
         step.advance(size.saturating_sub(seen));
         seen = size.max(seen);
     };
-    stoppable(connection, progress, grown, |connection| connection.execute("VACUUM INTO ?1", [name])).map_err(failed)?;
+    stoppable(connection, progress, grown, |connection| connection.execute("VACUUM INTO ?1", [name]))
+        .map_err(failed)?;
     Ok(())
 }
 
@@ -158,10 +159,15 @@ fn tables(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
 /// What `PRAGMA integrity_check` finds wrong, at most ten lines; empty if nothing.
 pub(crate) fn integrity_check(connection: &Connection, path: &Path, progress: &dyn Progress) -> Result<Vec<String>> {
     let step = Step::begin(progress, Phase::Check, &path.display().to_string(), None);
-    let mut found = stoppable(connection, progress, || step.advance(0), |connection| {
-        let mut statement = connection.prepare("PRAGMA integrity_check(10)")?;
-        statement.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
-    })
+    let mut found = stoppable(
+        connection,
+        progress,
+        || step.advance(0),
+        |connection| {
+            let mut statement = connection.prepare("PRAGMA integrity_check(10)")?;
+            statement.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
+        },
+    )
     .map_err(|e| Error::sqlite("check database", path, e))?;
     found.retain(|line| line != "ok");
     Ok(found)
@@ -169,12 +175,17 @@ pub(crate) fn integrity_check(connection: &Connection, path: &Path, progress: &d
 
 /// How many rows `PRAGMA foreign_key_check` finds without a parent, by table.
 pub(crate) fn foreign_key_check(connection: &Connection, path: &Path, progress: &dyn Progress) -> Result<Vec<Table>> {
-    stoppable(connection, progress, || {}, |connection| {
-        let mut statement = connection
-            .prepare("SELECT \"table\", count(*) FROM pragma_foreign_key_check GROUP BY \"table\" ORDER BY 1")?;
-        let violations = statement.query_map([], |row| Ok(Table { name: row.get(0)?, rows: row.get(1)? }))?;
-        violations.collect::<rusqlite::Result<Vec<_>>>()
-    })
+    stoppable(
+        connection,
+        progress,
+        || {},
+        |connection| {
+            let mut statement = connection
+                .prepare("SELECT \"table\", count(*) FROM pragma_foreign_key_check GROUP BY \"table\" ORDER BY 1")?;
+            let violations = statement.query_map([], |row| Ok(Table { name: row.get(0)?, rows: row.get(1)? }))?;
+            violations.collect::<rusqlite::Result<Vec<_>>>()
+        },
+    )
     .map_err(|e| Error::sqlite("check database", path, e))
 }
 

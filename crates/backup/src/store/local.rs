@@ -42,10 +42,6 @@ impl LocalStore {
     fn staging(&self) -> PathBuf {
         self.folder.join(STAGING)
     }
-
-    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        fs::rename(from, to).map_err(|e| Error::io("rename", from, e))
-    }
 }
 
 impl Store for LocalStore {
@@ -93,13 +89,13 @@ impl Store for LocalStore {
 
     fn publish(&self, names: &[String]) -> Result<()> {
         for name in names {
-            self.rename(&self.staging().join(name), &self.path(name))?;
+            rename(&self.staging().join(name), &self.path(name))?;
         }
         fsutil::sync_folder(&self.folder)
     }
 
     fn withdraw(&self, name: &str) -> Result<()> {
-        self.rename(&self.path(name), &self.staging().join(name))?;
+        rename(&self.path(name), &self.staging().join(name))?;
         fsutil::sync_folder(&self.staging())?;
         fsutil::sync_folder(&self.folder)
     }
@@ -128,6 +124,10 @@ impl Store for LocalStore {
     fn free_bytes(&self) -> Result<Option<u64>> {
         fsutil::free_bytes(&self.folder).map(Some)
     }
+}
+
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(|e| Error::io("rename", from, e))
 }
 
 /// Regular files and folders right below `folder`, sorted; none if it doesn't exist.
