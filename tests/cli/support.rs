@@ -159,6 +159,30 @@ impl Project {
     pub fn redact(&self, text: &str) -> String {
         text.replace(self.root().to_str().unwrap(), "ROOT")
     }
+
+    /// While the guard lives, snapshots show ROOT, ID, SIZE, TIME and DATE for what differs from run to run.
+    pub fn tidy(&self) -> impl Drop + use<> {
+        let mut settings = insta::Settings::clone_current();
+        settings.add_filter(&self.root().to_str().unwrap().replace('.', "[.]"), "ROOT");
+        settings.add_filter(r"\b\d{8}_\d{6}\b|_\d{8}_\d{6}\b", "ID");
+        settings.add_filter(r"\b\d+([.]\d+)? [kMG]?B\b", "SIZE");
+        settings.add_filter(r"\bin \d+([.]\d+)? m?s\b", "in TIME");
+        settings.add_filter(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d[.0-9]*(Z|[+-]\d\d:\d\d))?", "DATE");
+        settings.bind_to_scope()
+    }
+
+    /// Every file and folder with its mode and content, but for the lock, the staging area and what SQLite makes
+    /// for readers: two that are equal mean that nothing was changed.
+    pub fn tree(&self) -> String {
+        let skip = "-name .lock -o -name .staging -o -name '*-shm' -o -name '*-wal' -size 0";
+        shell(
+            self.root(),
+            &format!(
+                "find . \\( {skip} \\) -prune -o -printf '%p %y %m %U %G\\n' | sort
+                 find . \\( {skip} \\) -prune -o -type f -exec sha256sum {{}} + | sort"
+            ),
+        )
+    }
 }
 
 /// The program under test: no terminal, no colour, UTC, and not as systemd would start it.
@@ -192,6 +216,11 @@ impl Ran {
     pub fn expect(&self, code: i32) -> &Self {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
+    }
+
+    /// All it said and how it ended, for a snapshot.
+    pub fn shown(&self) -> String {
+        format!("{}--\n{}=> {}", self.stdout, self.stderr, self.code)
     }
 
     /// The one document on stdout.

@@ -43,8 +43,10 @@ pub fn of_error(error: &anyhow::Error) -> Exit {
         Some(ErrorKind::NoSuchBackup | ErrorKind::AmbiguousId) => Exit::NoSuchBackup,
         Some(ErrorKind::Locked) => Exit::Locked,
         Some(ErrorKind::Damaged | ErrorKind::BadManifest) => Exit::Damaged,
-        Some(ErrorKind::Interrupted) if Signals::received() == Some(SIGTERM) => Exit::Terminated,
+        Some(ErrorKind::Interrupted) | None if Signals::received() == Some(SIGTERM) => Exit::Terminated,
         Some(ErrorKind::Interrupted) => Exit::Interrupted,
+        // A child process was stopped by the same signal.
+        None if Signals::received().is_some() => Exit::Interrupted,
         _ => Exit::Failed,
     }
 }

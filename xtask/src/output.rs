@@ -23,7 +23,7 @@ enum Priority {
 }
 
 /// The only printer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Output {
     json: bool,
     quiet: bool,

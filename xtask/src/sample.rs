@@ -119,7 +119,7 @@ fn session(db: &Connection, rng: &mut Rng, start: Time, samples: i64) -> rusqlit
     let time = |sample| start + TimeDelta::minutes(5 * sample);
     for sample in 1..=samples {
         let at = time(sample) + TimeDelta::milliseconds(rng.i64(0..9_000));
-        let (w, volts) = (max_w - rng.i64(0..2_000), rng.i64(22_500..23_800) as f64 / 100.0);
+        let (w, volts) = (max_w - rng.i64(0..2_000), f64::from(rng.u16(22_500..23_800)) / 100.0);
         wh += w / 12;
         run(db, "INSERT INTO meter_values VALUES (NULL, ?, ?, ?, ?, ?)", (id, stamp(at), wh, w, volts))?;
         let values = [("Energy.Active.Import.Register", "Wh", wh), ("Power.Active.Import", "W", w)]
@@ -254,7 +254,7 @@ fn open(path: &Path, writer: u32) -> rusqlite::Result<(Connection, u64)> {
 fn commit(db: &mut Connection, rng: &mut Rng, writer: usize, seq: u64) -> rusqlite::Result<()> {
     let (tx, now) = (db.transaction_with_behavior(TransactionBehavior::Immediate)?, Utc::now());
     session(&tx, rng, now - TimeDelta::minutes(20), 3)?;
-    run(&tx, "INSERT INTO commits VALUES (?, ?, ?)", (writer as i64, seq as i64, stamp(now)))?;
+    run(&tx, "INSERT INTO commits VALUES (?, ?, ?)", (writer, seq, stamp(now)))?;
     tx.commit()
 }
 

@@ -14,8 +14,11 @@ use anyhow::{Context as _, ensure};
 use backup::{Error, ErrorKind};
 use xshell::{Shell, cmd};
 
+use crate::cli;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::output::Output;
 use crate::sample::{self, DATABASE, Writers};
-use crate::{cli, context::Context, exit::Exit};
 
 /// What tells a folder that may be removed from one that is somebody's.
 const MARKER: &str = ".demo-project";
@@ -25,14 +28,14 @@ const SEED: u64 = 16;
 pub fn run(context: &Context<'_>, args: &cli::Demo) -> anyhow::Result<Exit> {
     let (here, default) = (env::current_dir()?, context.root.join("target/demo"));
     let default = default.strip_prefix(here).ok().filter(|rest| rest.file_name().is_some()).unwrap_or(&default);
-    cycle(args.dir.as_deref().unwrap_or(default), args.size_mb, &env::current_exe()?)?;
+    cycle(context.output, args.dir.as_deref().unwrap_or(default), args.size_mb, &env::current_exe()?)?;
     Ok(Exit::Done)
 }
 
 /// Makes a sample project of `size_mb` megabytes in `dir`, in place of an earlier demo's, and takes it through backup,
 /// loss and restore with the program `exe`. An error names the command that failed, or the commits that are missing.
-fn cycle(dir: &Path, size_mb: u64, exe: &Path) -> anyhow::Result<()> {
-    let demo = Demo { dir, exe, shell: Shell::new()? };
+fn cycle(output: &Output, dir: &Path, size_mb: u64, exe: &Path) -> anyhow::Result<()> {
+    let demo = Demo { output, dir, exe, shell: Shell::new()? };
     let (writers, env) = demo.make_project(size_mb)?;
     let before = demo.back_up(&writers)?;
     demo.look_at_it()?;
@@ -42,6 +45,7 @@ fn cycle(dir: &Path, size_mb: u64, exe: &Path) -> anyhow::Result<()> {
 }
 
 struct Demo<'a> {
+    output: &'a Output,
     dir: &'a Path,
     exe: &'a Path,
     shell: Shell,
@@ -52,39 +56,39 @@ type Kept = (Vec<u8>, u32);
 
 impl Demo<'_> {
     fn make_project(&self, size_mb: u64) -> anyhow::Result<(Writers, Kept)> {
-        step("1. A charging back end, and four writers that never rest");
-        clear(self.dir)?;
+        self.step("1. A charging back end, and four writers that never rest");
+        self.clear()?;
         sample::create(self.dir, size_mb, SEED)?;
-        say(format!("{}: {size_mb} MB of charging sessions and OCPP messages", self.path(DATABASE).display()));
-        say(format!("{}: its secrets, invented", self.path(".env").display()));
+        self.say(format!("{}: {size_mb} MB of charging sessions and OCPP messages", self.path(DATABASE).display()));
+        self.say(format!("{}: its secrets, invented", self.path(".env").display()));
         let writers = Writers::start(&self.path(DATABASE), 4)?;
         writers.wait_for_commits(25)?;
         Ok((writers, self.read_env()?))
     }
 
     fn back_up(&self, writers: &Writers) -> anyhow::Result<Vec<u64>> {
-        step("2. Back up, while they commit");
+        self.step("2. Back up, while they commit");
         let before = writers.committed();
-        say(format!("{} commits by now", total(&before)));
+        self.say(format!("{} commits by now", total(&before)));
         self.xtask("backup")?;
         Ok(before)
     }
 
     fn look_at_it(&self) -> anyhow::Result<()> {
-        step("3. What is there");
+        self.step("3. What is there");
         self.xtask("list")?;
-        step("4. Is it intact? Every byte, every table");
+        self.step("4. Is it intact? Every byte, every table");
         self.xtask("verify")?;
-        step("5. Would a restore work? Try it, in a scratch folder");
+        self.step("5. Would a restore work? Try it, in a scratch folder");
         self.xtask("drill")
     }
 
     fn lose_everything(&self, writers: Writers) -> anyhow::Result<Vec<u64>> {
-        step("6. Disaster");
+        self.step("6. Disaster");
         let last = writers.stop()?;
-        say(format!("the writers stop after {} commits, and then somebody types", total(&last)));
+        self.say(format!("the writers stop after {} commits, and then somebody types", total(&last)));
         let lost = [self.path(&format!("{DATABASE}*")), self.path(".env")];
-        say(cmd!(self.shell, "$ rm -f {lost...}"));
+        self.say(cmd!(self.shell, "$ rm -f {lost...}"));
         for file in [DATABASE, &format!("{DATABASE}-wal"), &format!("{DATABASE}-shm"), ".env"] {
             self.shell.remove_path(self.path(file))?;
         }
@@ -92,39 +96,39 @@ impl Demo<'_> {
     }
 
     fn restore(&self, before: &[u64], last: &[u64], env: &Kept) -> anyhow::Result<()> {
-        step("7. Restore");
+        self.step("7. Restore");
         self.xtask("restore --from latest --yes")?;
-        step("8. Is everything back?");
+        self.step("8. Is everything back?");
         let back = sample::check_commits(&self.path(DATABASE), before)?;
         let (before, found, made) = (total(before), total(&back), total(last));
-        say(format!("every one of the {before} commits made before the backup is back"));
-        say(format!("{} made while it ran came along, without a gap", found - before));
-        say(format!("{} made after it are lost, as ever: back up as often as that matters", made - found));
+        self.say(format!("every one of the {before} commits made before the backup is back"));
+        self.say(format!("{} made while it ran came along, without a gap", found - before));
+        self.say(format!("{} made after it are lost, as ever: back up as often as that matters", made - found));
         ensure!(self.read_env()? == *env, "{} is not what it was", self.path(".env").display());
-        say(format!(".env is what it was, byte for byte, mode {:04o}", env.1));
+        self.say(format!(".env is what it was, byte for byte, mode {:04o}", env.1));
         let writers = Writers::start(&self.path(DATABASE), 2)?;
         writers.wait_for_commits(10)?;
         writers.stop()?;
         let now = sample::check_commits(&self.path(DATABASE), &back)?;
-        say(format!("the application writes again: {} new commits", total(&now) - found));
+        self.say(format!("the application writes again: {} new commits", total(&now) - found));
         Ok(())
     }
 
     fn go_on(&self) -> anyhow::Result<()> {
-        step("9. How it stands");
+        self.step("9. How it stands");
         self.xtask("status")?;
-        step("Done: a backup under load, a drill, a loss, a restore");
-        say(format!("the project is in {}; to go on by hand:", self.dir.display()));
+        self.step("Done: a backup under load, a drill, a loss, a restore");
+        self.say(format!("the project is in {}; to go on by hand:", self.dir.display()));
         for args in ["list", "verify --all", "rotate --dry-run", "restore --from latest --dry-run"] {
-            say(format!("  {}", self.shown(args)));
+            self.say(format!("  {}", self.shown(args)));
         }
         Ok(())
     }
 
     /// Shows a command as a person would type it, and runs it.
     fn xtask(&self, args: &str) -> anyhow::Result<()> {
-        let (Self { dir, exe, shell }, words) = (self, args.split(' '));
-        say(format!("$ {}", self.shown(args)));
+        let (Self { dir, exe, shell, .. }, words) = (self, args.split(' '));
+        self.say(format!("$ {}", self.shown(args)));
         let done = cmd!(shell, "{exe} --root {dir} {words...}").quiet().run();
         done.with_context(|| format!("the demo ends here, this command failed: {}", self.shown(args)))
     }
@@ -143,38 +147,40 @@ impl Demo<'_> {
         let read = || Ok((fs::read(&path)?, fs::metadata(&path)?.permissions().mode() & 0o7777));
         read().map_err(|error| Error::io("read", &path, error).into())
     }
-}
 
-/// Makes an empty folder of ours. Of what is there, only an earlier demo is removed.
-fn clear(dir: &Path) -> anyhow::Result<()> {
-    let empty = match fs::read_dir(dir) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(error) if error.kind() == NotFound => true,
-        Err(error) => return Err(Error::io("read", dir, error).into()),
-    };
-    if !empty && !dir.join(MARKER).is_file() {
-        let message = format!("{} has files in it that are not a demo's", dir.display());
-        let error = Error::new(ErrorKind::InvalidInput, message);
-        return Err(error.with_hint("give the demo a folder of its own: --dir DIR").into());
+    /// Makes an empty folder of ours. Of what is there, only an earlier demo is removed.
+    fn clear(&self) -> anyhow::Result<()> {
+        let dir = self.dir;
+        let empty = match fs::read_dir(dir) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(error) if error.kind() == NotFound => true,
+            Err(error) => return Err(Error::io("read", dir, error).into()),
+        };
+        if !empty && !dir.join(MARKER).is_file() {
+            let message = format!("{} has files in it that are not a demo's", dir.display());
+            let error = Error::new(ErrorKind::InvalidInput, message);
+            return Err(error.with_hint("give the demo a folder of its own: --dir DIR").into());
+        }
+        if !empty {
+            self.say("removing the project of an earlier demo");
+            fs::remove_dir_all(dir).map_err(|error| Error::io("remove", dir, error))?;
+        }
+        let make =
+            || fs::create_dir_all(dir).and_then(|()| fs::write(dir.join(MARKER), "the demo removes this folder\n"));
+        make().map_err(|error| Error::io("create", dir, error).into())
     }
-    if !empty {
-        say("removing the project of an earlier demo");
-        fs::remove_dir_all(dir).map_err(|error| Error::io("remove", dir, error))?;
+
+    fn step(&self, title: &str) {
+        self.say(format!("\n== {title}"));
     }
-    let make = || fs::create_dir_all(dir).and_then(|()| fs::write(dir.join(MARKER), "the demo removes this folder\n"));
-    make().map_err(|error| Error::io("create", dir, error).into())
+
+    fn say(&self, line: impl Display) {
+        self.output.line(&line.to_string());
+    }
 }
 
 fn total(commits: &[u64]) -> u64 {
     commits.iter().sum()
-}
-
-fn step(title: &str) {
-    say(format!("\n== {title}"));
-}
-
-fn say(line: impl Display) {
-    println!("{line}");
 }
 
 #[cfg(test)]
@@ -185,7 +191,7 @@ mod tests {
     fn a_folder_that_is_somebodys_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("thesis.tex"), "").unwrap();
-        let error = cycle(dir.path(), 1, Path::new("true")).unwrap_err();
+        let error = cycle(&Output::default(), dir.path(), 1, Path::new("true")).unwrap_err();
         assert!(error.downcast_ref::<Error>().unwrap().hint().is_some());
         assert!(dir.path().join("thesis.tex").exists());
     }
@@ -194,7 +200,7 @@ mod tests {
     fn a_failure_names_the_command_and_an_earlier_demo_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         for _ in 0..2 {
-            let error = cycle(dir.path(), 1, Path::new("false")).unwrap_err();
+            let error = cycle(&Output::default(), dir.path(), 1, Path::new("false")).unwrap_err();
             let command = format!("cargo xtask --root {} backup", dir.path().display());
             assert!(error.to_string().ends_with(&command), "{error}");
         }
