@@ -1,1 +1,662 @@
-//! stub
+//! `restore`: into an empty place, into a live database, back again with `--undo`; and what it refuses.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+use crate::support::{Project, Ran, program, shell, wait_for};
+
+/// What independent witnesses say about the project's files: mode, owner and digest of each, and the database.
+fn witnesses(project: &Project) -> String {
+    let script = "stat -c '%n %a %u:%g' .env data/sessions.db data/station_info.json
+                  sha256sum .env data/station_info.json
+                  sqlite3 data/sessions.db 'PRAGMA journal_mode' 'PRAGMA user_version' .schema 'SELECT * FROM sessions'
+                  sqlite3 data/sessions.db 'PRAGMA integrity_check' 'PRAGMA foreign_key_check'";
+    shell(project.root(), script)
+}
+
+/// A new session that is committed, and another `.env`, as an application leaves them after the last backup.
+fn go_on(project: &Project) {
+    project.execute("INSERT INTO sessions VALUES (1001, 1, 0.5)");
+    project.write(".env", "API_KEY=another-secret\n");
+}
+
+fn count(connection: &Connection) -> i64 {
+    connection.query_row("SELECT count(*) FROM sessions", [], |row| row.get(0)).unwrap()
+}
+
+fn names_in(project: &Project, folder: &str) -> String {
+    shell(&project.path(folder), "ls -A")
+}
+
+/// Flips the bits of one byte in the middle of a file.
+fn flip_byte(project: &Project, file: &str) {
+    let mut bytes = fs::read(project.path(file)).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    fs::write(project.path(file), bytes).unwrap();
+}
+
+// Into an empty place.
+
+#[test]
+fn a_deleted_database_comes_back_without_a_question() {
+    let project = Project::new();
+    let before = witnesses(&project);
+    project.backup();
+    shell(project.root(), "rm data/sessions.db*");
+    let _filters = project.filters();
+    let ran = project.run("restore --from latest --database-only");
+    insta::assert_snapshot!(ran.expect(0).all(), @r"
+    restore ID into ROOT
+      new        data/sessions.db  49.15 kB
+    restored ID: 1 file, checked, in TIME
+    ");
+    assert_eq!(names_in(&project, "data"), "sessions.db\nstation_info.json\n");
+    assert_eq!(witnesses(&project), before);
+}
+
+#[test]
+fn a_deleted_project_comes_back_with_its_modes_and_owners() {
+    let project = Project::new();
+    shell(project.root(), "chmod 0640 .env; chmod 0660 data/sessions.db; chmod 0604 data/station_info.json");
+    shell(project.root(), "[ $(id -u) != 0 ] || chown 1234:1235 .env data/sessions.db");
+    let before = witnesses(&project);
+    project.backup();
+    shell(project.root(), "rm -r data .env");
+    let _filters = project.filters();
+    let ran = project.run("restore --from latest");
+    insta::assert_snapshot!(ran.expect(0).all(), @r"
+    restore ID into ROOT
+      new        data/sessions.db  49.15 kB
+      new        .env  30 B
+      new        data/station_info.json  15 B
+    restored ID: 3 files, checked, in TIME
+    ");
+    assert_eq!(witnesses(&project), before);
+    assert!(before.contains("\nwal\n"), "{before}");
+}
+
+#[test]
+fn a_fresh_machine_takes_a_backup_from_elsewhere() {
+    let (project, fresh) = (Project::new(), Project::empty());
+    project.backup();
+    fs::remove_dir(fresh.path("data")).unwrap();
+    let elsewhere = project.path("backups");
+    let arguments = ["restore", "--from", "latest", "--backup-dir", elsewhere.to_str().unwrap()];
+    Ran::of(&mut fresh.command(arguments)).expect(0);
+    assert_eq!(witnesses(&fresh), witnesses(&project));
+    assert_eq!(names_in(&fresh, "."), ".env\ndata\n");
+}
+
+#[test]
+fn what_a_dead_database_left_is_moved_aside_and_named_and_touches_nothing() {
+    let project = Project::new();
+    let before = witnesses(&project);
+    project.backup();
+    let dead = project.open();
+    dead.execute_batch("PRAGMA wal_autocheckpoint = 0; UPDATE sessions SET kwh = -1").unwrap();
+    shell(&project.path("data"), "cp sessions.db-wal kept; cp sessions.db-shm kept-shm");
+    drop(dead);
+    let leave = "rm sessions.db; mv kept sessions.db-wal; mv kept-shm sessions.db-shm; echo old > sessions.db-journal";
+    shell(&project.path("data"), leave);
+    let wal = fs::read(project.path("data/sessions.db-wal")).unwrap();
+
+    let _filters = project.filters();
+    let ran = project.run("restore --from latest --database-only --yes");
+    insta::assert_snapshot!(ran.expect(0).all(), @r"
+    restore ID into ROOT
+      new        data/sessions.db  49.15 kB
+      moved aside: ROOT/data/sessions.db.aside-ID-wal
+      moved aside: ROOT/data/sessions.db.aside-ID-shm
+      moved aside: ROOT/data/sessions.db.aside-ID-journal
+    restored ID: 1 file, checked, in TIME
+    ");
+    assert_eq!(witnesses(&project), before);
+    let aside = shell(&project.path("data"), "echo sessions.db.aside-*-wal");
+    assert_eq!(fs::read(project.path("data").join(aside.trim())).unwrap(), wal, "moved, not changed");
+}
+
+#[test]
+fn one_kind_alone_leaves_the_other_as_it_is() {
+    let project = Project::new();
+    project.backup();
+    go_on(&project);
+    project.run("restore --from latest --config-only --yes").expect(0);
+    assert_eq!((project.sessions(), project.read(".env").as_str()), (1001, "API_KEY=very-secret\nPORT=8080\n"));
+    go_on_env(&project);
+    project.run("restore --from latest --database-only --yes").expect(0);
+    assert_eq!((project.sessions(), project.read(".env").as_str()), (1000, "API_KEY=third\n"));
+}
+
+fn go_on_env(project: &Project) {
+    project.write(".env", "API_KEY=third\n");
+}
+
+#[test]
+fn another_folder_gets_the_same_relative_paths_and_the_project_stays() {
+    let (project, other) = (Project::new(), Project::empty());
+    project.backup();
+    go_on(&project);
+    let before = project.hashes("data") + &project.read(".env");
+    let to = other.path("new/place");
+    let run = |more: &[&str]| {
+        let mut command = project.command(["restore", "--from", "latest", "--to", to.to_str().unwrap()]);
+        Ran::of(command.args(more))
+    };
+    run(&[]).expect(0);
+    assert_eq!(shell(&to, "find . -type f | sort"), "./.env\n./data/sessions.db\n./data/station_info.json\n");
+    assert_eq!(shell(&to, "sqlite3 data/sessions.db 'SELECT count(*) FROM sessions'; cat .env | head -1"), {
+        "1000\nAPI_KEY=very-secret\n"
+    });
+
+    fs::write(to.join(".env"), "MINE=1\n").unwrap();
+    run(&[]).expect(2);
+    run(&["--yes"]).expect(0);
+    assert!(fs::read_to_string(to.join(".env")).unwrap().starts_with("API_KEY=very-secret"));
+    // The way back leads to the same folder.
+    project.run("restore --undo --yes").expect(0);
+    assert_eq!(fs::read_to_string(to.join(".env")).unwrap(), "MINE=1\n");
+    assert_eq!(project.hashes("data") + &project.read(".env"), before);
+}
+
+#[test]
+fn a_backup_of_databases_alone_says_what_it_does_not_hold() {
+    let project = Project::new();
+    project.backup_with("--database-only");
+    go_on(&project);
+    let _filters = project.filters();
+    let ran = project.run("restore --from latest --yes");
+    insta::assert_snapshot!(ran.expect(0).stderr, @"warning: backup ID holds no config: what is there now stays");
+    assert_eq!((project.sessions(), project.read(".env").as_str()), (1000, "API_KEY=another-secret\n"));
+
+    let ran = project.run("restore --from latest --config-only --yes");
+    insta::assert_snapshot!(ran.expect(10).all(), @r"
+    error: backup ID holds none of what is asked for
+    hint: `list` shows which backup holds what
+    ");
+}
+
+// Before anything is replaced.
+
+#[test]
+fn a_dry_run_says_what_would_be_written_and_replaced_and_changes_nothing() {
+    let project = Project::new();
+    project.backup();
+    go_on(&project);
+    fs::remove_file(project.path("data/station_info.json")).unwrap();
+    let before = project.hashes(".");
+    let _filters = project.filters();
+    let ran = project.run("restore --from latest --dry-run");
+    insta::assert_snapshot!(ran.expect(0).all(), @r"
+    restore ID into ROOT
+      replaces   data/sessions.db  49.15 kB
+      replaces   .env  30 B
+      new        data/station_info.json  15 B
+    dry run: nothing was changed
+    ");
+    project.run("restore --from latest --dry-run --to /nowhere/at/all").expect(0);
+    assert_eq!(project.hashes("."), before);
+    assert!(!fs::exists("/nowhere").unwrap());
+}
+
+#[test]
+fn without_a_terminal_it_wants_a_yes() {
+    let project = Project::new();
+    project.backup();
+    go_on(&project);
+    let before = project.hashes(".");
+    let _filters = project.filters();
+    let ran = project.run("restore --from latest");
+    insta::assert_snapshot!(ran.expect(2).stderr, @r"
+    error: this restore replaces files, and there is no terminal to ask on
+    hint: look at it with --dry-run, then say --yes
+    ");
+    let ran = project.run("restore --from latest --json");
+    assert_eq!(
+        ran.expect(2).json(),
+        json!({ "error": {
+            "kind": "invalid_input",
+            "message": "this restore replaces files, and there is no terminal to ask on",
+            "hint": "look at it with --dry-run, then say --yes",
+        }})
+    );
+    assert_eq!(project.hashes("."), before);
+}
+
+/// Runs the program on a terminal of its own, with this line typed.
+fn on_a_terminal(project: &Project, answer: &str, arguments: &str) -> Ran {
+    let line = format!("exec {} --root {} {arguments}", env!("CARGO_BIN_EXE_xtask"), project.root().display());
+    let script = r#"printf '%s\n' "$0" | script --quiet --return --echo never --command "$1" /dev/null"#;
+    let mut command = std::process::Command::new("sh");
+    let variables = ["INVOCATION_ID", "JOURNAL_STREAM", "NO_COLOR"];
+    variables.iter().for_each(|name| drop(command.env_remove(name)));
+    Ran::of(command.args(["-c", script, answer, &line]).env("TZ", "UTC").env("TERM", "xterm"))
+}
+
+#[test]
+fn on_a_terminal_it_asks_and_no_means_no() {
+    let project = Project::new();
+    project.backup();
+    go_on(&project);
+    let _filters = project.filters();
+    for answer in ["n", "", "what?"] {
+        let before = project.hashes(".");
+        let ran = on_a_terminal(&project, answer, "--color never restore --from latest --database-only");
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(ran.expect(1).all().replace('\r', ""), @r"
+            restore ID into ROOT
+              replaces   data/sessions.db  49.15 kB
+            replace what is there? It is kept, and `restore --undo` puts it back [y/N] nothing was changed
+            ");
+        }
+        assert_eq!(project.hashes("."), before, "{answer:?}");
+    }
+    for answer in ["y", "YES"] {
+        on_a_terminal(&project, answer, "restore --from latest").expect(0);
+        assert_eq!(project.sessions(), 1000, "{answer:?}");
+        project.run("restore --undo --yes").expect(0);
+    }
+}
+
+// Into a live database.
+
+#[test]
+fn a_reader_sees_the_old_state_to_its_end_and_then_the_restored_one_without_reopening() {
+    let project = Project::new();
+    project.backup();
+    go_on(&project);
+    let reader = project.open();
+    reader.execute_batch("BEGIN").unwrap();
+    assert_eq!(count(&reader), 1001);
+    project.run("restore --from latest --yes --busy-timeout 2s").expect(0);
+    assert_eq!(count(&reader), 1001, "inside its transaction");
+    reader.execute_batch("COMMIT").unwrap();
+    assert_eq!(count(&reader), 1000);
+    reader.execute_batch("INSERT INTO sessions VALUES (1001, 2, 0)").unwrap();
+    assert_eq!(project.sessions(), 1001);
+    assert!(witnesses(&project).contains("\nwal\n"));
+}
+
+#[test]
+fn a_reader_of_a_rollback_database_is_waited_for() {
+    let project = Project::new();
+    project.execute("PRAGMA journal_mode = delete");
+    project.backup();
+    go_on(&project);
+    let reader = project.open();
+    reader.execute_batch("BEGIN").unwrap();
+    assert_eq!(count(&reader), 1001);
+
+    let _filters = project.filters();
+    let before = project.hashes("data") + &project.read(".env");
+    let ran = project.run("restore --from latest --yes --busy-timeout 1s");
+    insta::assert_snapshot!(ran.expect(1).stderr, @r"
+    error: ROOT/data/sessions.db stayed locked for 1 s
+    hint: a program holds it in a transaction: stop that, or allow more with --busy-timeout
+    ");
+    assert_eq!(project.hashes("data") + &project.read(".env"), before);
+
+    let begun = || project.history().iter().filter(|line| line["outcome"] == "begun").count();
+    let mut restoring = project.command("restore --from latest --yes --busy-timeout 60s".split(' ')).spawn().unwrap();
+    wait_for("the restore to begin", || begun() == 2);
+    assert_eq!(count(&reader), 1001);
+    reader.execute_batch("COMMIT").unwrap();
+    assert!(restoring.wait().unwrap().success());
+    assert_eq!(count(&reader), 1000);
+    assert!(witnesses(&project).contains("\ndelete\n"));
+}
+
+#[test]
+fn a_writer_in_a_transaction_is_not_broken_off() {
+    let project = Project::new();
+    project.backup();
+    let writer = project.open();
+    writer.execute_batch("BEGIN IMMEDIATE; INSERT INTO sessions VALUES (1001, 1, 0.5)").unwrap();
+    let _filters = project.filters();
+    let ran = project.run("restore --from latest --yes --busy-timeout 1s");
+    insta::assert_snapshot!(ran.expect(1).stderr, @r"
+    error: ROOT/data/sessions.db stayed locked for 1 s
+    hint: a program holds it in a transaction: stop that, or allow more with --busy-timeout
+    ");
+    writer.execute_batch("COMMIT").unwrap();
+    assert_eq!(project.sessions(), 1001);
+    // It failed cleanly: nothing to repeat or to take back is announced.
+    insta::assert_snapshot!(project.run("list").expect(0).stderr, @"");
+}
+
+/// Gives the live database pages of another size than the backup's.
+fn change_page_size(project: &Project, mode: &str) {
+    project.execute(&format!(
+        "PRAGMA journal_mode = delete; PRAGMA page_size = 8192; VACUUM; PRAGMA journal_mode = {mode}"
+    ));
+    assert_eq!(project.query("PRAGMA page_size"), 8192);
+}
+
+#[test]
+fn a_closed_database_with_pages_of_another_size_is_overwritten() {
+    for mode in ["wal", "delete"] {
+        let project = Project::new();
+        let before = witnesses(&project);
+        project.backup();
+        change_page_size(&project, mode);
+        go_on(&project);
+        project.run("restore --from latest --yes").expect(0);
+        assert_eq!(project.query("PRAGMA page_size"), 4096, "{mode}");
+        assert_eq!(witnesses(&project), before, "{mode}");
+    }
+}
+
+#[test]
+fn a_wal_database_with_pages_of_another_size_that_is_in_use_is_left_alone() {
+    let project = Project::new();
+    project.backup();
+    change_page_size(&project, "wal");
+    go_on(&project);
+    let application = project.open();
+    assert_eq!(count(&application), 1001);
+    let before = project.hashes("data") + &project.read(".env");
+    let _filters = project.filters();
+    let ran = project.run("restore --from latest --yes --busy-timeout 1s");
+    insta::assert_snapshot!(ran.expect(1).stderr, @r"
+    error: ROOT/data/sessions.db has pages of 8192 bytes, the backup 4096, and it is in use
+    hint: stop the application, then restore again
+    ");
+    application
+        .execute_batch("INSERT INTO sessions VALUES (1002, 1, 0.5); DELETE FROM sessions WHERE id = 1002")
+        .unwrap();
+    assert_eq!(count(&application), 1001);
+    drop(application);
+    assert_eq!(project.query("PRAGMA page_size"), 8192);
+    assert!(before.contains("station_info.json"));
+    assert_eq!(project.read(".env"), "API_KEY=another-secret\n");
+    project.run("restore --from latest --yes").expect(0);
+    assert_eq!((project.sessions(), project.query("PRAGMA page_size")), (1000, 4096));
+}
+
+#[test]
+fn a_damaged_database_is_moved_aside_whole_and_named() {
+    let project = Project::new();
+    let before = witnesses(&project);
+    project.backup();
+    project.write("data/sessions.db", "garbage where a database was");
+    project.write("data/sessions.db-wal", "more of it");
+    let _filters = project.filters();
+    let ran = project.run("restore --from latest --database-only --yes");
+    insta::assert_snapshot!(ran.expect(0).all(), @r"
+    restore ID into ROOT
+      set aside  data/sessions.db  49.15 kB  (the damaged database there is kept)
+      moved aside: ROOT/data/sessions.db.aside-ID
+      moved aside: ROOT/data/sessions.db.aside-ID-wal
+    restored ID: 1 file, checked, in TIME
+    ");
+    assert_eq!(witnesses(&project), before);
+    let aside = shell(&project.path("data"), "cat sessions.db.aside-*");
+    assert_eq!(aside, "garbage where a database wasmore of it");
+}
+
+#[test]
+fn a_database_that_turns_out_damaged_only_when_it_is_read_is_moved_aside_too() {
+    let project = Project::new();
+    let before = witnesses(&project);
+    project.backup();
+    let page = project.query("SELECT rootpage FROM sqlite_schema WHERE name = 'sessions'");
+    let mut bytes = fs::read(project.path("data/sessions.db")).unwrap();
+    bytes[usize::try_from(page - 1).unwrap() * 4096..][..4096].fill(0xa5);
+    fs::write(project.path("data/sessions.db"), &bytes).unwrap();
+    project.run("restore --from latest --yes").expect(0);
+    assert_eq!(witnesses(&project), before);
+    let aside = shell(&project.path("data"), "ls -d sessions.db.aside-*");
+    let kept = fs::read(project.path("data").join(aside.lines().next().unwrap())).unwrap();
+    assert!(kept == bytes, "what was there is kept as it was, in {aside}");
+}
+
+#[test]
+fn a_damaged_backup_changes_nothing() {
+    for kind in ["sessions_db", "config"] {
+        let project = Project::new();
+        let id = project.backup();
+        go_on(&project);
+        let file = project.artifact(&id, kind);
+        flip_byte(&project, &file);
+        let (before, stored) = (project.hashes("data") + &project.read(".env"), project.stored());
+        let ran = project.run("restore --from latest --yes --json");
+        let error = &ran.expect(12).json()["error"];
+        assert_eq!(error["kind"], "damaged");
+        let name = file.strip_prefix("backups/").unwrap();
+        assert!(error["message"].as_str().unwrap().starts_with(&format!("{name} is damaged: ")), "{error}");
+        assert_eq!(error["hint"], "restore another backup: `verify --all` shows which are sound");
+        assert_eq!(project.hashes("data") + &project.read(".env"), before, "{kind}");
+        assert_eq!(project.stored(), stored, "{kind}");
+        assert_eq!(shell(project.root(), "find . -name '*.restoring*'"), "", "{kind}");
+        assert_eq!(project.run("restore --undo --yes").expect(10).stdout, "", "{kind}");
+    }
+}
+
+// The way back.
+
+#[test]
+fn what_was_there_is_kept_with_commits_after_the_last_backup_and_undo_brings_it_back() {
+    let project = Project::new();
+    let old = project.backup();
+    go_on(&project);
+    let live = witnesses(&project);
+    let ran = project.run("restore --from latest --yes --json");
+    let kept = ran.expect(0).json()["restored"]["kept"].as_str().unwrap().to_string();
+    assert_ne!(kept, old);
+    let manifest = project.manifest(&kept);
+    assert_eq!((&manifest["trigger"], &manifest["status"]), (&json!("pre-restore"), &json!("complete")));
+    let held = format!(
+        "gunzip -c {} > x.db; sqlite3 x.db 'SELECT count(*) FROM sessions'; rm x.db; tar -xzOf {} .env",
+        project.artifact(&kept, "sessions_db"),
+        project.artifact(&kept, "config")
+    );
+    assert_eq!(shell(project.root(), &held), "1001\nAPI_KEY=another-secret\n");
+    let restored = witnesses(&project);
+    assert_ne!(restored, live);
+
+    let _filters = project.filters();
+    let ran = project.run("restore --undo --yes");
+    insta::assert_snapshot!(ran.expect(0).all(), @r"
+    restore ID into ROOT
+      replaces   data/sessions.db  49.15 kB
+      replaces   .env  23 B
+      replaces   data/station_info.json  15 B
+    restored ID: 3 files, checked, in TIME
+    what was there is kept as ID; to put it back: restore --undo
+    ");
+    assert!(ran.stdout.starts_with(&format!("restore {kept} into")), "{}", ran.stdout);
+    assert_eq!(witnesses(&project), live);
+    project.run("restore --undo --yes").expect(0);
+    assert_eq!(witnesses(&project), restored);
+}
+
+#[test]
+fn undo_without_anything_to_undo_says_so() {
+    let project = Project::new();
+    project.backup();
+    let _filters = project.filters();
+    insta::assert_snapshot!(project.run("restore --undo --yes").expect(10).all(), @"error: nothing to undo: the ledger knows no restore");
+    shell(project.root(), "rm -r data .env");
+    project.run("restore --from latest").expect(0);
+    let ran = project.run("restore --undo --yes");
+    assert!(ran.expect(10).stderr.starts_with("error: nothing to undo: the restore of 2"), "{}", ran.stderr);
+    assert!(ran.stderr.ends_with(" replaced nothing\n"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_ledger_has_a_line_before_the_first_change_and_one_after_the_last() {
+    let project = Project::new();
+    let id = project.backup();
+    let kept = project.run("restore --from latest --yes --json").expect(0).json()["restored"]["kept"].clone();
+    let lines: Vec<Value> = project.history().into_iter().filter(|line| line["command"] == "restore").collect();
+    let outcomes: Vec<&Value> = lines.iter().map(|line| &line["outcome"]).collect();
+    assert_eq!(outcomes, ["begun", "ok"]);
+    for line in &lines {
+        assert_eq!(line["id"], id.as_str());
+        assert_eq!(
+            line["restore"],
+            json!({
+                "target": project.root(),
+                "kept": kept,
+                "written": ["data/sessions.db", ".env", "data/station_info.json"],
+                "moved_aside": [],
+            })
+        );
+    }
+}
+
+/// Takes the last restore's end out of the ledger, as if the power had gone.
+fn cut_short(project: &Project) {
+    let ledger = project.read("backups/history.jsonl");
+    let lines: Vec<&str> = ledger.lines().collect();
+    let (last, rest) = lines.split_last().unwrap();
+    assert!(last.contains(r#""command":"restore","outcome":"ok""#), "{last}");
+    project.write("backups/history.jsonl", &format!("{}\n", rest.join("\n")));
+}
+
+#[test]
+fn a_restore_that_was_cut_short_is_announced_by_every_command_until_it_is_repeated_or_taken_back() {
+    let project = Project::new();
+    let id = project.backup();
+    let _filters = project.filters();
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter(r"\d{4}-\d\d-\d\d \d\d:\d\d", "WHEN");
+    let _more = settings.bind_to_scope();
+    for way_on in [format!("restore --from {id} --yes"), "restore --undo --yes".into()] {
+        go_on(&project);
+        project.run(&format!("restore --from {id} --yes")).expect(0);
+        cut_short(&project);
+        let pin = format!("pin {id}");
+        let commands =
+            ["list", "status", "verify", "drill", "rotate --dry-run", "backup --no-rotate", &pin, "list --quiet"];
+        for command in commands {
+            insta::allow_duplicates! {
+                insta::assert_snapshot!(project.run(command).expect(0).stderr, @r"
+                warning: the restore of ID begun WHEN did not finish
+                hint: repeat it (restore --from ID) or take it back (restore --undo)
+                ");
+            }
+        }
+        project.run(&way_on).expect(0);
+        assert_eq!(project.sessions(), if way_on.contains("undo") { 1001 } else { 1000 });
+        assert_eq!(project.run("list").expect(0).stderr, "", "after {way_on}");
+    }
+}
+
+// Which backup.
+
+#[test]
+fn latest_is_neither_a_failed_one_nor_what_a_restore_put_by() {
+    let project = Project::new();
+    let good = project.backup();
+    go_on(&project);
+    project.run("restore --from latest --yes").expect(0);
+    shell(project.root(), "rm -r data .env");
+    let failed =
+        project.run("backup --json --database-only").expect(1).json()["backup"]["id"].as_str().unwrap().to_string();
+    let plan = project.run("restore --from latest --dry-run --json").expect(0).json();
+    assert_eq!(plan["plan"]["id"], good.as_str());
+    let _filters = project.filters();
+    insta::assert_snapshot!(project.run(&format!("restore --from {failed}")).expect(10).all(), @r"
+    error: backup ID failed and holds nothing
+    hint: `list` shows which ones are complete
+    ");
+}
+
+#[test]
+fn from_takes_an_id_a_prefix_a_local_time_a_date_and_an_rfc_3339_time() {
+    let project = Project::new();
+    let made: Vec<String> = (0..3).map(|_| project.backup_with("--config-only --no-rotate")).collect();
+    // The first two both read 02:30 in Berlin: the night when summer time ends.
+    let dated = ["20251026_003000", "20251026_013000", "20251210_140000"];
+    made.iter().zip(dated).for_each(|(id, other)| project.redate(id, other));
+    let from = |when: &str| {
+        let mut command = project.command(["restore", "--dry-run", "--json", "--from", when]);
+        Ran::of(command.env("TZ", "Europe/Berlin"))
+    };
+    for (when, which) in [
+        ("latest", 2),
+        ("20251210_140000", 2),
+        ("202512", 2),
+        ("20251026_00", 0),
+        ("2025-12-10 15:00", 2),
+        ("2025-12-10T15:00:00", 2),
+        ("2025-12-10 14:59", 1),
+        ("2025-12-10 14:59:59", 1),
+        ("2025-12-10", 2),
+        ("2025-12-09", 1),
+        ("2025-10-26 02:30", 1),
+        ("2025-10-26 02:29:59", 0),
+        ("2025-12-10T14:00:00Z", 2),
+        ("2025-12-10T14:00:00+01:00", 1),
+        ("2025-10-26T02:30:00+02:00", 0),
+    ] {
+        assert_eq!(from(when).expect(0).json()["plan"]["id"], dated[which], "{when}");
+    }
+    let told = |when: &str| from(when).expect(10).json()["error"]["message"].as_str().unwrap().to_string();
+    let place = project.path("backups").display().to_string();
+    assert_eq!(told("20251026"), "20251026 could be 2 backups: 20251026_003000, 20251026_013000");
+    assert_eq!(told("2025-10-25"), format!("no backup at or before 2025-10-25 in {place}"));
+    assert_eq!(told("20251210_140001"), format!("no backup 20251210_140001 in {place}"));
+    let skipped = from("2025-03-30 02:30").expect(2).json()["error"]["message"].clone();
+    assert_eq!(skipped, "there is no 2025-03-30 02:30 here: the clocks skipped it");
+}
+
+// For programs.
+
+#[test]
+fn the_json_documents_say_what_would_be_and_what_was_done() {
+    let project = Project::new();
+    let id = project.backup();
+    fs::remove_file(project.path("data/station_info.json")).unwrap();
+    let plan = json!({
+        "id": id,
+        "target": project.root(),
+        "items": [
+            { "path": "data/sessions.db", "bytes": project.manifest(&id)["artifacts"][0]["plain_bytes"], "present": "replaced" },
+            { "path": ".env", "bytes": 30, "present": "replaced" },
+            { "path": "data/station_info.json", "bytes": 15, "present": "absent" },
+        ],
+        "warnings": [],
+    });
+    let ran = project.run("restore --from latest --dry-run --json");
+    assert_eq!(ran.expect(0).json(), json!({ "dry_run": true, "plan": plan }));
+    assert_eq!(ran.stderr, "");
+
+    let mut done = project.run("restore --from latest --yes --json").expect(0).json();
+    let duration = done["restored"].as_object_mut().unwrap().remove("duration_ms").unwrap();
+    assert!(duration.is_u64(), "{duration}");
+    let kept = done["restored"]["kept"].clone();
+    assert_eq!(project.manifest(kept.as_str().unwrap())["trigger"], "pre-restore");
+    assert_eq!(
+        done,
+        json!({ "dry_run": false, "plan": plan, "restored": {
+            "id": id,
+            "target": project.root(),
+            "written": ["data/sessions.db", ".env", "data/station_info.json"],
+            "kept": kept,
+            "moved_aside": [],
+            "warnings": [],
+        }})
+    );
+}
+
+#[test]
+fn a_restore_that_waits_for_another_run_says_for_whom() {
+    let project = Project::new();
+    project.backup();
+    let lock = fs::File::options().write(true).open(project.path("backups/.lock")).unwrap();
+    lock.lock().unwrap();
+    let mut command = program();
+    command.arg("--root").arg(project.root()).args(["restore", "--from", "latest", "--yes", "--lock-wait", "60s"]);
+    let mut waiting = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(waiting.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("waiting for backup (pid "), "{line}");
+    lock.unlock().unwrap();
+    assert!(waiting.wait().unwrap().success());
+}

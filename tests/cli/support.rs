@@ -155,16 +155,32 @@ impl Project {
         self.read("backups/history.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
+    /// Takes out of all snapshots, as long as it lives, what differs from run to run: the root, ids, how long it took.
+    pub fn filters(&self) -> insta::internals::SettingsBindDropGuard {
+        let mut settings = insta::Settings::clone_current();
+        settings.add_filter(self.root().to_str().unwrap(), "ROOT");
+        settings.add_filter(r"\d{8}_\d{6}", "ID");
+        settings.add_filter(r"\bin (\d+ ms|\d+\.\d s|\d+ min \d+ s)", "in TIME");
+        settings.bind_to_scope()
+    }
+
+    /// Every file below `folder` with its digest, but for the store's lock and what SQLite's readers leave.
+    pub fn hashes(&self, folder: &str) -> String {
+        let find = "find . -type f ! -name .lock ! -name '*-shm' ! \\( -name '*-wal' -empty \\) -print0 \
+                    | sort -z | xargs -0r sha256sum";
+        shell(&self.path(folder), find)
+    }
+
     /// `text` with what differs from run to run taken out: the root, ids, times, hashes, sizes of compressed files.
     pub fn redact(&self, text: &str) -> String {
         text.replace(self.root().to_str().unwrap(), "ROOT")
     }
 
     /// While the guard lives, snapshots show ROOT, ID, SIZE, TIME and DATE for what differs from run to run.
-    pub fn tidy(&self) -> impl Drop + use<> {
+    pub fn tidy(&self) -> insta::internals::SettingsBindDropGuard {
         let mut settings = insta::Settings::clone_current();
         settings.add_filter(&self.root().to_str().unwrap().replace('.', "[.]"), "ROOT");
-        settings.add_filter(r"\b\d{8}_\d{6}\b|_\d{8}_\d{6}\b", "ID");
+        settings.add_filter(r"\d{8}_\d{6}", "ID");
         settings.add_filter(r"\b\d+([.]\d+)? [kMG]?B\b", "SIZE");
         settings.add_filter(r"\bin \d+([.]\d+)? m?s\b", "in TIME");
         settings.add_filter(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d[.0-9]*(Z|[+-]\d\d:\d\d))?", "DATE");
@@ -223,6 +239,11 @@ impl Ran {
         format!("{}--\n{}=> {}", self.stdout, self.stderr, self.code)
     }
 
+    /// All that it said: stdout, then stderr.
+    pub fn all(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
     /// The one document on stdout.
     #[track_caller]
     pub fn json(&self) -> Value {
@@ -238,4 +259,14 @@ pub fn shell(folder: &Path, script: &str) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{script}: {}\n{stderr}", output.status);
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Waits until `happened`; panics if it doesn't in two minutes.
+#[track_caller]
+pub fn wait_for(what: &str, mut happened: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    while !happened() {
+        assert!(std::time::Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::yield_now();
+    }
 }

@@ -67,14 +67,12 @@ pub struct Global {
     pub scratch: Option<PathBuf>,
 }
 
-/// When to use colours.
+/// When to use colours. (Its words speak for themselves: with help of their own, every help page doubles in length.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "see above")]
 pub enum Color {
-    /// On a terminal.
     Auto,
-    /// Always.
     Always,
-    /// Never.
     Never,
 }
 

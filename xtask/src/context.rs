@@ -53,18 +53,31 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// Begins a run that may change the store. `command` is what others who wait for the lock will read.
+    /// Begins a run that makes something, in a store that may not exist yet. `command` is what others who wait for the
+    /// lock will read.
     pub fn begin(&self, command: &str) -> anyhow::Result<Run<'_>> {
         Ok(Run::begin(self.setup(command), &mut |holder| self.waiting(holder))?)
     }
 
+    /// Begins a run on a store that has to hold something.
+    pub fn begin_on_existing(&self, command: &str) -> anyhow::Result<Run<'_>> {
+        self.catalog()?.require_any()?;
+        self.begin(command)
+    }
+
     /// Begins a run that only proves something, on a store that may be read-only.
     pub fn begin_reading(&self, command: &str) -> anyhow::Result<Run<'_>> {
+        self.catalog()?.require_any()?;
         let run = Run::begin_reading(self.setup(command), &mut |holder| self.waiting(holder))?;
         if !run.is_recorded() {
             self.output.warn("the backup folder can't be written: the ledger will not know of this run");
         }
         Ok(run)
+    }
+
+    /// A run that only looks.
+    pub fn look(&self) -> Run<'_> {
+        Run::look(self.setup("look"))
     }
 
     fn setup(&self, command: &str) -> Setup<'_> {

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::bars::Bars;
 use crate::cli::{Color, Global};
@@ -43,6 +44,11 @@ impl Output {
             Color::Auto => {}
         }
         Self { json: global.json, quiet: global.quiet, verbose: global.verbose, journal }
+    }
+
+    /// Whether systemd runs this, and nobody is at the keyboard.
+    pub fn is_journal(&self) -> bool {
+        self.journal
     }
 
     /// Whether a person wants to read more.
@@ -95,8 +101,8 @@ impl Output {
         let hint = own.and_then(backup::Error::hint);
         self.failure(&message, hint);
         if self.json {
-            let kind = serde_json::to_value(own.map_or(backup::ErrorKind::Io, backup::Error::kind));
-            print_json_error(&kind.unwrap_or_default(), &message, hint);
+            let kind = own.map_or(backup::ErrorKind::Io, backup::Error::kind);
+            print_json(&json!({ "error": { "kind": kind, "message": message, "hint": hint } }));
         }
     }
 
@@ -118,29 +124,19 @@ impl Output {
     /// The one document, with `--json`.
     pub fn json(&self, document: &impl Serialize) -> anyhow::Result<()> {
         if self.json {
-            let text = serde_json::to_string_pretty(document)?;
-            print(&mut std::io::stdout(), format_args!("{text}"));
+            print_json(&serde_json::to_value(document)?);
         }
         Ok(())
     }
 
-    /// A table: as wide as the terminal at most; as wide as it needs where there is none.
-    pub fn table(&self, header: &[&str], right_aligned: &[usize], rows: Vec<Vec<String>>) {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_header(header.to_vec()).add_rows(rows);
-        if !std::io::stdout().is_terminal() {
-            table.set_content_arrangement(ContentArrangement::Disabled);
-        }
-        for (at, column) in table.column_iter_mut().enumerate() {
-            column.set_padding((0, 1));
-            if right_aligned.contains(&at) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        for line in table.to_string().lines() {
-            self.line(line.trim_end());
-        }
+    /// A table in the first layout that fits the terminal, or else in the last. Where there is no terminal, the first.
+    pub fn table(&self, layouts: &[Layout]) {
+        let terminal = Table::new().width().filter(|_| std::io::stdout().is_terminal());
+        let mut tables = layouts.iter().map(Layout::table);
+        let fits =
+            |table: &Table| terminal.is_none_or(|width| table.lines().all(|line| columns(&line) <= width.into()));
+        let Some(table) = tables.clone().find(fits).or_else(|| tables.next_back()) else { return };
+        table.lines().for_each(|line| self.line(line.trim_end()));
     }
 
     /// Asks a person to agree. `None` if there is nobody to ask.
@@ -166,20 +162,50 @@ impl Output {
     }
 }
 
+/// One way to arrange a table. Cells may have several lines.
+pub struct Layout {
+    /// The columns' names.
+    pub header: Vec<&'static str>,
+    /// Which columns hold figures, counted from 0.
+    pub figures: Vec<usize>,
+    /// The rows.
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Layout {
+    fn table(&self) -> Table {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header(self.header.clone()).add_rows(self.rows.clone());
+        for (at, column) in table.column_iter_mut().enumerate() {
+            column.set_padding((0, 1));
+            if self.figures.contains(&at) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        table
+    }
+}
+
+/// How many columns of a terminal a line takes: colours take none.
+fn columns(line: &str) -> usize {
+    anstream::adapter::strip_str(line).to_string().trim_end().chars().count()
+}
+
 /// Prints clap's own message, or its JSON form if that was asked for.
 pub fn usage(error: &clap::Error) -> ExitCode {
     if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
         let text = error.to_string();
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        print_json_error(&"usage".into(), message, Some("--help shows how it is used"));
+        let hint = "--help shows how it is used";
+        print_json(&json!({ "error": { "kind": "usage", "message": message, "hint": hint } }));
     }
     // Nothing is left to do if even that can't be printed.
     let _ = error.print();
     if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() }
 }
 
-fn print_json_error(kind: &serde_json::Value, message: &str, hint: Option<&str>) {
-    let document = serde_json::json!({ "error": { "kind": kind, "message": message, "hint": hint } });
+fn print_json(document: &Value) {
     print(&mut std::io::stdout(), format_args!("{document:#}"));
 }
 

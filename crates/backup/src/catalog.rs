@@ -92,13 +92,12 @@ impl Catalog {
         self.entries.last().map(|entry| entry.id)
     }
 
-    /// The newest complete backup that no restore made.
-    pub fn newest_complete(&self) -> Option<&Manifest> {
-        self.entries
-            .iter()
-            .rev()
-            .filter_map(Entry::manifest)
-            .find(|manifest| manifest.status == Status::Complete && manifest.trigger != Trigger::PreRestore)
+    /// Makes sure that there is any backup at all.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchBackup`].
+    pub fn require_any(&self) -> Result<()> {
+        if self.entries.is_empty() { Err(self.none()) } else { Ok(()) }
     }
 
     /// The backup with exactly this id.
@@ -116,10 +115,7 @@ impl Catalog {
     /// [`ErrorKind::NoSuchBackup`] or [`ErrorKind::AmbiguousId`].
     pub fn select(&self, selector: &Selector) -> Result<&Entry> {
         match selector {
-            Selector::Latest => self
-                .restorable()
-                .next_back()
-                .ok_or_else(|| self.no_such_backup(format!("no backup in {}", self.location))),
+            Selector::Latest => self.restorable().next_back().ok_or_else(|| self.none()),
             Selector::At { moment, text } => self
                 .restorable()
                 .rfind(|entry| entry.id.time() <= *moment)
@@ -148,6 +144,10 @@ impl Catalog {
                 Err(Error::new(ErrorKind::AmbiguousId, message).with_hint("give more of the id"))
             }
         }
+    }
+
+    fn none(&self) -> Error {
+        self.no_such_backup(format!("no backup in {}", self.location))
     }
 
     fn no_such_backup(&self, message: String) -> Error {

@@ -83,7 +83,7 @@ pub struct Plan {
 }
 
 /// One file to be written.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Item {
     /// Where, relative to the target.
     pub path: RelPath,
@@ -272,7 +272,10 @@ pub fn restore(run: &Run<'_>, plan: &Plan, encoding: Encoding) -> Result<Restore
     let error = committed.as_ref().err().map(Error::one_line);
     let outcome = if committed.is_ok() { Outcome::Ok } else { Outcome::Failed };
     record(outcome, line.clone(), error)?;
-    let warnings = committed?;
+    let warnings = committed.map_err(|e| match e.hint() {
+        Some(_) => e,
+        None => e.with_hint("repeat it, or put back what was there: restore --undo"),
+    })?;
     Ok(Restored {
         id: plan.id,
         target: plan.target.clone(),

@@ -73,16 +73,22 @@ impl<'a> Run<'a> {
         Ok(run)
     }
 
-    /// A run that proves something and changes nothing, on a store that may be read-only: with the lock and the
-    /// ledger where the store can be written, without them where it can't.
+    /// A run that only looks: without the lock, so that it waits for nobody and nobody for it.
+    pub fn look(setup: Setup<'a>) -> Self {
+        Self { setup, begun: Instant::now(), lock: None }
+    }
+
+    /// A run that proves something: with the lock and the ledger where the store can be written, else as
+    /// [`Run::look`]. It doesn't make a store that isn't there.
     ///
     /// # Errors
     /// As [`Run::begin`], but for [`ErrorKind::PermissionDenied`].
     pub fn begin_reading(setup: Setup<'a>, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
+        if setup.store.list()?.is_empty() {
+            return Ok(Self::look(setup));
+        }
         match Self::begin(setup.clone(), waiting) {
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                Ok(Self { setup, begun: Instant::now(), lock: None })
-            }
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(Self::look(setup)),
             other => other,
         }
     }

@@ -13,8 +13,7 @@ pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<Exit> {
     let codec = if args.no_compress { Some(backup::Codec::None) } else { args.codec };
     let encoding = context.config.encoding(codec, args.level)?;
     let sources = selected(context.config.sources(), args);
-    // A unit sets INVOCATION_ID: then nobody is at the keyboard.
-    let trigger = if std::env::var_os("INVOCATION_ID").is_some() { Trigger::Timer } else { Trigger::Manual };
+    let trigger = if context.output.is_journal() { Trigger::Timer } else { Trigger::Manual };
 
     let run = context.begin("backup")?;
     let request = Request { root: &context.root, sources: &sources, encoding, trigger, pinned: args.pin };
@@ -30,7 +29,8 @@ pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<Exit> {
     let rotate = !args.no_rotate && manifest.status != Status::Failed;
     let rotation = rotate.then(|| rotate_after(context, &run, &manifest));
     let rotated = rotation.transpose();
-    context.output.json(&json!({ "backup": manifest, "rotation": rotated.as_ref().ok() }))?;
+    let error = failures.first().map(|(_, e)| json!({ "kind": e.kind(), "message": e.one_line(), "hint": e.hint() }));
+    context.output.json(&json!({ "backup": manifest, "rotation": rotated.as_ref().ok(), "error": error }))?;
     Ok(match (manifest.status, rotated) {
         (Status::Failed, _) => Exit::Failed,
         (Status::Complete, Ok(_)) => Exit::Done,

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::output::Layout;
 use crate::text::{Tone, age, local, paint, printable, size};
 
 /// A backup as `list` shows it.
@@ -44,9 +45,7 @@ pub fn run(context: &Context<'_>) -> anyhow::Result<Exit> {
         context.output.line(&format!("no backups in {}", context.store.folder().display()));
         context.output.hint("make one: cargo xtask backup");
     } else {
-        let header =
-            ["ID (UTC)", "LOCAL TIME", "AGE", "TRIGGER", "STATUS", "ARTIFACTS", "STORED", "PLAIN", "PIN", "PROVED"];
-        context.output.table(&header, &[2, 6, 7], rows.iter().map(|row| cells(context, row)).collect());
+        context.output.table(&[wide(context, &rows), narrow(context, &rows)]);
     }
     for row in rows.iter().filter_map(|row| row.problem.as_ref()) {
         context.output.warn(&printable(row));
@@ -103,30 +102,85 @@ fn status(status: Status) -> &'static str {
     }
 }
 
-fn cells(context: &Context<'_>, row: &Row) -> Vec<String> {
-    let trigger = match row.trigger {
+/// One line for each backup.
+fn wide(context: &Context<'_>, rows: &[Row]) -> Layout {
+    let cells = |row: &Row| {
+        let names: Vec<&str> = row.artifacts.iter().map(|artifact| artifact.name.as_str()).collect();
+        vec![
+            row.id.to_string(),
+            local(row.created_at),
+            age(row.age_s),
+            trigger(row).into(),
+            paint(tone(row), row.status),
+            names.join(", "),
+            size(row.bytes).to_string(),
+            plain(row),
+            if row.pinned { "yes" } else { "" }.into(),
+            proved(context, row, " ago"),
+        ]
+    };
+    Layout {
+        header: vec![
+            "ID (UTC)",
+            "LOCAL TIME",
+            "AGE",
+            "TRIGGER",
+            "STATUS",
+            "ARTIFACTS",
+            "STORED",
+            "PLAIN",
+            "PIN",
+            "PROVED",
+        ],
+        figures: vec![2, 6, 7],
+        rows: rows.iter().map(cells).collect(),
+    }
+}
+
+/// The same on two lines, for a terminal of 80 columns.
+fn narrow(context: &Context<'_>, rows: &[Row]) -> Layout {
+    let cells = |row: &Row| {
+        let names: Vec<&str> = row.artifacts.iter().map(|artifact| artifact.name.as_str()).collect();
+        vec![
+            format!("{}\n{}", row.id, local(row.created_at)),
+            age(row.age_s),
+            trigger(row).into(),
+            paint(tone(row), row.status) + if row.pinned { "\npinned" } else { "" },
+            names.join("\n"),
+            size(row.bytes).to_string(),
+            plain(row),
+            proved(context, row, ""),
+        ]
+    };
+    Layout {
+        header: vec!["ID (UTC)\nLOCAL TIME", "AGE", "TRIGGER", "STATUS", "ARTIFACTS", "STORED", "PLAIN", "PROVED"],
+        figures: vec![1, 5, 6],
+        rows: rows.iter().map(cells).collect(),
+    }
+}
+
+fn trigger(row: &Row) -> &'static str {
+    match row.trigger {
         Some(Trigger::Manual) => "manual",
         Some(Trigger::Timer) => "timer",
         Some(Trigger::PreRestore) => "pre-restore",
         None => "-",
-    };
-    let tone = match row.status {
+    }
+}
+
+fn tone(row: &Row) -> Tone {
+    match row.status {
         "complete" => Tone::Good,
         "failed" | "unreadable" => Tone::Bad,
         _ => Tone::Warning,
-    };
-    let names: Vec<&str> = row.artifacts.iter().map(|artifact| artifact.name.as_str()).collect();
-    let since = |at: DateTime<FixedOffset>| age(u64::try_from((context.now - at).num_seconds()).unwrap_or(0)) + " ago";
-    vec![
-        row.id.to_string(),
-        local(row.created_at),
-        age(row.age_s),
-        trigger.into(),
-        paint(tone, row.status),
-        names.join(", "),
-        size(row.bytes).to_string(),
-        row.plain_bytes.map_or("-".into(), |bytes| size(bytes).to_string()),
-        if row.pinned { "yes" } else { "" }.into(),
-        row.last_proved.map_or("never".into(), since),
-    ]
+    }
+}
+
+fn plain(row: &Row) -> String {
+    row.plain_bytes.map_or("-".into(), |bytes| size(bytes).to_string())
+}
+
+fn proved(context: &Context<'_>, row: &Row, ago: &str) -> String {
+    let ago = |at: DateTime<FixedOffset>| age(u64::try_from((context.now - at).num_seconds()).unwrap_or(0)) + ago;
+    row.last_proved.map_or("never".into(), ago)
 }

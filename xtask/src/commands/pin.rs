@@ -7,7 +7,7 @@ use crate::context::{Context, select};
 use crate::exit::Exit;
 
 pub fn run(context: &Context<'_>, args: &cli::PinArgs, pinned: bool) -> anyhow::Result<Exit> {
-    let run = context.begin(if pinned { "pin" } else { "unpin" })?;
+    let run = context.begin_on_existing(if pinned { "pin" } else { "unpin" })?;
     let catalog = run.catalog()?;
     let entry = select(&catalog, Some(&args.id))?;
     let changed = backup::set_pinned(&run, entry, pinned)?;

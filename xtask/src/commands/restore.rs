@@ -1,10 +1,8 @@
 //! `restore`.
 
-use std::path::PathBuf;
-
 use anyhow::Context as _;
-use backup::restore::{Plan, Present, Restored, Selection};
-use backup::{BackupId, Error, ErrorKind, Run};
+use backup::restore::{self, Plan, Present, Restored, Selection};
+use backup::{Error, ErrorKind, Run};
 use serde_json::json;
 
 use crate::cli;
@@ -13,38 +11,42 @@ use crate::exit::Exit;
 use crate::text::{Tone, paint, printable, size, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Restore) -> anyhow::Result<Exit> {
-    let run = if args.dry_run { context.begin_reading("restore")? } else { context.begin("restore")? };
-    let (id, target) = what(context, &run, args)?;
-    let catalog = run.catalog()?;
-    let selection = Selection { databases: !args.config_only, files: !args.database_only };
-    let plan = backup::restore::plan(&run, catalog.get(id)?, &target, selection, &context.config.sources())?;
-    show_plan(context, &plan);
+    // Planned without the lock: a question that waits for its answer must not keep tonight's backup waiting.
+    let shown = plan(context, &context.look(), args)?;
+    show_plan(context, &shown);
     if args.dry_run {
         context.output.line("dry run: nothing was changed");
-        context.output.json(&json!({ "dry_run": true, "plan": plan }))?;
+        context.output.json(&json!({ "dry_run": true, "plan": shown }))?;
         return Ok(Exit::Done);
     }
-    if plan.replaces() && !args.yes && !agreed(context)? {
+    if shown.replaces() && !args.yes && !agreed(context)? {
         context.output.line("nothing was changed");
         return Ok(Exit::Failed);
     }
-    let encoding = context.config.encoding(None, None)?;
-    let restored = backup::restore::restore(&run, &plan, encoding)?;
+    let run = context.begin_on_existing("restore")?;
+    let plan = plan(context, &run, args)?;
+    if (plan.id, &plan.items) != (shown.id, &shown.items) {
+        return Err(Error::new(ErrorKind::Io, "what is there has changed since it was shown; nothing was restored")
+            .with_hint("run the command again")
+            .into());
+    }
+    let restored = restore::restore(&run, &plan, context.config.encoding(None, None)?)?;
     show(context, &restored);
     context.output.json(&json!({ "dry_run": false, "plan": plan, "restored": restored }))?;
     Ok(Exit::Done)
 }
 
-/// Which backup, and where to.
-fn what(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore) -> anyhow::Result<(BackupId, PathBuf)> {
-    if args.undo {
-        return Ok(backup::restore::undo(&context.history()?)?);
-    }
-    let target = match &args.to {
-        Some(folder) => std::path::absolute(folder).context("find the folder to restore to")?,
-        None => context.root.clone(),
+fn plan(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore) -> anyhow::Result<Plan> {
+    let catalog = run.catalog()?;
+    let (entry, target) = if args.undo {
+        let (kept, target) = restore::undo(&context.history()?)?;
+        (catalog.get(kept)?, target)
+    } else {
+        let target = args.to.as_ref().map_or(Ok(context.root.clone()), std::path::absolute);
+        (select(&catalog, args.from.as_deref())?, target.context("find the folder to restore to")?)
     };
-    Ok((select(&run.catalog()?, args.from.as_deref())?.id, target))
+    let selection = Selection { databases: !args.config_only, files: !args.database_only };
+    Ok(restore::plan(run, entry, &target, selection, &context.config.sources())?)
 }
 
 fn agreed(context: &Context<'_>) -> anyhow::Result<bool> {

@@ -19,6 +19,11 @@ pub fn run(context: &Context<'_>, args: &cli::Rotate) -> anyhow::Result<Exit> {
         context.output.json(&json!({ "dry_run": true, "plan": plan }))?;
         return Ok(Exit::Done);
     }
+    if context.catalog()?.entries().is_empty() {
+        let none = format!("rotation: nothing to remove, there are no backups in {}", context.store.folder().display());
+        context.output.line(&none);
+        return Ok(Exit::Done);
+    }
     let run = context.begin("rotate")?;
     let plan = backup::plan(&run, &policy, None)?;
     report(context, &plan);
