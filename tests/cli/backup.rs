@@ -58,7 +58,13 @@ fn grow(project: &Project) {
 fn the_last_line_says_what_was_made_and_how_big() {
     let project = Project::new();
     let _tidy = project.tidy();
-    insta::assert_snapshot!(project.run("backup").shown(), @"");
+    insta::assert_snapshot!(project.run("backup").shown(), @"
+      sessions_db_ID.db.gz  SIZE (plain SIZE)
+      config_ID.tar.gz  SIZE (plain SIZE)
+    backup ID complete: SIZE, from SIZE, in TIME
+    --
+    => 0
+    ");
 }
 
 #[test]
@@ -84,9 +90,20 @@ fn quiet_still_prints_warnings_and_errors() {
     let project = Project::new();
     let _tidy = project.tidy();
     fs::remove_file(project.path(".env")).unwrap();
-    insta::assert_snapshot!(project.run("backup -q").shown(), @"");
+    insta::assert_snapshot!(project.run("backup -q").shown(), @"
+    --
+    warning: .env doesn't exist, so it is not in this backup
+    => 0
+    ");
     fs::remove_file(project.path("data/sessions.db")).unwrap();
-    insta::assert_snapshot!(project.run("backup -q").shown(), @"");
+    insta::assert_snapshot!(project.run("backup -q").shown(), @"
+    --
+    warning: .env doesn't exist, so it is not in this backup
+    error: database ROOT/data/sessions.db doesn't exist
+    hint: check the path in the settings, or bring it back: restore --from latest --database-only
+    hint: mend what failed above, then run `backup` again
+    => 3
+    ");
 }
 
 // Flags.
@@ -156,13 +173,24 @@ fn pin_is_recorded() {
 fn a_backup_rotates_by_the_policy_and_says_so() {
     let project = Project::new();
     let _tidy = project.tidy();
-    project.redate(&project.backup(), "20200101_000000");
-    insta::assert_snapshot!(project.run("backup").shown(), @"");
-    assert!(!project.stored().iter().any(|file| file.contains("20200101_000000")));
+    let [old, older] = ["20200101_000000", "20190101_000000"];
+    project.redate(&project.backup(), older);
+    project.redate(&project.backup(), old);
+    project.backup_with("--no-rotate");
+    project.run("pin 2019").expect(0);
+    insta::assert_snapshot!(project.run("backup").shown(), @"
+      sessions_db_ID.db.gz  SIZE (plain SIZE)
+      config_ID.tar.gz  SIZE (plain SIZE)
+    backup ID complete: SIZE, from SIZE, in TIME
+    rotation: 1 backup removed, SIZE freed
+    --
+    => 0
+    ");
+    assert_eq!((names_of(&project, old).len(), names_of(&project, older).len()), (0, 3));
 
-    project.redate(&project.backup(), "20200101_000000");
+    project.run("unpin 2019").expect(0);
     let document = project.run("backup --json").json();
-    assert_eq!(document["rotation"]["removed"], json!(["20200101_000000"]));
+    assert_eq!(document["rotation"]["removed"], json!([older]));
     assert!(document["rotation"]["freed_bytes"].as_u64().unwrap() > 0);
 }
 
@@ -386,9 +414,8 @@ fn the_manifest_says_all_about_the_run() {
 #[test]
 fn the_manifest_says_all_about_the_database() {
     let project = Project::empty();
-    project.open().execute_batch("PRAGMA page_size = 8192; PRAGMA encoding = 'UTF-16le'; VACUUM;").unwrap();
     project.execute(
-        "PRAGMA journal_mode = wal; PRAGMA user_version = 17; PRAGMA application_id = 4242;
+        "PRAGMA page_size = 8192; PRAGMA encoding = 'UTF-16le'; PRAGMA journal_mode = wal; PRAGMA user_version = 17; PRAGMA application_id = 4242;
          CREATE TABLE b(x); CREATE TABLE a(id INTEGER PRIMARY KEY AUTOINCREMENT);
          INSERT INTO b VALUES (1), (2), (3); INSERT INTO a DEFAULT VALUES; CREATE VIEW v AS SELECT * FROM a;",
     );
@@ -483,8 +510,17 @@ fn files_are_private_whatever_the_umask() {
     let mut command = Command::new("sh");
     command.args(["-c", "umask 000; exec \"$@\"", "sh"]).arg(backup.get_program()).args(backup.get_args());
     Ran::of(command.arg(project.path("deep/backups"))).expect(0);
-    let found = shell(&project.path("deep"), "find . -printf '%y %m %P\\n' | sed 's/_[0-9]*_[0-9]*/_ID/' | sort -k3");
-    insta::assert_snapshot!(found, @"");
+    let found = shell(&project.path("deep"), "find . -printf '%y %m %p\\n' | sed 's/_[0-9]*_[0-9]*/_ID/' | sort -k3");
+    insta::assert_snapshot!(found, @"
+    d 700 .
+    d 700 ./backups
+    f 600 ./backups/.lock
+    d 700 ./backups/.staging
+    f 600 ./backups/config_ID.tar.gz
+    f 600 ./backups/history.jsonl
+    f 600 ./backups/manifest_ID.json
+    f 600 ./backups/sessions_db_ID.db.gz
+    ");
 }
 
 #[test]
@@ -526,6 +562,14 @@ fn no_secret_is_ever_printed() {
         note(project.run(&format!("{command} --from {kept} -v")));
         note(project.run(&format!("{command} --from {kept} --json")));
     }
+    // What a shifted archive takes for a member's name is the content of another.
+    let shifted = project.backup_with("--no-compress");
+    let archive = project.artifact(&shifted, "config");
+    shell(project.root(), &format!("dd if={archive} of=block skip=1 count=1; dd if=block of={archive} conv=notrunc"));
+    for command in ["verify", "restore --yes", "drill"] {
+        note(project.run(&format!("{command} --from {shifted} -v")));
+        note(project.run(&format!("{command} --from {shifted} --json")));
+    }
     said.push_str(&shell(project.root(), "cat backups/manifest_* backups/history.jsonl"));
     assert!(said.contains("warning") && said.contains("damaged") && said.contains("restored"), "{said}");
     for secret in secrets {
@@ -542,7 +586,14 @@ fn a_missing_env_is_a_warning_and_the_rest_is_saved() {
     let _tidy = project.tidy();
     fs::remove_file(project.path(".env")).unwrap();
     let ran = project.run("backup");
-    insta::assert_snapshot!(ran.shown(), @"");
+    insta::assert_snapshot!(ran.shown(), @"
+      sessions_db_ID.db.gz  SIZE (plain SIZE)
+      config_ID.tar.gz  SIZE (plain SIZE)
+    backup ID complete: SIZE, from SIZE, in TIME
+    --
+    warning: .env doesn't exist, so it is not in this backup
+    => 0
+    ");
     assert_eq!(shell(&project.path("backups"), "tar -tzf config_*.tar.gz"), "data/station_info.json\n");
     let manifest = project.manifest(&project.backup());
     assert_eq!(manifest["status"], "complete");
@@ -557,7 +608,15 @@ fn broken_configuration_is_saved_with_a_warning_that_names_the_line_and_no_value
     project.write(".env", "A=1\nhunter2\n");
     project.write("data/station_info.json", "{\n  \"token\": hunter2\n}\n");
     let ran = project.run("backup");
-    insta::assert_snapshot!(ran.shown(), @"");
+    insta::assert_snapshot!(ran.shown(), @"
+      sessions_db_ID.db.gz  SIZE (plain SIZE)
+      config_ID.tar.gz  SIZE (plain SIZE)
+    backup ID complete: SIZE, from SIZE, in TIME
+    --
+    warning: .env has a line that sets nothing (line 2)
+    warning: data/station_info.json is not valid JSON (line 2)
+    => 0
+    ");
     let saved = shell(&project.path("backups"), "tar -xOzf config_*.tar.gz .env");
     assert_eq!(saved, "A=1\nhunter2\n");
 }
@@ -568,11 +627,30 @@ fn without_any_configuration_file_a_configuration_backup_fails() {
     let _tidy = project.tidy();
     fs::remove_file(project.path(".env")).unwrap();
     fs::remove_file(project.path("data/station_info.json")).unwrap();
-    insta::assert_snapshot!(project.run("backup --config-only").shown(), @"");
-    insta::assert_snapshot!(project.run("list").shown(), @"");
+    insta::assert_snapshot!(project.run("backup --config-only").shown(), @"
+    --
+    warning: .env doesn't exist, so it is not in this backup
+    warning: data/station_info.json doesn't exist, so it is not in this backup
+    error: backup ID failed: nothing was saved
+    hint: mend what failed above, then run `backup` again; older backups are untouched
+    => 1
+    ");
+    let listed = project.run("list --json").json()["backups"][0].clone();
+    assert_eq!((&listed["status"], &listed["artifacts"]), (&json!("failed"), &json!([])));
+    assert!(project.run("list").stdout.contains(" failed "));
     let [manifest] = project.stored().try_into().unwrap();
     let manifest: Value = serde_json::from_str(&project.read(&format!("backups/{manifest}"))).unwrap();
     assert_eq!((&manifest["status"], &manifest["artifacts"]), (&json!("failed"), &json!([])));
+}
+
+#[test]
+fn a_failed_backup_is_an_error_for_the_journal_and_in_quiet_mode() {
+    let project = Project::empty();
+    let unit = as_unit(&project, "backup --config-only");
+    let lines = || unit.stdout.lines().chain(unit.stderr.lines());
+    assert!(lines().any(|line| line.starts_with("<3>")), "{unit:?}");
+    let quiet = project.run("backup --config-only -q");
+    assert!(quiet.expect(1).stderr.contains("error: "), "{quiet:?}");
 }
 
 #[test]
@@ -590,10 +668,17 @@ fn without_any_configuration_file_the_database_is_saved() {
 fn a_missing_database_leaves_a_partial_backup_and_no_new_database() {
     let project = Project::new();
     let _tidy = project.tidy();
-    project.redate(&project.backup(), "20250101_000000");
-    fs::remove_file(project.path("data/sessions.db")).unwrap();
-    shell(project.root(), "rm -f data/sessions.db-*");
-    insta::assert_snapshot!(project.run("backup").shown(), @"");
+    project.backup();
+    shell(project.root(), "rm data/sessions.db*");
+    insta::assert_snapshot!(project.run("backup").shown(), @"
+      config_ID.tar.gz  SIZE (plain SIZE)
+    backup ID is partial: SIZE, from SIZE, in TIME
+    --
+    error: database ROOT/data/sessions.db doesn't exist
+    hint: check the path in the settings, or bring it back: restore --from latest --database-only
+    hint: mend what failed above, then run `backup` again
+    => 3
+    ");
     assert_eq!(names(&project, "data"), ["station_info.json"]);
     let manifest = project.run("backup --json").expect(3).json()["backup"].clone();
     assert_eq!(manifest["status"], "partial");
@@ -607,7 +692,14 @@ fn a_missing_database_fails_a_database_backup() {
     let project = Project::new();
     let _tidy = project.tidy();
     shell(project.root(), "rm data/sessions.db*");
-    insta::assert_snapshot!(project.run("backup --database-only").shown(), @"");
+    insta::assert_snapshot!(project.run("backup --database-only").shown(), @"
+    --
+    error: database ROOT/data/sessions.db doesn't exist
+    hint: check the path in the settings, or bring it back: restore --from latest --database-only
+    error: backup ID failed: nothing was saved
+    hint: mend what failed above, then run `backup` again; older backups are untouched
+    => 1
+    ");
     assert_eq!(project.history()[0]["outcome"], "failed");
 }
 
@@ -704,16 +796,42 @@ fn as_unit(project: &Project, arguments: &str) -> Ran {
 fn under_systemd_every_line_has_its_priority_and_no_colour() {
     let project = Project::new();
     let _tidy = project.tidy();
-    insta::assert_snapshot!(as_unit(&project, "--color always backup").shown(), @"");
+    insta::assert_snapshot!(as_unit(&project, "--color always backup").shown(), @"
+    <6>  sessions_db_ID.db.gz  SIZE (plain SIZE)
+    <6>  config_ID.tar.gz  SIZE (plain SIZE)
+    <6>backup ID complete: SIZE, from SIZE, in TIME
+    --
+    => 0
+    ");
     fs::remove_file(project.path(".env")).unwrap();
     fs::remove_file(project.path("data/sessions.db")).unwrap();
-    insta::assert_snapshot!(as_unit(&project, "--color always backup").shown(), @"");
-    for command in ["list", "verify -v", "status", "rotate", "backup --codec rar", "no-such-command"] {
-        let ran = as_unit(&project, &format!("--color always {command}"));
-        for line in ran.stdout.lines().chain(ran.stderr.lines()) {
-            let prefixed = ["<3>", "<4>", "<6>"].iter().any(|prefix| line.starts_with(prefix));
-            assert!(prefixed && !line.contains('\u{1b}'), "{command}: {line:?}");
-        }
+    insta::assert_snapshot!(as_unit(&project, "--color always backup").shown(), @"
+    <6>  config_ID.tar.gz  SIZE (plain SIZE)
+    <6>backup ID is partial: SIZE, from SIZE, in TIME
+    --
+    <4>warning: .env doesn't exist, so it is not in this backup
+    <3>error: database ROOT/data/sessions.db doesn't exist
+    <6>hint: check the path in the settings, or bring it back: restore --from latest --database-only
+    <6>hint: mend what failed above, then run `backup` again
+    => 3
+    ");
+    for command in ["list", "verify -v", "status", "rotate", "restore --from 2099"] {
+        assert_prefixed(&as_unit(&project, &format!("--color always {command}")));
+    }
+}
+
+#[test]
+fn under_systemd_usage_errors_have_their_priority_too() {
+    let project = Project::new();
+    for command in ["backup --codec rar", "no-such-command", "--root /nonsense list"] {
+        assert_prefixed(&as_unit(&project, command));
+    }
+}
+
+fn assert_prefixed(ran: &Ran) {
+    for line in ran.stdout.lines().chain(ran.stderr.lines()) {
+        let prefixed = ["<3>", "<4>", "<6>"].iter().any(|prefix| line.starts_with(prefix));
+        assert!(prefixed && !line.contains('\u{1b}'), "{line:?}");
     }
 }
 
@@ -755,6 +873,13 @@ fn colour_is_on_where_it_is_asked_for_and_on_terminals() {
     assert!(coloured(&on_terminal(&project, "backup", "")));
     assert!(!coloured(&on_terminal(&project, "backup", "NO_COLOR=1")));
     assert!(!coloured(&on_terminal(&project, "backup --color never", "")));
+}
+
+#[test]
+fn usage_errors_are_without_colour_too_if_that_is_asked_for() {
+    let project = Project::new();
+    let coloured = |text: &str| text.contains("\u{1b}[");
     assert!(coloured(&on_terminal(&project, "list --nonsense", "")));
+    assert!(!coloured(&on_terminal(&project, "list --nonsense", "NO_COLOR=1")));
     assert!(!coloured(&on_terminal(&project, "list --nonsense --color never", "")));
 }

@@ -1,1 +1,487 @@
-//! stub
+//! Backups and restores beside writers, readers, other runs, and signals.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::support::{Project, Ran, shell, wait_for};
+
+const WRITERS: usize = 4;
+
+/// What a writer does between two commits: SQLite's waiting isn't fair, and one that never pauses keeps others out.
+fn breathe() {
+    thread::sleep(Duration::from_millis(1));
+}
+
+fn connect(project: &Project) -> Connection {
+    let connection = project.open();
+    connection.busy_timeout(Duration::from_secs(60)).unwrap();
+    connection.pragma_update(None, "synchronous", "off").unwrap();
+    connection
+}
+
+/// Writers that commit until told to stop, and how far each has come.
+struct Writers {
+    committed: [AtomicI64; WRITERS],
+    stop: AtomicBool,
+}
+
+impl Writers {
+    fn committed(&self) -> Vec<i64> {
+        self.committed.iter().map(|count| count.load(SeqCst)).collect()
+    }
+
+    fn write(&self, writer: usize, connection: &Connection) {
+        let mut insert = connection.prepare("INSERT INTO sequence VALUES (?1, ?2, randomblob(200))").unwrap();
+        let mut number = 0;
+        while !self.stop.load(SeqCst) {
+            number += 1;
+            insert.execute((writer, number)).unwrap();
+            self.committed[writer].store(number, SeqCst);
+            breathe();
+        }
+    }
+}
+
+/// Runs `test` while four writers commit, each its own sequence in a connection of its own.
+fn beside_writers(project: &Project, test: impl FnOnce(&Writers)) {
+    let writers = Writers { committed: Default::default(), stop: AtomicBool::new(false) };
+    thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let (writers, connection) = (&writers, connect(project));
+            scope.spawn(move || writers.write(writer, &connection));
+        }
+        let _stop = OnDrop(|| writers.stop.store(true, SeqCst));
+        wait_for("every writer to commit", || writers.committed().iter().all(|count| *count >= 20));
+        test(&writers);
+    });
+}
+
+/// Does something at the end of a scope, a panic's too: threads that go on for ever would hide it.
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// For each writer: how many rows the backup holds, its first and its last number.
+fn sequences_in(project: &Project, id: &str) -> Vec<(i64, i64, i64)> {
+    let script = format!(
+        "gunzip -c {} > copy.db
+         sqlite3 copy.db 'SELECT count(*), min(number), max(number) FROM sequence GROUP BY writer ORDER BY writer'
+         sqlite3 copy.db 'PRAGMA integrity_check' | grep -qx ok; rm copy.db",
+        project.artifact(id, "sessions_db")
+    );
+    let rows = shell(project.root(), &script);
+    let row = |line: &str| {
+        let numbers: Vec<i64> = line.split('|').map(|number| number.parse().unwrap()).collect();
+        (numbers[0], numbers[1], numbers[2])
+    };
+    rows.lines().map(row).collect()
+}
+
+fn a_backup_beside_writers_holds_prefixes(journal_mode: &str) {
+    let project = Project::new();
+    project.execute(&format!("PRAGMA journal_mode = {journal_mode}; CREATE TABLE sequence(writer, number, filling)"));
+    beside_writers(&project, |writers| {
+        for _ in 0..3 {
+            let before = writers.committed();
+            let id = project.backup_with("--database-only --busy-timeout 60s");
+            let after = writers.committed();
+            let held = sequences_in(&project, &id);
+            assert_eq!(held.len(), WRITERS);
+            for (writer, (count, first, last)) in held.into_iter().enumerate() {
+                assert_eq!((first, count), (1, last), "writer {writer} has a gap");
+                assert!(last >= before[writer], "writer {writer}: {last} of {} committed before", before[writer]);
+                assert!(last <= after[writer] + 1, "writer {writer}: {last}, though only {} were made", after[writer]);
+            }
+            let rows: i64 = sequences_in(&project, &id).iter().map(|(count, ..)| count).sum();
+            let tables = project.manifest(&id)["artifacts"][0]["tables"].clone();
+            let recorded = tables.as_array().unwrap().iter().find(|table| table["name"] == "sequence").unwrap();
+            assert_eq!(recorded["rows"], rows);
+            // They were writing all the while.
+            wait_for("the writers to go on", || writers.committed().iter().zip(&after).all(|(now, then)| now > then));
+        }
+    });
+    project.run("verify --all").expect(0);
+}
+
+#[test]
+fn a_backup_of_a_wal_database_beside_four_writers_holds_a_prefix_of_each_ones_commits() {
+    a_backup_beside_writers_holds_prefixes("wal");
+}
+
+#[test]
+fn a_backup_of_a_rollback_database_beside_four_writers_holds_a_prefix_of_each_ones_commits() {
+    a_backup_beside_writers_holds_prefixes("delete");
+}
+
+// A restore over a database in use.
+
+/// Sets every row of both tables to one generation, in one transaction; waits if the database is busy.
+fn next_generation(connection: &Connection, generation: i64) {
+    let sql = format!(
+        "BEGIN IMMEDIATE; UPDATE left_hand SET generation = {generation};
+         UPDATE right_hand SET generation = {generation}; COMMIT"
+    );
+    connection.execute_batch(&sql).unwrap();
+}
+
+/// The generations that a reader finds in one transaction: more than one is a mixture.
+fn generations(connection: &Connection) -> BTreeSet<i64> {
+    connection.execute_batch("BEGIN").unwrap();
+    let mut found = BTreeSet::new();
+    for table in ["left_hand", "right_hand"] {
+        let mut statement = connection.prepare_cached(&format!("SELECT DISTINCT generation FROM {table}")).unwrap();
+        let rows = statement.query_map([], |row| row.get::<_, i64>(0)).unwrap();
+        found.extend(rows.map(Result::unwrap));
+    }
+    connection.execute_batch("COMMIT").unwrap();
+    found
+}
+
+fn a_restore_beside_readers_and_writers_is_never_seen_half_done(journal_mode: &str) {
+    let project = Project::new();
+    project.execute(&format!(
+        "PRAGMA journal_mode = {journal_mode};
+         CREATE TABLE left_hand(id INTEGER PRIMARY KEY, generation, filling);
+         CREATE TABLE right_hand(id INTEGER PRIMARY KEY, generation, filling);
+         WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 500)
+         INSERT INTO left_hand SELECT x, 0, randomblob(500) FROM n;
+         INSERT INTO right_hand SELECT * FROM left_hand"
+    ));
+    let id = project.backup();
+    project.execute("CREATE TABLE made_after_the_backup(x)");
+    let (stop, written, read) = (AtomicBool::new(false), AtomicI64::new(0), AtomicI64::new(0));
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            let (connection, stop, written, read) = (connect(&project), &stop, &written, &read);
+            scope.spawn(move || {
+                while !stop.load(SeqCst) {
+                    next_generation(&connection, written.fetch_add(1, SeqCst) + 1);
+                    breathe();
+                }
+            });
+            let connection = connect(&project);
+            scope.spawn(move || {
+                while !stop.load(SeqCst) {
+                    let seen = generations(&connection);
+                    assert_eq!(seen.len(), 1, "a mixture: {seen:?}");
+                    read.fetch_add(1, SeqCst);
+                }
+            });
+        }
+        let _stop = OnDrop(|| stop.store(true, SeqCst));
+        let go_on = |times| {
+            let before = (written.load(SeqCst), read.load(SeqCst));
+            wait_for("readers and writers to go on", || {
+                written.load(SeqCst) >= before.0 + times && read.load(SeqCst) >= before.1 + times
+            });
+        };
+        let made_after = "SELECT count(*) FROM sqlite_schema WHERE name = 'made_after_the_backup'";
+        for _ in 0..3 {
+            go_on(10);
+            let ran = project.run(&format!("restore --from {id} --yes --busy-timeout 60s"));
+            ran.expect(0);
+            let there: i64 = connect(&project).query_row(made_after, [], |row| row.get(0)).unwrap();
+            assert_eq!(there, 0, "it was restored");
+            // All write and read on, in that very file, without having opened it again.
+            go_on(10);
+            assert_ne!(generations(&connect(&project)), BTreeSet::from([0]));
+            connect(&project).execute_batch("CREATE TABLE made_after_the_backup(x)").unwrap();
+        }
+    });
+    assert_eq!(generations(&project.open()).len(), 1);
+    let script =
+        "sqlite3 data/sessions.db 'PRAGMA journal_mode' 'PRAGMA integrity_check' 'SELECT count(*) FROM sessions'";
+    assert_eq!(shell(project.root(), script), format!("{journal_mode}\nok\n1000\n"));
+}
+
+#[test]
+fn a_restore_over_a_wal_database_in_use_is_never_seen_half_done() {
+    a_restore_beside_readers_and_writers_is_never_seen_half_done("wal");
+}
+
+#[test]
+fn a_restore_over_a_rollback_database_in_use_is_never_seen_half_done() {
+    a_restore_beside_readers_and_writers_is_never_seen_half_done("delete");
+}
+
+// Two runs.
+
+/// Holds the store's lock as a run would.
+fn hold_lock(project: &Project) -> File {
+    let mut lock = File::options().write(true).open(project.path("backups/.lock")).unwrap();
+    lock.lock().unwrap();
+    lock.set_len(0).unwrap();
+    let holder = json!({ "pid": 42, "host": "box", "command": "rotate", "since": "2025-12-10T14:00:00Z" });
+    std::io::Write::write_all(&mut lock, holder.to_string().as_bytes()).unwrap();
+    lock
+}
+
+#[test]
+fn two_backups_started_at_once_both_succeed_one_after_the_other() {
+    let project = Project::new();
+    let first = project.backup();
+    let lock = hold_lock(&project);
+    let start = || {
+        let mut command = project.command("backup --json --lock-wait 60s".split(' '));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "waiting for rotate (pid 42 on box, since 2025-12-10T14:00:00Z)\n");
+        child
+    };
+    let children = [start(), start()];
+    drop(lock);
+    let mut ids = BTreeSet::from([first]);
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success());
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        ids.insert(document["backup"]["id"].as_str().unwrap().to_string());
+    }
+    assert_eq!(ids.len(), 3, "{ids:?}");
+    assert_eq!(project.stored().len(), 9);
+    project.run("verify --all").expect(0);
+}
+
+#[test]
+fn a_run_that_will_not_wait_says_who_holds_the_lock_and_changes_nothing() {
+    let project = Project::new();
+    project.backup();
+    let lock = hold_lock(&project);
+    let before = project.hashes(".");
+    for arguments in ["backup", "restore --from latest --yes", "rotate", "verify", "drill", "pin 2"] {
+        let ran = project.run(&format!("{arguments} --lock-wait 0s"));
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(ran.expect(11).stderr, @r"
+            error: locked by another run: rotate (pid 42 on box, since 2025-12-10T14:00:00Z)
+            hint: wait for it to end, or allow more time with --lock-wait 10m
+            ");
+        }
+    }
+    let document = project.run("backup --lock-wait 0s --json").expect(11).json();
+    assert_eq!(document["error"]["kind"], "locked");
+    assert_eq!(project.hashes("."), before);
+    // Who only looks needs no lock; and a lock whose holder is gone is free, whatever stands in the file.
+    for arguments in ["list", "status", "restore --from latest --dry-run"] {
+        project.run(&format!("{arguments} --lock-wait 0s")).expect(0);
+    }
+    drop(lock);
+    project.run("backup --lock-wait 0s").expect(0);
+}
+
+// Signals.
+
+/// A project with a database of so many megabytes that can't be compressed.
+fn large(megabytes: usize) -> Project {
+    let project = Project::new();
+    project.execute(&format!(
+        "CREATE TABLE filling(x);
+         WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < {megabytes})
+         INSERT INTO filling SELECT randomblob(1000000) FROM n;
+         PRAGMA wal_checkpoint(truncate)"
+    ));
+    project
+}
+
+/// How far a run has come, as its staging area shows it.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    /// The snapshot is being written.
+    Snapshot,
+    /// The artifact is.
+    Artifact,
+}
+
+impl Event {
+    fn has_come(self, project: &Project) -> bool {
+        let staged = fs::read_dir(project.path("backups/.staging")).unwrap().map(|entry| entry.unwrap().path());
+        let mut files = staged.filter_map(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            match self {
+                Self::Snapshot => name.starts_with("scratch-").then(|| path.join("snapshot.db")),
+                Self::Artifact => name.starts_with("sessions_db_").then_some(path),
+            }
+        });
+        files.any(|file| fs::metadata(file).is_ok_and(|found| found.len() > 0))
+    }
+}
+
+fn start_backup(project: &Project) -> Child {
+    project.command(["backup"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Sends `signal` to a backup at `event`; with a larger database if the run was faster. Gives the project, what was
+/// stored before, and how the run ended.
+fn signalled(signal: Signal, event: Event) -> (Project, String, Ran) {
+    for megabytes in [60, 240, 960] {
+        let project = large(megabytes);
+        project.backup_with("--config-only");
+        let before = stored(&project);
+        let mut run = start_backup(&project);
+        wait_for("the event", || event.has_come(&project) || run.try_wait().unwrap().is_some());
+        // A run that has ended is a zombie until it is waited for: the signal reaches nobody else.
+        if run.try_wait().unwrap().is_none() {
+            kill_process(Pid::from_child(&run), signal).unwrap();
+        }
+        let output = run.wait_with_output().unwrap();
+        if !output.status.success() {
+            let code = output.status.code().or(output.status.signal().map(|number| 128 + number)).unwrap();
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            return (project, before, Ran { code, stdout: String::new(), stderr });
+        }
+    }
+    panic!("every run was over before {signal:?} at {event:?}");
+}
+
+/// What is published, with digests.
+fn stored(project: &Project) -> String {
+    shell(&project.path("backups"), "sha256sum *")
+}
+
+fn staged(project: &Project) -> String {
+    shell(&project.path("backups/.staging"), "ls -A")
+}
+
+fn ids(project: &Project) -> Vec<String> {
+    let document = project.run("list --json").expect(0).json();
+    document["backups"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_string()).collect()
+}
+
+#[test]
+fn an_interrupted_backup_leaves_nothing_behind() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        for event in [Event::Snapshot, Event::Artifact] {
+            let (project, before, ran) = signalled(signal, event);
+            insta::allow_duplicates! {
+                insta::assert_snapshot!(ran.expect(code).stderr, @"error: interrupted");
+            }
+            assert_eq!(stored(&project), before, "{signal:?} at {event:?}");
+            assert_eq!(staged(&project), "", "{signal:?} at {event:?}");
+            let id = project.backup();
+            assert_eq!(ids(&project)[0], id);
+            project.run("verify").expect(0);
+        }
+    }
+}
+
+#[test]
+fn after_a_killed_backup_the_next_run_clears_up_and_works() {
+    for event in [Event::Snapshot, Event::Artifact] {
+        let (project, before, ran) = signalled(Signal::KILL, event);
+        ran.expect(128 + 9);
+        assert_eq!(stored(&project), before, "{event:?}");
+        assert_ne!(staged(&project), "", "killed at {event:?}, it could not clear up");
+        assert_eq!(ids(&project).len(), 1, "{event:?}");
+        project.run("status").expect(0);
+        let id = project.backup_with("--lock-wait 0s");
+        assert_eq!(staged(&project), "", "{event:?}");
+        assert_eq!(ids(&project)[0], id);
+        assert_eq!(project.stored().len(), 2 + 3, "{event:?}");
+        project.run("verify --all").expect(0);
+    }
+}
+
+/// Sends `signal` to a restore over a live database while it decodes the backup beside its place.
+fn signalled_restore(signal: Signal) -> (Project, Option<i32>) {
+    for megabytes in [60, 240, 960] {
+        let project = large(megabytes);
+        project.backup_with("--no-compress");
+        project.execute("DELETE FROM sessions WHERE id = 1");
+        let mut run = project.command("restore --from latest --yes --json".split(' '));
+        let mut run = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let decoding = || fs::exists(project.path("data/.sessions.db.restoring")).unwrap();
+        wait_for("the restore to begin", || decoding() || run.try_wait().unwrap().is_some());
+        if run.try_wait().unwrap().is_none() {
+            kill_process(Pid::from_child(&run), signal).unwrap();
+        }
+        let status = run.wait().unwrap();
+        if !status.success() {
+            return (project, status.code());
+        }
+    }
+    panic!("every restore was over before {signal:?}");
+}
+
+#[test]
+fn an_interrupted_restore_changes_nothing() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let (project, ended) = signalled_restore(signal);
+        assert_eq!(ended, Some(code));
+        assert_eq!(shell(project.root(), "find . -name '*.restoring*'"), "");
+        assert_eq!((project.sessions(), staged(&project).as_str()), (999, ""));
+        assert!(project.history().iter().all(|line| line["command"] != "restore"));
+        assert_eq!(project.run("list").expect(0).stderr, "");
+        project.run("restore --from latest --yes").expect(0);
+        assert_eq!(project.sessions(), 1000);
+    }
+}
+
+#[test]
+fn after_a_killed_restore_the_next_one_clears_up_and_works() {
+    let (project, ended) = signalled_restore(Signal::KILL);
+    assert_eq!(ended, None);
+    assert_eq!(project.sessions(), 999);
+    assert_ne!(shell(project.root(), "find . -name '*.restoring'"), "");
+    project.run("restore --from latest --yes").expect(0);
+    assert_eq!(project.sessions(), 1000);
+    assert_eq!(shell(project.root(), "find . -name '*.restoring*'"), "");
+    assert_eq!(staged(&project), "");
+}
+
+#[test]
+fn an_unfinished_publication_is_taken_back_by_the_next_run() {
+    let project = Project::new();
+    let (good, cut) = (project.backup(), project.backup());
+    // As a run leaves it that was killed after its artifacts got their names and before its manifest did.
+    let name = format!("manifest_{cut}.json");
+    fs::rename(project.path("backups").join(&name), project.path("backups/.staging").join(&name)).unwrap();
+    assert_eq!(ids(&project), [good.clone()]);
+    project.run("verify --all").expect(0);
+    assert_eq!(staged(&project), "");
+    assert!(project.stored().iter().all(|file| file.contains(&good)), "{:?}", project.stored());
+}
+
+#[test]
+fn a_list_never_shows_a_backup_before_it_is_complete() {
+    let project = large(60);
+    let first = project.backup_with("--config-only");
+    let mut run = start_backup(&project);
+    let mut listed = 0;
+    loop {
+        let ended = run.try_wait().unwrap();
+        let document = project.run("list --json").expect(0).json();
+        let rows = document["backups"].as_array().unwrap();
+        for row in rows {
+            assert_eq!(row["status"], "complete", "{row}");
+            let artifacts = row["artifacts"].as_array().unwrap();
+            assert_eq!(artifacts.len(), if row["id"] == first.as_str() { 1 } else { 2 }, "{row}");
+            assert!(artifacts.iter().all(|artifact| artifact["bytes"].is_u64()), "{row}");
+        }
+        match ended {
+            None => {
+                listed += 1;
+                assert!(rows.len() <= 2);
+            }
+            Some(status) => {
+                assert!(status.success());
+                assert_eq!(rows.len(), 2);
+                break;
+            }
+        }
+    }
+    assert!(listed > 0, "it was looked at while it ran");
+}

@@ -1,1 +1,986 @@
-//! stub
+//! Bad input: each has a message that names the thing, an exit code, one JSON document, and changes nothing.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use crate::support::{Project, Ran, program, shell};
+
+/// Runs what has to be refused with `code`, once for people and once with `--json`, and checks that both say the same
+/// and that nothing was changed. Gives the error's kind and what was printed for people.
+#[track_caller]
+fn refused(project: &Project, code: i32, arguments: &str) -> String {
+    let before = project.tree();
+    let people = project.run(arguments);
+    people.expect(code);
+    let kind = refused_in_json(project, code, arguments);
+    assert_eq!(project.tree(), before, "{arguments}");
+    format!("{kind}\n{}", people.shown())
+}
+
+/// The kind of error of a run with `--json`, whose one document has to say what stderr says.
+#[track_caller]
+fn refused_in_json(project: &Project, code: i32, arguments: &str) -> String {
+    let programs = project.run(&format!("--json {arguments}"));
+    let document = programs.expect(code).json();
+    let members: Vec<&String> = document.as_object().unwrap().keys().collect();
+    assert_eq!(members, ["error"], "{document}");
+    let error = document["error"].as_object().unwrap();
+    let mut members: Vec<&str> = error.keys().map(String::as_str).collect();
+    members.sort_unstable();
+    assert_eq!(members, ["hint", "kind", "message"]);
+    assert!(error["hint"].is_null() || error["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "{document}");
+    let message = error["message"].as_str().unwrap();
+    assert!(!message.contains('\n') && !message.ends_with([':', '.']), "{message:?}");
+    assert!(programs.stderr.contains("error: "), "{}", programs.stderr);
+    if error["kind"] != "usage" {
+        assert!(programs.stderr.contains(&format!("error: {message}\n")), "{}", programs.stderr);
+    }
+    error["kind"].as_str().unwrap().to_string()
+}
+
+/// `text` with N for every larger number that stands alone: sizes that depend on versions of libraries.
+fn numberless(text: &str) -> String {
+    let word = |word: &str| match word.trim_end().parse::<u64>() {
+        Ok(1000..) => word.replace(word.trim_end(), "N"),
+        _ => word.to_string(),
+    };
+    text.split_inclusive([' ', '\n']).map(word).collect()
+}
+
+/// Overwrites one byte in the middle of a stored file.
+fn flip(project: &Project, file: &str) {
+    let mut bytes = fs::read(project.path(file)).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x55;
+    fs::write(project.path(file), bytes).unwrap();
+}
+
+fn is_root(project: &Project) -> bool {
+    shell(project.root(), "id -u").trim() == "0"
+}
+
+/// The program as a user without rights, who may read and write the project but not what the test takes away.
+fn as_nobody(project: &Project, arguments: &str) -> Ran {
+    if !is_root(project) {
+        return project.run(arguments);
+    }
+    // Where it was built, nobody else may be allowed to look.
+    let place = tempfile::tempdir().unwrap();
+    let copy = place.path().join("xtask");
+    fs::copy(program().get_program(), &copy).unwrap();
+    shell(place.path(), "chmod -R a+rX .");
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy).arg("--root").arg(project.root());
+    command.env("TZ", "UTC").env_remove("INVOCATION_ID").env_remove("JOURNAL_STREAM").stdin(Stdio::null());
+    Ran::of(command.args(arguments.split_whitespace()))
+}
+
+// Which backup.
+
+#[test]
+fn no_such_id() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    project.backup();
+    insta::assert_snapshot!(refused(&project, 10, "restore --from 20990101_000000 --yes"), @"
+    no_such_backup
+    --
+    error: no backup ID in ROOT/backups
+    hint: there are ID to ID; `list` shows them all
+    => 10
+    ");
+    for command in ["verify --from", "drill --from", "pin", "unpin"] {
+        let said = refused(&project, 10, &format!("{command} 20990101_000000"));
+        assert!(said.contains("error: no backup 20990101_000000 in "), "{said}");
+    }
+}
+
+#[test]
+fn a_prefix_that_several_share_lists_them() {
+    let project = Project::new();
+    let [first, second] = [project.backup(), project.backup()];
+    project.redate(&first, "20250101_000000");
+    project.redate(&second, "20250101_120000");
+    insta::assert_snapshot!(refused(&project, 10, "restore --from 20250101 --yes"), @"
+    ambiguous_id
+    --
+    error: 20250101 could be 2 backups: 20250101_000000, 20250101_120000
+    hint: give more of the id
+    => 10
+    ");
+    insta::assert_snapshot!(refused(&project, 10, "pin 2025"), @"
+    ambiguous_id
+    --
+    error: 2025 could be 2 backups: 20250101_000000, 20250101_120000
+    hint: give more of the id
+    => 10
+    ");
+}
+
+#[test]
+fn a_time_before_the_first_backup() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    project.backup();
+    insta::assert_snapshot!(refused(&project, 10, "restore --from 2001-02-03 --yes"), @"
+    no_such_backup
+    --
+    error: no backup at or before 2001-02-03 in ROOT/backups
+    hint: there are ID to ID; `list` shows them all
+    => 10
+    ");
+    refused(&project, 10, "restore --from 2001-02-03T17:00 --yes");
+    refused(&project, 10, "verify --from 2001-02-03T17:00:59Z");
+}
+
+#[test]
+fn a_from_that_means_nothing() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    project.backup();
+    insta::assert_snapshot!(refused(&project, 2, "restore --from yesterday --yes"), @r#"
+    invalid_input
+    --
+    error: can't tell which backup "yesterday" means
+    hint: give `latest`, an id or the beginning of one, or a local time: "DATE"
+    => 2
+    "#);
+    for nonsense in ["2025-13-40", "20251210_140000_1", "../x", "2025-12-10T25:00", "*"] {
+        let said = refused(&project, 2, &format!("verify --from {nonsense}"));
+        assert!(said.contains(&format!("{nonsense:?}")), "{said}");
+    }
+    Ran::of(&mut project.command(["verify", "--from", ""])).expect(2);
+}
+
+#[test]
+fn without_any_backup_nothing_is_found_and_nothing_is_made() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    insta::assert_snapshot!(refused(&project, 10, "restore --from latest --yes"), @"
+    no_such_backup
+    --
+    error: no backup in ROOT/backups
+    hint: make one with `backup`, or name another folder with --backup-dir
+    => 10
+    ");
+    for command in ["verify", "verify --all", "drill", "pin latest"] {
+        assert!(refused(&project, 10, command).contains("error: no backup in "), "{command}");
+    }
+    assert!(!project.path("backups").exists());
+}
+
+// The backup folder.
+
+#[test]
+fn a_backup_folder_that_is_a_file() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    project.write("backups", "not a folder\n");
+    insta::assert_snapshot!(refused(&project, 2, "backup"), @"
+    invalid_input
+    --
+    error: the backup folder ROOT/backups is not a folder
+    hint: move that file away, or name another place with --backup-dir
+    => 2
+    ");
+    for command in ["list", "verify", "restore --from latest --yes", "drill", "rotate", "rotate --dry-run", "status"] {
+        let said = refused(&project, 2, command);
+        assert!(said.contains(&format!("{}/backups is not a folder\n", project.root().display())), "{command}: {said}");
+    }
+}
+
+#[test]
+fn a_backup_folder_that_cant_be_written() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    project.backup();
+    shell(project.root(), "chmod -R a+rwX . && chmod 555 backups backups/.staging");
+    let before = project.tree();
+    insta::assert_snapshot!(as_nobody(&project, "backup").shown(), @"
+    --
+    error: can't create ROOT/backups/.staging/manifest_ID.json: Permission denied (os error 13)
+    hint: check the owner and mode of that path and of the folders above it
+    => 1
+    ");
+    for command in ["backup --config-only", "rotate --keep-last 1", "pin latest"] {
+        let ran = as_nobody(&project, &format!("{command} --json"));
+        assert_eq!(ran.expect(1).json()["error"]["kind"], "permission_denied", "{command}");
+    }
+    assert_eq!(project.tree(), before);
+    // Looking and proving go on.
+    as_nobody(&project, "list").expect(0);
+    as_nobody(&project, "verify").expect(0);
+    assert_eq!(project.tree(), before);
+    shell(project.root(), "chmod 755 backups backups/.staging");
+}
+
+#[test]
+fn a_backup_folder_that_cant_be_made() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    shell(project.root(), "chmod -R a+rX . && chmod 555 .");
+    let before = project.tree();
+    insta::assert_snapshot!(as_nobody(&project, "backup").shown(), @"
+    --
+    error: can't create ROOT/backups/.staging: Permission denied (os error 13)
+    hint: check the owner and mode of that path and of the folders above it
+    => 1
+    ");
+    assert_eq!(project.tree(), before);
+    shell(project.root(), "chmod 755 .");
+}
+
+/// Runs a script with `backup` and the other commands as `x`, in a project whose backup folder is a tiny file system.
+fn on_small_disk(project: &Project, size: &str, script: &str) -> String {
+    fs::create_dir_all(project.path("backups")).unwrap();
+    let unshare = if is_root(project) { "unshare -m" } else { "unshare -rm" };
+    let all =
+        format!("mount -t tmpfs -o size={size} tmpfs backups\nx() {{ \"$0\" --root \"$PWD\" \"$@\"; }}\n{script}");
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("exec {unshare} sh -c \"$1\" \"$2\" 2>&1"), "sh", &all]);
+    command.arg(program().get_program()).current_dir(project.root()).stdin(Stdio::null());
+    command.env("TZ", "UTC").env_remove("INVOCATION_ID").env_remove("JOURNAL_STREAM");
+    let ran = Ran::of(&mut command);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
+    numberless(&ran.stdout)
+}
+
+const STORED: &str = "find backups -type f ! -name .lock ! -name history.jsonl | sort";
+
+#[test]
+fn a_full_backup_folder_keeps_what_it_has_and_works_again_once_there_is_room() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    let script = format!(
+        "x backup -q; echo => $?; {STORED}
+         cat /dev/zero > backups/fill 2> /dev/null
+         x backup; echo => $?; {STORED}
+         rm backups/fill; x verify -q; echo => $?; x backup; echo => $?; {STORED}"
+    );
+    insta::assert_snapshot!(on_small_disk(&project, "160k", &script.replace("=>", "'=>'")), @"
+    => 0
+    backups/config_ID.tar.gz
+    backups/manifest_ID.json
+    backups/sessions_db_ID.db.gz
+    error: can't write ROOT/backups/.staging/manifest_ID.json: No space left on device (os error 28)
+    hint: free some space (df -h), or remove old backups (rotate)
+    => 1
+    backups/config_ID.tar.gz
+    backups/fill
+    backups/manifest_ID.json
+    backups/sessions_db_ID.db.gz
+    => 0
+      sessions_db_ID.db.gz  SIZE (plain SIZE)
+      config_ID.tar.gz  SIZE (plain SIZE)
+    backup ID complete: SIZE, from SIZE, in TIME
+    => 0
+    backups/config_ID.tar.gz
+    backups/config_ID.tar.gz
+    backups/manifest_ID.json
+    backups/manifest_ID.json
+    backups/sessions_db_ID.db.gz
+    backups/sessions_db_ID.db.gz
+    ");
+}
+
+#[test]
+fn a_database_that_doesnt_fit_leaves_nothing_but_the_record_of_it() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    let script = format!("x backup --database-only; echo '=>' $?; {STORED}; x list --json | grep status");
+    insta::assert_snapshot!(on_small_disk(&project, "32k", &script), @r#"
+    error: ROOT/backups/.staging has N bytes free, N are needed
+    hint: free some space (df -h), or remove old backups (rotate)
+    error: backup ID failed: nothing was saved
+    hint: mend what failed above, then run `backup` again; older backups are untouched
+    => 1
+    backups/manifest_ID.json
+    warning: ID: ROOT/backups/.staging has N bytes free, N are needed
+          "status": "failed",
+    "#);
+}
+
+#[test]
+fn a_disk_that_fills_up_on_the_way_leaves_nothing_but_the_record_of_it() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    project.execute("CREATE TABLE big(x); INSERT INTO big VALUES (randomblob(400000));");
+    let script = format!("x backup --database-only --codec none; echo '=>' $?; {STORED}");
+    insta::assert_snapshot!(on_small_disk(&project, "600k", &script), @"
+    error: can't store sessions_db_ID.db: No space left on device (os error 28)
+    hint: free some space (df -h), or remove old backups (rotate)
+    error: backup ID failed: nothing was saved
+    hint: mend what failed above, then run `backup` again; older backups are untouched
+    => 1
+    backups/manifest_ID.json
+    ");
+}
+
+// The database.
+
+/// A backup whose database can't be saved: partial with the configuration, failed without; says the same both times.
+#[track_caller]
+fn unsaved(project: &Project, flags: &str) -> String {
+    let live = || shell(project.root(), "sha256sum data/* .env; stat -c '%n %a' data/*");
+    let before = live();
+    let ran = project.run(&format!("backup --database-only {flags}"));
+    ran.expect(1);
+    let partial = project.run(&format!("backup {flags}"));
+    partial.expect(3);
+    assert!(partial.stderr.contains(ran.stderr.lines().next().unwrap()), "{}", partial.stderr);
+    assert_eq!(live(), before);
+    assert_eq!(shell(project.root(), "ls -A backups/.staging"), "");
+    let stored: Vec<String> = project.stored();
+    assert!(!stored.iter().any(|file| file.starts_with("sessions_db")), "{stored:?}");
+    ran.shown()
+}
+
+#[test]
+fn a_database_that_isnt_one() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    shell(project.root(), "rm data/sessions.db*");
+    project.write("data/sessions.db", &"plain text, nothing that SQLite could open\n".repeat(200));
+    insta::assert_snapshot!(unsaved(&project, ""), @"
+    --
+    error: can't read database ROOT/data/sessions.db: file is not a database
+    hint: not an SQLite file, or an encrypted one: check the path in the settings
+    error: backup ID failed: nothing was saved
+    hint: mend what failed above, then run `backup` again; older backups are untouched
+    => 1
+    ");
+}
+
+#[test]
+fn a_folder_in_the_databases_place() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    shell(project.root(), "rm data/sessions.db*; mkdir data/sessions.db");
+    insta::assert_snapshot!(project.run("backup --database-only").shown(), @"
+    --
+    error: database ROOT/data/sessions.db is not a file
+    error: backup ID failed: nothing was saved
+    hint: mend what failed above, then run `backup` again; older backups are untouched
+    => 1
+    ");
+}
+
+#[test]
+fn a_damaged_database() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    project.execute("PRAGMA journal_mode = delete");
+    // The second half of the file: the pages of tables, not the header.
+    let mut bytes = fs::read(project.path("data/sessions.db")).unwrap();
+    let half = bytes.len() / 2;
+    bytes[half..].fill(0xff);
+    fs::write(project.path("data/sessions.db"), bytes).unwrap();
+    insta::assert_snapshot!(unsaved(&project, ""), @"
+    --
+    error: can't take a snapshot of ROOT/data/sessions.db: database disk image is malformed
+    hint: the database is damaged: restore it from a backup (restore --from latest)
+    error: backup ID failed: nothing was saved
+    hint: mend what failed above, then run `backup` again; older backups are untouched
+    => 1
+    ");
+}
+
+#[test]
+fn a_database_that_stays_locked() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    project.execute("PRAGMA journal_mode = delete");
+    let application = project.open();
+    application.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    insta::assert_snapshot!(unsaved(&project, "--busy-timeout 100ms"), @"
+    --
+    error: can't read database ROOT/data/sessions.db: database is locked
+    hint: another program holds it: wait for it, or allow more time with --busy-timeout
+    error: backup ID failed: nothing was saved
+    hint: mend what failed above, then run `backup` again; older backups are untouched
+    => 1
+    ");
+    project.write("ops/backup.toml", "busy_timeout = '100ms'");
+    project.run("backup").expect(3);
+    application.execute_batch("ROLLBACK").unwrap();
+    project.run("backup").expect(0);
+}
+
+#[test]
+fn a_database_lock_that_ends_in_time_is_waited_for() {
+    let project = Project::new();
+    project.execute("PRAGMA journal_mode = delete");
+    let application = project.open();
+    application.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let mut child = project.command(["backup", "--busy-timeout", "10m"]).stdout(Stdio::piped()).spawn().unwrap();
+    let opened = format!("ls -l /proc/{}/fd 2> /dev/null | grep -q sessions.db || echo not yet", child.id());
+    while !shell(project.root(), &opened).is_empty() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended although the database was locked");
+    }
+    application.execute_batch("COMMIT").unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_failed_backup_says_why_in_json_too() {
+    let project = Project::new();
+    shell(project.root(), "rm data/sessions.db*");
+    let ran = project.run("backup --database-only --json");
+    let document = ran.expect(1).json();
+    assert_eq!(document["error"]["kind"], "missing_source", "{document}");
+    assert_eq!(document["backup"]["status"], "failed");
+}
+
+// Damaged artifacts.
+
+/// What restore says of the only backup once `damage` is done to its file of that name. Verify finds it too, drill as
+/// well, all with exit code 12, and restore changes nothing.
+#[track_caller]
+fn damaged(codec: &str, name: &str, damage: impl Fn(&Project, &str)) -> String {
+    let project = Project::new();
+    let id = project.backup_with(&format!("--codec {codec}"));
+    damage(&project, &project.artifact(&id, name));
+    project.execute("DELETE FROM sessions WHERE id = 1000");
+    project.write(".env", "API_KEY=changed\n");
+    let verify = project.run("verify");
+    let file =
+        project.manifest(&id)["artifacts"].as_array().unwrap().iter().find(|it| it["name"] == name).unwrap()["file"]
+            .clone();
+    let line = format!("  damaged  {}: ", file.as_str().unwrap());
+    assert!(verify.expect(12).stdout.starts_with(&line), "{}", verify.stdout);
+    let document = project.run("verify --json").expect(12).json();
+    assert_eq!(document["reports"][0]["verdict"], "damaged");
+    project.run("verify --all").expect(12);
+    assert_eq!(project.history().last().unwrap()["outcome"], "failed");
+    let before = project.tree();
+    let restore = project.run("restore --from latest --yes");
+    restore.expect(12);
+    assert_eq!(restore.stderr.lines().count(), 2, "an error and a hint: {}", restore.stderr);
+    assert_eq!(project.tree(), before);
+    project.run("drill").expect(12);
+    assert_eq!(project.sessions(), 999);
+    numberless(&restore.stderr.replace(&id, "ID"))
+}
+
+#[test]
+fn a_damaged_artifact() {
+    // What the decoder says depends on which byte was hit.
+    let said = damaged("gzip", "sessions_db", flip);
+    assert!(said.starts_with("error: sessions_db_ID.db.gz is damaged: it can't be decoded: "), "{said}");
+    let said = damaged("gzip", "config", flip);
+    assert!(said.starts_with("error: config_ID.tar.gz is "), "{said}");
+    let said = damaged("none", "sessions_db", flip);
+    assert!(said.starts_with("error: sessions_db_ID.db is damaged: its stored bytes are "), "{said}");
+    for codec in ["zstd", "none"] {
+        damaged(codec, "sessions_db", flip);
+        damaged(codec, "config", flip);
+    }
+}
+
+#[test]
+fn verify_names_a_damaged_file_once() {
+    let project = Project::new();
+    let id = project.backup();
+    let file = project.artifact(&id, "sessions_db");
+    fs::remove_file(project.path(&file)).unwrap();
+    let said = project.run("verify").stdout;
+    let line = said.lines().next().unwrap();
+    assert_eq!(line.matches("sessions_db").count(), 1, "{line}");
+}
+
+#[test]
+fn a_truncated_artifact() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    let cut = |project: &Project, file: &str| drop(shell(project.root(), &format!("truncate -s -1 {file}")));
+    insta::assert_snapshot!(damaged("gzip", "sessions_db", cut), @"
+    error: sessions_db_ID.db.gz is damaged: it has N bytes, the manifest says N
+    hint: restore another backup: `verify --all` shows which are sound
+    ");
+    for codec in ["zstd", "none"] {
+        damaged(codec, "sessions_db", cut);
+        damaged(codec, "config", cut);
+    }
+    damaged("gzip", "config", |project, file| drop(shell(project.root(), &format!("truncate -s 0 {file}"))));
+}
+
+#[test]
+fn damage_makes_no_folder_either_where_a_restore_would_go() {
+    let project = Project::new();
+    let id = project.backup();
+    flip(&project, &project.artifact(&id, "sessions_db"));
+    let before = project.tree();
+    let mut command = project.command(["restore", "--from", "latest", "--to", "elsewhere"]);
+    Ran::of(command.current_dir(project.root())).expect(12);
+    assert_eq!(project.tree(), before);
+}
+
+#[test]
+fn an_artifact_with_something_added() {
+    damaged("gzip", "sessions_db", |project, file| drop(shell(project.root(), &format!("echo x >> {file}"))));
+}
+
+#[test]
+fn a_missing_artifact() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    let remove = |project: &Project, file: &str| fs::remove_file(project.path(file)).unwrap();
+    insta::assert_snapshot!(damaged("gzip", "sessions_db", remove), @"
+    error: sessions_db_ID.db.gz is damaged: it is missing from the store
+    hint: restore another backup: `verify --all` shows which are sound
+    ");
+    damaged("zstd", "config", remove);
+}
+
+#[test]
+fn an_artifact_of_another_backup_in_its_place() {
+    let other = Project::new();
+    other.execute("UPDATE stations SET name = 'earth' WHERE id = 1");
+    let id = other.backup();
+    let source = other.path(&other.artifact(&id, "sessions_db"));
+    damaged("gzip", "sessions_db", |project, file| drop(fs::copy(&source, project.path(file)).unwrap()));
+}
+
+// Manifests.
+
+/// A project with a good backup and a newer one whose manifest reads `text` (with ID for its id). Checks that it is
+/// listed as unreadable, can't be restored, keeps the good one from nothing; gives what `verify` says.
+#[track_caller]
+fn unreadable(code: i32, edit: impl Fn(&Project, &str)) -> String {
+    let project = Project::new();
+    let good = "20250101_000000";
+    project.redate(&project.backup(), good);
+    let bad = project.backup();
+    edit(&project, &bad);
+    let listed = project.run("list --json").expect(0).json();
+    assert_eq!(listed["backups"][0]["status"], "unreadable");
+    assert!(project.run("list").stderr.contains(&bad));
+    let said = refused(&project, code, &format!("restore --from {bad} --yes"));
+    refused(&project, code, &format!("restore --from {bad} --dry-run"));
+    project.run(&format!("pin {bad}")).expect(code);
+    project.run(&format!("verify --from {bad}")).expect(code);
+    project.run("verify --all").expect(code);
+    project.run(&format!("verify --from {good}")).expect(0);
+    project.run("rotate --keep-last 1").expect(0);
+    assert!(project.path(&format!("backups/manifest_{bad}.json")).exists());
+    said.replace(project.root().to_str().unwrap(), "ROOT").replace(&bad, "ID")
+}
+
+#[test]
+fn a_manifest_that_isnt_json() {
+    let text = |text: &'static str| {
+        move |project: &Project, id: &str| project.write(&format!("backups/manifest_{id}.json"), text)
+    };
+    insta::assert_snapshot!(unreadable(12, text("not json\n")), @r#"
+    bad_manifest
+    --
+    error: manifest of ID can't be read: expected ident at line 1 column 2
+    hint: its files may still be good: see "break glass" in the README
+    => 12
+    "#);
+    for broken in ["", "{}", "[]", "{\"format\": 1", "{\"format\": \"one\"}", "\u{0}\u{0}\u{0}"] {
+        unreadable(12, text(broken));
+    }
+}
+
+#[test]
+fn a_manifest_of_a_newer_format() {
+    let newer = |project: &Project, id: &str| project.edit_manifest(id, |manifest| manifest["format"] = 2.into());
+    insta::assert_snapshot!(unreadable(1, newer), @"
+    unsupported_format
+    --
+    error: manifest of ID has format 2, this program reads 1
+    hint: use the version of the program that wrote it, or a newer one
+    => 1
+    ");
+}
+
+#[test]
+fn a_manifest_of_another_backup() {
+    let other = |project: &Project, id: &str| {
+        project.edit_manifest(id, |manifest| manifest["id"] = "20250606_060606".into());
+    };
+    insta::assert_snapshot!(unreadable(12, other), @r#"
+    bad_manifest
+    --
+    error: manifest of ID says it is 20250606_060606
+    hint: its files may still be good: see "break glass" in the README
+    => 12
+    "#);
+}
+
+/// Puts a value at a place of the manifest.
+fn set(pointer: &'static str, value: &'static str) -> impl Fn(&Project, &str) {
+    move |project, id| project.edit_manifest(id, |manifest| *manifest.pointer_mut(pointer).unwrap() = value.into())
+}
+
+#[test]
+fn a_manifest_that_names_a_file_outside_the_store() {
+    insta::assert_snapshot!(unreadable(12, set("/artifacts/0/file", "../x")), @r#"
+    bad_manifest
+    --
+    error: manifest of ID names "../x", which is no file of that backup
+    hint: its files may still be good: see "break glass" in the README
+    => 12
+    "#);
+    insta::assert_snapshot!(unreadable(12, set("/artifacts/0/file", "/etc/passwd")), @r#"
+    bad_manifest
+    --
+    error: manifest of ID names "/etc/passwd", which is no file of that backup
+    hint: its files may still be good: see "break glass" in the README
+    => 12
+    "#);
+    unreadable(12, set("/artifacts/0/file", "sessions_db_20250101_000000.db.gz"));
+    unreadable(12, set("/artifacts/1/file", ".lock"));
+}
+
+#[test]
+fn a_manifest_that_would_restore_outside_the_project() {
+    let said = unreadable(12, set("/artifacts/0/source", "../../etc/passwd"));
+    assert!(said.contains("../../etc/passwd"), "{said}");
+    let said = unreadable(12, set("/artifacts/1/entries/0/path", "/etc/passwd"));
+    assert!(said.contains("/etc/passwd"), "{said}");
+}
+
+// Flags and settings.
+
+#[test]
+fn flags_that_exclude_each_other() {
+    let project = Project::new();
+    project.backup();
+    for (command, one, other) in [
+        ("backup", "--database-only", "--config-only"),
+        ("backup", "--no-compress", "--codec gzip"),
+        ("backup", "--no-compress", "--level 3"),
+        ("backup", "--quiet", "--verbose"),
+        ("restore", "--from latest", "--undo"),
+        ("restore --from latest", "--database-only", "--config-only"),
+        ("restore", "--undo", "--to /tmp/x"),
+        ("restore", "--undo", "--database-only"),
+        ("restore", "--undo", "--config-only"),
+        ("verify", "--from latest", "--all"),
+    ] {
+        for arguments in [format!("{command} {one} {other}"), format!("{command} {other} {one}")] {
+            let said = refused(&project, 2, &arguments);
+            let error = said.lines().find(|line| line.starts_with("error: ")).unwrap();
+            for flag in [one, other] {
+                assert!(error.contains(flag.split(' ').next().unwrap()), "{arguments}: {said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_level_for_no_codec_is_refused_however_it_is_said() {
+    let project = Project::new();
+    refused(&project, 2, "backup --no-compress --level 3");
+    let said = refused(&project, 2, "backup --codec none --level 3");
+    assert!(said.contains("none") && said.contains("level"), "{said}");
+}
+
+#[test]
+fn flags_that_need_each_other() {
+    let project = Project::new();
+    let said = project.run("restore").expect(2).stderr.clone();
+    assert!(said.contains("--from <WHEN>|--undo"), "{said}");
+    let message = project.run("restore --json").json()["error"]["message"].clone();
+    assert!(message.as_str().unwrap().contains("--from"), "{message}");
+}
+
+#[test]
+fn days_that_are_negative_or_absurd() {
+    let project = Project::new();
+    project.redate(&project.backup(), "20250101_000000");
+    insta::assert_snapshot!(refused(&project, 2, "rotate --keep-days -1"), @"
+    usage
+    --
+    error: invalid value '-1' for '--keep-days <N>': -1 is not in 0..=36500
+
+    For more information, try '--help'.
+    => 2
+    ");
+    insta::assert_snapshot!(refused(&project, 2, "rotate --keep-days 1000000000"), @"
+    usage
+    --
+    error: invalid value '1000000000' for '--keep-days <N>': 1000000000 is not in 0..=36500
+
+    For more information, try '--help'.
+    => 2
+    ");
+    insta::assert_snapshot!(refused(&project, 2, "rotate --keep-days abc"), @"
+    usage
+    --
+    error: invalid value 'abc' for '--keep-days <N>': invalid digit found in string
+
+    For more information, try '--help'.
+    => 2
+    ");
+    for rule in ["days", "last", "daily", "weekly", "monthly", "yearly"] {
+        for number in ["-1", "99999999999999999999", "1.5", "x"] {
+            let said = refused(&project, 2, &format!("rotate --keep-{rule} {number}"));
+            assert!(said.contains(&format!("--keep-{rule}")) && said.contains(number), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_level_or_codec_that_doesnt_exist() {
+    let project = Project::new();
+    insta::assert_snapshot!(refused(&project, 2, "backup --level 99"), @"
+    invalid_input
+    --
+    error: gzip has no level 99: 1 to 9
+    => 2
+    ");
+    insta::assert_snapshot!(refused(&project, 2, "backup --codec zstd --level 0"), @"
+    invalid_input
+    --
+    error: zstd has no level 0: 1 to 22
+    => 2
+    ");
+    for level in ["-1", "0", "10", "x", "99999999999"] {
+        refused(&project, 2, &format!("backup --level {level}"));
+    }
+    project.write("ops/backup.toml", "[codec]\nname = 'zstd'\n");
+    let said = refused(&project, 2, "backup --level 23");
+    assert!(said.contains("zstd has no level 23: 1 to 22"), "{said}");
+}
+
+#[test]
+fn an_unknown_codec_is_told_the_known_ones() {
+    let project = Project::new();
+    let said = refused(&project, 2, "backup --codec rar");
+    assert!(said.contains("rar") && said.contains("gzip") && said.contains("zstd") && said.contains("none"), "{said}");
+}
+
+#[test]
+fn durations_that_mean_nothing() {
+    let project = Project::new();
+    for flag in ["--lock-wait", "--busy-timeout"] {
+        let said = refused(&project, 2, &format!("{flag} soon list"));
+        assert!(said.contains(flag) && said.contains("soon"), "{said}");
+    }
+}
+
+#[test]
+fn an_unknown_setting_is_named_with_its_line_and_the_nearest_one() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    project.write("ops/backup.toml", "# settings\n\n[retention]\nkeep_day = 3\n");
+    insta::assert_snapshot!(refused(&project, 2, "backup"), @"
+    invalid_input
+    --
+    error: ROOT/ops/backup.toml, line 4: unknown key `keep_day`
+    hint: did you mean `keep_days`? ops/backup.toml shows every setting
+    => 2
+    ");
+    for command in ["list", "verify", "restore --from latest", "drill", "rotate", "status", "pin x"] {
+        assert!(refused(&project, 2, command).contains("line 4: unknown key `keep_day`"), "{command}");
+    }
+}
+
+#[test]
+fn settings_that_make_no_sense() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    project.write("ops/backup.toml", "lock_wait = 'soon'\n");
+    insta::assert_snapshot!(refused(&project, 2, "backup"), @r#"
+    invalid_input
+    --
+    error: ROOT/ops/backup.toml, line 1: "soon" is no duration (expected number at 0)
+    hint: ops/backup.toml of the toolkit shows every setting with its default
+    => 2
+    "#);
+    project.write("ops/backup.toml", "[[database]]\nname = 'a'\npath = '../x.db'\n");
+    insta::assert_snapshot!(refused(&project, 2, "backup"), @r#"
+    invalid_input
+    --
+    error: ROOT/ops/backup.toml, line 3: not a path below the project's folder: "../x.db"
+    hint: ops/backup.toml of the toolkit shows every setting with its default
+    => 2
+    "#);
+    project.write("ops/backup.toml", "[[database\n");
+    insta::assert_snapshot!(refused(&project, 2, "backup"), @"
+    invalid_input
+    --
+    error: ROOT/ops/backup.toml, line 1: unclosed array table, expected `]]`
+    hint: ops/backup.toml of the toolkit shows every setting with its default
+    => 2
+    ");
+    project.write("ops/backup.toml", "[codec]\ngzip_level = 12\n");
+    insta::assert_snapshot!(refused(&project, 2, "backup"), @"
+    invalid_input
+    --
+    error: ROOT/ops/backup.toml: gzip has no level 12: 1 to 9
+    => 2
+    ");
+    project.write("ops/backup.toml", "[[files]]\nname = 'sessions_db'\npaths = ['.env']\n");
+    insta::assert_snapshot!(refused(&project, 2, "backup"), @r#"
+    invalid_input
+    --
+    error: ROOT/ops/backup.toml: "sessions_db" names two databases or sets of files
+    hint: give each its own name
+    => 2
+    "#);
+}
+
+#[test]
+fn a_configuration_file_that_is_a_folder() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    project.write("ops/backup.toml", "[[files]]\nname = 'config'\npaths = ['data']\n");
+    insta::assert_snapshot!(project.run("backup --config-only").shown(), @"
+    --
+    error: ROOT/data is not a plain file
+    hint: name each configuration file by itself in the settings
+    error: backup ID failed: nothing was saved
+    hint: mend what failed above, then run `backup` again; older backups are untouched
+    => 1
+    ");
+    project.run("backup").expect(3);
+}
+
+#[test]
+fn settings_that_dont_exist() {
+    let project = Project::new();
+    insta::assert_snapshot!(refused(&project, 2, "--config /nonsense/backup.toml backup"), @"
+    invalid_input
+    --
+    error: the settings /nonsense/backup.toml don't exist
+    hint: without --config it is ops/backup.toml
+    => 2
+    ");
+}
+
+#[test]
+fn a_root_that_doesnt_exist() {
+    let project = Project::new();
+    let ran = |arguments: &[&str]| Ran::of(program().args(arguments).current_dir(project.root()));
+    insta::assert_snapshot!(ran(&["--root", "nonsense", "backup"]).shown(), @"
+    --
+    error: can't use as the application's folder: nonsense: No such file or directory (os error 2)
+    hint: name it with --root DIR
+    => 2
+    ");
+    let document = ran(&["--root", "nonsense", "backup", "--json"]).expect(2).json();
+    assert_eq!(document["error"]["kind"], "invalid_input");
+    assert!(ran(&["--root", ".env", "backup"]).expect(2).stderr.contains(".env is not a folder"));
+    assert!(!project.path("nonsense").exists());
+}
+
+#[test]
+fn usage_errors_are_one_document_in_json_too() {
+    let project = Project::new();
+    for arguments in ["", "no-such-command", "list --no-such-flag", "pin", "completions csh", "demo --size-mb 0"] {
+        assert_eq!(refused_in_json(&project, 2, arguments), "usage", "{arguments}");
+    }
+    insta::assert_snapshot!(project.run("lst --json").stdout, @r#"
+    {
+      "error": {
+        "hint": "--help shows how it is used",
+        "kind": "usage",
+        "message": "unrecognized subcommand 'lst'"
+      }
+    }
+    "#);
+}
+
+// The lock.
+
+/// Holds the lock of the project's store as another run would.
+fn hold(project: &Project) -> File {
+    fs::create_dir_all(project.path("backups/.staging")).unwrap();
+    let mut file = File::create(project.path("backups/.lock")).unwrap();
+    file.try_lock().unwrap();
+    let holder = json!({ "pid": 4242, "host": "box", "command": "rotate", "since": "2025-12-10T14:00:00+01:00" });
+    writeln!(file, "{holder}").unwrap();
+    file
+}
+
+#[test]
+fn a_lock_held_by_another_run_says_who_and_since_when() {
+    let project = Project::new();
+    project.backup();
+    let _held = hold(&project);
+    insta::assert_snapshot!(refused(&project, 11, "backup --lock-wait 0s"), @"
+    locked
+    --
+    error: locked by another run: rotate (pid 4242 on box, since 2025-12-10T14:00:00+01:00)
+    hint: wait for it to end, or allow more time with --lock-wait 10m
+    => 11
+    ");
+    for command in ["rotate", "restore --from latest --yes", "pin latest", "verify", "drill"] {
+        let said = refused(&project, 11, &format!("{command} --lock-wait 0s"));
+        assert!(said.contains("rotate (pid 4242 on box, since 2025-12-10T14:00:00+01:00)"), "{said}");
+    }
+    project.write("ops/backup.toml", "lock_wait = '0s'\n");
+    project.run("backup").expect(11);
+}
+
+#[test]
+fn looking_needs_no_lock() {
+    let project = Project::new();
+    project.backup();
+    let _held = hold(&project);
+    for command in ["list", "status", "rotate --dry-run"] {
+        project.run(&format!("{command} --lock-wait 0s")).expect(0);
+    }
+}
+
+#[test]
+fn a_lock_that_flock_holds_counts_too() {
+    let project = Project::new();
+    project.backup();
+    let said = shell(
+        project.root(),
+        &format!(
+            "flock backups/.lock '{}' --root . backup --lock-wait 0s 2>&1 || echo \"=> $?\"",
+            program().get_program().to_str().unwrap()
+        ),
+    );
+    assert!(said.starts_with("error: locked by another run: ") && said.ends_with("=> 11\n"), "{said}");
+}
+
+#[test]
+fn lock_wait_waits_and_says_for_whom() {
+    let project = Project::new();
+    let held = hold(&project);
+    let mut command = project.command(["backup", "--lock-wait", "10m"]);
+    let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "waiting for rotate (pid 4242 on box, since 2025-12-10T14:00:00+01:00)\n");
+    assert!(project.stored().is_empty());
+    drop(held);
+    assert!(child.wait().unwrap().success());
+    assert_eq!(project.stored().len(), 3);
+}
+
+#[test]
+fn a_lock_whose_holder_is_gone_is_free() {
+    let project = Project::new();
+    drop(hold(&project));
+    assert!(project.read("backups/.lock").contains("4242"));
+    project.run("backup --lock-wait 0s").expect(0);
+}
+
+#[test]
+fn a_refused_restore_says_how_to_agree() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    project.backup();
+    insta::assert_snapshot!(refused(&project, 2, "restore --from latest"), @"
+    invalid_input
+    restore ID into ROOT
+      replaces   data/sessions.db  SIZE
+      replaces   .env  SIZE
+      replaces   data/station_info.json  SIZE
+    --
+    error: this restore replaces files, and there is no terminal to ask on
+    hint: look at it with --dry-run, then say --yes
+    => 2
+    ");
+}

@@ -6,6 +6,7 @@ mod support;
 
 mod backup;
 mod concurrency;
+mod docs;
 mod errors;
 mod foreign;
 mod restore;

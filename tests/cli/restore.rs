@@ -93,6 +93,19 @@ fn a_fresh_machine_takes_a_backup_from_elsewhere() {
 }
 
 #[test]
+fn the_owner_of_what_was_restored_can_reach_it() {
+    let project = Project::new();
+    assert_eq!(shell(project.root(), "id -u").trim(), "0", "this test needs root, to become somebody else");
+    shell(project.root(), "chmod 0755 . data; chmod 0640 .env data/*; chown -R 65534:65534 .env data");
+    project.backup();
+    shell(project.root(), "rm -r data .env");
+    project.run("restore --from latest").expect(0);
+    let as_owner = "setpriv --reuid=65534 --regid=65534 --clear-groups sh -euc '
+        cat .env data/station_info.json; sqlite3 data/sessions.db \"DELETE FROM sessions; SELECT changes()\"'";
+    assert!(shell(project.root(), as_owner).ends_with("\n1000\n"));
+}
+
+#[test]
 fn what_a_dead_database_left_is_moved_aside_and_named_and_touches_nothing() {
     let project = Project::new();
     let before = witnesses(&project);
@@ -382,6 +395,7 @@ fn a_damaged_database_is_moved_aside_whole_and_named() {
     let project = Project::new();
     let before = witnesses(&project);
     project.backup();
+    shell(project.root(), "rm data/sessions.db*");
     project.write("data/sessions.db", "garbage where a database was");
     project.write("data/sessions.db-wal", "more of it");
     let _filters = project.filters();
@@ -391,10 +405,11 @@ fn a_damaged_database_is_moved_aside_whole_and_named() {
       set aside  data/sessions.db  49.15 kB  (the damaged database there is kept)
       moved aside: ROOT/data/sessions.db.aside-ID
       moved aside: ROOT/data/sessions.db.aside-ID-wal
+      moved aside: ROOT/data/sessions.db.aside-ID-shm
     restored ID: 1 file, checked, in TIME
     ");
     assert_eq!(witnesses(&project), before);
-    let aside = shell(&project.path("data"), "cat sessions.db.aside-*");
+    let aside = shell(&project.path("data"), "cat $(ls sessions.db.aside-* | grep -v shm)");
     assert_eq!(aside, "garbage where a database wasmore of it");
 }
 
@@ -427,7 +442,7 @@ fn a_damaged_backup_changes_nothing() {
         let error = &ran.expect(12).json()["error"];
         assert_eq!(error["kind"], "damaged");
         let name = file.strip_prefix("backups/").unwrap();
-        assert!(error["message"].as_str().unwrap().starts_with(&format!("{name} is damaged: ")), "{error}");
+        assert!(error["message"].as_str().unwrap().starts_with(&format!("{name} is ")), "{error}");
         assert_eq!(error["hint"], "restore another backup: `verify --all` shows which are sound");
         assert_eq!(project.hashes("data") + &project.read(".env"), before, "{kind}");
         assert_eq!(project.stored(), stored, "{kind}");
@@ -545,6 +560,44 @@ fn a_restore_that_was_cut_short_is_announced_by_every_command_until_it_is_repeat
         assert_eq!(project.sessions(), if way_on.contains("undo") { 1001 } else { 1000 });
         assert_eq!(project.run("list").expect(0).stderr, "", "after {way_on}");
     }
+}
+
+#[test]
+fn the_ways_on_name_the_folder_and_the_kind_that_were_asked_for_and_only_ways_that_lead_on() {
+    let project = Project::new();
+    let id = project.backup();
+    let other = project.path("other").display().to_string();
+    project.run(&format!("restore --from {id} --to {other} --database-only")).expect(0);
+    cut_short(&project);
+    // To repeat it without these would overwrite the project instead, and more of it.
+    let told = project.run("list").expect(0).stderr.clone();
+    assert!(told.contains(&format!("--to {other}")), "{told}");
+    assert!(told.contains("--database-only"), "{told}");
+    assert!(!told.contains("--undo"), "it replaced nothing, so there is nothing to take back: {told}");
+}
+
+#[test]
+fn a_restore_that_fails_half_way_says_how_to_take_it_back() {
+    let project = Project::new();
+    let other = "\n[[database]]\nname = \"other\"\npath = \"data/other.db\"\n";
+    let first = "[[database]]\nname = \"sessions_db\"\npath = \"data/sessions.db\"\n";
+    project.write("ops/backup.toml", &format!("{first}{other}"));
+    let busy = Connection::open(project.path("data/other.db")).unwrap();
+    busy.execute_batch("PRAGMA journal_mode = wal; CREATE TABLE t(x)").unwrap();
+    project.backup();
+    go_on(&project);
+    busy.execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES (1)").unwrap();
+    let ran = project.run("restore --from latest --yes --busy-timeout 1s");
+    ran.expect(1);
+    busy.execute_batch("COMMIT").unwrap();
+    // Either nothing was replaced, or it says that something was.
+    let untouched = project.sessions() == 1001;
+    assert!(untouched || ran.stderr.contains("restore --undo"), "{}", ran.stderr);
+    if !untouched {
+        project.run("restore --undo --yes").expect(0);
+        assert_eq!(project.sessions(), 1001);
+    }
+    assert_eq!(project.read(".env"), "API_KEY=another-secret\n");
 }
 
 // Which backup.

@@ -267,6 +267,6 @@ pub fn wait_for(what: &str, mut happened: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
     while !happened() {
         assert!(std::time::Instant::now() < deadline, "waited in vain for {what}");
-        std::thread::yield_now();
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }

@@ -79,6 +79,26 @@ pub enum Color {
 /// All commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Those that work on a project.
+    #[command(flatten)]
+    Project(ProjectCommand),
+    /// Make a sample project and take it through the whole cycle
+    Demo(Demo),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages into a folder
+    Man {
+        /// The folder
+        dir: PathBuf,
+    },
+}
+
+/// Commands that work on a project.
+#[derive(Debug, Subcommand)]
+pub enum ProjectCommand {
     /// Back up databases and configuration, then rotate
     Backup(Backup),
     /// List all backups
@@ -98,18 +118,6 @@ pub enum Command {
     Unpin(PinArgs),
     /// Say how things stand; exits with 1 if the newest complete backup is too old
     Status,
-    /// Make a sample project and take it through the whole cycle
-    Demo(Demo),
-    /// Print a completion script for a shell
-    Completions {
-        /// The shell
-        shell: clap_complete::Shell,
-    },
-    /// Write man pages into a folder
-    Man {
-        /// The folder
-        dir: PathBuf,
-    },
 }
 
 /// `backup`.

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use backup::retention::Policy;
 use backup::{Codec, DatabaseSource, Encoding, Error, ErrorKind, FilesSource, RelPath, Result, Sources};
 use serde::Deserialize;
@@ -135,12 +134,16 @@ impl Default for DrillSettings {
 
 impl Config {
     /// Reads the settings: `file`, which must exist, or `ops/backup.toml` below `root`, or else the defaults.
-    pub fn load(root: &Path, file: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn load(root: &Path, file: Option<&Path>) -> Result<Self> {
         let path = file.map_or_else(|| root.join(FILE), Path::to_path_buf);
         match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Self::parse(&text, &path.display().to_string())?),
+            Ok(text) => Self::parse(&text, &path.display().to_string()),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && file.is_none() => Ok(Self::default()),
-            Err(e) => Err(Error::io("read the settings", &path, e)).context("read settings"),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let message = format!("the settings {} don't exist", path.display());
+                Err(Error::new(ErrorKind::InvalidInput, message).with_hint(format!("without --config it is {FILE}")))
+            }
+            Err(e) => Err(Error::io("read the settings", &path, e)),
         }
     }
 
@@ -182,6 +185,9 @@ impl Config {
         let set = match codec {
             Codec::Gzip => self.codec.gzip_level,
             Codec::Zstd => self.codec.zstd_level,
+            Codec::None if level.is_some() => {
+                return Err(Error::new(ErrorKind::InvalidInput, "codec none takes no level"));
+            }
             Codec::None => 0,
         };
         Encoding::new(codec, level.unwrap_or(set))

@@ -135,7 +135,7 @@ pub fn select<'c>(catalog: &'c Catalog, from: Option<&str>) -> anyhow::Result<&'
 }
 
 /// The application's folder: as given, else the workspace that cargo runs this for, else the one it was built in.
-fn root(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+pub fn root(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     let package = || std::env::var_os("CARGO_MANIFEST_DIR").map_or(env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
     let root = given.map_or_else(|| package().join(".."), Path::to_path_buf);
     let found = root.canonicalize().map_err(|e| {

@@ -15,7 +15,6 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use context::Context;
 use output::Output;
 
 fn main() -> ExitCode {
@@ -26,8 +25,7 @@ fn main() -> ExitCode {
         Err(usage) => return output::usage(&usage),
     };
     let output = Output::new(&cli.global);
-    let done = Context::new(&cli.global, &output).and_then(|context| commands::run(&context, &cli.command));
-    match done {
+    match commands::run(&cli, &output) {
         Ok(exit) => exit.into(),
         Err(error) => {
             output.error(&error);

@@ -6,6 +6,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
+use clap::ValueEnum as _;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -23,6 +24,12 @@ enum Priority {
     Info = 6,
 }
 
+impl Priority {
+    fn prefix(self, journal: bool) -> String {
+        if journal { format!("<{}>", self as u8) } else { String::new() }
+    }
+}
+
 /// The only printer.
 #[derive(Debug, Default)]
 pub struct Output {
@@ -35,14 +42,8 @@ pub struct Output {
 impl Output {
     /// The printer that the flags and the environment ask for.
     pub fn new(global: &Global) -> Self {
-        let under_systemd = ["JOURNAL_STREAM", "INVOCATION_ID"].iter().any(|name| std::env::var_os(name).is_some());
-        let journal = under_systemd && !std::io::stderr().is_terminal();
-        match global.color {
-            Color::Never => anstream::ColorChoice::Never.write_global(),
-            _ if journal => anstream::ColorChoice::Never.write_global(),
-            Color::Always => anstream::ColorChoice::Always.write_global(),
-            Color::Auto => {}
-        }
+        let journal = is_journal();
+        choose_colors(global.color, journal);
         Self { json: global.json, quiet: global.quiet, verbose: global.verbose, journal }
     }
 
@@ -96,13 +97,16 @@ impl Output {
 
     /// Why the command failed: for people and, with `--json`, as the document.
     pub fn error(&self, error: &anyhow::Error) {
-        let own = error.downcast_ref::<backup::Error>();
-        let message = own.map_or_else(|| format!("{error:#}"), backup::Error::one_line);
-        let hint = own.and_then(backup::Error::hint);
-        self.failure(&message, hint);
+        match error.downcast_ref::<backup::Error>() {
+            Some(own) => self.explain(own),
+            None => self.explain(&backup::Error::new(backup::ErrorKind::Io, format!("{error:#}"))),
+        }
+    }
+
+    fn explain(&self, error: &backup::Error) {
+        self.problem(error);
         if self.json {
-            let kind = own.map_or(backup::ErrorKind::Io, backup::Error::kind);
-            print_json(&json!({ "error": { "kind": kind, "message": message, "hint": hint } }));
+            print_json(&json!({ "error": error_document(error) }));
         }
     }
 
@@ -158,7 +162,7 @@ impl Output {
     }
 
     fn prefix(&self, priority: Priority) -> String {
-        if self.journal { format!("<{}>", priority as u8) } else { String::new() }
+        priority.prefix(self.journal)
     }
 }
 
@@ -192,17 +196,50 @@ fn columns(line: &str) -> usize {
     anstream::adapter::strip_str(line).to_string().trim_end().chars().count()
 }
 
-/// Prints clap's own message, or its JSON form if that was asked for.
+/// Whether systemd reads what is printed. A terminal may inherit its variables: that is a person still.
+fn is_journal() -> bool {
+    let under_systemd = ["JOURNAL_STREAM", "INVOCATION_ID"].iter().any(|name| std::env::var_os(name).is_some());
+    under_systemd && !std::io::stderr().is_terminal()
+}
+
+fn choose_colors(color: Color, journal: bool) {
+    match color {
+        Color::Never => anstream::ColorChoice::Never.write_global(),
+        _ if journal => anstream::ColorChoice::Never.write_global(),
+        Color::Always => anstream::ColorChoice::Always.write_global(),
+        Color::Auto => {}
+    }
+}
+
+/// Prints clap's own message, help or error, and with `--json` an error's document. The flags could not be parsed, so
+/// the two that matter here are looked for by hand.
 pub fn usage(error: &clap::Error) -> ExitCode {
-    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+    let arguments: Vec<String> = std::env::args().collect();
+    let color = arguments.iter().skip_while(|argument| *argument != "--color").nth(1);
+    let color = color.and_then(|word| Color::from_str(word, false).ok()).unwrap_or(Color::Auto);
+    let journal = is_journal();
+    choose_colors(color, journal);
+    if !error.use_stderr() {
+        print(&mut anstream::stdout(), format_args!("{}", error.render().ansi().to_string().trim_end()));
+        return Exit::Done.into();
+    }
+    let prefix = Priority::Error.prefix(journal);
+    for line in error.render().ansi().to_string().trim_end().lines().filter(|line| !journal || !line.is_empty()) {
+        print(&mut anstream::stderr(), format_args!("{prefix}{line}"));
+    }
+    if arguments.iter().any(|argument| argument == "--json") {
         let text = error.to_string();
-        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let paragraph = text.trim_start_matches("error: ").lines().map(str::trim).take_while(|line| !line.is_empty());
+        let message = paragraph.collect::<Vec<_>>().join(" ");
         let hint = "--help shows how it is used";
         print_json(&json!({ "error": { "kind": "usage", "message": message, "hint": hint } }));
     }
-    // Nothing is left to do if even that can't be printed.
-    let _ = error.print();
-    if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() }
+    Exit::Usage.into()
+}
+
+/// An error as `--json` has it.
+pub fn error_document(error: &backup::Error) -> Value {
+    json!({ "kind": error.kind(), "message": error.one_line(), "hint": error.hint() })
 }
 
 fn print_json(document: &Value) {

@@ -64,6 +64,11 @@ pub fn took(milliseconds: u64) -> String {
     }
 }
 
+/// A number of things: `1 file`, `3 files`.
+pub fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 /// A moment in local time, as `list` shows it and `--from` reads it.
 pub fn local(at: DateTime<FixedOffset>) -> String {
     at.with_timezone(&Local).format("%Y-%m-%d %H:%M").to_string()
@@ -78,6 +83,11 @@ mod tests {
         assert_eq!([0, 59, 60, 3599, 3600, 172_799, 172_800].map(age), ["0s", "59s", "1m", "59m", "1h", "47h", "2d"]);
         assert_eq!([340, 2_450, 190_000].map(took), ["340 ms", "2.4 s", "3 min 10 s"]);
         assert_eq!(size(1_066_000_000).to_string(), "1.07 GB");
+    }
+
+    #[test]
+    fn one_thing_has_no_plural() {
+        assert_eq!([0, 1, 2].map(|number| count(number, "file")), ["0 files", "1 file", "2 files"]);
     }
 
     #[test]

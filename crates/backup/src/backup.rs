@@ -232,3 +232,347 @@ pub(crate) fn stage_manifest(run: &Run<'_>, manifest: &Manifest) -> Result<()> {
     staged.write_all(&manifest.to_json()).map_err(|e| Error::io_named("write", &name, e))?;
     staged.finish()
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::io;
+    use std::path::PathBuf;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::catalog::{Catalog, Record};
+    use crate::check::Verdict;
+    use crate::lock::{Holder, Lock};
+    use crate::names::HISTORY;
+    use crate::run::tests::{Site, id, published, staged};
+    use crate::store::{MemoryStore, Object, Store};
+
+    /// How a call of a [`Watched`] store fails.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Fault {
+        /// Nothing was done; the next call works again.
+        Before,
+        /// It was done, and only then failed.
+        After,
+        /// Nothing was done, and nothing works from then on: as good as a crash.
+        Crash,
+        /// It was done, and nothing works from then on.
+        CrashAfter,
+    }
+
+    impl Fault {
+        pub const ALL: [Self; 4] = [Self::Before, Self::After, Self::Crash, Self::CrashAfter];
+    }
+
+    /// A store that writes down each call, and fails at one of them.
+    pub(crate) struct Watched<'a> {
+        store: &'a dyn Store,
+        log: Arc<Log>,
+    }
+
+    #[derive(Default)]
+    struct Log {
+        calls: Mutex<Vec<String>>,
+        fault: Option<(usize, Fault)>,
+    }
+
+    impl<'a> Watched<'a> {
+        pub fn new(store: &'a dyn Store) -> Self {
+            Self { store, log: Arc::default() }
+        }
+
+        /// Fails at the call of this number.
+        pub fn failing(store: &'a dyn Store, at: usize, fault: Fault) -> Self {
+            Self { store, log: Arc::new(Log { calls: Mutex::default(), fault: Some((at, fault)) }) }
+        }
+
+        /// All calls that change something, but for single writes: a verb and a name.
+        pub fn changes(&self) -> Vec<String> {
+            let changing = ["finish", "publish", "withdraw", "remove", "discard", "append"];
+            let is_change = |call: &&String| changing.contains(&call.split(' ').next().unwrap());
+            self.log.calls.lock().unwrap().iter().filter(is_change).cloned().collect()
+        }
+
+        /// Whether the fault came to pass.
+        pub fn has_failed(&self) -> bool {
+            self.log.fault.is_some_and(|(at, _)| self.log.calls.lock().unwrap().len() > at)
+        }
+    }
+
+    impl Log {
+        fn call<T>(&self, verb: &str, name: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
+            let number = {
+                let mut calls = self.calls.lock().unwrap();
+                calls.push(format!("{verb} {name}"));
+                calls.len() - 1
+            };
+            let failure = || Err(Error::new(ErrorKind::Io, format!("injected: {verb} {name}")));
+            match self.fault {
+                Some((at, Fault::Before | Fault::Crash)) if at == number => failure(),
+                Some((at, Fault::After | Fault::CrashAfter)) if at == number => call().and_then(|_| failure()),
+                Some((at, Fault::Crash | Fault::CrashAfter)) if at < number => failure(),
+                _ => call(),
+            }
+        }
+    }
+
+    impl Store for Watched<'_> {
+        fn location(&self) -> String {
+            self.store.location()
+        }
+
+        fn prepare(&self) -> Result<()> {
+            self.log.call("prepare", "", || self.store.prepare())
+        }
+
+        fn lock(&self, holder: &Holder, wait: Duration, waiting: &mut dyn FnMut(&str)) -> Result<Lock> {
+            self.log.call("lock", "", || self.store.lock(holder, wait, waiting))
+        }
+
+        fn list(&self) -> Result<Vec<Object>> {
+            self.log.call("list", "", || self.store.list())
+        }
+
+        fn list_staged(&self) -> Result<Vec<Object>> {
+            self.log.call("list staged", "", || self.store.list_staged())
+        }
+
+        fn read(&self, name: &str) -> Result<Box<dyn io::Read + Send>> {
+            self.log.call("read", name, || self.store.read(name))
+        }
+
+        fn stage(&self, name: &str) -> Result<Box<dyn Staged>> {
+            let staged = self.log.call("stage", name, || self.store.stage(name))?;
+            Ok(Box::new(WatchedStaged { staged, name: name.into(), log: Arc::clone(&self.log) }))
+        }
+
+        /// One by one: a fault may come between two.
+        fn publish(&self, names: &[String]) -> Result<()> {
+            names
+                .iter()
+                .try_for_each(|name| self.log.call("publish", name, || self.store.publish(std::slice::from_ref(name))))
+        }
+
+        fn withdraw(&self, name: &str) -> Result<()> {
+            self.log.call("withdraw", name, || self.store.withdraw(name))
+        }
+
+        fn remove(&self, name: &str) -> Result<()> {
+            self.log.call("remove", name, || self.store.remove(name))
+        }
+
+        fn discard(&self, name: &str) -> Result<()> {
+            self.log.call("discard", name, || self.store.discard(name))
+        }
+
+        fn append(&self, name: &str, line: &str) -> Result<()> {
+            self.log.call("append", name, || self.store.append(name, line))
+        }
+
+        fn scratch(&self) -> Option<PathBuf> {
+            self.store.scratch()
+        }
+
+        fn free_bytes(&self) -> Result<Option<u64>> {
+            self.store.free_bytes()
+        }
+    }
+
+    struct WatchedStaged {
+        staged: Box<dyn Staged>,
+        name: String,
+        log: Arc<Log>,
+    }
+
+    impl Write for WatchedStaged {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let written = self.log.call("write", &self.name, || {
+                self.staged.write(bytes).map_err(|e| Error::io_named("write", &self.name, e))
+            });
+            written.map_err(io::Error::from)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            self.staged.flush()
+        }
+    }
+
+    impl Staged for WatchedStaged {
+        fn finish(self: Box<Self>) -> Result<()> {
+            let Self { staged, name, log } = *self;
+            log.call("finish", &name, || staged.finish())
+        }
+    }
+
+    /// Runs `attempt` once for each of its calls and each fault there, on a store made by `prepare`, then `check` on
+    /// what is left. Both stores.
+    pub(crate) fn fault_sweep(
+        prepare: impl Fn(&Site, &dyn Store),
+        attempt: impl Fn(&Site, &dyn Store),
+        check: impl Fn(&Site, &dyn Store, &str),
+    ) {
+        for fault in Fault::ALL {
+            for local in [false, true] {
+                let mut at = 0;
+                loop {
+                    let site = Site::new();
+                    let store: &dyn Store = if local { &site.local() } else { &MemoryStore::new() };
+                    prepare(&site, store);
+                    let watched = Watched::failing(store, at, fault);
+                    attempt(&site, &watched);
+                    if !watched.has_failed() {
+                        break;
+                    }
+                    let call = watched.log.calls.lock().unwrap()[at].clone();
+                    check(&site, store, &format!("{fault:?} at call {at}, {call}; local: {local}"));
+                    at += 1;
+                }
+                assert!(at > 5, "the sweep has seen {at} calls");
+            }
+        }
+    }
+
+    /// Everything listed is whole, nothing lies around that isn't, and `kept` are listed: at once, and after the next
+    /// run has begun.
+    pub(crate) fn assert_clean(site: &Site, store: &dyn Store, kept: &[BackupId], fault: &str) {
+        let at_once = Catalog::load(store).unwrap();
+        assert!(!at_once.entries().iter().any(|entry| matches!(entry.record, Record::Foreign)), "{fault}");
+        let run = site.begin(store, "20251231_000000");
+        assert_eq!(staged(store), Vec::<String>::new(), "{fault}");
+        let catalog = run.catalog().unwrap();
+        let mut files = Vec::new();
+        for entry in catalog.entries() {
+            let Record::Manifest(manifest) = &entry.record else { panic!("{fault}: {entry:?}") };
+            files.push(names::manifest(entry.id));
+            files.extend(entry.files.iter().map(|file| file.file.clone()));
+            if manifest.status != Status::Failed {
+                assert_eq!(crate::verify(&run, entry).unwrap().verdict, Verdict::Ok, "{fault}");
+            }
+        }
+        files.sort();
+        assert_eq!(published(store), files, "{fault}");
+        for id in kept {
+            catalog.get(*id).unwrap_or_else(|e| panic!("{fault}: {e}"));
+        }
+        drop(run);
+        // And the next backup is as if nothing had been.
+        site.backup(store, "20260101_000000");
+    }
+
+    const EARLIER: &str = "20251209_140000";
+    const NOW: &str = "20251210_140000";
+
+    #[test]
+    fn a_failing_store_never_costs_an_earlier_backup_nor_leaves_half_of_the_new_one() {
+        fault_sweep(
+            |site, store| assert_eq!(site.backup(store, EARLIER), id(EARLIER)),
+            |site, store| {
+                let begun = crate::Run::begin(site.setup(store, NOW), &mut |_| {});
+                if let Ok(made) = begun.and_then(|run| site.back_up(&run)) {
+                    let complete = made.manifest.status == Status::Complete;
+                    assert_eq!(complete, made.failures.is_empty());
+                }
+            },
+            |site, store, fault| assert_clean(site, store, &[id(EARLIER)], fault),
+        );
+    }
+
+    #[test]
+    fn a_backup_that_says_it_succeeded_is_there_whatever_fails_meanwhile() {
+        for at in 0.. {
+            let site = Site::new();
+            let store = MemoryStore::new();
+            let watched = Watched::failing(&store, at, Fault::Before);
+            let made = crate::Run::begin(site.setup(&watched, NOW), &mut |_| {}).and_then(|run| site.back_up(&run));
+            let catalog = Catalog::load(&store).unwrap();
+            match made {
+                Ok(made) => assert_eq!(catalog.get(id(NOW)).unwrap().manifest(), Some(&made.manifest)),
+                // What fails after the commit point is told, and the backup is there all the same.
+                Err(error) if error.to_string().contains("append") => assert!(catalog.get(id(NOW)).is_ok()),
+                Err(_) => assert!(catalog.entries().is_empty(), "{at}"),
+            }
+            if !watched.has_failed() {
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn the_manifest_comes_last_at_each_step() {
+        let site = Site::new();
+        let store = MemoryStore::new();
+        let watched = Watched::new(&store);
+        site.backup(&watched, NOW);
+        let [database, config] = ["sessions_db_20251210_140000.db.zst", "config_20251210_140000.tar.zst"];
+        let manifest = "manifest_20251210_140000.json";
+        let expected = [
+            format!("finish {database}"),
+            format!("finish {config}"),
+            format!("finish {manifest}"),
+            format!("publish {database}"),
+            format!("publish {config}"),
+            format!("publish {manifest}"),
+            format!("append {HISTORY}"),
+        ];
+        assert_eq!(watched.changes(), expected);
+    }
+
+    #[test]
+    fn what_cannot_be_saved_does_not_keep_the_rest_from_being_saved() {
+        let site = Site::new();
+        std::fs::remove_file(site.root().join("sessions.db")).unwrap();
+        let store = MemoryStore::new();
+        let made = site.back_up(&site.begin(&store, NOW)).unwrap();
+        assert_eq!(made.manifest.status, Status::Partial);
+        assert_eq!(made.failures[0].0, "sessions_db");
+        assert_eq!(made.failures[0].1.kind(), ErrorKind::MissingSource);
+        assert_eq!(made.manifest.errors[0].name, "sessions_db");
+        assert_eq!(published(&store), ["config_20251210_140000.tar.zst", "manifest_20251210_140000.json"]);
+    }
+
+    #[test]
+    fn a_run_that_saved_nothing_leaves_its_record_alone() {
+        let site = Site::new();
+        std::fs::write(site.root().join("sessions.db"), "this is no database, whatever its name says").unwrap();
+        std::fs::remove_file(site.root().join(".env")).unwrap();
+        let store = MemoryStore::new();
+        let made = site.back_up(&site.begin(&store, NOW)).unwrap();
+        assert_eq!(made.manifest.status, Status::Failed);
+        assert_eq!(made.failures[0].1.kind(), ErrorKind::NotADatabase);
+        assert_eq!(published(&store), ["manifest_20251210_140000.json"]);
+        let history = crate::History::load(&store).unwrap();
+        assert_eq!(history.lines()[0].outcome, Outcome::Failed);
+    }
+
+    /// Asks to stop from the start.
+    struct Stop;
+
+    impl crate::Progress for Stop {
+        fn event(&self, _: crate::Event<'_>) {}
+
+        fn should_stop(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_stopped_run_leaves_nothing_behind() {
+        let site = Site::new();
+        let store = site.local();
+        let setup = crate::Setup { progress: &Stop, ..site.setup(&store, NOW) };
+        let run = crate::Run::begin(setup, &mut |_| {}).unwrap();
+        assert_eq!(site.back_up(&run).unwrap_err().kind(), ErrorKind::Interrupted);
+        assert_eq!((staged(&store), published(&store)), (Vec::new(), Vec::new()));
+    }
+
+    #[test]
+    fn ids_go_on_when_the_clock_stands_or_goes_back() {
+        let site = Site::new();
+        let store = MemoryStore::new();
+        site.backup(&store, NOW);
+        let next = |now: &str| site.back_up(&site.begin(&store, now)).unwrap().manifest.id;
+        assert_eq!(next(NOW), id("20251210_140001"));
+        assert_eq!(next(EARLIER), id("20251210_140002"));
+    }
+}

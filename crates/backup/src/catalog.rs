@@ -193,7 +193,7 @@ impl Entry {
     pub fn require_usable(&self) -> Result<()> {
         match &self.record {
             Record::Unreadable(error) => {
-                let again = Error::new(error.kind(), error.to_string());
+                let again = Error::new(error.kind(), error.one_line());
                 Err(match error.hint() {
                     Some(hint) => again.with_hint(hint),
                     None => again.with_hint("its files may still be good: see \"break glass\" in the README"),
@@ -341,7 +341,9 @@ impl Selector {
                 .with_hint("give `latest`, an id or the beginning of one, or a local time: \"2025-12-10 17:00\"")
         };
         let local = parse_local(text).ok_or_else(unknown)?;
-        let moment = tz.from_local_datetime(&local).latest().ok_or_else(|| {
+        let local = tz.from_local_datetime(&local);
+        // When the clocks go back a local time comes twice: the second one has all backups that the first one has.
+        let moment = local.clone().earliest().into_iter().chain(local.latest()).max().ok_or_else(|| {
             Error::new(ErrorKind::InvalidInput, format!("there is no {text} here: the clocks skipped it"))
         })?;
         Ok(Self::At { moment: moment.to_utc(), text: text.to_string() })
@@ -358,4 +360,273 @@ fn parse_local(text: &str) -> Option<NaiveDateTime> {
         Some(date.and_time(NaiveTime::from_hms_opt(23, 59, 59)?))
     };
     exact().or_else(minute).or_else(day)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{FixedOffset, MappedLocalTime, Offset};
+
+    use super::*;
+    use crate::run::tests::{Site, id, publish, stage};
+    use crate::store::MemoryStore;
+
+    /// Berlin in 2025: an hour skipped on March 30, an hour twice on October 26.
+    #[derive(Clone)]
+    struct Berlin;
+
+    fn hours(hours: i32) -> FixedOffset {
+        FixedOffset::east_opt(hours * 3600).unwrap()
+    }
+
+    fn local(text: &str) -> NaiveDateTime {
+        NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S").unwrap()
+    }
+
+    impl TimeZone for Berlin {
+        type Offset = FixedOffset;
+
+        fn from_offset(_: &FixedOffset) -> Self {
+            Self
+        }
+
+        fn offset_from_local_date(&self, date: &NaiveDate) -> MappedLocalTime<FixedOffset> {
+            self.offset_from_local_datetime(&date.and_time(NaiveTime::MIN))
+        }
+
+        fn offset_from_local_datetime(&self, at: &NaiveDateTime) -> MappedLocalTime<FixedOffset> {
+            let between = |from, to| (local(from)..local(to)).contains(at);
+            if between("2025-03-30 02:00:00", "2025-03-30 03:00:00") {
+                MappedLocalTime::None
+            } else if between("2025-10-26 02:00:00", "2025-10-26 03:00:00") {
+                MappedLocalTime::Ambiguous(hours(2), hours(1))
+            } else if between("2025-03-30 03:00:00", "2025-10-26 02:00:00") {
+                MappedLocalTime::Single(hours(2))
+            } else {
+                MappedLocalTime::Single(hours(1))
+            }
+        }
+
+        fn offset_from_utc_date(&self, date: &NaiveDate) -> FixedOffset {
+            self.offset_from_utc_datetime(&date.and_time(NaiveTime::MIN))
+        }
+
+        fn offset_from_utc_datetime(&self, at: &NaiveDateTime) -> FixedOffset {
+            hours(if (local("2025-03-30 01:00:00")..local("2025-10-26 01:00:00")).contains(at) { 2 } else { 1 })
+        }
+    }
+
+    /// The last moment that `text` means, as an id.
+    fn moment(text: &str, tz: &impl TimeZone) -> String {
+        match Selector::parse(text, tz).unwrap() {
+            Selector::At { moment, text: kept } => {
+                assert_eq!(kept, text.trim());
+                BackupId::at(moment).to_string()
+            }
+            other => panic!("{text} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_word_latest_and_the_beginnings_of_ids_are_told_apart_from_times() {
+        let parse = |text| Selector::parse(text, &Utc).unwrap();
+        assert_eq!([parse("latest"), parse("  latest ")], [Selector::Latest, Selector::Latest]);
+        for text in ["2", "2025", "20251210", "20251210_", "20251210_14", "20251210_140000"] {
+            assert_eq!(parse(text), Selector::Prefix(text.into()));
+        }
+    }
+
+    #[test]
+    fn a_time_means_all_of_the_last_unit_that_it_names() {
+        for (text, expected) in [
+            ("2025-12-10 17:00:30", "20251210_160030"),
+            ("2025-12-10 17:00", "20251210_160059"),
+            ("2025-12-10T17:00", "20251210_160059"),
+            ("2025-12-10T17:00:30", "20251210_160030"),
+            (" 2025-12-10 17:00 ", "20251210_160059"),
+            ("2025-12-10", "20251210_225959"),
+            ("2025-07-01 12:00", "20250701_100059"),
+            ("2025-12-10T17:00:00Z", "20251210_170000"),
+            ("2025-12-10T17:00:00-05:00", "20251210_220000"),
+        ] {
+            assert_eq!(moment(text, &Berlin), expected, "{text}");
+        }
+        assert_eq!(moment("2025-12-10 17:00", &Utc), "20251210_170059");
+        assert_eq!(moment("2025-12-10 17:00", &FixedOffset::west_opt(34_200).unwrap()), "20251211_023059");
+    }
+
+    #[test]
+    fn an_hour_that_comes_twice_means_its_second_coming() {
+        assert_eq!(moment("2025-10-26 02:30", &Berlin), "20251026_013059");
+        assert_eq!(moment("2025-10-26 01:59:59", &Berlin), "20251025_235959");
+        assert_eq!(moment("2025-10-26 03:00", &Berlin), "20251026_020059");
+    }
+
+    #[test]
+    fn an_hour_that_the_clocks_skip_is_refused_with_that_reason() {
+        let error = Selector::parse("2025-03-30 02:30", &Berlin).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert_eq!(error.to_string(), "there is no 2025-03-30 02:30 here: the clocks skipped it");
+        assert_eq!(moment("2025-03-30 03:00", &Berlin), "20250330_010059");
+    }
+
+    #[test]
+    fn what_is_neither_is_refused_and_named() {
+        for text in [
+            "",
+            "  ",
+            "yesterday",
+            "2025-13-01",
+            "2025-02-30",
+            "2025-12-10 25:00",
+            "10.12.2025",
+            "20251210-1400",
+            "20251210_1400001",
+            "2025-12-10 17",
+            "Latest",
+            "2025-12-10 17:00 CET",
+            "../x",
+        ] {
+            let error = Selector::parse(text, &Utc).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text}");
+            assert_eq!(error.to_string(), format!("can't tell which backup {:?} means", text.trim()));
+        }
+    }
+
+    /// Complete backups of those ids.
+    fn store_of(ids: &[&str]) -> (Site, MemoryStore) {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        ids.iter().for_each(|now| assert_eq!(site.backup(&store, now), id(now)));
+        (site, store)
+    }
+
+    fn select(store: &MemoryStore, text: &str) -> Result<String> {
+        let catalog = Catalog::load(store)?;
+        catalog.select(&Selector::parse(text, &Utc)?).map(|entry| entry.id.to_string())
+    }
+
+    fn edit(store: &MemoryStore, wanted: &str, edit: impl FnOnce(&mut Manifest)) {
+        let mut manifest = Catalog::load(store).unwrap().get(id(wanted)).unwrap().manifest().unwrap().clone();
+        edit(&mut manifest);
+        publish(store, &names::manifest(manifest.id), &manifest.to_json());
+    }
+
+    #[test]
+    fn a_time_selects_the_newest_backup_at_or_before_it_to_the_second() {
+        let (_site, store) = store_of(&["20251208_140000", "20251209_140000", "20251210_140000"]);
+        for (text, expected) in [
+            ("2025-12-09 14:00:00", "20251209_140000"),
+            ("2025-12-09 13:59:59", "20251208_140000"),
+            ("2025-12-09 13:59", "20251208_140000"),
+            ("2025-12-09 14:00", "20251209_140000"),
+            ("2025-12-10 13:59:59", "20251209_140000"),
+            ("2025-12-09", "20251209_140000"),
+            ("2026-01-01", "20251210_140000"),
+            ("2025-12-09T15:00:00+01:00", "20251209_140000"),
+            ("2025-12-09T14:59:59+01:00", "20251208_140000"),
+            ("latest", "20251210_140000"),
+        ] {
+            assert_eq!(select(&store, text).unwrap(), expected, "{text}");
+        }
+        let error = select(&store, "2025-12-08 13:59:59").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoSuchBackup);
+        assert_eq!(error.to_string(), "no backup at or before 2025-12-08 13:59:59 in memory");
+        assert_eq!(error.hint(), Some("there are 20251208_140000 to 20251210_140000; `list` shows them all"));
+    }
+
+    #[test]
+    fn a_prefix_selects_one_backup_or_lists_those_it_could_mean() {
+        let (_site, store) = store_of(&["20251208_140000", "20251209_140000", "20251209_150000"]);
+        assert_eq!(select(&store, "20251208").unwrap(), "20251208_140000");
+        assert_eq!(select(&store, "20251209_15").unwrap(), "20251209_150000");
+        assert_eq!(select(&store, "20251209_140000").unwrap(), "20251209_140000");
+        let error = select(&store, "20251209").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AmbiguousId);
+        assert_eq!(error.to_string(), "20251209 could be 2 backups: 20251209_140000, 20251209_150000");
+        assert_eq!(select(&store, "2024").unwrap_err().to_string(), "no backup 2024 in memory");
+        let error = Catalog::load(&store).unwrap().get(id("20251209_140001")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoSuchBackup);
+    }
+
+    #[test]
+    fn an_empty_store_has_no_backup_whatever_is_asked_for() {
+        let store = MemoryStore::new();
+        for text in ["latest", "2", "2025-12-10"] {
+            let error = select(&store, text).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NoSuchBackup, "{text}");
+            assert!(error.hint().unwrap().starts_with("make one with `backup`"));
+        }
+        assert_eq!(Catalog::load(&store).unwrap().last_id(), None);
+    }
+
+    #[test]
+    fn latest_and_times_pass_over_what_holds_nothing_and_what_a_restore_put_by() {
+        let (_site, store) = store_of(&["20251208_140000", "20251209_140000", "20251210_140000", "20251211_140000"]);
+        edit(&store, "20251209_140000", |manifest| manifest.status = Status::Partial);
+        edit(&store, "20251210_140000", |manifest| {
+            manifest.status = Status::Failed;
+            manifest.artifacts.clear();
+        });
+        edit(&store, "20251211_140000", |manifest| manifest.trigger = Trigger::PreRestore);
+        publish(&store, "manifest_20251212_140000.json", b"no json");
+        assert_eq!(select(&store, "latest").unwrap(), "20251209_140000");
+        assert_eq!(select(&store, "2025-12-31").unwrap(), "20251209_140000");
+        for named in ["20251210", "20251211", "20251212"] {
+            assert!(select(&store, named).unwrap().starts_with(named), "by its id anything is found");
+        }
+        let catalog = Catalog::load(&store).unwrap();
+        assert_eq!(catalog.last_id(), Some(id("20251212_140000")));
+        let usable = |wanted: &str| catalog.get(id(wanted)).unwrap().require_usable().map_err(|error| error.kind());
+        assert_eq!(usable("20251209_140000"), Ok(()));
+        assert_eq!(usable("20251210_140000"), Err(ErrorKind::NoSuchBackup));
+        assert_eq!(usable("20251212_140000"), Err(ErrorKind::BadManifest));
+    }
+
+    #[test]
+    fn entries_are_in_the_order_of_their_ids_with_what_is_known_of_each() {
+        let (_site, store) = store_of(&["20251208_140000", "20251210_140000"]);
+        publish(&store, "sessions_db_20251209_140000.db.gz", b"another tool's");
+        publish(&store, "history.jsonl.bak", b"");
+        let catalog = Catalog::load(&store).unwrap();
+        let kinds: Vec<&str> = catalog
+            .entries()
+            .iter()
+            .map(|entry| match entry.record {
+                Record::Manifest(_) => "manifest",
+                Record::Foreign => "foreign",
+                Record::Unreadable(_) => "unreadable",
+            })
+            .collect();
+        assert_eq!(kinds, ["manifest", "foreign", "manifest"]);
+        let standings: Vec<_> = catalog.candidates().iter().map(|candidate| candidate.standing).collect();
+        assert_eq!(standings, [Standing::Complete, Standing::NoManifest, Standing::Complete]);
+        let mut held = catalog.candidates()[0].holds.clone();
+        held.sort();
+        assert_eq!(held, ["config", "sessions_db"]);
+    }
+
+    #[test]
+    fn what_is_being_written_or_removed_is_not_listed() {
+        let (_site, store) = store_of(&["20251208_140000"]);
+        stage(&store, "sessions_db_20251209_140000.db.gz", b"staged");
+        publish(&store, "sessions_db_20251210_140000.db.gz", b"published");
+        stage(&store, "manifest_20251210_140000.json", b"staged");
+        let catalog = Catalog::load(&store).unwrap();
+        assert_eq!(catalog.entries().len(), 1);
+        assert_eq!(catalog.last_id(), Some(id("20251208_140000")));
+    }
+
+    #[test]
+    fn a_file_that_is_gone_has_no_size() {
+        let (_site, store) = store_of(&["20251208_140000"]);
+        store.remove("sessions_db_20251208_140000.db.zst").unwrap();
+        let catalog = Catalog::load(&store).unwrap();
+        let sizes: Vec<bool> = catalog.entries()[0].files.iter().map(|file| file.bytes.is_some()).collect();
+        assert_eq!(sizes, [false, true]);
+    }
+
+    #[test]
+    fn the_time_zone_of_these_tests_is_one() {
+        let at = Berlin.from_utc_datetime(&local("2025-10-26 00:30:00"));
+        assert_eq!((at.offset().fix(), at.naive_local()), (hours(2), local("2025-10-26 02:30:00")));
+    }
 }

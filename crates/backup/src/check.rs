@@ -4,13 +4,12 @@
 //! the backup is a faithful copy of it, and a backup can't be blamed for that. Everything else is damage.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::error::{ErrorKind, Result};
 use crate::manifest::{Facts, Table, Warning};
-use crate::progress::Progress;
+use crate::run::Run;
 use crate::source::files::ConfigFile;
 use crate::source::sqlite;
 
@@ -103,36 +102,25 @@ impl<'a> Checks<'a> {
 ///
 /// # Errors
 /// Only what keeps the checks from being made: [`ErrorKind::Interrupted`], I/O. Damage is a verdict.
-pub(crate) fn database(
-    checks: &mut Checks<'_>,
-    path: &Path,
-    expected: Option<&Facts>,
-    busy_timeout: Duration,
-    progress: &dyn Progress,
-) -> Result<()> {
-    match open_and_check(checks, path, expected, busy_timeout, progress) {
+pub(crate) fn database(checks: &mut Checks<'_>, path: &Path, expected: Option<&Facts>, run: &Run<'_>) -> Result<()> {
+    match open_and_check(checks, path, expected, run) {
         Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::NotADatabase | ErrorKind::Sqlite) => {
-            checks.damaged(What::Integrity, format!("SQLite can't read it: {error:?}"));
+            let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            checks.damaged(What::Integrity, format!("SQLite can't read it: {why}"));
             Ok(())
         }
         other => other,
     }
 }
 
-fn open_and_check(
-    checks: &mut Checks<'_>,
-    path: &Path,
-    expected: Option<&Facts>,
-    busy_timeout: Duration,
-    progress: &dyn Progress,
-) -> Result<()> {
-    let connection = sqlite::open_read_only(path, busy_timeout)?;
-    let problems = sqlite::integrity_check(&connection, path, progress)?;
+fn open_and_check(checks: &mut Checks<'_>, path: &Path, expected: Option<&Facts>, run: &Run<'_>) -> Result<()> {
+    let connection = sqlite::open_read_only(path, run.busy_timeout())?;
+    let problems = sqlite::integrity_check(&connection, path, run.progress())?;
     match problems.first() {
         None => checks.ok(What::Integrity, "integrity_check ok"),
         Some(first) => checks.damaged(What::Integrity, format!("integrity_check: {first}")),
     }
-    let violations = sqlite::foreign_key_check(&connection, path, progress)?;
+    let violations = sqlite::foreign_key_check(&connection, path, run.progress())?;
     if violations.is_empty() {
         checks.ok(What::ForeignKeys, "foreign_key_check ok");
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rusqlite::types::Value;
 use serde::Serialize;
 
 use crate::catalog::Entry;
@@ -87,10 +88,11 @@ fn probe_database(run: &Run<'_>, path: &Path, sql: &[String]) -> Result<Vec<Prob
     // As the application would open it: for writing.
     let connection = sqlite::open_read_write(path, run.busy_timeout())?;
     let ask = |text: &String| {
-        let answer = connection.query_row(text, [], |row| row.get::<_, rusqlite::types::Value>(0));
+        let answer = connection.query_row(text, [], |row| row.get::<_, Value>(0));
         let failure = match answer {
-            Ok(rusqlite::types::Value::Integer(value)) if value != 0 => None,
-            Ok(value) => Some(format!("{text}: the answer is {value:?}, not true")),
+            Ok(Value::Integer(value)) if value != 0 => None,
+            Ok(value) => Some(format!("{text}: the answer is {}, not true", literal(&value))),
+            Err(rusqlite::Error::QueryReturnedNoRows) => Some(format!("{text}: no answer")),
             Err(error) => Some(format!("{text}: {error}")),
         };
         Probe { text: text.clone(), failure }
@@ -98,4 +100,15 @@ fn probe_database(run: &Run<'_>, path: &Path, sql: &[String]) -> Result<Vec<Prob
     let probes = sql.iter().map(ask).collect();
     connection.close().map_err(|(_, e)| Error::sqlite("close", path, e))?;
     Ok(probes)
+}
+
+/// A value as SQL writes it.
+fn literal(value: &Value) -> String {
+    match value {
+        Value::Null => "NULL".into(),
+        Value::Integer(number) => number.to_string(),
+        Value::Real(number) => number.to_string(),
+        Value::Text(text) => format!("'{text}'"),
+        Value::Blob(bytes) => format!("a blob of {} bytes", bytes.len()),
+    }
 }

@@ -113,7 +113,7 @@ impl Error {
                 ErrorKind::PermissionDenied,
                 Some("check that this user can read the file and write its folder (SQLite needs that for -shm)"),
             ),
-            Some(Code::OperationInterrupted) => (ErrorKind::Interrupted, None),
+            Some(Code::OperationInterrupted) => return Self::interrupted(),
             _ => (ErrorKind::Sqlite, None),
         };
         Self {

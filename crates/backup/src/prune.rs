@@ -16,7 +16,7 @@ use crate::retention::{self, Plan, Policy};
 use crate::run::Run;
 
 /// What a rotation removed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Pruned {
     /// The backups.
     pub removed: Vec<BackupId>,
@@ -47,7 +47,7 @@ pub fn plan(run: &Run<'_>, policy: &Policy, just_made: Option<BackupId>) -> Resu
 /// What kept a backup from being removed; those before it are gone, and the ledger says which.
 pub fn prune(run: &Run<'_>, plan: &Plan) -> Result<Pruned> {
     let catalog = run.catalog()?;
-    let mut pruned = Pruned { removed: Vec::new(), freed_bytes: 0 };
+    let mut pruned = Pruned::default();
     let result = plan.removals().try_for_each(|decision| {
         run.check_stop()?;
         let entry = catalog.get(decision.id)?;
@@ -91,4 +91,123 @@ pub fn set_pinned(run: &Run<'_>, entry: &Entry, pinned: bool) -> Result<bool> {
     let command = if pinned { Command::Pin } else { Command::Unpin };
     run.record(Line { id: Some(entry.id), ..Line::new(run.now(), command, Outcome::Ok) })?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::tests::{Watched, assert_clean, fault_sweep};
+    use crate::catalog::Catalog;
+    use crate::run::tests::{Site, id, published};
+    use crate::store::{MemoryStore, Store};
+
+    const OLD: [&str; 2] = ["20251110_140000", "20251120_140000"];
+    const NEW: &str = "20251210_140000";
+    const NOW: &str = "20251210_150000";
+
+    fn shelf(site: &Site, store: &dyn Store) {
+        OLD.iter().chain([&NEW]).for_each(|day| assert_eq!(site.backup(store, day), id(day)));
+    }
+
+    fn rotate(run: &Run<'_>) -> Result<Pruned> {
+        prune(run, &plan(run, &Policy::default(), None)?)
+    }
+
+    #[test]
+    fn a_backup_stops_existing_before_any_of_its_files_does() {
+        let site = Site::new();
+        let store = MemoryStore::new();
+        shelf(&site, &store);
+        let watched = Watched::new(&store);
+        rotate(&site.begin(&watched, NOW)).unwrap();
+        let removal = |day: &str| {
+            [
+                format!("withdraw manifest_{day}.json"),
+                format!("remove sessions_db_{day}.db.zst"),
+                format!("remove config_{day}.tar.zst"),
+                format!("discard manifest_{day}.json"),
+            ]
+        };
+        let mut expected = [removal(OLD[1]), removal(OLD[0])].concat();
+        expected.push(format!("append {}", names::HISTORY));
+        assert_eq!(watched.changes(), expected);
+    }
+
+    #[test]
+    fn what_was_removed_is_told_with_its_size() {
+        let site = Site::new();
+        let store = MemoryStore::new();
+        shelf(&site, &store);
+        let bytes = |store: &MemoryStore| -> u64 {
+            let artifacts = store.list().unwrap().into_iter().filter(|object| object.name.ends_with(".zst"));
+            artifacts.map(|object| object.bytes).sum()
+        };
+        let before = bytes(&store);
+        let pruned = rotate(&site.begin(&store, NOW)).unwrap();
+        assert_eq!(pruned, Pruned { removed: vec![id(OLD[1]), id(OLD[0])], freed_bytes: before - bytes(&store) });
+        assert_eq!(published(&store).len(), 3);
+        let again = rotate(&site.begin(&store, NOW)).unwrap();
+        assert_eq!(again, Pruned { removed: Vec::new(), freed_bytes: 0 });
+    }
+
+    #[test]
+    fn a_failing_store_lets_a_removal_stop_anywhere_and_the_next_run_go_on() {
+        fault_sweep(
+            shelf,
+            |site, store| drop(Run::begin(site.setup(store, NOW), &mut |_| {}).and_then(|run| rotate(&run))),
+            |site, store, fault| assert_clean(site, store, &[id(NEW)], fault),
+        );
+    }
+
+    #[test]
+    fn a_failing_store_leaves_a_backup_pinned_or_not() {
+        fault_sweep(
+            |site, store| assert_eq!(site.backup(store, NEW), id(NEW)),
+            |site, store| {
+                let pin = |run: Run<'_>| set_pinned(&run, run.catalog()?.get(id(NEW))?, true);
+                drop(Run::begin(site.setup(store, NOW), &mut |_| {}).and_then(pin));
+            },
+            |site, store, fault| assert_clean(site, store, &[id(NEW)], fault),
+        );
+    }
+
+    #[test]
+    fn whether_backups_have_stopped_is_judged_without_the_one_just_made() {
+        let site = Site::new();
+        let store = MemoryStore::new();
+        shelf(&site, &store);
+        let later = "20260120_140000";
+        let made = site.backup(&store, later);
+        let run = site.begin(&store, later);
+        let after_backup = plan(&run, &Policy::default(), Some(made)).unwrap();
+        assert_eq!(after_backup.removals().count(), 0);
+        assert_eq!(after_backup.stale.unwrap().newest, Some(id(NEW)));
+        let by_itself = plan(&run, &Policy::default(), None).unwrap();
+        assert_eq!(by_itself.removals().count(), 3);
+    }
+
+    #[test]
+    fn a_first_backup_is_no_sign_that_backups_have_stopped() {
+        let site = Site::new();
+        let store = MemoryStore::new();
+        let made = site.backup(&store, NEW);
+        let plan = plan(&site.begin(&store, NOW), &Policy::default(), Some(made)).unwrap();
+        assert_eq!((plan.stale, plan.removals().count()), (None, 0));
+    }
+
+    #[test]
+    fn a_pin_is_written_once_and_only_into_a_manifest() {
+        let site = Site::new();
+        let store = MemoryStore::new();
+        let made = site.backup(&store, NEW);
+        let watched = Watched::new(&store);
+        let run = site.begin(&watched, NOW);
+        let pin = |pinned| set_pinned(&run, run.catalog().unwrap().get(made).unwrap(), pinned).unwrap();
+        assert_eq!([pin(false), pin(true), pin(true), pin(false)], [false, true, false, true]);
+        let changed = |verb: &str| watched.changes().iter().filter(|call| call.starts_with(verb)).count();
+        assert_eq!([changed("publish"), changed("append")], [2, 2]);
+        store.remove(&names::manifest(made)).unwrap();
+        let error = set_pinned(&run, Catalog::load(&store).unwrap().get(made).unwrap(), true).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoSuchBackup);
+    }
 }

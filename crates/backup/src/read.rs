@@ -20,7 +20,7 @@ pub(crate) fn copy(store: &dyn Store, file: &StoredFile, progress: &dyn Progress
     let mut reader = ArtifactReader::open(store, file, progress)?;
     let mut buffer = vec![0; 256 << 10];
     loop {
-        let count = reader.read(&mut buffer).map_err(|e| Error::io_named("read", &file.file, e))?;
+        let count = reader.read(&mut buffer).map_err(|e| reader.cause(e))?;
         if count == 0 {
             return reader.finish();
         }
@@ -40,7 +40,6 @@ pub(crate) fn archive(
 ) -> Result<()> {
     let mut reader = ArtifactReader::open(store, file, progress)?;
     let result = files::read_archive(&file.file, &mut reader, each);
-    // `tar` wraps what the reader says in words of its own: the reader's are the cause.
     match reader.failed.take() {
         Some(cause) => Err(cause),
         None => result.and_then(|()| reader.finish()),
@@ -53,6 +52,7 @@ struct ArtifactReader<'a> {
     decoder: Hashing<Decoder<Stored>>,
     progress: &'a dyn Progress,
     step: Step<'a>,
+    /// What went wrong, whole: on its way through `Read`, and through `tar`, an error loses its hint or more.
     failed: Option<Error>,
 }
 
@@ -74,8 +74,7 @@ impl<'a> ArtifactReader<'a> {
 
     /// Reads on to the very end and holds sizes and digests against the manifest.
     fn finish(mut self) -> Result<()> {
-        let read = |e| Error::io_named("read", &self.file.file, e);
-        io::copy(&mut self.by_ref(), &mut io::sink()).map_err(read)?;
+        io::copy(&mut self, &mut io::sink()).map_err(|e| self.cause(e))?;
         let (decoder, plain) = self.decoder.finish();
         let mut stored = decoder.into_inner();
         io::copy(&mut stored, &mut io::sink()).map_err(|e| Error::io_named("read", &self.file.file, e))?;
@@ -83,6 +82,10 @@ impl<'a> ArtifactReader<'a> {
         let Some(recorded) = &self.file.recorded else { return Ok(()) };
         compare(self.file, "stored", stored, Passed { bytes: recorded.bytes, sha256: recorded.sha256 })?;
         compare(self.file, "decoded", plain, Passed { bytes: recorded.plain_bytes, sha256: recorded.plain_sha256 })
+    }
+
+    fn cause(&mut self, error: io::Error) -> Error {
+        self.failed.take().unwrap_or_else(|| Error::io_named("read", &self.file.file, error))
     }
 
     fn advance(&mut self, count: usize) -> Result<()> {

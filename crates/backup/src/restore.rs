@@ -314,19 +314,51 @@ enum StagedFile {
     Config { temp: NamedTempFile, path: PathBuf, warning: Option<String> },
 }
 
-fn stage(run: &Run<'_>, plan: &Plan) -> Result<Vec<StagedFile>> {
-    let mut staged = Vec::new();
+/// All that is staged. Dropped, it is gone, and so are the folders that were made for it.
+#[derive(Default)]
+struct Staging {
+    files: Vec<StagedFile>,
+    folders: NewFolders,
+}
+
+/// Folders that were made on the way. Dropped, those that are still empty are removed.
+#[derive(Default)]
+struct NewFolders(Vec<PathBuf>);
+
+impl NewFolders {
+    fn make(&mut self, folder: &Path) -> Result<()> {
+        let missing: Vec<_> = folder.ancestors().take_while(|folder| !folder.exists()).map(Path::to_path_buf).collect();
+        self.0.extend(missing.into_iter().rev().filter(|folder| !folder.as_os_str().is_empty()));
+        fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))
+    }
+
+    /// Makes them durable.
+    fn sync(&self) -> Result<()> {
+        self.0.iter().try_for_each(|folder| fsutil::sync_parent(folder))
+    }
+}
+
+impl Drop for NewFolders {
+    fn drop(&mut self) {
+        // What has something in it, or can't be removed, may stay.
+        self.0.iter().rev().for_each(|folder| drop(fs::remove_dir(folder)));
+    }
+}
+
+fn stage(run: &Run<'_>, plan: &Plan) -> Result<Staging> {
+    let mut staging = Staging::default();
     for planned in &plan.artifacts {
         match planned {
             Planned::Database { file, path, present } => {
-                let live = *present == Present::Replaced;
-                staged.push(stage_database(run, file, path.under(&plan.target), live)?);
+                let path = path.under(&plan.target);
+                staging.folders.make(fsutil::parent(&path))?;
+                staging.files.push(stage_database(run, file, path, *present == Present::Replaced)?);
             }
-            Planned::Files { file, paths } => stage_files(run, file, paths, &plan.target, &mut staged)?,
+            Planned::Files { file, paths } => stage_files(run, file, paths, &plan.target, &mut staging)?,
         }
     }
     run.check_stop()?;
-    Ok(staged)
+    Ok(staging)
 }
 
 fn stage_database(run: &Run<'_>, file: &StoredFile, path: PathBuf, live: bool) -> Result<StagedFile> {
@@ -335,7 +367,7 @@ fn stage_database(run: &Run<'_>, file: &StoredFile, path: PathBuf, live: bool) -
     fsutil::require_space(&path, plain_bytes(file).saturating_mul(if live { 2 } else { 1 }))?;
     read::copy(run.store(), file, run.progress(), temp.as_file_mut())?;
     let mut checks = Checks::of(&file.file);
-    check::database(&mut checks, temp.path(), expected_facts(file), run.busy_timeout(), run.progress())?;
+    check::database(&mut checks, temp.path(), expected_facts(file), run)?;
     require_sound(&checks)?;
     let recorded = match file.recorded.as_ref().map(|recorded| &recorded.content) {
         Some(Content::Database(database)) => Some(database.clone()),
@@ -349,11 +381,13 @@ fn stage_files(
     file: &StoredFile,
     paths: &[(RelPath, RelPath)],
     target: &Path,
-    staged: &mut Vec<StagedFile>,
+    staging: &mut Staging,
 ) -> Result<()> {
     read::archive(run.store(), file, run.progress(), |member| {
         if let Some((_, path)) = paths.iter().find(|(name, _)| *name == member.path) {
-            staged.push(stage_config(&member, path.under(target))?);
+            let path = path.under(target);
+            staging.folders.make(fsutil::parent(&path))?;
+            staging.files.push(stage_config(&member, path)?);
         }
         Ok(())
     })
@@ -370,7 +404,6 @@ fn stage_config(member: &ConfigFile, path: PathBuf) -> Result<StagedFile> {
 /// A private file in the folder of `path`, with a name that a restore after a crash finds and replaces.
 fn temp_beside(path: &Path) -> Result<NamedTempFile> {
     let folder = fsutil::parent(path);
-    fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
     let name = format!(".{}.restoring", path.file_name().unwrap_or_default().to_string_lossy());
     let leftover = folder.join(&name);
     for suffix in DATABASE_FILES {
@@ -438,12 +471,13 @@ fn replaced_files(plan: &Plan, name: &str, paths: &[(RelPath, RelPath)]) -> Opti
 /// Puts everything into its place. From here on a wish to stop has to wait: what is begun is finished.
 fn commit(
     run: &Run<'_>,
-    staged: Vec<StagedFile>,
+    mut staging: Staging,
     damaged: &[PathBuf],
     moved_aside: &mut Vec<PathBuf>,
 ) -> Result<Vec<String>> {
+    staging.folders.sync()?;
     let mut warnings = Vec::new();
-    for file in staged {
+    for file in staging.files.drain(..) {
         match file {
             StagedFile::Database { temp, path, live, recorded } if live && !damaged.contains(&path) => {
                 warnings.extend(overwrite_live(run, temp.path(), &path, recorded.as_ref())?);

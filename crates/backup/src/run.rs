@@ -138,6 +138,12 @@ impl<'a> Run<'a> {
     pub(crate) fn scratch(&self, bytes: u64) -> Result<TempDir> {
         let in_store = self.lock.as_ref().and_then(|_| self.store().scratch());
         let place = self.setup.scratch.clone().or(in_store).unwrap_or_else(|| self.setup.temp.clone());
+        if !place.is_dir() {
+            let message = format!("the scratch folder {} doesn't exist", place.display());
+            return Err(
+                Error::new(ErrorKind::InvalidInput, message).with_hint("make it, or name another with --scratch")
+            );
+        }
         fsutil::require_space(&place, bytes)?;
         tempfile::Builder::new()
             .prefix("scratch-")
@@ -186,5 +192,257 @@ impl<'a> Run<'a> {
     /// Ends the run if it was asked to stop.
     pub(crate) fn check_stop(&self) -> Result<()> {
         if self.progress().should_stop() { Err(Error::interrupted()) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::fs;
+    use std::io::Write as _;
+    use std::path::Path;
+
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::backup::{Made, Request, backup};
+    use crate::codec::{Codec, Encoding};
+    use crate::id::BackupId;
+    use crate::manifest::Trigger;
+    use crate::progress::Silent;
+    use crate::relpath::RelPath;
+    use crate::source::{DatabaseSource, FilesSource, Sources};
+    use crate::store::{LocalStore, MemoryStore};
+
+    /// A project in a folder of its own, with a database of three sessions and an `.env`: for tests of all modules.
+    pub(crate) struct Site {
+        pub folder: TempDir,
+        pub sources: Sources,
+    }
+
+    impl Site {
+        pub fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let path = |text| RelPath::new(text).unwrap();
+            let database = DatabaseSource { name: "sessions_db".into(), path: path("sessions.db"), probes: Vec::new() };
+            let files = FilesSource { name: "config".into(), paths: vec![path(".env")] };
+            let site = Self { folder, sources: Sources { databases: vec![database], files: vec![files] } };
+            site.execute(
+                "PRAGMA journal_mode = wal; CREATE TABLE sessions(id INTEGER PRIMARY KEY, kwh REAL);
+                 INSERT INTO sessions VALUES (1, 1.5), (2, 2.5), (3, 3.5);",
+            );
+            fs::write(site.root().join(".env"), "PORT=8080\n").unwrap();
+            site
+        }
+
+        pub fn root(&self) -> &Path {
+            self.folder.path()
+        }
+
+        pub fn open(&self) -> Connection {
+            Connection::open(self.root().join("sessions.db")).unwrap()
+        }
+
+        pub fn execute(&self, sql: &str) {
+            self.open().execute_batch(sql).unwrap();
+        }
+
+        pub fn sessions(&self) -> i64 {
+            self.open().query_row("SELECT count(*) FROM sessions", [], |row| row.get(0)).unwrap()
+        }
+
+        /// A folder for a store.
+        pub fn local(&self) -> LocalStore {
+            LocalStore::new(self.root().join("backups"))
+        }
+
+        pub fn setup<'a>(&self, store: &'a dyn Store, now: &str) -> Setup<'a> {
+            Setup {
+                store,
+                progress: &Silent,
+                now: id(now).time().fixed_offset(),
+                project: "charger-api".into(),
+                host: "box".into(),
+                version: "1.0.0".into(),
+                command: "test".into(),
+                lock_wait: Duration::ZERO,
+                busy_timeout: Duration::from_secs(10),
+                scratch: None,
+                temp: self.root().to_path_buf(),
+            }
+        }
+
+        pub fn begin<'a>(&self, store: &'a dyn Store, now: &str) -> Run<'a> {
+            Run::begin(self.setup(store, now), &mut |_| {}).unwrap()
+        }
+
+        pub fn back_up(&self, run: &Run<'_>) -> Result<Made> {
+            let encoding = Encoding::new(Codec::Zstd, 1).unwrap();
+            let (root, sources) = (self.root(), &self.sources);
+            backup(run, &Request { root, sources, encoding, trigger: Trigger::Timer, pinned: false })
+        }
+
+        /// Makes a backup of that id; it has to be complete.
+        pub fn backup(&self, store: &dyn Store, now: &str) -> BackupId {
+            let made = self.back_up(&self.begin(store, now)).unwrap();
+            assert!(made.failures.is_empty(), "{:?}", made.failures);
+            assert_eq!(made.manifest.id, id(now));
+            made.manifest.id
+        }
+    }
+
+    pub(crate) fn id(text: &str) -> BackupId {
+        text.parse().unwrap()
+    }
+
+    pub(crate) fn stage(store: &dyn Store, name: &str, content: &[u8]) {
+        let mut staged = store.stage(name).unwrap();
+        staged.write_all(content).unwrap();
+        staged.finish().unwrap();
+    }
+
+    pub(crate) fn publish(store: &dyn Store, name: &str, content: &[u8]) {
+        stage(store, name, content);
+        store.publish(&[name.into()]).unwrap();
+    }
+
+    pub(crate) fn staged(store: &dyn Store) -> Vec<String> {
+        store.list_staged().unwrap().into_iter().map(|object| object.name).collect()
+    }
+
+    /// Published names but the ledger's.
+    pub(crate) fn published(store: &dyn Store) -> Vec<String> {
+        let names = store.list().unwrap().into_iter().map(|object| object.name);
+        names.filter(|name| name != names::HISTORY).collect()
+    }
+
+    const EARLIER: &str = "20251209_140000";
+    const DATABASE: &str = "sessions_db_20251210_140000.db.zst";
+    const CONFIG: &str = "config_20251210_140000.tar.zst";
+    const MANIFEST: &str = "manifest_20251210_140000.json";
+
+    /// Beside a whole backup and files of others, what `setting` makes; then the next run begins. Gives what it left of
+    /// it: staged, and published. Runs on both stores.
+    fn swept(setting: impl Fn(&dyn Store)) -> (Vec<String>, Vec<String>) {
+        let site = Site::new();
+        let mut results = [&site.local() as &dyn Store, &MemoryStore::new()].map(|store| {
+            let earlier = site.backup(store, EARLIER);
+            publish(store, "sessions_db_20200101_000000.db.gz", b"another tool's");
+            publish(store, "notes.txt", b"mine");
+            let others = published(store);
+            setting(store);
+            let run = site.begin(store, "20251211_140000");
+            let report = crate::verify(&run, run.catalog().unwrap().get(earlier).unwrap()).unwrap();
+            assert_eq!(report.verdict, crate::Verdict::Ok);
+            let mut left = published(store);
+            assert!(others.iter().all(|other| left.contains(other)), "{left:?}");
+            left.retain(|name| !others.contains(name));
+            (staged(store), left)
+        });
+        assert_eq!(results[0], results[1], "both stores end up alike");
+        std::mem::take(&mut results[0])
+    }
+
+    const NOTHING: (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+
+    #[test]
+    fn staged_artifacts_alone_are_swept() {
+        assert_eq!(swept(|store| [DATABASE, CONFIG].iter().for_each(|name| stage(store, name, b"x"))), NOTHING);
+    }
+
+    #[test]
+    fn a_backup_cut_short_before_any_artifact_was_published_is_swept() {
+        assert_eq!(
+            swept(|store| [DATABASE, CONFIG, MANIFEST].iter().for_each(|name| stage(store, name, b"x"))),
+            NOTHING
+        );
+    }
+
+    #[test]
+    fn a_backup_cut_short_between_its_artifacts_is_swept() {
+        let cut = swept(|store| {
+            [DATABASE, CONFIG, MANIFEST].iter().for_each(|name| stage(store, name, b"x"));
+            store.publish(&[DATABASE.into()]).unwrap();
+            assert!(!lists(store, "20251210_140000"));
+        });
+        assert_eq!(cut, NOTHING);
+    }
+
+    #[test]
+    fn a_backup_cut_short_before_its_manifest_was_published_is_swept() {
+        let cut = swept(|store| {
+            [DATABASE, CONFIG, MANIFEST].iter().for_each(|name| stage(store, name, b"x"));
+            store.publish(&[DATABASE.into(), CONFIG.into()]).unwrap();
+            assert!(!lists(store, "20251210_140000"));
+        });
+        assert_eq!(cut, NOTHING);
+    }
+
+    #[test]
+    fn a_removal_cut_short_is_finished() {
+        for left in [&[DATABASE, CONFIG][..], &[CONFIG], &[]] {
+            let cut = swept(|store| {
+                left.iter().for_each(|name| publish(store, name, b"x"));
+                publish(store, MANIFEST, b"x");
+                store.withdraw(MANIFEST).unwrap();
+                assert!(!lists(store, "20251210_140000"));
+            });
+            assert_eq!(cut, NOTHING, "{left:?}");
+        }
+    }
+
+    #[test]
+    fn a_pin_cut_short_leaves_the_backup_as_it_was() {
+        let cut = swept(|store| {
+            [DATABASE, CONFIG, MANIFEST].iter().for_each(|name| publish(store, name, b"x"));
+            stage(store, MANIFEST, b"the new one");
+            assert!(lists(store, "20251210_140000"));
+        });
+        assert_eq!(cut, (Vec::new(), [CONFIG, MANIFEST, DATABASE].map(String::from).to_vec()));
+    }
+
+    #[test]
+    fn scratch_folders_of_a_killed_run_are_swept() {
+        let site = Site::new();
+        let store = site.local();
+        site.backup(&store, EARLIER);
+        let scratch = store.scratch().unwrap().join("scratch-abc");
+        fs::create_dir(&scratch).unwrap();
+        fs::write(scratch.join("snapshot.db"), "half").unwrap();
+        site.begin(&store, "20251211_140000");
+        assert!(!scratch.exists());
+    }
+
+    fn lists(store: &dyn Store, wanted: &str) -> bool {
+        Catalog::load(store).unwrap().entries().iter().any(|entry| entry.id == id(wanted))
+    }
+
+    #[test]
+    fn a_second_run_on_the_same_store_is_locked_out_until_the_first_is_dropped() {
+        let site = Site::new();
+        let store = site.local();
+        let first = site.begin(&store, EARLIER);
+        let error = Run::begin(site.setup(&store, EARLIER), &mut |_| {}).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Locked);
+        drop(first);
+        site.begin(&store, EARLIER);
+    }
+
+    #[test]
+    fn a_scratch_folder_is_in_the_store_or_where_the_caller_wants_it_and_goes_when_dropped() {
+        let site = Site::new();
+        let store = site.local();
+        let run = site.begin(&store, EARLIER);
+        let scratch = run.scratch(1).unwrap();
+        let path = scratch.path().to_path_buf();
+        assert!(path.starts_with(store.scratch().unwrap()));
+        drop(scratch);
+        assert!(!path.exists());
+        assert_eq!(run.scratch(u64::MAX).unwrap_err().kind(), ErrorKind::NoSpace);
+        drop(run);
+
+        let elsewhere = tempfile::tempdir().unwrap();
+        let setup = Setup { scratch: Some(elsewhere.path().into()), ..site.setup(&store, EARLIER) };
+        let run = Run::begin(setup, &mut |_| {}).unwrap();
+        assert!(run.scratch(1).unwrap().path().starts_with(elsewhere.path()));
     }
 }

@@ -70,7 +70,7 @@ fn verify_database(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) ->
     let mut decoded = fsutil::create_private(&path).map_err(|e| Error::io("create", &path, e))?;
     read::copy(run.store(), file, run.progress(), &mut decoded)?;
     checks.ok(What::Content, content_detail(file));
-    check::database(checks, &path, expected_facts(file), run.busy_timeout(), run.progress())
+    check::database(checks, &path, expected_facts(file), run)
 }
 
 fn verify_archive(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
@@ -92,9 +92,14 @@ fn verify_archive(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> 
 fn compare_entries(checks: &mut Checks<'_>, found: &[FileEntry], expected: Option<&[FileEntry]>) {
     match expected {
         Some(expected) if expected != found => {
-            let differs = expected.iter().find(|entry| !found.contains(entry));
-            let which = differs.map_or("an entry more than the manifest".into(), |entry| entry.path.to_string());
-            checks.damaged(What::Entries, format!("{which}: not what the manifest says"));
+            let same = |entry: &&FileEntry, other: &[FileEntry]| other.contains(entry);
+            let detail = match (found.iter().find(|e| !same(e, expected)), expected.iter().find(|e| !same(e, found))) {
+                (Some(extra), None) => format!("{}: not in the manifest", extra.path),
+                (None, Some(missing)) => format!("{}: missing from the archive", missing.path),
+                (_, Some(differs)) => format!("{}: not what the manifest says", differs.path),
+                (None, None) => "the files are in another order than in the manifest".into(),
+            };
+            checks.damaged(What::Entries, detail);
         }
         Some(_) => checks.ok(What::Entries, format!("{} files as recorded", found.len())),
         None => checks.ok(What::Entries, format!("{} files", found.len())),

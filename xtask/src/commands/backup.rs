@@ -1,12 +1,13 @@
 //! `backup`.
 
-use backup::{Made, Manifest, Request, Run, Sources, Status, Trigger};
+use backup::{Error, ErrorKind, Made, Manifest, Request, Run, Sources, Status, Trigger};
 use serde_json::json;
 
 use super::rotate;
 use crate::cli;
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::output::error_document;
 use crate::text::{Tone, printable, size, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<Exit> {
@@ -29,7 +30,8 @@ pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<Exit> {
     let rotate = !args.no_rotate && manifest.status != Status::Failed;
     let rotation = rotate.then(|| rotate_after(context, &run, &manifest));
     let rotated = rotation.transpose();
-    let error = failures.first().map(|(_, e)| json!({ "kind": e.kind(), "message": e.one_line(), "hint": e.hint() }));
+    let nothing = (manifest.status == Status::Failed).then(|| nothing_saved(&manifest));
+    let error = failures.first().map(|(_, error)| error).or(nothing.as_ref()).map(error_document);
     context.output.json(&json!({ "backup": manifest, "rotation": rotated.as_ref().ok(), "error": error }))?;
     Ok(match (manifest.status, rotated) {
         (Status::Failed, _) => Exit::Failed,
@@ -59,6 +61,11 @@ fn rotate_after(context: &Context<'_>, run: &Run<'_>, made: &Manifest) -> anyhow
     Ok(pruned)
 }
 
+fn nothing_saved(manifest: &Manifest) -> Error {
+    Error::new(ErrorKind::MissingSource, format!("backup {} failed: nothing was saved", manifest.id))
+        .with_hint("mend what failed above, then run `backup` again; older backups are untouched")
+}
+
 fn report(context: &Context<'_>, run: &Run<'_>, manifest: &Manifest) {
     for artifact in &manifest.artifacts {
         let (stored, plain) = (size(artifact.bytes), size(artifact.plain_bytes));
@@ -73,9 +80,6 @@ fn report(context: &Context<'_>, run: &Run<'_>, manifest: &Manifest) {
             context.output.done(Tone::Warning, &format!("backup {id} is partial: {made}, in {time}"));
             context.output.hint("mend what failed above, then run `backup` again");
         }
-        Status::Failed => {
-            context.output.done(Tone::Bad, &format!("backup {id} failed: nothing was saved"));
-            context.output.hint("mend what failed above, then run `backup` again; older backups are untouched");
-        }
+        Status::Failed => context.output.problem(&nothing_saved(manifest)),
     }
 }

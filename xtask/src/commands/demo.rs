@@ -15,7 +15,7 @@ use backup::{Error, ErrorKind};
 use xshell::{Shell, cmd};
 
 use crate::cli;
-use crate::context::Context;
+use crate::context;
 use crate::exit::Exit;
 use crate::output::Output;
 use crate::sample::{self, DATABASE, Writers};
@@ -25,10 +25,10 @@ const MARKER: &str = ".demo-project";
 const SEED: u64 = 16;
 
 /// Runs the demo, in target/demo (named as short as it can be from here) if no folder is given.
-pub fn run(context: &Context<'_>, args: &cli::Demo) -> anyhow::Result<Exit> {
-    let (here, default) = (env::current_dir()?, context.root.join("target/demo"));
+pub fn run(output: &Output, args: &cli::Demo) -> anyhow::Result<Exit> {
+    let (here, default) = (env::current_dir()?, context::root(None)?.join("target/demo"));
     let default = default.strip_prefix(here).ok().filter(|rest| rest.file_name().is_some()).unwrap_or(&default);
-    cycle(context.output, args.dir.as_deref().unwrap_or(default), args.size_mb, &env::current_exe()?)?;
+    cycle(output, args.dir.as_deref().unwrap_or(default), args.size_mb, &env::current_exe()?)?;
     Ok(Exit::Done)
 }
 

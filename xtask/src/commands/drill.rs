@@ -1,5 +1,6 @@
 //! `drill`.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde_json::json;
 use crate::cli;
 use crate::context::{Context, select};
 use crate::exit::{Exit, Signals};
-use crate::text::{Tone, paint, printable, took};
+use crate::text::{Tone, count, paint, printable, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Drill) -> anyhow::Result<Exit> {
     let run = context.begin_reading("drill")?;
@@ -25,10 +26,13 @@ pub fn run(context: &Context<'_>, args: &cli::Drill) -> anyhow::Result<Exit> {
         let text = probe.failure.as_ref().unwrap_or(&probe.text);
         context.output.line(&format!("  {verdict}  {}", printable(text)));
     }
-    let (files, probes) = (drill.restored.len(), drill.probes.len());
-    let restored = format!("{files} files in {}", took(drill.restore_ms));
+    let restored = format!("{} in {}", count(drill.restored.len(), "file"), took(drill.restore_ms));
+    let probes = match drill.probes.len() {
+        0 => "no probes configured".into(),
+        number => format!("{} passed", count(number, "probe")),
+    };
     if drill.passed {
-        let line = format!("drill of {} passed: restored {restored}, {probes} probes passed", drill.id);
+        let line = format!("drill of {} passed: restored {restored}, {probes}", drill.id);
         context.output.done(Tone::Good, &line);
     } else {
         context.output.done(Tone::Bad, &format!("drill of {} failed: restored {restored}, but see above", drill.id));
@@ -52,7 +56,11 @@ fn command_probe(context: &Context<'_>, folder: &Path) -> Option<Probe> {
 
 fn run_command(context: &Context<'_>, program: &str, arguments: &[String], folder: &Path) -> Result<(), String> {
     let timeout = context.config.drill.timeout;
-    let command = duct::cmd(program, arguments).dir(folder).env("DRILL_ROOT", folder);
+    // In a process group of its own, so that all that it starts can be stopped with it.
+    let command = duct::cmd(program, arguments).dir(folder).env("DRILL_ROOT", folder).before_spawn(|command| {
+        command.process_group(0);
+        Ok(())
+    });
     let command = command.stdin_null().stderr_to_stdout().stdout_capture().unchecked();
     let running = command.start().map_err(|e| format!("can't be started: {e}"))?;
     let deadline = std::time::Instant::now() + timeout;
@@ -61,12 +69,21 @@ fn run_command(context: &Context<'_>, program: &str, arguments: &[String], folde
             Some(output) if output.status.success() => return Ok(()),
             Some(output) => return Err(format!("{}{}", output.status, last_line(&output.stdout))),
             None if std::time::Instant::now() >= deadline || Signals::received().is_some() => {
-                running.kill().map_err(|e| e.to_string())?;
+                stop(&running);
                 return Err(format!("stopped after {} s", timeout.as_secs()));
             }
             None => {}
         }
     }
+}
+
+fn stop(running: &duct::Handle) {
+    for pid in running.pids() {
+        let group = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+        // What has ended by itself needs no stopping.
+        let _ = group.map(|group| rustix::process::kill_process_group(group, rustix::process::Signal::KILL));
+    }
+    let _ = running.wait();
 }
 
 fn last_line(output: &[u8]) -> String {

@@ -11,27 +11,32 @@ mod shell;
 mod status;
 mod verify;
 
-use crate::cli::Command;
+use crate::cli::{Cli, Command, ProjectCommand};
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::output::Output;
 
 /// Carries a command out.
-pub fn run(context: &Context<'_>, command: &Command) -> anyhow::Result<Exit> {
-    if !matches!(command, Command::Completions { .. } | Command::Man { .. } | Command::Demo(_)) {
-        context.warn_of_unfinished_restore();
-    }
-    match command {
-        Command::Backup(args) => backup::run(context, args),
-        Command::List => list::run(context),
-        Command::Restore(args) => restore::run(context, args),
-        Command::Verify(args) => verify::run(context, args),
-        Command::Drill(args) => drill::run(context, args),
-        Command::Rotate(args) => rotate::run(context, args),
-        Command::Pin(args) => pin::run(context, args, true),
-        Command::Unpin(args) => pin::run(context, args, false),
-        Command::Status => status::run(context),
-        Command::Demo(args) => demo::run(context, args),
+pub fn run(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
+    match &cli.command {
+        Command::Project(command) => run_in_project(&Context::new(&cli.global, output)?, command),
+        Command::Demo(args) => demo::run(output, args),
         Command::Completions { shell } => shell::completions(*shell),
-        Command::Man { dir } => shell::man(context, dir),
+        Command::Man { dir } => shell::man(output, dir),
+    }
+}
+
+fn run_in_project(context: &Context<'_>, command: &ProjectCommand) -> anyhow::Result<Exit> {
+    context.warn_of_unfinished_restore();
+    match command {
+        ProjectCommand::Backup(args) => backup::run(context, args),
+        ProjectCommand::List => list::run(context),
+        ProjectCommand::Restore(args) => restore::run(context, args),
+        ProjectCommand::Verify(args) => verify::run(context, args),
+        ProjectCommand::Drill(args) => drill::run(context, args),
+        ProjectCommand::Rotate(args) => rotate::run(context, args),
+        ProjectCommand::Pin(args) => pin::run(context, args, true),
+        ProjectCommand::Unpin(args) => pin::run(context, args, false),
+        ProjectCommand::Status => status::run(context),
     }
 }

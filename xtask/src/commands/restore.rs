@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::cli;
 use crate::context::{Context, select};
 use crate::exit::Exit;
-use crate::text::{Tone, paint, printable, size, took};
+use crate::text::{Tone, count, paint, printable, size, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Restore) -> anyhow::Result<Exit> {
     // Planned without the lock: a question that waits for its answer must not keep tonight's backup waiting.
@@ -79,9 +79,9 @@ fn show(context: &Context<'_>, restored: &Restored) {
     for warning in &restored.warnings {
         context.output.warn(&printable(warning));
     }
-    let (id, files) = (restored.id, restored.written.len());
+    let (id, files) = (restored.id, count(restored.written.len(), "file"));
     let time = took(restored.duration_ms);
-    context.output.done(Tone::Good, &format!("restored {id}: {files} files, checked, in {time}"));
+    context.output.done(Tone::Good, &format!("restored {id}: {files}, checked, in {time}"));
     if let Some(kept) = restored.kept {
         context.output.line(&format!("what was there is kept as {kept}; to put it back: restore --undo"));
     }

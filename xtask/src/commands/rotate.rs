@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cli;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::text::{Tone, paint, size};
+use crate::text::{Tone, count, paint, size};
 
 pub fn run(context: &Context<'_>, args: &cli::Rotate) -> anyhow::Result<Exit> {
     let policy = policy(context.config.retention, args);
@@ -15,13 +15,13 @@ pub fn run(context: &Context<'_>, args: &cli::Rotate) -> anyhow::Result<Exit> {
         // Looking changes nothing, so it needs no lock and no right to write.
         let plan = backup::retention::plan(&context.catalog()?.candidates(), &policy, context.now.to_utc())?;
         report(context, &plan);
-        context.output.line(&format!("dry run: {} would be removed", count(plan.removals().count())));
+        context.output.line(&format!("dry run: {} would be removed", count(plan.removals().count(), "backup")));
         context.output.json(&json!({ "dry_run": true, "plan": plan }))?;
         return Ok(Exit::Done);
     }
+    // A store that isn't there is not made for this.
     if context.catalog()?.entries().is_empty() {
-        let none = format!("rotation: nothing to remove, there are no backups in {}", context.store.folder().display());
-        context.output.line(&none);
+        report_removed(context, &Pruned::default());
         return Ok(Exit::Done);
     }
     let run = context.begin("rotate")?;
@@ -65,13 +65,9 @@ pub fn report_removed(context: &Context<'_>, pruned: &Pruned) {
     if context.output.is_verbose() {
         pruned.removed.iter().for_each(|id| context.output.line(&format!("  removed {id}")));
     }
-    let (removed, freed) = (count(pruned.removed.len()), size(pruned.freed_bytes));
+    let (removed, freed) = (count(pruned.removed.len(), "backup"), size(pruned.freed_bytes));
     context.output.line(&match pruned.removed.len() {
         0 => "rotation: nothing to remove".into(),
         _ => format!("rotation: {removed} removed, {freed} freed"),
     });
-}
-
-fn count(backups: usize) -> String {
-    if backups == 1 { "1 backup".into() } else { format!("{backups} backups") }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::cli;
 use crate::context::{Context, select};
 use crate::exit::{Exit, of_error};
-use crate::text::{Tone, paint, printable, took};
+use crate::text::{Tone, count, paint, printable, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Verify) -> anyhow::Result<Exit> {
     let run = context.begin_reading("verify")?;
@@ -71,6 +71,6 @@ fn show(context: &Context<'_>, report: &Report) {
         Verdict::Warning => (Tone::Warning, "is sound, with warnings"),
         Verdict::Damaged => (Tone::Bad, "is damaged"),
     };
-    let (checks, time) = (report.checks.len(), took(report.duration_ms));
-    context.output.done(tone, &format!("backup {} {finding}: {checks} checks in {time}", report.id));
+    let (checks, time) = (count(report.checks.len(), "check"), took(report.duration_ms));
+    context.output.done(tone, &format!("backup {} {finding}: {checks} in {time}", report.id));
 }

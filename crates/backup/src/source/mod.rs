@@ -68,3 +68,43 @@ impl Sources {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(databases: &[&str], files: &[&str]) -> Sources {
+        let path = || RelPath::new("x").unwrap();
+        let database = |name: &&str| DatabaseSource { name: (*name).into(), path: path(), probes: Vec::new() };
+        let set = |name: &&str| FilesSource { name: (*name).into(), paths: vec![path()] };
+        Sources { databases: databases.iter().map(database).collect(), files: files.iter().map(set).collect() }
+    }
+
+    #[test]
+    fn names_that_files_can_bear_and_that_differ_are_valid() {
+        let sources = sources(&["sessions_db", "B-2"], &["config", "0"]);
+        sources.validate().unwrap();
+        assert_eq!(sources.names().collect::<Vec<_>>(), ["sessions_db", "B-2", "config", "0"]);
+        Sources::default().validate().unwrap();
+    }
+
+    #[test]
+    fn a_name_that_cannot_stand_in_a_file_name_is_refused_by_name() {
+        for name in ["", "a b", "a/b", "..", "ä", "manifest", &"x".repeat(65)] {
+            for sources in [sources(&["ok", name], &[]), sources(&["ok"], &[name])] {
+                let error = sources.validate().unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::InvalidInput);
+                assert!(error.to_string().contains(&format!("{name:?}")), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_stands_for_one_thing() {
+        for sources in [sources(&["a", "a"], &[]), sources(&["a"], &["a"]), sources(&[], &["a", "a"])] {
+            let error = sources.validate().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert_eq!(error.to_string(), "\"a\" names two databases or sets of files");
+        }
+    }
+}

@@ -42,6 +42,32 @@ impl LocalStore {
     fn staging(&self) -> PathBuf {
         self.folder.join(STAGING)
     }
+
+    fn not_a_folder(&self) -> Error {
+        let message = format!("the backup folder {} is not a folder", self.folder.display());
+        Error::new(ErrorKind::InvalidInput, message)
+            .with_hint("move that file away, or name another place with --backup-dir")
+    }
+
+    /// Files and folders right below `folder`, sorted; none if it doesn't exist.
+    fn list_files(&self, folder: &Path) -> Result<Vec<Object>> {
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Err(self.not_a_folder()),
+            Err(e) => return Err(Error::io("list", folder, e)),
+        };
+        let mut objects = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|e| Error::io("list", folder, e))?;
+            // Names that aren't UTF-8 are none of ours; a file removed since the listing isn't there any more.
+            if let (Ok(name), Ok(found)) = (entry.file_name().into_string(), entry.metadata()) {
+                objects.push(Object { name, bytes: found.len() });
+            }
+        }
+        objects.sort();
+        Ok(objects)
+    }
 }
 
 impl Store for LocalStore {
@@ -51,11 +77,7 @@ impl Store for LocalStore {
 
     fn prepare(&self) -> Result<()> {
         if fs::metadata(&self.folder).is_ok_and(|found| !found.is_dir()) {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                format!("the backup folder {} is not a folder", self.folder.display()),
-            )
-            .with_hint("move that file away, or name another place with --backup-dir"));
+            return Err(self.not_a_folder());
         }
         let staging = self.staging();
         DirBuilder::new().recursive(true).mode(0o700).create(&staging).map_err(|e| Error::io("create", &staging, e))
@@ -66,13 +88,13 @@ impl Store for LocalStore {
     }
 
     fn list(&self) -> Result<Vec<Object>> {
-        let mut objects = list_files(&self.folder)?;
+        let mut objects = self.list_files(&self.folder)?;
         objects.retain(|object| !object.name.starts_with('.'));
         Ok(objects)
     }
 
     fn list_staged(&self) -> Result<Vec<Object>> {
-        list_files(&self.staging())
+        self.list_files(&self.staging())
     }
 
     fn read(&self, name: &str) -> Result<Box<dyn Read + Send>> {
@@ -128,29 +150,6 @@ impl Store for LocalStore {
 
 fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).map_err(|e| Error::io("rename", from, e))
-}
-
-/// Regular files and folders right below `folder`, sorted; none if it doesn't exist.
-fn list_files(folder: &Path) -> Result<Vec<Object>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) if e.kind() == io::ErrorKind::NotADirectory => {
-            let taken = format!("the backup folder {} is not a folder", folder.display());
-            return Err(Error::new(ErrorKind::InvalidInput, taken).with_hint("name another place with --backup-dir"));
-        }
-        Err(e) => return Err(Error::io("list", folder, e)),
-    };
-    let mut objects = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|e| Error::io("list", folder, e))?;
-        // Names that aren't UTF-8 are none of ours; a file removed since the listing isn't there any more.
-        if let (Ok(name), Ok(found)) = (entry.file_name().into_string(), entry.metadata()) {
-            objects.push(Object { name, bytes: found.len() });
-        }
-    }
-    objects.sort();
-    Ok(objects)
 }
 
 fn append_line(path: &Path, line: &str) -> io::Result<()> {
