@@ -415,7 +415,8 @@ fn the_manifest_says_all_about_the_run() {
 fn the_manifest_says_all_about_the_database() {
     let project = Project::empty();
     project.execute(
-        "PRAGMA page_size = 8192; PRAGMA encoding = 'UTF-16le'; PRAGMA journal_mode = wal; PRAGMA user_version = 17; PRAGMA application_id = 4242;
+        "PRAGMA page_size = 8192; PRAGMA encoding = 'UTF-16le'; PRAGMA journal_mode = wal;
+         PRAGMA user_version = 17; PRAGMA application_id = 4242;
          CREATE TABLE b(x); CREATE TABLE a(id INTEGER PRIMARY KEY AUTOINCREMENT);
          INSERT INTO b VALUES (1), (2), (3); INSERT INTO a DEFAULT VALUES; CREATE VIEW v AS SELECT * FROM a;",
     );
@@ -529,7 +530,8 @@ fn no_secret_is_ever_printed() {
     let secrets = ["very-secret", "s3cr3t", "4711", "hunter2", "MIIEow", "corrupt-horse", "battery-staple"];
     project.write(
         ".env",
-        "API_KEY=very-secret\nexport B='s3cr3t'\nPORT=4711\nhunter2\nKEY=\"-----BEGIN\nMIIEow\n-----END\"\n=corrupt-horse\n",
+        "API_KEY=very-secret\nexport B='s3cr3t'\nPORT=4711\nhunter2\n\
+         KEY=\"-----BEGIN\nMIIEow\n-----END\"\n=corrupt-horse\n",
     );
     project.write("data/station_info.json", "{\"token\": \"battery-staple\", }\n");
     let mut said = String::new();
@@ -859,7 +861,8 @@ fn on_terminal(project: &Project, flags: &str, environment: &str) -> String {
     shell(
         project.root(),
         &format!(
-            "unset INVOCATION_ID JOURNAL_STREAM NO_COLOR; TERM=xterm script -qec \"{command}\" /dev/null < /dev/null || true"
+            "unset INVOCATION_ID JOURNAL_STREAM NO_COLOR
+             TERM=xterm script -qec \"{command}\" /dev/null < /dev/null || true"
         ),
     )
 }

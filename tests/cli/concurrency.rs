@@ -218,6 +218,38 @@ fn a_restore_over_a_rollback_database_in_use_is_never_seen_half_done() {
     a_restore_beside_readers_and_writers_is_never_seen_half_done("delete");
 }
 
+#[test]
+fn every_commit_is_kept_for_the_undo_or_comes_after_the_restore() {
+    let project = Project::new();
+    project.execute("CREATE TABLE sequence(number INTEGER PRIMARY KEY)");
+    let id = project.backup();
+    let (stop, committed) = (AtomicBool::new(false), AtomicI64::new(0));
+    thread::scope(|scope| {
+        let (connection, stop, committed) = (connect(&project), &stop, &committed);
+        scope.spawn(move || {
+            let mut insert = connection.prepare("INSERT INTO sequence VALUES (?1)").unwrap();
+            while !stop.load(SeqCst) {
+                insert.execute([committed.load(SeqCst) + 1]).unwrap();
+                committed.fetch_add(1, SeqCst);
+                breathe();
+            }
+        });
+        let _stop = OnDrop(|| stop.store(true, SeqCst));
+        wait_for("the writer to commit", || committed.load(SeqCst) >= 20);
+        let ran = project.run(&format!("restore --from {id} --yes --json --busy-timeout 60s"));
+        let kept = ran.expect(0).json()["restored"]["kept"].as_str().unwrap().to_string();
+        let after = committed.load(SeqCst);
+        wait_for("the writer to go on", || committed.load(SeqCst) > after + 1);
+        let first: i64 = connect(&project).query_row("SELECT min(number) FROM sequence", [], |row| row.get(0)).unwrap();
+        let script = format!(
+            "gunzip -c {} > kept.db; sqlite3 kept.db 'SELECT max(number) FROM sequence'",
+            project.artifact(&kept, "sessions_db")
+        );
+        let last: i64 = shell(project.root(), &script).trim().parse().unwrap();
+        assert_eq!(first, last + 1, "commits after {last} and before {first} are neither kept nor there");
+    });
+}
+
 // Two runs.
 
 /// Holds the store's lock as a run would.
@@ -449,7 +481,7 @@ fn an_unfinished_publication_is_taken_back_by_the_next_run() {
     // As a run leaves it that was killed after its artifacts got their names and before its manifest did.
     let name = format!("manifest_{cut}.json");
     fs::rename(project.path("backups").join(&name), project.path("backups/.staging").join(&name)).unwrap();
-    assert_eq!(ids(&project), [good.clone()]);
+    assert_eq!(ids(&project), std::slice::from_ref(&good));
     project.run("verify --all").expect(0);
     assert_eq!(staged(&project), "");
     assert!(project.stored().iter().all(|file| file.contains(&good)), "{:?}", project.stored());

@@ -196,12 +196,13 @@ fn a_backup_folder_that_is_a_file() {
 fn a_backup_folder_that_cant_be_written() {
     let project = Project::new();
     let _tidy = project.tidy();
-    project.backup();
-    shell(project.root(), "chmod -R a+rwX . && chmod 555 backups backups/.staging");
+    project.redate(&project.backup(), "20200101_000000");
+    project.backup_with("--no-rotate");
+    shell(project.root(), "chmod -R a+rwX . && chmod -R a=rX backups");
     let before = project.tree();
     insta::assert_snapshot!(as_nobody(&project, "backup").shown(), @"
     --
-    error: can't create ROOT/backups/.staging/manifest_ID.json: Permission denied (os error 13)
+    error: can't open ROOT/backups/.lock: Permission denied (os error 13)
     hint: check the owner and mode of that path and of the folders above it
     => 1
     ");
@@ -209,12 +210,12 @@ fn a_backup_folder_that_cant_be_written() {
         let ran = as_nobody(&project, &format!("{command} --json"));
         assert_eq!(ran.expect(1).json()["error"]["kind"], "permission_denied", "{command}");
     }
-    assert_eq!(project.tree(), before);
     // Looking and proving go on.
-    as_nobody(&project, "list").expect(0);
-    as_nobody(&project, "verify").expect(0);
+    assert_eq!(as_nobody(&project, "list --json").expect(0).json()["backups"].as_array().unwrap().len(), 2);
+    let verify = as_nobody(&project, "verify");
+    assert!(verify.expect(0).stderr.starts_with("warning: the backup folder can't be written: "), "{verify:?}");
     assert_eq!(project.tree(), before);
-    shell(project.root(), "chmod 755 backups backups/.staging");
+    shell(project.root(), "chmod -R u+rwX backups");
 }
 
 #[test]
@@ -472,6 +473,11 @@ fn a_damaged_artifact() {
     assert!(said.starts_with("error: sessions_db_ID.db.gz is damaged: it can't be decoded: "), "{said}");
     let said = damaged("gzip", "config", flip);
     assert!(said.starts_with("error: config_ID.tar.gz is "), "{said}");
+    let said = damaged("none", "config", |project, file| {
+        let length = fs::metadata(project.path(file)).unwrap().len();
+        fs::write(project.path(file), vec![b'x'; length.try_into().unwrap()]).unwrap();
+    });
+    assert!(said.starts_with("error: config_ID.tar is no readable tar archive"), "{said}");
     let said = damaged("none", "sessions_db", flip);
     assert!(said.starts_with("error: sessions_db_ID.db is damaged: its stored bytes are "), "{said}");
     for codec in ["zstd", "none"] {

@@ -245,8 +245,9 @@ fn on_a_terminal(project: &Project, answer: &str, arguments: &str) -> Ran {
     let line = format!("exec {} --root {} {arguments}", env!("CARGO_BIN_EXE_xtask"), project.root().display());
     let script = r#"printf '%s\n' "$0" | script --quiet --return --echo never --command "$1" /dev/null"#;
     let mut command = std::process::Command::new("sh");
-    let variables = ["INVOCATION_ID", "JOURNAL_STREAM", "NO_COLOR"];
-    variables.iter().for_each(|name| drop(command.env_remove(name)));
+    for variable in ["INVOCATION_ID", "JOURNAL_STREAM", "NO_COLOR"] {
+        command.env_remove(variable);
+    }
     Ran::of(command.args(["-c", script, answer, &line]).env("TZ", "UTC").env("TERM", "xterm"))
 }
 

@@ -55,7 +55,8 @@ fn damage(project: &Project) -> String {
     assert_eq!(report["verdict"], "damaged");
     assert_eq!(scratch(project), "", "no scratch is left");
     let checks = report["checks"].as_array().unwrap().iter().filter(|check| check["verdict"] == "damaged");
-    checks.map(|check| format!("{}\n", check["detail"].as_str().unwrap())).collect()
+    let details: Vec<&str> = checks.map(|check| check["detail"].as_str().unwrap()).collect();
+    details.join("\n") + "\n"
 }
 
 #[test]
@@ -398,7 +399,9 @@ fn as_nobody(project: &Project, temp: &Path, arguments: &str) -> Ran {
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
     command.arg(env!("CARGO_BIN_EXE_xtask")).arg("--root").arg(project.root()).args(arguments.split(' '));
-    ["INVOCATION_ID", "JOURNAL_STREAM", "NO_COLOR"].iter().for_each(|name| drop(command.env_remove(name)));
+    for variable in ["INVOCATION_ID", "JOURNAL_STREAM", "NO_COLOR"] {
+        command.env_remove(variable);
+    }
     Ran::of(command.env("TMPDIR", temp).env("TZ", "UTC"))
 }
 
@@ -555,11 +558,11 @@ fn probes_have_to_answer_with_a_true_value() {
     let ran = project.run("drill");
     insta::assert_snapshot!(ran.expect(12).all(), @r"
       ok      SELECT count(*) FROM sessions
-      failed  SELECT count(*) > 1000 FROM sessions: the answer is not true
+      failed  SELECT count(*) > 1000 FROM sessions: the answer is 0, not true
       failed  SELECT count(*) FROM bookings: no such table: bookings
-      failed  SELECT NULL: the answer is not true
-      failed  SELECT 1 WHERE 0: there is no answer
-      failed  SELECT 'yes': the answer is neither true nor false
+      failed  SELECT NULL: the answer is NULL, not true
+      failed  SELECT 1 WHERE 0: no answer
+      failed  SELECT 'yes': the answer is 'yes', not true
     drill of ID failed: restored 3 files in TIME, but see above
     hint: a probe asks about the content: compare with the live database, or try an older backup
     ");

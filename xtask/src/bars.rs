@@ -26,36 +26,33 @@ impl Bars {
     }
 }
 
+/// A step's bar: fed from the beginning, so that it knows the rate, and drawn once the step takes long.
 #[derive(Debug)]
 struct Bar {
     begun: Instant,
-    bytes: u64,
-    drawn: Option<ProgressBar>,
-    label: String,
-    total: Option<u64>,
+    drawn: bool,
+    line: ProgressBar,
 }
 
 impl Bar {
-    fn advance(&mut self, bytes: u64) {
-        self.bytes += bytes;
-        if self.begun.elapsed() >= PATIENCE {
-            let bar = self.drawn.get_or_insert_with(|| new_bar(&self.label, self.total, self.begun));
-            bar.set_position(self.bytes.min(self.total.unwrap_or(u64::MAX)));
-            bar.tick();
-        }
+    fn new(label: String, total: Option<u64>) -> Self {
+        let template = match total {
+            Some(_) => "{msg:39!} {bar:10} {decimal_bytes:>9} {decimal_bytes_per_sec:>11} {eta:>4}",
+            None => "{msg:39!} {spinner} {elapsed}",
+        };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden()).with_style(style);
+        Self { begun: Instant::now(), drawn: false, line: bar.with_message(label) }
     }
-}
 
-fn new_bar(label: &str, total: Option<u64>, begun: Instant) -> ProgressBar {
-    let template = match total {
-        Some(_) => "{msg:34!} {bar:14} {decimal_bytes:>9} {decimal_bytes_per_sec:>11} {eta:>4}",
-        None => "{msg:34!} {spinner} {elapsed}",
-    };
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr())
-        .with_style(style)
-        .with_message(label.to_string())
-        .with_elapsed(begun.elapsed())
+    fn advance(&mut self, bytes: u64) {
+        self.line.inc(bytes);
+        if !self.drawn && self.begun.elapsed() >= PATIENCE {
+            self.line.set_draw_target(ProgressDrawTarget::stderr());
+            self.drawn = true;
+        }
+        self.line.tick();
+    }
 }
 
 impl Progress for Bars {
@@ -68,7 +65,7 @@ impl Progress for Bars {
             Event::Begin { phase, subject, total } => {
                 let name = subject.rsplit('/').next().unwrap_or(subject);
                 let label = format!("{} {}", verb(phase), printable(name));
-                *current = Some(Bar { begun: Instant::now(), bytes: 0, drawn: None, label, total });
+                *current = Some(Bar::new(label, total));
             }
             Event::Advance { bytes } => {
                 if let Some(bar) = current.as_mut() {
@@ -76,8 +73,8 @@ impl Progress for Bars {
                 }
             }
             Event::End => {
-                if let Some(bar) = current.take().and_then(|bar| bar.drawn) {
-                    bar.finish_and_clear();
+                if let Some(step) = current.take() {
+                    step.line.finish_and_clear();
                 }
             }
         }

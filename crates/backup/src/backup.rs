@@ -546,7 +546,7 @@ pub(crate) mod tests {
     }
 
     /// Asks to stop from the start.
-    struct Stop;
+    pub(crate) struct Stop;
 
     impl crate::Progress for Stop {
         fn event(&self, _: crate::Event<'_>) {}

@@ -112,3 +112,102 @@ fn literal(value: &Value) -> String {
         Value::Blob(bytes) => format!("a blob of {} bytes", bytes.len()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::History;
+    use crate::run::tests::{Site, id, publish, staged};
+    use crate::store::{MemoryStore, Store};
+
+    const NOW: &str = "20251210_140000";
+
+    /// A drill of a fresh backup with these probes.
+    fn drilled(
+        site: &Site,
+        store: &dyn Store,
+        probes: &[&str],
+        probe: &dyn Fn(&Path) -> Option<Probe>,
+    ) -> Result<Drill> {
+        site.backup(store, NOW);
+        let mut sources = site.sources.clone();
+        sources.databases[0].probes = probes.iter().map(ToString::to_string).collect();
+        let run = site.begin(store, NOW);
+        drill(&run, run.catalog()?.get(id(NOW))?, &sources, probe)
+    }
+
+    fn outcome(store: &dyn Store) -> (Command, Outcome, Option<String>) {
+        let line = History::load(store).unwrap().lines().last().unwrap().clone();
+        (line.command, line.outcome, line.error)
+    }
+
+    #[test]
+    fn a_drill_opens_what_it_restored_and_asks_every_probe() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        let probes = ["SELECT count(*) = 3 FROM sessions", "SELECT 7"];
+        let drill = drilled(&site, &store, &probes, &|_| None).unwrap();
+        assert!(drill.passed && drill.recorded);
+        assert_eq!(drill.restored.iter().map(RelPath::as_str).collect::<Vec<_>>(), ["sessions.db", ".env"]);
+        assert_eq!(drill.probes, probes.map(|text| Probe { text: text.into(), failure: None }));
+        assert!(drill.duration_ms >= drill.restore_ms);
+        assert_eq!(outcome(&store), (Command::Drill, Outcome::Ok, None));
+    }
+
+    #[test]
+    fn a_probe_passes_on_one_true_answer_alone() {
+        for sql in [
+            "SELECT count(*) = 4 FROM sessions",
+            "SELECT NULL",
+            "SELECT 1 WHERE 0",
+            "SELECT 'yes'",
+            "SELECT * FROM nowhere",
+            "not SQL",
+            "",
+        ] {
+            let (site, store) = (Site::new(), MemoryStore::new());
+            let drill = drilled(&site, &store, &["SELECT 1", sql], &|_| None).unwrap();
+            assert!(!drill.passed, "{sql}");
+            assert_eq!(drill.probes[0].failure, None, "the others are asked all the same");
+            let failure = drill.probes[1].failure.clone().unwrap();
+            assert!(failure.starts_with(&format!("{sql}: ")), "{failure}");
+            assert_eq!(outcome(&store), (Command::Drill, Outcome::Failed, Some(failure)));
+        }
+    }
+
+    #[test]
+    fn the_callers_probe_gets_the_restored_folder_which_goes_afterwards() {
+        let site = Site::new();
+        let store = site.local();
+        let seen = std::cell::RefCell::new(None);
+        let probe = |folder: &Path| {
+            assert!(folder.join("sessions.db").exists() && folder.join(".env").exists());
+            *seen.borrow_mut() = Some(folder.to_path_buf());
+            Some(Probe { text: "boot".into(), failure: Some("boot: it burnt".into()) })
+        };
+        let drill = drilled(&site, &store, &[], &probe).unwrap();
+        assert!(!drill.passed);
+        assert_eq!(outcome(&store), (Command::Drill, Outcome::Failed, Some("boot: it burnt".into())));
+        assert!(!seen.borrow().as_ref().unwrap().exists());
+        assert_eq!(staged(&store), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_probe_may_write_and_nothing_live_changes() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        let drill = drilled(&site, &store, &["DELETE FROM sessions RETURNING 1"], &|_| None).unwrap();
+        assert!(drill.passed, "{drill:?}");
+        assert_eq!(site.sessions(), 3);
+    }
+
+    #[test]
+    fn damage_is_an_error_and_in_the_ledger() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, NOW);
+        publish(&store, "sessions_db_20251210_140000.db.zst", b"something else");
+        let run = site.begin(&store, NOW);
+        let catalog = run.catalog().unwrap();
+        let error = drill(&run, catalog.get(id(NOW)).unwrap(), &site.sources, &|_| None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged);
+        assert_eq!(outcome(&store), (Command::Drill, Outcome::Failed, Some(error.one_line())));
+    }
+}

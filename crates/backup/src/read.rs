@@ -135,3 +135,161 @@ fn damaged(file: &StoredFile, what: &str) -> Error {
     Error::new(ErrorKind::Damaged, format!("{} is damaged: {what}", file.file))
         .with_hint("restore another backup: `verify --all` shows which are sound")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::tests::Stop;
+    use crate::catalog::Catalog;
+    use crate::codec::Codec;
+    use crate::digest::Digest;
+    use crate::manifest::Artifact;
+    use crate::progress::Silent;
+    use crate::run::tests::{Site, publish};
+    use crate::store::MemoryStore;
+
+    const FILE: &str = "sessions_db_20251210_140000.db.zst";
+
+    /// A store with one backup, and its database's file as the catalog knows it.
+    fn stored() -> (MemoryStore, StoredFile) {
+        let store = MemoryStore::new();
+        Site::new().backup(&store, "20251210_140000");
+        let file = find(&store);
+        (store, file)
+    }
+
+    fn find(store: &MemoryStore) -> StoredFile {
+        let catalog = Catalog::load(store).unwrap();
+        catalog.entries()[0].files.iter().find(|file| file.file == FILE).unwrap().clone()
+    }
+
+    fn bytes(store: &MemoryStore) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        store.read(FILE).unwrap().read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    fn decoded(store: &MemoryStore, file: &StoredFile) -> Result<Vec<u8>> {
+        let mut sink = Vec::new();
+        copy(store, file, &Silent, &mut sink).map(|()| sink)
+    }
+
+    /// The file's bytes changed in the store; what is known of it stays.
+    #[track_caller]
+    fn assert_damaged(change: impl FnOnce(&mut Vec<u8>)) -> String {
+        let (store, file) = stored();
+        let mut content = bytes(&store);
+        change(&mut content);
+        publish(&store, FILE, &content);
+        let error = decoded(&store, &StoredFile { bytes: Some(content.len() as u64), ..file }).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged, "{error:?}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("verify --all")));
+        error.to_string()
+    }
+
+    fn with_record(file: &StoredFile, change: impl FnOnce(&mut Artifact)) -> StoredFile {
+        let mut file = file.clone();
+        change(file.recorded.as_mut().unwrap());
+        file
+    }
+
+    #[test]
+    fn what_comes_out_is_the_database_that_went_in() {
+        let (store, file) = stored();
+        let database = decoded(&store, &file).unwrap();
+        assert!(database.starts_with(b"SQLite format 3\0"));
+        assert_eq!(Digest::of(&database), file.recorded.unwrap().plain_sha256);
+    }
+
+    #[test]
+    fn a_stored_file_that_is_shorter_or_longer_than_recorded_is_damaged() {
+        let lengths = "sessions_db_20251210_140000.db.zst is damaged: it has ";
+        assert!(assert_damaged(|content| content.truncate(100)).starts_with(lengths));
+        assert!(assert_damaged(|content| content.push(0)).starts_with(lengths));
+        assert!(assert_damaged(Vec::clear).starts_with(&format!("{lengths}0 bytes, the manifest says ")));
+    }
+
+    #[test]
+    fn any_flipped_bit_is_damage() {
+        let (store, _) = stored();
+        let length = bytes(&store).len();
+        for at in [0, 1, 5, length / 3, length / 2, length - 1] {
+            let message = assert_damaged(|content| content[at] ^= 1);
+            assert!(message.starts_with(&format!("{FILE} is damaged: ")), "{message}");
+        }
+    }
+
+    #[test]
+    fn another_database_of_the_same_size_is_damage() {
+        let (store, file) = stored();
+        for recorded in [
+            with_record(&file, |artifact| artifact.plain_sha256 = Digest::of(b"other")),
+            with_record(&file, |artifact| artifact.sha256 = Digest::of(b"other")),
+            with_record(&file, |artifact| artifact.plain_bytes += 1),
+        ] {
+            let error = decoded(&store, &recorded).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Damaged);
+            assert!(error.to_string().contains(", the manifest says "), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_decodes_to_more_than_recorded_is_given_up_at_once() {
+        let (store, file) = stored();
+        let file = with_record(&file, |artifact| artifact.plain_bytes = 10);
+        let mut sink = Vec::new();
+        let error = copy(&store, &file, &Silent, &mut sink).unwrap_err();
+        let message =
+            "sessions_db_20251210_140000.db.zst is damaged: it decodes to more than the 10 bytes of the manifest";
+        assert_eq!(error.to_string(), message);
+        assert!(sink.is_empty());
+    }
+
+    #[test]
+    fn a_file_that_is_gone_is_damage() {
+        let (store, _) = stored();
+        store.remove(FILE).unwrap();
+        let error = decoded(&store, &find(&store)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged);
+        assert_eq!(error.to_string(), format!("{FILE} is damaged: it is missing from the store"));
+    }
+
+    #[test]
+    fn without_a_record_a_file_is_read_as_far_as_its_codec_vouches_for_it() {
+        let (store, file) = stored();
+        let foreign = StoredFile { recorded: None, ..file };
+        assert!(decoded(&store, &foreign).unwrap().starts_with(b"SQLite format 3\0"));
+        let mut half = bytes(&store);
+        half.truncate(half.len() / 2);
+        publish(&store, FILE, &half);
+        assert_eq!(decoded(&store, &foreign).unwrap_err().kind(), ErrorKind::Damaged);
+        let plain = StoredFile { codec: Codec::None, ..foreign };
+        assert_eq!(decoded(&store, &plain).unwrap(), half);
+    }
+
+    #[test]
+    fn reading_stops_when_asked_to() {
+        let (store, file) = stored();
+        let error = copy(&store, &file, &Stop, &mut io::sink()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Interrupted);
+    }
+
+    #[test]
+    fn what_the_reader_of_an_archive_says_is_the_cause() {
+        let (store, _) = stored();
+        let catalog = Catalog::load(&store).unwrap();
+        let config = catalog.entries()[0].files.iter().find(|file| file.name == "config").unwrap();
+        let mut members = Vec::new();
+        let mut read = |progress: &dyn Progress, file: &StoredFile| {
+            archive(&store, file, progress, |member| {
+                members.push(member.path.to_string());
+                Ok(())
+            })
+        };
+        read(&Silent, config).unwrap();
+        assert_eq!(read(&Stop, config).unwrap_err().kind(), ErrorKind::Interrupted);
+        let short = with_record(config, |artifact| artifact.plain_bytes = 10);
+        assert!(read(&Silent, &short).unwrap_err().to_string().contains("more than the 10 bytes"));
+        assert_eq!(members, [".env"]);
+    }
+}

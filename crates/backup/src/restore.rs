@@ -618,3 +618,162 @@ fn settle_journal(live: &rusqlite::Connection, path: &Path, wanted: &str) -> Opt
         _ => Some(format!("{} could not be put into journal mode {wanted} while it is in use", path.display())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::tests::{Watched, assert_clean, fault_sweep};
+    use crate::catalog::Catalog;
+    use crate::codec::Codec;
+    use crate::run::tests::{Site, id, publish, published};
+    use crate::store::{MemoryStore, Store};
+
+    const BACKUP: &str = "20251209_140000";
+    const NOW: &str = "20251210_140000";
+
+    fn encoding() -> Encoding {
+        Encoding::new(Codec::None, 0).unwrap()
+    }
+
+    fn restore_all(run: &Run<'_>, site: &Site) -> Result<Restored> {
+        let catalog = run.catalog()?;
+        let plan = plan(run, catalog.get(id(BACKUP))?, site.root(), Selection::ALL, &site.sources)?;
+        restore(run, &plan, encoding())
+    }
+
+    /// A backup, and changes after it.
+    fn changed_since(site: &Site, store: &dyn Store) {
+        site.backup(store, BACKUP);
+        site.execute("INSERT INTO sessions VALUES (4, 4.5)");
+        fs::write(site.root().join(".env"), "PORT=9090\n").unwrap();
+    }
+
+    fn env(site: &Site) -> String {
+        fs::read_to_string(site.root().join(".env")).unwrap()
+    }
+
+    #[test]
+    fn a_restore_keeps_what_it_replaces_and_its_undo_puts_that_back() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        changed_since(&site, &store);
+        let restored = restore_all(&site.begin(&store, NOW), &site).unwrap();
+        assert_eq!((site.sessions(), env(&site).as_str()), (3, "PORT=8080\n"));
+        let (kept, target) = undo(&History::load(&store).unwrap()).unwrap();
+        assert_eq!((Some(kept), target.as_path()), (restored.kept, site.root()));
+        let run = site.begin(&store, "20251211_140000");
+        let catalog = run.catalog().unwrap();
+        let kept = catalog.get(kept).unwrap();
+        assert_eq!(kept.manifest().unwrap().trigger, Trigger::PreRestore);
+        let plan = plan(&run, kept, &target, Selection::ALL, &site.sources).unwrap();
+        restore(&run, &plan, encoding()).unwrap();
+        assert_eq!((site.sessions(), env(&site).as_str()), (4, "PORT=9090\n"));
+    }
+
+    #[test]
+    fn what_is_replaced_is_kept_and_the_ledger_told_before_anything_changes() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        changed_since(&site, &store);
+        let watched = Watched::new(&store);
+        restore_all(&site.begin(&watched, NOW), &site).unwrap();
+        let changes = watched.changes();
+        let manifest = format!("publish manifest_{NOW}.json");
+        let kept = changes.iter().position(|call| *call == manifest).unwrap();
+        let appends: Vec<usize> = (0..changes.len()).filter(|at| changes[*at].starts_with("append")).collect();
+        assert_eq!(
+            appends,
+            [kept + 1, kept + 2, kept + 3],
+            "the kept backup's line, then begun, then done: {changes:?}"
+        );
+        let outcomes: Vec<Outcome> = History::load(&store).unwrap().lines().iter().map(|line| line.outcome).collect();
+        assert_eq!(outcomes, [Outcome::Ok, Outcome::Ok, Outcome::Begun, Outcome::Ok]);
+    }
+
+    #[test]
+    fn a_failing_store_leaves_the_live_state_wholly_old_or_wholly_new_and_what_was_there_kept() {
+        fault_sweep(
+            changed_since,
+            |site, store| {
+                drop(Run::begin(site.setup(store, NOW), &mut |_| {}).and_then(|run| restore_all(&run, site)));
+            },
+            |site, store, fault| {
+                let live = (site.sessions(), env(site));
+                let is_new = live == (3, "PORT=8080\n".into());
+                assert!(is_new || live == (4, "PORT=9090\n".into()), "{fault}: {live:?}");
+                let history = History::load(store).unwrap();
+                if is_new {
+                    let (kept, _) = undo(&history).unwrap_or_else(|e| panic!("{fault}: {e}"));
+                    assert_eq!(Catalog::load(store).unwrap().get(kept).unwrap().files.len(), 2, "{fault}");
+                }
+                let left = fs::read_dir(site.root()).unwrap().map(|entry| entry.unwrap().file_name());
+                let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains(".restoring")).collect();
+                assert_eq!(left, Vec::<std::ffi::OsString>::new(), "{fault}");
+                assert_clean(site, store, &[id(BACKUP)], fault);
+            },
+        );
+    }
+
+    #[test]
+    fn damage_is_found_before_anything_changes() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        changed_since(&site, &store);
+        let before = published(&store);
+        for file in ["config_20251209_140000.tar.zst", "sessions_db_20251209_140000.db.zst"] {
+            publish(&store, file, b"something else");
+            let error = restore_all(&site.begin(&store, NOW), &site).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Damaged);
+            assert_eq!((site.sessions(), env(&site).as_str()), (4, "PORT=9090\n"));
+        }
+        assert_eq!(published(&store), before, "nothing had to be kept");
+        assert_eq!(undo(&History::load(&store).unwrap()).unwrap_err().kind(), ErrorKind::NoSuchBackup);
+    }
+
+    #[test]
+    fn a_plan_says_what_is_there_and_changes_nothing() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        changed_since(&site, &store);
+        let run = site.begin(&store, NOW);
+        let catalog = run.catalog().unwrap();
+        let entry = catalog.get(id(BACKUP)).unwrap();
+        let present = |target: &Path, selection| {
+            let plan = plan(&run, entry, target, selection, &site.sources).unwrap();
+            let items: Vec<(String, Present)> =
+                plan.items.iter().map(|item| (item.path.to_string(), item.present)).collect();
+            (items, plan.replaces())
+        };
+        let item = |path: &str, present| (path.to_string(), present);
+        let both = vec![item("sessions.db", Present::Replaced), item(".env", Present::Replaced)];
+        assert_eq!(present(site.root(), Selection::ALL), (both, true));
+        let files = Selection { databases: false, files: true };
+        assert_eq!(present(site.root(), files), (vec![item(".env", Present::Replaced)], true));
+        let elsewhere = site.root().join("elsewhere");
+        let absent = vec![item("sessions.db", Present::Absent), item(".env", Present::Absent)];
+        assert_eq!(present(&elsewhere, Selection::ALL), (absent, false));
+        assert!(!elsewhere.exists());
+        for suffix in ["-wal", "-shm"] {
+            fsutil::remove_file(&site.root().join(format!("sessions.db{suffix}"))).unwrap();
+        }
+        fs::write(site.root().join("sessions.db"), "this is no database, whatever its name says").unwrap();
+        let databases = Selection { databases: true, files: false };
+        assert_eq!(present(site.root(), databases), (vec![item("sessions.db", Present::Damaged)], true));
+        fs::remove_file(site.root().join("sessions.db")).unwrap();
+        fs::create_dir(site.root().join("sessions.db")).unwrap();
+        let error = plan(&run, entry, site.root(), databases, &site.sources).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn there_is_nothing_to_undo_without_a_restore_or_after_one_that_replaced_nothing() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, BACKUP);
+        let error = undo(&History::load(&store).unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), "nothing to undo: the ledger knows no restore");
+        let run = site.begin(&store, NOW);
+        let catalog = run.catalog().unwrap();
+        let elsewhere = site.root().join("elsewhere");
+        let plan = plan(&run, catalog.get(id(BACKUP)).unwrap(), &elsewhere, Selection::ALL, &site.sources).unwrap();
+        assert_eq!(restore(&run, &plan, encoding()).unwrap().kept, None);
+        let error = undo(&History::load(&store).unwrap()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoSuchBackup);
+        assert!(error.to_string().contains("replaced nothing"), "{error}");
+    }
+}

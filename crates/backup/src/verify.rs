@@ -66,7 +66,7 @@ fn verify_file(run: &Run<'_>, file: &StoredFile) -> Result<Vec<Check>> {
 
 fn verify_database(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
     let scratch = run.scratch(plain_bytes(file))?;
-    let path = scratch.path().join("decoded.db");
+    let path = scratch.path().join(format!("{}.db", file.name));
     let mut decoded = fsutil::create_private(&path).map_err(|e| Error::io("create", &path, e))?;
     read::copy(run.store(), file, run.progress(), &mut decoded)?;
     checks.ok(What::Content, content_detail(file));
@@ -143,5 +143,136 @@ pub(crate) fn require_sound(checks: &Checks<'_>) -> Result<()> {
         None => Ok(()),
         Some(check) => Err(Error::new(ErrorKind::Damaged, format!("{} is damaged: {}", check.file, check.detail))
             .with_hint("restore another backup: `verify --all` shows which are sound")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::digest::Digest;
+    use crate::history::History;
+    use crate::manifest::{Manifest, Table};
+    use crate::names;
+    use crate::run::tests::{Site, id, publish, staged};
+    use crate::store::{MemoryStore, Store};
+
+    const NOW: &str = "20251210_140000";
+
+    /// What a verification finds in a backup whose manifest says something else.
+    fn found(change: impl FnOnce(&mut Manifest)) -> Report {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, NOW);
+        let mut manifest = Catalog::load(&store).unwrap().entries()[0].manifest().unwrap().clone();
+        change(&mut manifest);
+        publish(&store, &names::manifest(id(NOW)), &manifest.to_json());
+        let run = site.begin(&store, NOW);
+        let report = verify(&run, run.catalog().unwrap().get(id(NOW)).unwrap()).unwrap();
+        let line = History::load(&store).unwrap().lines().last().unwrap().clone();
+        let is_damaged = report.verdict == Verdict::Damaged;
+        assert_eq!((line.command, line.id), (Command::Verify, Some(id(NOW))));
+        assert_eq!((line.outcome == Outcome::Failed, line.error.is_some()), (is_damaged, is_damaged));
+        report
+    }
+
+    fn damage(change: impl FnOnce(&mut Manifest)) -> Vec<(What, String)> {
+        let damaged = found(change).checks.into_iter().filter(|check| check.verdict == Verdict::Damaged);
+        damaged.map(|check| (check.what, check.detail)).collect()
+    }
+
+    fn facts(manifest: &mut Manifest) -> &mut Facts {
+        let database = manifest.artifacts.iter_mut().find_map(|artifact| match &mut artifact.content {
+            Content::Database(database) => Some(database),
+            Content::Files { .. } => None,
+        });
+        &mut database.unwrap().facts
+    }
+
+    fn entries(manifest: &mut Manifest) -> &mut Vec<FileEntry> {
+        let entries = manifest.artifacts.iter_mut().find_map(|artifact| match &mut artifact.content {
+            Content::Files { entries } => Some(entries),
+            Content::Database(_) => None,
+        });
+        entries.unwrap()
+    }
+
+    #[test]
+    fn a_sound_backup_passes_every_check() {
+        let report = found(|_| {});
+        assert_eq!(report.verdict, Verdict::Ok);
+        let whats: Vec<What> = report.checks.iter().map(|check| check.what).collect();
+        let database = [What::Content, What::Integrity, What::ForeignKeys, What::Schema, What::Header, What::Rows];
+        assert_eq!(whats, [&database[..], &[What::Content, What::Entries]].concat());
+        assert!(report.recorded);
+    }
+
+    #[test]
+    fn what_differs_from_the_manifest_is_damage_of_that_kind() {
+        let whats = |change: fn(&mut Manifest)| damage(change).into_iter().map(|(what, _)| what).collect::<Vec<_>>();
+        assert_eq!(whats(|manifest| facts(manifest).schema_sha256 = Digest::of(b"")), [What::Schema]);
+        assert_eq!(whats(|manifest| facts(manifest).user_version = 9), [What::Header]);
+        assert_eq!(whats(|manifest| facts(manifest).application_id = 9), [What::Header]);
+        assert_eq!(whats(|manifest| facts(manifest).tables[0].rows += 1), [What::Rows]);
+        assert_eq!(whats(|manifest| manifest.artifacts[0].sha256 = Digest::of(b"")), [What::Content]);
+        assert_eq!(whats(|manifest| manifest.artifacts[1].plain_bytes += 1), [What::Content]);
+    }
+
+    #[test]
+    fn a_table_that_is_missing_is_named() {
+        let missing = |manifest: &mut Manifest| facts(manifest).tables.push(Table { name: "audit".into(), rows: 0 });
+        assert_eq!(damage(missing), [(What::Rows, "table audit is missing".into())]);
+    }
+
+    #[test]
+    fn a_configuration_file_that_differs_is_named() {
+        let named = |change: fn(&mut Vec<FileEntry>)| {
+            let [(What::Entries, detail)] = &damage(|manifest| change(entries(manifest)))[..] else {
+                panic!("one check")
+            };
+            assert!(detail.starts_with(".env: "), "{detail}");
+        };
+        named(|entries| entries[0].sha256 = Digest::of(b""));
+        named(|entries| entries[0].mode = 0o777);
+        named(|entries| entries.clear());
+    }
+
+    #[test]
+    fn a_backup_that_holds_nothing_cannot_be_verified() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, NOW);
+        publish(&store, &names::manifest(id(NOW)), b"{}");
+        let run = site.begin(&store, NOW);
+        let lines = History::load(&store).unwrap().lines().len();
+        let error = verify(&run, run.catalog().unwrap().get(id(NOW)).unwrap()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadManifest);
+        assert_eq!(History::load(&store).unwrap().lines().len(), lines, "nothing was proved or disproved");
+    }
+
+    #[test]
+    fn rows_without_a_parent_are_a_warning() {
+        let site = Site::new();
+        site.execute(
+            "PRAGMA foreign_keys = off; CREATE TABLE visits(session REFERENCES sessions);
+             INSERT INTO visits VALUES (99);",
+        );
+        let store = site.local();
+        site.backup(&store, NOW);
+        let run = site.begin(&store, NOW);
+        let report = verify(&run, run.catalog().unwrap().get(id(NOW)).unwrap()).unwrap();
+        assert_eq!(report.verdict, Verdict::Warning);
+        assert_eq!(staged(&store), Vec::<String>::new(), "nothing decoded is left");
+        let line = History::load(&store).unwrap().lines().last().unwrap().outcome;
+        assert_eq!(line, Outcome::Ok, "a flaw of the source is no failure");
+    }
+
+    #[test]
+    fn a_database_is_guessed_to_be_five_times_its_compressed_size_if_nothing_is_recorded() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, NOW);
+        let file = Catalog::load(&store).unwrap().entries()[0].files[0].clone();
+        assert_eq!(plain_bytes(&file), file.recorded.as_ref().unwrap().plain_bytes);
+        assert_eq!(plain_bytes(&StoredFile { recorded: None, bytes: Some(7), ..file.clone() }), 35);
+        assert_eq!(plain_bytes(&StoredFile { recorded: None, bytes: None, ..file.clone() }), 0);
+        assert!(store.scratch().is_none() && expected_facts(&file).is_some());
     }
 }
