@@ -238,8 +238,9 @@ fn a_backup_folder_that_cant_be_made() {
 fn on_small_disk(project: &Project, size: &str, script: &str) -> String {
     fs::create_dir_all(project.path("backups")).unwrap();
     let unshare = if is_root(project) { "unshare -m" } else { "unshare -rm" };
-    let all =
-        format!("mount -t tmpfs -o size={size} tmpfs backups\nx() {{ \"$0\" --root \"$PWD\" \"$@\"; }}\n{script}");
+    let all = format!(
+        "mount -t tmpfs -o size={size},mode=0700 tmpfs backups\nx() {{ \"$0\" --root \"$PWD\" \"$@\"; }}\n{script}"
+    );
     let mut command = Command::new("sh");
     command.args(["-c", &format!("exec {unshare} sh -c \"$1\" \"$2\" 2>&1"), "sh", &all]);
     command.arg(program().get_program()).current_dir(project.root()).stdin(Stdio::null());
@@ -293,13 +294,13 @@ fn a_database_that_doesnt_fit_leaves_nothing_but_the_record_of_it() {
     let _tidy = project.tidy();
     let script = format!("x backup --database-only; echo '=>' $?; {STORED}; x list --json | grep status");
     insta::assert_snapshot!(on_small_disk(&project, "32k", &script), @r#"
-    error: ROOT/backups/.staging has N bytes free, N are needed
+    error: ROOT/backups has SIZE free, SIZE are needed
     hint: free some space (df -h), or remove old backups (rotate)
     error: backup ID failed: nothing was saved
     hint: mend what failed above, then run `backup` again; older backups are untouched
     => 1
     backups/manifest_ID.json
-    warning: ID: ROOT/backups/.staging has N bytes free, N are needed
+    warning: ID: ROOT/backups has SIZE free, SIZE are needed
           "status": "failed",
     "#);
 }
@@ -477,7 +478,7 @@ fn a_damaged_artifact() {
         let length = fs::metadata(project.path(file)).unwrap().len();
         fs::write(project.path(file), vec![b'x'; length.try_into().unwrap()]).unwrap();
     });
-    assert!(said.starts_with("error: config_ID.tar is no readable tar archive"), "{said}");
+    assert!(said.starts_with("error: config_ID.tar is damaged: its stored bytes are "), "{said}");
     let said = damaged("none", "sessions_db", flip);
     assert!(said.starts_with("error: sessions_db_ID.db is damaged: its stored bytes are "), "{said}");
     for codec in ["zstd", "none"] {
@@ -547,7 +548,9 @@ fn an_artifact_of_another_backup_in_its_place() {
     other.execute("UPDATE stations SET name = 'earth' WHERE id = 1");
     let id = other.backup();
     let source = other.path(&other.artifact(&id, "sessions_db"));
-    damaged("gzip", "sessions_db", |project, file| drop(fs::copy(&source, project.path(file)).unwrap()));
+    damaged("gzip", "sessions_db", |project, file| {
+        fs::copy(&source, project.path(file)).unwrap();
+    });
 }
 
 // Manifests.
@@ -703,7 +706,7 @@ fn days_that_are_negative_or_absurd() {
     insta::assert_snapshot!(refused(&project, 2, "rotate --keep-days -1"), @"
     usage
     --
-    error: invalid value '-1' for '--keep-days <N>': -1 is not in 0..=36500
+    error: invalid value '-1' for '--keep-days <N>': give a whole number from 0 to 36500
 
     For more information, try '--help'.
     => 2
@@ -711,7 +714,7 @@ fn days_that_are_negative_or_absurd() {
     insta::assert_snapshot!(refused(&project, 2, "rotate --keep-days 1000000000"), @"
     usage
     --
-    error: invalid value '1000000000' for '--keep-days <N>': 1000000000 is not in 0..=36500
+    error: invalid value '1000000000' for '--keep-days <N>': give a whole number from 0 to 36500
 
     For more information, try '--help'.
     => 2
@@ -719,7 +722,7 @@ fn days_that_are_negative_or_absurd() {
     insta::assert_snapshot!(refused(&project, 2, "rotate --keep-days abc"), @"
     usage
     --
-    error: invalid value 'abc' for '--keep-days <N>': invalid digit found in string
+    error: invalid value 'abc' for '--keep-days <N>': give a whole number from 0 to 36500
 
     For more information, try '--help'.
     => 2
@@ -985,7 +988,7 @@ fn a_refused_restore_says_how_to_agree() {
       replaces   .env  SIZE
       replaces   data/station_info.json  SIZE
     --
-    error: this restore replaces files, and there is no terminal to ask on
+    error: this restore replaces files, and there is no terminal to ask on; nothing was changed
     hint: look at it with --dry-run, then say --yes
     => 2
     ");

@@ -200,7 +200,7 @@ fn what_the_script_wrote_is_verified_and_drilled() {
               restored data/station_info.json
               restored data/sessions.db
               ok      SELECT count(*) = 1000 FROM sessions
-            drill of ID passed: restored 3 files in TIME, 1 probes passed
+            drill of ID passed: restored 3 files in TIME, 1 probe passed
             --
             => 0
             ");
@@ -296,12 +296,13 @@ fn a_file_that_the_scripts_manifest_names_and_that_is_gone_is_damage() {
     assert!(listed(&project)[0].contains(&file));
     let ran = project.run(&format!("verify --from {ID}"));
     ran.expect(12);
-    let said = "sessions_db_20251209_235958.db.gz is damaged: it is missing from the store";
-    assert!(ran.stdout.contains(said), "{}", ran.stdout);
+    let found = "  damaged  sessions_db_20251209_235958.db.gz: it is missing from the store\n";
+    assert!(ran.stdout.contains(found), "{}", ran.stdout);
     let before = project.tree();
     let ran = project.run(&format!("restore --from {ID} --yes"));
     ran.expect(12);
-    assert!(ran.stderr.starts_with(&format!("error: {said}\n")), "{}", ran.stderr);
+    let said = "error: sessions_db_20251209_235958.db.gz is damaged: it is missing from the store\n";
+    assert!(ran.stderr.starts_with(said), "{}", ran.stderr);
     assert_eq!(project.tree(), before);
     project.run(&format!("restore --from {ID} --yes --config-only")).expect(0);
 }

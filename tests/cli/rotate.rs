@@ -23,7 +23,9 @@ impl Shelf {
     /// A shelf with an ordinary backup of so many days ago each.
     fn of(days: &[i64]) -> Self {
         let mut shelf = Self::new();
-        days.iter().for_each(|days| drop(shelf.add(*days)));
+        for days in days {
+            shelf.add(*days);
+        }
         shelf
     }
 
@@ -131,7 +133,9 @@ fn files_of_removed_backups_are_gone_and_no_others() {
     let shelf = Shelf::of(&[0, 6, 7, 30]);
     let (old, older) = (shelf.id(7), shelf.id(30));
     let strangers = ["notes.txt".to_string(), format!("sessions_db_{old}.db.gz.bak"), format!("{older}.txt")];
-    strangers.iter().for_each(|name| shelf.project.write(&format!("backups/{name}"), "mine"));
+    for name in &strangers {
+        shelf.project.write(&format!("backups/{name}"), "mine");
+    }
     let before = shelf.project.stored();
     let gone = |name: &&String| (name.contains(old) || name.contains(older)) && !strangers.contains(name);
     let bytes: u64 = before
@@ -356,7 +360,10 @@ fn if_backups_have_stopped_nothing_is_removed_and_it_says_so() {
         }
     }
     let json = shelf.project.run("rotate --json").expect(0).json();
-    assert_eq!(json["plan"]["stale"], json!({ "newest": shelf.id(20), "age_days": 20, "window_days": 7 }));
+    assert_eq!(
+        json["plan"]["stale"],
+        json!({ "newest": shelf.id(20), "age_days": 20, "window_days": 7, "future": false })
+    );
     assert_eq!(json["pruned"], json!({ "removed": [], "freed_bytes": 0 }));
     assert_eq!(shelf.project.stored(), before);
 }
@@ -375,13 +382,23 @@ fn a_backup_of_the_future_is_kept_and_stands_for_no_other() {
 }
 
 #[test]
-fn backups_of_the_future_alone_let_nothing_be_removed() {
+fn if_all_backups_are_of_the_future_it_says_that_the_clock_is_wrong() {
+    let mut shelf = Shelf::new();
+    shelf.add(-3);
+    let ran = shelf.project.run("rotate");
+    ran.expect(0);
+    assert_snapshot!(ran.stderr, @"warning: nothing is removed: all complete backups are dated in the future; the clock went back, or was ahead");
+    assert!(ids(&shelf.project).contains(shelf.id(-3)));
+}
+
+#[test]
+fn a_backup_of_the_future_does_not_hide_that_backups_have_stopped() {
     let mut shelf = Shelf::of(&[20, 30]);
     shelf.add(-3);
     let before = shelf.project.stored();
     let ran = shelf.project.run("rotate");
     ran.expect(0);
-    assert!(shelf.told(&ran.stderr).contains("the newest complete backup, 20 days ago, is more than 20 days old"));
+    assert_snapshot!(shelf.told(&ran.stderr), @"warning: nothing is removed: the newest complete backup, 20 days ago, is more than 20 days old and the window is 7 days; backups have stopped, or the clock is wrong");
     assert_eq!(shelf.project.stored(), before);
 }
 

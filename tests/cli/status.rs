@@ -90,8 +90,8 @@ fn a_list_is_a_table_with_the_newest_backup_first() {
 #[test]
 fn a_list_is_as_wide_as_it_needs_where_there_is_no_terminal() {
     let project = Project::new();
-    let sets: String = (0..12).map(|n| format!("[[files]]\nname = 'set_of_files_{n}'\npaths = ['.env']\n")).collect();
-    project.write("ops/backup.toml", &sets);
+    let set = |n| format!("[[files]]\nname = 'set_of_files_{n}'\npaths = ['.env']\n");
+    project.write("ops/backup.toml", &(0..12).map(set).collect::<Vec<_>>().concat());
     let id = project.backup();
     let ran = project.run("list");
     let lines: Vec<&str> = ran.expect(0).stdout.lines().collect();
@@ -231,15 +231,44 @@ fn terminal_escapes_in_a_manifest_never_reach_the_terminal() {
     });
     let mut said = String::new();
     for command in commands.chain(single) {
-        let ran = project.run(&command);
-        assert!(!ran.all().contains(['\u{1b}', '\u{7}']), "{command}: {ran:?}");
+        // Where there is no terminal all escapes are taken out: only with colours it shows which ones pass.
+        let ran = project.run(&format!("{command} --color always"));
+        let passed = |text: &str| ran.all().contains(text);
+        assert!(!passed("\u{1b}]") && !passed("\u{7}") && !passed("\u{1b}[31mred"), "{command}: {ran:?}");
         said += &ran.all();
     }
-    assert!(said.contains("[31mred"), "made visible, not hidden: {said}");
+    assert!(said.contains("[31mred") && said.contains("\u{1b}["), "made visible, not hidden: {said}");
     for command in ["list --json", "status --json"] {
         let ran = project.run(command);
         assert!(!ran.all().contains(['\u{1b}', '\u{7}']), "{command}: {ran:?}");
         ran.json();
+    }
+}
+
+#[test]
+fn terminal_escapes_in_the_ledger_or_the_lock_never_reach_the_terminal() {
+    let project = Project::new();
+    let id = project.backup();
+    let evil = "/tmp/\u{1b}[31mred\u{1b}]0;title\u{7}";
+    let restore = json!({ "target": evil, "kept": id, "written": [], "moved_aside": [evil] });
+    let line = json!({
+        "at": Utc::now().to_rfc3339(), "command": "restore", "outcome": "begun", "id": id, "error": evil,
+        "restore": restore,
+    });
+    let ledger = project.read("backups/history.jsonl");
+    project.write("backups/history.jsonl", &format!("{ledger}{line}\n"));
+    let lock = fs::File::open(project.path("backups/.lock")).unwrap();
+    lock.lock().unwrap();
+    let holder = json!({ "pid": 1, "host": evil, "command": evil, "since": evil });
+    project.write("backups/.lock", &holder.to_string());
+    let locked = project.run("verify --lock-wait 1ms --color always");
+    locked.expect(11);
+    drop(lock);
+    let undo = project.run("restore --undo --dry-run --color always");
+    let status = project.run("status --color always");
+    for ran in [locked, undo, status] {
+        let passed = |text: &str| ran.all().contains(text);
+        assert!(!passed("\u{1b}]") && !passed("\u{7}") && !passed("\u{1b}[31mred"), "{ran:?}");
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use backup::Codec;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Backups of this project's databases and configuration that can be trusted: made from live databases, proved by
@@ -133,7 +134,7 @@ pub struct Backup {
     #[arg(long, conflicts_with_all = ["codec", "level"])]
     pub no_compress: bool,
     /// How to encode: gzip, zstd or none [default: as in the settings, gzip]
-    #[arg(long, value_name = "CODEC")]
+    #[arg(long, value_name = "CODEC", value_parser = codec())]
     pub codec: Option<Codec>,
     /// How hard to compress: gzip 1 to 9, zstd 1 to 22 [default: as in the settings, 6 and 3]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
@@ -144,6 +145,10 @@ pub struct Backup {
     /// Leave out the rotation
     #[arg(long)]
     pub no_rotate: bool,
+}
+
+fn codec() -> impl TypedValueParser<Value = Codec> {
+    PossibleValuesParser::new(["gzip", "zstd", "none"]).try_map(|word| word.parse())
 }
 
 /// `restore`.
@@ -192,31 +197,32 @@ pub struct Drill {
     pub from: Option<String>,
 }
 
-/// Up to a century of days.
-fn count() -> clap::builder::RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(0..=36_500)
+/// A number of days or backups, up to a century of days.
+fn count(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| *number <= 36_500);
+    number.ok_or_else(|| "give a whole number from 0 to 36500".into())
 }
 
 /// `rotate`.
 #[derive(Debug, Args)]
 pub struct Rotate {
     /// Keep backups up to this age in days [default: as in the settings, 7]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count())]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub keep_days: Option<u32>,
     /// Keep the newest N
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count())]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub keep_last: Option<u32>,
     /// Keep the newest of each of N days
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count())]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub keep_daily: Option<u32>,
     /// Keep the newest of each of N weeks
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count())]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub keep_weekly: Option<u32>,
     /// Keep the newest of each of N months
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count())]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub keep_monthly: Option<u32>,
     /// Keep the newest of each of N years
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count())]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub keep_yearly: Option<u32>,
     /// Say what would be removed, and change nothing
     #[arg(long)]

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use backup::{Catalog, Entry, Error, ErrorKind, History, LocalStore, Run, Selector, Setup};
+use backup::restore::Selection;
+use backup::{BackupId, Catalog, Entry, Error, ErrorKind, History, LocalStore, RestoreLine, Run, Selector, Setup};
 use chrono::{DateTime, FixedOffset, Local};
 
 use crate::bars::Bars;
@@ -11,7 +12,7 @@ use crate::cli::Global;
 use crate::config::Config;
 use crate::exit::Signals;
 use crate::output::Output;
-use crate::text::local;
+use crate::text::{local, printable};
 
 /// What a command needs.
 pub struct Context<'a> {
@@ -97,7 +98,7 @@ impl<'a> Context<'a> {
     }
 
     fn waiting(&self, holder: &str) {
-        self.output.note(&format!("waiting for {holder}"));
+        self.output.note(&printable(&format!("waiting for {holder}")));
     }
 
     fn project(&self) -> String {
@@ -117,21 +118,40 @@ impl<'a> Context<'a> {
         Ok(History::load(&self.store)?)
     }
 
+    /// The backup that `--from` means; the newest one without it. Says so if a newer one can't be read.
+    pub fn select<'c>(&self, catalog: &'c Catalog, from: Option<&str>) -> anyhow::Result<&'c Entry> {
+        let selector = from.map_or(Ok(Selector::Latest), |text| Selector::parse(text, &Local))?;
+        let selected = catalog.select(&selector)?;
+        if selector == Selector::Latest
+            && let Some(newest) = catalog.newest().filter(|newest| newest.id > selected.id)
+        {
+            self.output.warn(&format!("{} can't be read, so this is about {}", newest.id, selected.id));
+        }
+        Ok(selected)
+    }
+
     /// Says so if a restore was cut short: the state may be half old and half new.
     pub fn warn_of_unfinished_restore(&self) {
         // An unreadable ledger is the command's own to complain about.
         let Ok(history) = self.history() else { return };
         let Some(line) = history.unfinished_restore() else { return };
-        let id = line.id.map(|id| id.to_string()).unwrap_or_default();
+        let (Some(id), Some(restore)) = (line.id, &line.restore) else { return };
         self.output.warn(&format!("the restore of {id} begun {} did not finish", local(line.at)));
-        self.output.hint(&format!("repeat it (restore --from {id}) or take it back (restore --undo)"));
+        let undo = if restore.kept.is_some() { " or take it back (restore --undo)" } else { "" };
+        self.output.hint(&printable(&format!("repeat it ({}){undo}", self.again(id, restore))));
     }
-}
 
-/// The backup that `--from` means; the newest one without it.
-pub fn select<'c>(catalog: &'c Catalog, from: Option<&str>) -> anyhow::Result<&'c Entry> {
-    let selector = from.map_or(Ok(Selector::Latest), |text| Selector::parse(text, &Local))?;
-    Ok(catalog.select(&selector)?)
+    /// The command that repeats a restore.
+    fn again(&self, id: BackupId, restore: &RestoreLine) -> String {
+        let only = match restore.selection {
+            Some(Selection { databases: true, files: false }) => " --database-only",
+            Some(Selection { databases: false, files: true }) => " --config-only",
+            _ => "",
+        };
+        let elsewhere = restore.target != self.root;
+        let to = if elsewhere { format!(" --to {}", restore.target.display()) } else { String::new() };
+        format!("restore --from {id}{to}{only}")
+    }
 }
 
 /// The application's folder: as given, else the workspace that cargo runs this for, else the one it was built in.

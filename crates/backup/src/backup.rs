@@ -105,7 +105,7 @@ impl Writer<'_> {
         let connection = sqlite::open_read_only(&path, self.run.busy_timeout())?;
         let owner = std::fs::metadata(&path).map_err(|e| Error::io("stat", &path, e))?;
         let journal_mode: String =
-            sqlite::pragma(&connection, "journal_mode").map_err(|e| Error::sqlite("read database", &path, e))?;
+            sqlite::pragma(&connection, "journal_mode").map_err(|e| Error::sqlite("read database", &path, &e))?;
 
         let scratch = self.run.scratch(owner.len())?;
         let copy = scratch.path().join("snapshot.db");

@@ -105,8 +105,7 @@ impl<'a> Checks<'a> {
 pub(crate) fn database(checks: &mut Checks<'_>, path: &Path, expected: Option<&Facts>, run: &Run<'_>) -> Result<()> {
     match open_and_check(checks, path, expected, run) {
         Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::NotADatabase | ErrorKind::Sqlite) => {
-            let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-            checks.damaged(What::Integrity, format!("SQLite can't read it: {why}"));
+            checks.damaged(What::Integrity, format!("SQLite can't read it: {}", error.detail()));
             Ok(())
         }
         other => other,

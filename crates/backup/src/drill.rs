@@ -98,7 +98,7 @@ fn probe_database(run: &Run<'_>, path: &Path, sql: &[String]) -> Result<Vec<Prob
         Probe { text: text.clone(), failure }
     };
     let probes = sql.iter().map(ask).collect();
-    connection.close().map_err(|(_, e)| Error::sqlite("close", path, e))?;
+    connection.close().map_err(|(_, e)| Error::sqlite("close", path, &e))?;
     Ok(probes)
 }
 

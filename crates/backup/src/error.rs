@@ -46,6 +46,9 @@ pub enum ErrorKind {
     Sqlite,
 }
 
+/// What to do when nothing fits any more.
+pub(crate) const NO_SPACE_HINT: &str = "free some space (df -h), or remove old backups (rotate)";
+
 /// A failure: its kind, one line that names the thing and its value, a hint on what to do, and what caused it.
 pub struct Error {
     kind: ErrorKind,
@@ -80,7 +83,7 @@ impl Error {
             _ => ErrorKind::Io,
         };
         let hint = match kind {
-            ErrorKind::NoSpace => Some("free some space (df -h), or remove old backups (rotate)"),
+            ErrorKind::NoSpace => Some(NO_SPACE_HINT),
             ErrorKind::PermissionDenied => Some("check the owner and mode of that path and of the folders above it"),
             _ => None,
         };
@@ -93,7 +96,7 @@ impl Error {
     }
 
     /// A failed SQLite call on the named database. The kind follows from SQLite's result code.
-    pub fn sqlite(verb: &str, database: &Path, source: rusqlite::Error) -> Self {
+    pub fn sqlite(verb: &str, database: &Path, source: &rusqlite::Error) -> Self {
         use rusqlite::ErrorCode as Code;
         let (kind, hint) = match source.sqlite_error_code() {
             Some(Code::DatabaseBusy | Code::DatabaseLocked) => {
@@ -106,9 +109,7 @@ impl Error {
             Some(Code::DatabaseCorrupt) => {
                 (ErrorKind::Damaged, Some("the database is damaged: restore it from a backup (restore --from latest)"))
             }
-            Some(Code::DiskFull) => {
-                (ErrorKind::NoSpace, Some("free some space (df -h), or remove old backups (rotate)"))
-            }
+            Some(Code::DiskFull) => (ErrorKind::NoSpace, Some(NO_SPACE_HINT)),
             Some(Code::PermissionDenied | Code::ReadOnly | Code::CannotOpen) => (
                 ErrorKind::PermissionDenied,
                 Some("check that this user can read the file and write its folder (SQLite needs that for -shm)"),
@@ -120,7 +121,18 @@ impl Error {
             kind,
             message: format!("can't {verb} {}", database.display()),
             hint: hint.map(Into::into),
-            source: Some(source.into()),
+            // As text: rusqlite's own chain of causes says the same twice.
+            source: Some(source.to_string().into()),
+        }
+    }
+
+    /// Stored content that isn't what it should be: `what` is said of the stored file `file`.
+    pub fn damaged(file: &str, what: impl Into<String>) -> Self {
+        Self {
+            kind: ErrorKind::Damaged,
+            message: format!("{file} is damaged"),
+            hint: Some("restore another backup: `verify --all` shows which are sound".into()),
+            source: Some(what.into().into()),
         }
     }
 
@@ -158,6 +170,11 @@ impl Error {
             cause = error.source();
         }
         text
+    }
+
+    /// What caused it, without the message; the message if nothing did.
+    pub fn detail(&self) -> String {
+        self.source.as_ref().map_or_else(|| self.message.clone(), ToString::to_string)
     }
 
     /// What to do about it, in one line.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, NO_SPACE_HINT, Result};
 
 /// Opens `path` for writing, empty, and readable by its owner alone.
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
@@ -52,15 +52,38 @@ pub(crate) fn free_bytes(path: &Path) -> Result<u64> {
     Ok(space.f_bavail.saturating_mul(space.f_frsize))
 }
 
-/// Makes sure that `bytes` fit at `path`.
+/// Makes sure that `bytes` fit at `path`, which messages call `name`.
 ///
 /// # Errors
 /// [`ErrorKind::NoSpace`], with both figures, if they don't.
-pub(crate) fn require_space(path: &Path, bytes: u64) -> Result<()> {
+pub(crate) fn require_space(path: &Path, name: &str, bytes: u64) -> Result<()> {
     let free = free_bytes(path)?;
     if free >= bytes {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::NoSpace, format!("{} has {free} bytes free, {bytes} are needed", path.display()))
-        .with_hint("free some space (df -h), or remove old backups (rotate)"))
+    Err(Error::new(ErrorKind::NoSpace, format!("{name} has {} free, {} are needed", size(free), size(bytes)))
+        .with_hint(NO_SPACE_HINT))
+}
+
+/// A size in the unit that leaves at least two digits: `49 kB`, `1066 MB`.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} bytes"),
+        10_000..10_000_000 => format!("{} kB", bytes / 1000),
+        10_000_000..10_000_000_000 => format!("{} MB", bytes / 1_000_000),
+        _ => format!("{} GB", bytes / 1_000_000_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lack_of_space_is_said_in_figures_that_people_read() {
+        assert_eq!([0, 9_999, 49_152, 1_066_000_000].map(size), ["0 bytes", "9999 bytes", "49 kB", "1066 MB"]);
+        let error = require_space(Path::new("/"), "the disk", u64::MAX).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoSpace);
+        assert!(error.to_string().ends_with(" free, 18446744073 GB are needed"), "{error}");
+    }
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::BackupId;
 use crate::names::HISTORY;
+use crate::restore::Selection;
 use crate::store::Store;
 
 /// One line of the ledger.
@@ -45,9 +46,12 @@ pub struct Line {
 pub struct RestoreLine {
     /// The folder restored into.
     pub target: PathBuf,
+    /// What was asked for.
+    #[serde(default)]
+    pub selection: Option<Selection>,
     /// The pre-restore backup of what was replaced; none if nothing was.
     pub kept: Option<BackupId>,
-    /// Paths that were written, relative to the target.
+    /// Paths that are to be written, or were, relative to the target.
     pub written: Vec<String>,
     /// Damaged or orphaned files that were moved aside, and where to.
     pub moved_aside: Vec<PathBuf>,
@@ -141,10 +145,10 @@ impl History {
         self.lines.iter().rev().find(|line| line.command == Command::Restore && line.outcome == Outcome::Begun)
     }
 
-    /// The line of a restore that began and has no end: it was cut short.
+    /// The last line of the last restore, if that was cut short, or failed after it had changed something.
     pub fn unfinished_restore(&self) -> Option<&Line> {
         let last = self.lines.iter().rev().find(|line| line.command == Command::Restore)?;
-        (last.outcome == Outcome::Begun).then_some(last)
+        matches!(last.outcome, Outcome::Begun | Outcome::Partial).then_some(last)
     }
 }
 
@@ -195,6 +199,10 @@ mod tests {
         let ended = line(Command::Restore, Outcome::Ok, id);
         let backup = line(Command::Backup, Outcome::Ok, id);
         assert!(History { lines: vec![begun.clone(), ended, backup.clone()] }.unfinished_restore().is_none());
-        assert!(History { lines: vec![begun, backup] }.unfinished_restore().is_some());
+        assert!(History { lines: vec![begun.clone(), backup.clone()] }.unfinished_restore().is_some());
+        let half_done = line(Command::Restore, Outcome::Partial, id);
+        assert!(History { lines: vec![begun.clone(), half_done] }.unfinished_restore().is_some());
+        let failed = line(Command::Restore, Outcome::Failed, id);
+        assert!(History { lines: vec![begun, failed] }.unfinished_restore().is_none(), "it changed nothing");
     }
 }

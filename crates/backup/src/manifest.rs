@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_are_ignored() {
+    fn fields_of_a_later_version_are_ignored() {
         let manifest = changed(|json| {
             json["later"] = json!({ "deep": [1] });
             json["tool"]["later"] = json!(1);
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn another_format_is_refused_with_its_number_whatever_else_it_says() {
+    fn a_manifest_of_a_newer_format_is_refused() {
         for (json, format) in [(json!({ "format": 2 }), 2), (json!({ "format": 0, "id": 7 }), 0)] {
             let error = Manifest::parse(frozen_id(), json.to_string().as_bytes()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::UnsupportedFormat);

@@ -42,7 +42,11 @@ pub(crate) fn archive(
     let result = files::read_archive(&file.file, &mut reader, each);
     match reader.failed.take() {
         Some(cause) => Err(cause),
-        None => result.and_then(|()| reader.finish()),
+        None => match result {
+            // That the bytes are not those that were stored explains more than what `tar` makes of them.
+            Err(error) if error.kind() == ErrorKind::Damaged => reader.finish().and(Err(error)),
+            other => other.and_then(|()| reader.finish()),
+        },
     }
 }
 
@@ -132,8 +136,7 @@ fn decoding(file: &StoredFile, error: io::Error) -> Error {
 }
 
 fn damaged(file: &StoredFile, what: &str) -> Error {
-    Error::new(ErrorKind::Damaged, format!("{} is damaged: {what}", file.file))
-        .with_hint("restore another backup: `verify --all` shows which are sound")
+    Error::damaged(&file.file, what)
 }
 
 #[cfg(test)]
@@ -184,7 +187,7 @@ mod tests {
         let error = decoded(&store, &StoredFile { bytes: Some(content.len() as u64), ..file }).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Damaged, "{error:?}");
         assert!(error.hint().is_some_and(|hint| hint.contains("verify --all")));
-        error.to_string()
+        error.one_line()
     }
 
     fn with_record(file: &StoredFile, change: impl FnOnce(&mut Artifact)) -> StoredFile {
@@ -229,7 +232,7 @@ mod tests {
         ] {
             let error = decoded(&store, &recorded).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Damaged);
-            assert!(error.to_string().contains(", the manifest says "), "{error}");
+            assert!(error.one_line().contains(", the manifest says "), "{error}");
         }
     }
 
@@ -241,7 +244,7 @@ mod tests {
         let error = copy(&store, &file, &Silent, &mut sink).unwrap_err();
         let message =
             "sessions_db_20251210_140000.db.zst is damaged: it decodes to more than the 10 bytes of the manifest";
-        assert_eq!(error.to_string(), message);
+        assert_eq!(error.one_line(), message);
         assert!(sink.is_empty());
     }
 
@@ -251,7 +254,7 @@ mod tests {
         store.remove(FILE).unwrap();
         let error = decoded(&store, &find(&store)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Damaged);
-        assert_eq!(error.to_string(), format!("{FILE} is damaged: it is missing from the store"));
+        assert_eq!(error.one_line(), format!("{FILE} is damaged: it is missing from the store"));
     }
 
     #[test]
@@ -289,7 +292,7 @@ mod tests {
         read(&Silent, config).unwrap();
         assert_eq!(read(&Stop, config).unwrap_err().kind(), ErrorKind::Interrupted);
         let short = with_record(config, |artifact| artifact.plain_bytes = 10);
-        assert!(read(&Silent, &short).unwrap_err().to_string().contains("more than the 10 bytes"));
+        assert!(read(&Silent, &short).unwrap_err().one_line().contains("more than the 10 bytes"));
         assert_eq!(members, [".env"]);
     }
 }

@@ -202,6 +202,8 @@ pub struct Stale {
     pub age_days: Option<i64>,
     /// How many days old it may be.
     pub window_days: u32,
+    /// Whether there are complete backups dated in the future.
+    pub future: bool,
 }
 
 /// Plans what to keep of `candidates` (in any order) at the moment `now`.
@@ -213,7 +215,8 @@ pub fn plan(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> Re
     let mut newest_first: Vec<&Candidate> = candidates.iter().collect();
     newest_first.sort_by_key(|candidate| Reverse(candidate.id));
     let past: Vec<&Candidate> = newest_first.iter().copied().filter(|candidate| candidate.id.time() <= now).collect();
-    let stale = staleness(&past, policy, now);
+    let future = newest_first.iter().any(|candidate| candidate.is_counted() && candidate.id.time() > now);
+    let stale = staleness(&past, policy, now, future);
 
     let mut keeps: BTreeMap<BackupId, Vec<Reason>> = BTreeMap::new();
     let rules = [by_nature(&newest_first, now), by_age(&past, policy, now), by_count(&past, policy), newest(&past)];
@@ -334,15 +337,15 @@ type PeriodOf = fn(NaiveDate) -> Reason;
 /// What a rule keeps, and why.
 type Keeps = Vec<(BackupId, Reason)>;
 
-fn staleness(past: &[&Candidate], policy: &Policy, now: DateTime<Utc>) -> Option<Stale> {
+fn staleness(past: &[&Candidate], policy: &Policy, now: DateTime<Utc>, future: bool) -> Option<Stale> {
     let window_days = policy.window();
     let Some(newest) = past.iter().find(|candidate| candidate.is_counted()) else {
-        return Some(Stale { newest: None, age_days: None, window_days });
+        return Some(Stale { newest: None, age_days: None, window_days, future });
     };
     // Count rules alone don't ask how old a backup is, so without `keep_days` there is nothing to distrust.
     let too_old = policy.keep_days.is_some() && !is_within(newest.id, window_days, now);
     let age_days = Some((now - newest.id.time()).num_days());
-    too_old.then_some(Stale { newest: Some(newest.id), age_days, window_days })
+    too_old.then_some(Stale { newest: Some(newest.id), age_days, window_days, future })
 }
 
 /// What is kept for what it is, at any age and under any policy.
@@ -458,7 +461,11 @@ impl fmt::Display for Stale {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("nothing is removed: ")?;
         let Some((id, age)) = self.newest.zip(self.age_days) else {
-            return f.write_str("no run up to now has made a complete backup");
+            return f.write_str(if self.future {
+                "all complete backups are dated in the future; the clock went back, or was ahead"
+            } else {
+                "no run up to now has made a complete backup"
+            });
         };
         let (age, window) = (in_words(age), in_words(self.window_days));
         write!(f, "the newest complete backup, {id}, is more than {age} old and the window is {window}; ")?;
@@ -839,7 +846,7 @@ mod tests {
             let plan = plan_of(policy, &none);
             assert_eq!(plan.removals().count(), 0);
             assert!(plan.decisions[0].reasons.contains(&Reason::Newest));
-            assert_eq!(plan.stale, Some(Stale { newest: None, age_days: None, window_days: 7 }));
+            assert_eq!(plan.stale, Some(Stale { newest: None, age_days: None, window_days: 7, future: false }));
         }
         let text = plan_of(days(7), &none).stale.unwrap().to_string();
         assert_eq!(text, "nothing is removed: no run up to now has made a complete backup");
@@ -1015,7 +1022,8 @@ mod tests {
             let past: Vec<_> = catalog.into_iter().filter(|it| it.id.time() <= now).collect();
             let alone = plan(&past, &policy, now)?;
             let others: Vec<_> = whole.decisions.into_iter().filter(|it| it.id.time() <= now).collect();
-            prop_assert_eq!((others, whole.stale), (alone.decisions, alone.stale));
+            let judged = |plan: Option<Stale>| plan.map(|stale| (stale.newest, stale.age_days));
+            prop_assert_eq!((others, judged(whole.stale)), (alone.decisions, judged(alone.stale)));
         }
 
         #[test]

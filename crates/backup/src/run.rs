@@ -137,14 +137,21 @@ impl<'a> Run<'a> {
     /// [`ErrorKind::NoSpace`], with both figures; else as the operating system says.
     pub(crate) fn scratch(&self, bytes: u64) -> Result<TempDir> {
         let in_store = self.lock.as_ref().and_then(|_| self.store().scratch());
-        let place = self.setup.scratch.clone().or(in_store).unwrap_or_else(|| self.setup.temp.clone());
+        let (place, name) = match (&self.setup.scratch, in_store) {
+            (None, Some(staging)) => (staging, self.store().location()),
+            (given, _) => {
+                let place = given.as_ref().unwrap_or(&self.setup.temp).clone();
+                let name = place.display().to_string();
+                (place, name)
+            }
+        };
         if !place.is_dir() {
             let message = format!("the scratch folder {} doesn't exist", place.display());
             return Err(
                 Error::new(ErrorKind::InvalidInput, message).with_hint("make it, or name another with --scratch")
             );
         }
-        fsutil::require_space(&place, bytes)?;
+        fsutil::require_space(&place, &name, bytes)?;
         tempfile::Builder::new()
             .prefix("scratch-")
             .tempdir_in(&place)
@@ -204,6 +211,7 @@ pub(crate) mod tests {
     use rusqlite::Connection;
 
     use super::*;
+    use crate::backup::tests::{assert_clean, fault_sweep};
     use crate::backup::{Made, Request, backup};
     use crate::codec::{Codec, Encoding};
     use crate::id::BackupId;
@@ -221,13 +229,16 @@ pub(crate) mod tests {
 
     impl Site {
         pub fn new() -> Self {
-            let folder = tempfile::tempdir().unwrap();
+            // Syncing costs nothing in memory, and a sweep over all faults syncs thousands of times.
+            let memory = Path::new("/dev/shm");
+            let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
             let path = |text| RelPath::new(text).unwrap();
             let database = DatabaseSource { name: "sessions_db".into(), path: path("sessions.db"), probes: Vec::new() };
             let files = FilesSource { name: "config".into(), paths: vec![path(".env")] };
             let site = Self { folder, sources: Sources { databases: vec![database], files: vec![files] } };
             site.execute(
-                "PRAGMA journal_mode = wal; CREATE TABLE sessions(id INTEGER PRIMARY KEY, kwh REAL);
+                "PRAGMA synchronous = off; PRAGMA journal_mode = wal;
+                 CREATE TABLE sessions(id INTEGER PRIMARY KEY, kwh REAL);
                  INSERT INTO sessions VALUES (1, 1.5), (2, 2.5), (3, 3.5);",
             );
             fs::write(site.root().join(".env"), "PORT=8080\n").unwrap();
@@ -342,25 +353,28 @@ pub(crate) mod tests {
         std::mem::take(&mut results[0])
     }
 
+    fn stage_all(store: &dyn Store, names: &[&str]) {
+        for name in names {
+            stage(store, name, b"x");
+        }
+    }
+
     const NOTHING: (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
 
     #[test]
     fn staged_artifacts_alone_are_swept() {
-        assert_eq!(swept(|store| [DATABASE, CONFIG].iter().for_each(|name| stage(store, name, b"x"))), NOTHING);
+        assert_eq!(swept(|store| stage_all(store, &[DATABASE, CONFIG])), NOTHING);
     }
 
     #[test]
     fn a_backup_cut_short_before_any_artifact_was_published_is_swept() {
-        assert_eq!(
-            swept(|store| [DATABASE, CONFIG, MANIFEST].iter().for_each(|name| stage(store, name, b"x"))),
-            NOTHING
-        );
+        assert_eq!(swept(|store| stage_all(store, &[DATABASE, CONFIG, MANIFEST])), NOTHING);
     }
 
     #[test]
     fn a_backup_cut_short_between_its_artifacts_is_swept() {
         let cut = swept(|store| {
-            [DATABASE, CONFIG, MANIFEST].iter().for_each(|name| stage(store, name, b"x"));
+            stage_all(store, &[DATABASE, CONFIG, MANIFEST]);
             store.publish(&[DATABASE.into()]).unwrap();
             assert!(!lists(store, "20251210_140000"));
         });
@@ -370,7 +384,7 @@ pub(crate) mod tests {
     #[test]
     fn a_backup_cut_short_before_its_manifest_was_published_is_swept() {
         let cut = swept(|store| {
-            [DATABASE, CONFIG, MANIFEST].iter().for_each(|name| stage(store, name, b"x"));
+            stage_all(store, &[DATABASE, CONFIG, MANIFEST]);
             store.publish(&[DATABASE.into(), CONFIG.into()]).unwrap();
             assert!(!lists(store, "20251210_140000"));
         });
@@ -381,7 +395,8 @@ pub(crate) mod tests {
     fn a_removal_cut_short_is_finished() {
         for left in [&[DATABASE, CONFIG][..], &[CONFIG], &[]] {
             let cut = swept(|store| {
-                left.iter().for_each(|name| publish(store, name, b"x"));
+                stage_all(store, left);
+                left.iter().try_for_each(|name| store.publish(&[(*name).into()])).unwrap();
                 publish(store, MANIFEST, b"x");
                 store.withdraw(MANIFEST).unwrap();
                 assert!(!lists(store, "20251210_140000"));
@@ -393,11 +408,26 @@ pub(crate) mod tests {
     #[test]
     fn a_pin_cut_short_leaves_the_backup_as_it_was() {
         let cut = swept(|store| {
-            [DATABASE, CONFIG, MANIFEST].iter().for_each(|name| publish(store, name, b"x"));
+            stage_all(store, &[DATABASE, CONFIG, MANIFEST]);
+            store.publish(&[DATABASE, CONFIG, MANIFEST].map(String::from)).unwrap();
             stage(store, MANIFEST, b"the new one");
             assert!(lists(store, "20251210_140000"));
         });
         assert_eq!(cut, (Vec::new(), [CONFIG, MANIFEST, DATABASE].map(String::from).to_vec()));
+    }
+
+    #[test]
+    fn a_sweep_cut_short_is_begun_again() {
+        let cut_short = |site: &Site, store: &dyn Store| {
+            site.backup(store, EARLIER);
+            stage_all(store, &[DATABASE, CONFIG, MANIFEST]);
+            store.publish(&[CONFIG.into()]).unwrap();
+        };
+        fault_sweep(
+            cut_short,
+            |site, store| drop(Run::begin(site.setup(store, "20251211_140000"), &mut |_| {})),
+            |site, store, fault| assert_clean(site, store, &[id(EARLIER)], fault),
+        );
     }
 
     #[test]

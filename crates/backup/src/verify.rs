@@ -44,7 +44,7 @@ pub fn verify(run: &Run<'_>, entry: &Entry) -> Result<Report> {
     let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Ok);
     let damage = checks.iter().find(|check| check.verdict == Verdict::Damaged);
     let outcome = if damage.is_some() { Outcome::Failed } else { Outcome::Ok };
-    let error = damage.map(|check| check.detail.clone());
+    let error = damage.map(|check| format!("{}: {}", check.file, check.detail));
     run.record(Line { id: Some(entry.id), error, ..Line::new(run.now(), Command::Verify, outcome) })?;
     let duration_ms = run.elapsed_ms() - begun;
     Ok(Report { id: entry.id, verdict, checks, recorded: run.is_recorded(), duration_ms })
@@ -58,7 +58,7 @@ fn verify_file(run: &Run<'_>, file: &StoredFile) -> Result<Vec<Check>> {
     };
     match read {
         Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::Damaged => checks.damaged(What::Content, error.one_line()),
+        Err(error) if error.kind() == ErrorKind::Damaged => checks.damaged(What::Content, error.detail()),
         Err(error) => return Err(error),
     }
     Ok(checks.list)
@@ -141,8 +141,7 @@ fn expected_entries(file: &StoredFile) -> Option<&[FileEntry]> {
 pub(crate) fn require_sound(checks: &Checks<'_>) -> Result<()> {
     match checks.list.iter().find(|check| check.verdict == Verdict::Damaged) {
         None => Ok(()),
-        Some(check) => Err(Error::new(ErrorKind::Damaged, format!("{} is damaged: {}", check.file, check.detail))
-            .with_hint("restore another backup: `verify --all` shows which are sound")),
+        Some(check) => Err(Error::damaged(&check.file, check.detail.as_str())),
     }
 }
 
@@ -233,7 +232,7 @@ mod tests {
         };
         named(|entries| entries[0].sha256 = Digest::of(b""));
         named(|entries| entries[0].mode = 0o777);
-        named(|entries| entries.clear());
+        named(Vec::clear);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `backup`.
 
+use backup::retention::Reason;
 use backup::{Error, ErrorKind, Made, Manifest, Request, Run, Sources, Status, Trigger};
 use serde_json::json;
 
@@ -19,6 +20,11 @@ pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<Exit> {
     let run = context.begin("backup")?;
     let request = Request { root: &context.root, sources: &sources, encoding, trigger, pinned: args.pin };
     let Made { manifest, failures } = backup::backup(&run, &request)?;
+    if !context.store.is_private() {
+        let folder = context.store.folder().display();
+        context.output.warn(&format!("{folder} can be read by others; its files can't"));
+        context.output.hint(&format!("chmod 700 {folder}"));
+    }
     for warning in &manifest.warnings {
         context.output.warn(&printable(&warning.message));
     }
@@ -53,7 +59,9 @@ fn selected(sources: Sources, args: &cli::Backup) -> Sources {
 
 fn rotate_after(context: &Context<'_>, run: &Run<'_>, made: &Manifest) -> anyhow::Result<backup::Pruned> {
     let plan = backup::plan(run, &context.config.retention, Some(made.id))?;
-    rotate::report_stale(context, &plan);
+    if plan.kept().any(|decision| decision.reasons.contains(&Reason::NothingRemoved)) {
+        rotate::report_stale(context, &plan);
+    }
     let pruned = backup::prune(run, &plan)?;
     if !pruned.removed.is_empty() {
         rotate::report_removed(context, &pruned);

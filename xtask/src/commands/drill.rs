@@ -8,14 +8,14 @@ use backup::Probe;
 use serde_json::json;
 
 use crate::cli;
-use crate::context::{Context, select};
+use crate::context::Context;
 use crate::exit::{Exit, Signals};
 use crate::text::{Tone, count, paint, printable, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Drill) -> anyhow::Result<Exit> {
     let run = context.begin_reading("drill")?;
     let catalog = run.catalog()?;
-    let entry = select(&catalog, args.from.as_deref())?;
+    let entry = context.select(&catalog, args.from.as_deref())?;
     let probe = |folder: &Path| command_probe(context, folder);
     let drill = backup::drill(&run, entry, &context.config.sources(), &probe)?;
     for path in drill.restored.iter().filter(|_| context.output.is_verbose()) {

@@ -17,7 +17,7 @@ struct Row {
     created_at: DateTime<FixedOffset>,
     age_s: u64,
     trigger: Option<Trigger>,
-    /// `complete`, `partial`, `failed`, `no manifest` or `unreadable`.
+    /// `complete`, `partial`, `failed`, `damaged`, `no manifest` or `unreadable`.
     status: &'static str,
     artifacts: Vec<Artifact>,
     bytes: u64,
@@ -61,7 +61,9 @@ fn row(context: &Context<'_>, entry: &Entry, history: &History) -> Row {
     let (status, problem) = match &entry.record {
         Record::Manifest(manifest) => {
             let failure = manifest.errors.first().map(|failure| format!("{}: {}", entry.id, failure.message));
-            (status(manifest.status), failure)
+            let lost = entry.files.iter().find(|file| !file.is_whole());
+            let lost = lost.map(|file| format!("{} is missing or has another size than recorded", file.file));
+            (if lost.is_some() { "damaged" } else { status(manifest.status) }, lost.or(failure))
         }
         Record::Foreign => ("no manifest", None),
         Record::Unreadable(error) => ("unreadable", Some(error.one_line())),
@@ -171,7 +173,7 @@ fn trigger(row: &Row) -> &'static str {
 fn tone(row: &Row) -> Tone {
     match row.status {
         "complete" => Tone::Good,
-        "failed" | "unreadable" => Tone::Bad,
+        "failed" | "damaged" | "unreadable" => Tone::Bad,
         _ => Tone::Warning,
     }
 }

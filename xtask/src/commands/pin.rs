@@ -3,13 +3,13 @@
 use serde_json::json;
 
 use crate::cli;
-use crate::context::{Context, select};
+use crate::context::Context;
 use crate::exit::Exit;
 
 pub fn run(context: &Context<'_>, args: &cli::PinArgs, pinned: bool) -> anyhow::Result<Exit> {
     let run = context.begin_on_existing(if pinned { "pin" } else { "unpin" })?;
     let catalog = run.catalog()?;
-    let entry = select(&catalog, Some(&args.id))?;
+    let entry = context.select(&catalog, Some(&args.id))?;
     let changed = backup::set_pinned(&run, entry, pinned)?;
     let state = if pinned { "pinned" } else { "not pinned" };
     let already = if changed { "now" } else { "already" };

@@ -1,18 +1,22 @@
 //! `restore`.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::Context as _;
 use backup::restore::{self, Plan, Present, Restored, Selection};
-use backup::{Error, ErrorKind, Run};
+use backup::{BackupId, Error, ErrorKind, Run};
 use serde_json::json;
 
 use crate::cli;
-use crate::context::{Context, select};
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::text::{Tone, count, paint, printable, size, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Restore) -> anyhow::Result<Exit> {
     // Planned without the lock: a question that waits for its answer must not keep tonight's backup waiting.
-    let shown = plan(context, &context.look(), args)?;
+    let look = context.look();
+    let (id, target) = what(context, &look, args)?;
+    let shown = plan(context, &look, args, id, &target)?;
     show_plan(context, &shown);
     if args.dry_run {
         context.output.line("dry run: nothing was changed");
@@ -24,8 +28,8 @@ pub fn run(context: &Context<'_>, args: &cli::Restore) -> anyhow::Result<Exit> {
         return Ok(Exit::Failed);
     }
     let run = context.begin_on_existing("restore")?;
-    let plan = plan(context, &run, args)?;
-    if (plan.id, &plan.items) != (shown.id, &shown.items) {
+    let plan = plan(context, &run, args, id, &target)?;
+    if plan.items != shown.items {
         return Err(Error::new(ErrorKind::Io, "what is there has changed since it was shown; nothing was restored")
             .with_hint("run the command again")
             .into());
@@ -36,29 +40,41 @@ pub fn run(context: &Context<'_>, args: &cli::Restore) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn plan(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore) -> anyhow::Result<Plan> {
-    let catalog = run.catalog()?;
-    let (entry, target) = if args.undo {
-        let (kept, target) = restore::undo(&context.history()?)?;
-        (catalog.get(kept)?, target)
-    } else {
-        let target = args.to.as_ref().map_or(Ok(context.root.clone()), std::path::absolute);
-        (select(&catalog, args.from.as_deref())?, target.context("find the folder to restore to")?)
-    };
+/// Which backup, and where to.
+fn what(context: &Context<'_>, look: &Run<'_>, args: &cli::Restore) -> anyhow::Result<(BackupId, PathBuf)> {
+    if args.undo {
+        return Ok(restore::undo(&context.history()?)?);
+    }
+    let target = args.to.as_ref().map_or(Ok(context.root.clone()), std::path::absolute);
+    let id = context.select(&look.catalog()?, args.from.as_deref())?.id;
+    Ok((id, target.context("find the folder to restore to")?))
+}
+
+fn plan(
+    context: &Context<'_>,
+    run: &Run<'_>,
+    args: &cli::Restore,
+    id: BackupId,
+    target: &Path,
+) -> backup::Result<Plan> {
     let selection = Selection { databases: !args.config_only, files: !args.database_only };
-    Ok(restore::plan(run, entry, &target, selection, &context.config.sources())?)
+    restore::plan(run, run.catalog()?.get(id)?, target, selection, &context.config.sources())
 }
 
 fn agreed(context: &Context<'_>) -> anyhow::Result<bool> {
     context.output.agrees("replace what is there? It is kept, and `restore --undo` puts it back").ok_or_else(|| {
-        Error::new(ErrorKind::InvalidInput, "this restore replaces files, and there is no terminal to ask on")
-            .with_hint("look at it with --dry-run, then say --yes")
-            .into()
+        Error::new(
+            ErrorKind::InvalidInput,
+            "this restore replaces files, and there is no terminal to ask on; nothing was changed",
+        )
+        .with_hint("look at it with --dry-run, then say --yes")
+        .into()
     })
 }
 
 fn show_plan(context: &Context<'_>, plan: &Plan) {
-    context.output.line(&format!("restore {} into {}", plan.id, plan.target.display()));
+    let target = printable(&plan.target.display().to_string());
+    context.output.line(&format!("restore {} into {target}", plan.id));
     for item in &plan.items {
         let action = match item.present {
             Present::Absent => paint(Tone::Good, "new      "),
@@ -74,7 +90,7 @@ fn show_plan(context: &Context<'_>, plan: &Plan) {
 
 fn show(context: &Context<'_>, restored: &Restored) {
     for path in &restored.moved_aside {
-        context.output.line(&format!("  moved aside: {}", path.display()));
+        context.output.line(&format!("  moved aside: {}", printable(&path.display().to_string())));
     }
     for warning in &restored.warnings {
         context.output.warn(&printable(warning));

@@ -4,7 +4,7 @@ use backup::{Check, Entry, Report, Run, Verdict};
 use serde_json::{Value, json};
 
 use crate::cli;
-use crate::context::{Context, select};
+use crate::context::Context;
 use crate::exit::{Exit, of_error};
 use crate::text::{Tone, count, paint, printable, took};
 
@@ -14,11 +14,15 @@ pub fn run(context: &Context<'_>, args: &cli::Verify) -> anyhow::Result<Exit> {
     let entries: Vec<&Entry> = if args.all {
         catalog.entries().iter().filter(|entry| holds_something(entry)).collect()
     } else {
-        vec![select(&catalog, args.from.as_deref())?]
+        vec![match &args.from {
+            Some(from) => context.select(&catalog, Some(from))?,
+            // A manifest that can't be read is what a verification is to find, so it isn't passed over here.
+            None => catalog.newest().map_or_else(|| context.select(&catalog, None), Ok)?,
+        }]
     };
     if entries.is_empty() {
         // The same words as for a single one.
-        select(&catalog, None)?;
+        context.select(&catalog, None)?;
     }
     let mut worst = Exit::Done;
     let mut documents = Vec::new();
@@ -27,7 +31,7 @@ pub fn run(context: &Context<'_>, args: &cli::Verify) -> anyhow::Result<Exit> {
         worst = worst.max(exit);
         documents.push(document);
     }
-    if worst != Exit::Done {
+    if worst == Exit::Damaged {
         context.output.hint("restore another backup (`list` shows them) and make a new one: cargo xtask backup");
     }
     context.output.json(&json!({ "reports": documents }))?;
@@ -49,8 +53,10 @@ fn verify(context: &Context<'_>, run: &Run<'_>, entry: &Entry) -> anyhow::Result
         // One backup that can't be read doesn't keep the others from being verified.
         Err(error) if entry.manifest().is_none() => {
             context.output.problem(&error);
-            let document = json!({ "id": entry.id, "verdict": "damaged", "error": error.one_line() });
-            Ok((of_error(&error.into()), document))
+            let message = error.one_line();
+            let exit = of_error(&error.into());
+            let verdict = if exit == Exit::Damaged { "damaged" } else { "unreadable" };
+            Ok((exit, json!({ "id": entry.id, "verdict": verdict, "error": message })))
         }
         Err(error) => Err(error.into()),
     }

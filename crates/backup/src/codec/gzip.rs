@@ -29,7 +29,7 @@ mod tests {
 
     #[test]
     fn the_header_carries_the_members_length() {
-        for plain in [&b""[..], b"charger", &[0; 100_000]] {
+        for plain in [&b""[..], b"charger", &vec![0; 100_000]] {
             let member = member(plain, 6).unwrap();
             assert_eq!(&member[..4], [0x1f, 0x8b, 8, 4], "magic, deflate, FEXTRA alone");
             assert_eq!(&member[10..16], [8, 0, b'I', b'G', 4, 0]);

@@ -135,8 +135,8 @@ mod tests {
             writer.write_all(&vec![n; MEMBER_BYTES]).unwrap();
         }
         writer.write_all(&[99]).unwrap();
-        let mut expected: String = (0..20).map(|n| format!("{n}:{MEMBER_BYTES} ")).collect();
-        expected.push_str("99:1 ");
+        let whole = (0..20).map(|n| format!("{n}:{MEMBER_BYTES} "));
+        let expected = whole.chain(["99:1 ".into()]).collect::<Vec<_>>().concat();
         assert_eq!(String::from_utf8(writer.finish().unwrap()).unwrap(), expected);
     }
 

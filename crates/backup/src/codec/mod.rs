@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn what_goes_in_comes_out_at_every_kind_of_length() {
-        let bytes: Vec<u8> = (0..3 * members::MEMBER_BYTES + 7).map(|n| (n * n / 977) as u8).collect();
+        let bytes: Vec<u8> = (0..3 * members::MEMBER_BYTES + 7).map(|n| (n * n / 977).to_le_bytes()[0]).collect();
         let member = members::MEMBER_BYTES;
         for (codec, level) in CODECS {
             for length in [0, 1, member - 1, member, member + 1, bytes.len()] {

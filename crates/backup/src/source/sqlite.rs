@@ -56,12 +56,12 @@ fn open(path: &Path, access: OpenFlags, busy_timeout: Duration) -> Result<Connec
         Ok(_) => {}
     }
     let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .map_err(|e| Error::sqlite("open database", path, e))?;
-    connection.busy_timeout(busy_timeout).map_err(|e| Error::sqlite("open database", path, e))?;
+        .map_err(|e| Error::sqlite("open database", path, &e))?;
+    connection.busy_timeout(busy_timeout).map_err(|e| Error::sqlite("open database", path, &e))?;
     // Opening is lazy: only the first read finds out whether this is a database at all.
     connection
         .query_row("PRAGMA schema_version", [], |row| row.get::<_, i64>(0))
-        .map_err(|e| Error::sqlite("read database", path, e))?;
+        .map_err(|e| Error::sqlite("read database", path, &e))?;
     Ok(connection)
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn vacuum_into(
     destination: &Path,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let failed = |e| Error::sqlite("take a snapshot of", source, e);
+    let failed = |e| Error::sqlite("take a snapshot of", source, &e);
     let name = destination.to_str().ok_or_else(|| {
         Error::new(ErrorKind::InvalidInput, format!("SQLite can't write to {}", destination.display()))
             .with_hint("the backup folder's path has to be UTF-8")
@@ -104,7 +104,7 @@ pub(crate) fn vacuum_into(
 /// # Errors
 /// [`ErrorKind::Damaged`] or [`ErrorKind::Sqlite`] if it can't be read.
 pub(crate) fn facts(connection: &Connection, path: &Path) -> Result<Facts> {
-    read_facts(connection).map_err(|e| Error::sqlite("read database", path, e))
+    read_facts(connection).map_err(|e| Error::sqlite("read database", path, &e))
 }
 
 fn read_facts(connection: &Connection) -> rusqlite::Result<Facts> {
@@ -168,7 +168,7 @@ pub(crate) fn integrity_check(connection: &Connection, path: &Path, progress: &d
             statement.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
         },
     )
-    .map_err(|e| Error::sqlite("check database", path, e))?;
+    .map_err(|e| Error::sqlite("check database", path, &e))?;
     found.retain(|line| line != "ok");
     Ok(found)
 }
@@ -186,7 +186,7 @@ pub(crate) fn foreign_key_check(connection: &Connection, path: &Path, progress: 
             violations.collect::<rusqlite::Result<Vec<_>>>()
         },
     )
-    .map_err(|e| Error::sqlite("check database", path, e))
+    .map_err(|e| Error::sqlite("check database", path, &e))
 }
 
 /// How often a long SQLite call is looked after.

@@ -6,7 +6,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,6 +33,12 @@ impl LocalStore {
     /// The folder.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Whether nobody but its owner can look into it. A folder that was there before keeps its mode: it may be one
+    /// that other programs share.
+    pub fn is_private(&self) -> bool {
+        fs::metadata(&self.folder).is_ok_and(|found| found.mode() & 0o077 == 0)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -94,7 +100,11 @@ impl Store for LocalStore {
     }
 
     fn list_staged(&self) -> Result<Vec<Object>> {
-        self.list_files(&self.staging())
+        match self.list_files(&self.staging()) {
+            // Who may look into the store but not into its staging area can still see what is published.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(Vec::new()),
+            other => other,
+        }
     }
 
     fn read(&self, name: &str) -> Result<Box<dyn Read + Send>> {

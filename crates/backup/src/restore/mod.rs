@@ -1,0 +1,437 @@
+//! Restore: check what will be written, keep what it replaces, write it, prove it; and the way back.
+//!
+//! The hazards, each seen in practice: a restored file beside a leftover `-wal` is corrupt, or loses rows unnoticed;
+//! a file that replaces the one under a running application leaves that writing into a deleted one. So:
+//!
+//! * everything is decoded and checked beside its place before anything there changes;
+//! * what will be replaced is backed up first (trigger `pre-restore`), which is what [`undo`] restores, and writers are
+//!   held off from then on;
+//! * a database that is there is overwritten *through SQLite*, by its backup API, as one transaction: readers see the
+//!   old or the new state, a crash rolls back, and nobody has to reopen it;
+//! * where none is, the decoded file is renamed into place, after files that a dead database left there (`-wal`, `-shm`,
+//!   `-journal`) were moved aside; one that SQLite can't open any more is moved aside as well. Nothing is deleted;
+//! * the ledger has a line before the first change and one after the last: a restore that was cut short shows.
+
+mod live;
+mod plan;
+mod staging;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use tempfile::NamedTempFile;
+
+use crate::backup::{self, Made};
+use crate::codec::Encoding;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fsutil;
+use crate::history::{Command, History, Line, Outcome, RestoreLine};
+use crate::id::BackupId;
+use crate::manifest::{self, Trigger};
+use crate::relpath::RelPath;
+use crate::run::Run;
+use crate::source::{DatabaseSource, FilesSource, Sources};
+use live::{Live, Overwrite};
+pub use plan::{Item, Plan, Present, Selection, plan};
+use plan::{Planned, means_damaged};
+use staging::{StagedFile, Staging, set_owner_and_mode, stage};
+
+/// A database file and what SQLite may leave beside it, as suffixes of its name.
+const DATABASE_FILES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+
+/// What a restore did.
+#[derive(Debug, Serialize)]
+pub struct Restored {
+    /// The backup.
+    pub id: BackupId,
+    /// The folder that everything is below.
+    pub target: PathBuf,
+    /// What was written, relative to the target.
+    pub written: Vec<RelPath>,
+    /// The pre-restore backup of what was replaced.
+    pub kept: Option<BackupId>,
+    /// Where damaged or orphaned files were moved to.
+    pub moved_aside: Vec<PathBuf>,
+    /// What a person should know of how it went; the plan has warnings of its own.
+    pub warnings: Vec<String>,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// Carries out a plan. What it replaces is kept as a backup encoded with `encoding`; the ledger gets its two lines.
+///
+/// # Errors
+/// [`ErrorKind::Damaged`] if the backup isn't sound, [`ErrorKind::NoSpace`] if it doesn't fit, [`ErrorKind::Busy`] if a
+/// live database stays locked: nothing has changed then. If an error comes after a first change, its hint says so, and
+/// so does the ledger: [`Outcome::Partial`].
+pub fn restore(run: &Run<'_>, plan: &Plan, encoding: Encoding) -> Result<Restored> {
+    let begun = run.elapsed_ms();
+    let staging = stage(run, plan)?;
+    let mut live = open_live(run, &staging, &[])?;
+    let mut held = hold(&mut live)?;
+    let (kept, damaged) = keep_what_is_replaced(run, plan, encoding)?;
+    if !damaged.is_empty() {
+        // They will be moved: SQLite must not have them open, lest it tidies up beside what takes their place.
+        drop(held);
+        live = open_live(run, &staging, &damaged)?;
+        held = hold(&mut live)?;
+    }
+    let planned = plan.items.iter().map(|item| item.path.to_string()).collect();
+    let line = RestoreLine {
+        target: plan.target.clone(),
+        selection: Some(plan.selection),
+        kept,
+        written: planned,
+        moved_aside: vec![],
+    };
+    let record = |outcome, restore, error: Option<String>| {
+        let line = Line::new(run.now(), Command::Restore, outcome);
+        run.record(Line { id: Some(plan.id), restore: Some(restore), error, ..line })
+    };
+    record(Outcome::Begun, line.clone(), None)?;
+
+    let mut done = Done::default();
+    let committed = commit(run, staging, held, &damaged, &mut done);
+    drop(live);
+    let settled = committed.and_then(|()| done.settle(run));
+    let outcome = match (&settled, done.written.is_empty() && done.moved_aside.is_empty()) {
+        (Ok(()), _) => Outcome::Ok,
+        (Err(_), true) => Outcome::Failed,
+        (Err(_), false) => Outcome::Partial,
+    };
+    let written =
+        done.written.iter().filter_map(|path| path.strip_prefix(&plan.target).ok()).map(|p| p.display().to_string());
+    let line = RestoreLine { written: written.collect(), moved_aside: done.moved_aside.clone(), ..line };
+    record(outcome, line, settled.as_ref().err().map(Error::one_line))?;
+    settled.map_err(|error| match outcome {
+        Outcome::Partial => {
+            error.with_hint("a part of it is restored: repeat it, or put back what was there: restore --undo")
+        }
+        _ => error,
+    })?;
+    Ok(Restored {
+        id: plan.id,
+        target: plan.target.clone(),
+        written: plan.items.iter().map(|item| item.path.clone()).collect(),
+        kept,
+        moved_aside: done.moved_aside,
+        warnings: done.warnings,
+        duration_ms: run.elapsed_ms() - begun,
+    })
+}
+
+/// Carries out a plan for an empty folder that nobody else knows, without the ledger: what a drill does.
+pub(crate) fn rehearse(run: &Run<'_>, plan: &Plan) -> Result<()> {
+    commit(run, stage(run, plan)?, Vec::new(), &[], &mut Done::default())
+}
+
+/// Opens what is to be overwritten, but for what turned out too damaged for that.
+fn open_live(run: &Run<'_>, staging: &Staging, damaged: &[PathBuf]) -> Result<Vec<Live>> {
+    let live = staging.files.iter().filter_map(|file| match file {
+        StagedFile::Database { temp, path, live: true, .. } if !damaged.contains(path) => Some((temp.path(), path)),
+        _ => None,
+    });
+    live.map(|(temp, path)| Live::open(run, temp, path)).collect()
+}
+
+fn hold(live: &mut [Live]) -> Result<Vec<Overwrite<'_>>> {
+    live.iter_mut().map(Live::hold).collect()
+}
+
+/// The backup that undoes the last restore, and the folder it belongs in.
+///
+/// # Errors
+/// [`ErrorKind::NoSuchBackup`] if there was no restore, or it replaced nothing.
+pub fn undo(history: &History) -> Result<(BackupId, PathBuf)> {
+    let nothing = |message: &str| Err(Error::new(ErrorKind::NoSuchBackup, message));
+    let Some(Line { at, restore: Some(restore), .. }) = history.last_restore() else {
+        return nothing("nothing to undo: the ledger knows no restore");
+    };
+    match restore.kept {
+        Some(kept) => Ok((kept, restore.target.clone())),
+        None => nothing(&format!("nothing to undo: the restore of {} replaced nothing", at.format("%Y-%m-%d %H:%M"))),
+    }
+}
+
+/// Backs up what is about to be replaced. Says which databases turned out to be too damaged for that.
+fn keep_what_is_replaced(run: &Run<'_>, plan: &Plan, encoding: Encoding) -> Result<(Option<BackupId>, Vec<PathBuf>)> {
+    let mut sources = Sources::default();
+    let mut damaged = Vec::new();
+    for planned in &plan.artifacts {
+        match planned {
+            Planned::Database { path, present: Present::Damaged, .. } => damaged.push(path.under(&plan.target)),
+            Planned::Database { file, path, present: Present::Replaced } => sources.databases.push(DatabaseSource {
+                name: file.name.clone(),
+                path: path.clone(),
+                probes: Vec::new(),
+            }),
+            Planned::Database { .. } => {}
+            Planned::Files { file, paths } => sources.files.extend(replaced_files(plan, &file.name, paths)),
+        }
+    }
+    if sources == Sources::default() {
+        return Ok((None, damaged));
+    }
+    let trigger = Trigger::PreRestore;
+    let request = backup::Request { root: &plan.target, sources: &sources, encoding, trigger, pinned: false };
+    let Made { manifest, failures } = backup::backup(run, &request)?;
+    for (name, error) in failures {
+        match sources.databases.iter().find(|database| database.name == name) {
+            Some(database) if means_damaged(&error) => damaged.push(database.path.under(&plan.target)),
+            _ => return Err(error),
+        }
+    }
+    let kept = (!manifest.artifacts.is_empty()).then_some(manifest.id);
+    Ok((kept, damaged))
+}
+
+fn replaced_files(plan: &Plan, name: &str, paths: &[(RelPath, RelPath)]) -> Option<FilesSource> {
+    let is_replaced =
+        |path: &&RelPath| plan.items.iter().any(|item| item.path == **path && item.present == Present::Replaced);
+    let paths: Vec<RelPath> = paths.iter().map(|(_, path)| path).filter(is_replaced).cloned().collect();
+    (!paths.is_empty()).then(|| FilesSource { name: name.to_string(), paths })
+}
+
+/// What a restore has done so far.
+#[derive(Default)]
+struct Done {
+    written: Vec<PathBuf>,
+    moved_aside: Vec<PathBuf>,
+    overwritten: Vec<(PathBuf, Option<manifest::Database>)>,
+    warnings: Vec<String>,
+}
+
+impl Done {
+    /// Looks after the databases that were overwritten, once nothing of ours has them open.
+    fn settle(&mut self, run: &Run<'_>) -> Result<()> {
+        for (path, recorded) in &self.overwritten {
+            self.warnings.extend(live::settle(run, path, recorded.as_ref())?);
+        }
+        Ok(())
+    }
+}
+
+/// Puts everything into its place. From here on a wish to stop has to wait: what is begun is finished.
+fn commit(
+    run: &Run<'_>,
+    mut staging: Staging,
+    held: Vec<Overwrite<'_>>,
+    damaged: &[PathBuf],
+    done: &mut Done,
+) -> Result<()> {
+    staging.folders.sync()?;
+    let mut held = held.into_iter();
+    for file in staging.files.drain(..) {
+        match file {
+            StagedFile::Database { path, recorded, live, .. } if live && !damaged.contains(&path) => {
+                held.next().expect("what is live and not damaged was opened").finish(run)?;
+                done.overwritten.push((path.clone(), recorded));
+                done.written.push(path);
+            }
+            StagedFile::Database { temp, path, recorded, .. } => {
+                move_aside(&path, BackupId::at(run.now().to_utc()), &mut done.moved_aside)?;
+                done.warnings.extend(put_into_place(temp, &path, recorded.as_ref())?);
+                done.written.push(path);
+            }
+            StagedFile::Config { temp, path, warning } => {
+                done.warnings.extend(warning);
+                temp.persist(&path).map_err(|e| Error::io("replace", &path, e.error))?;
+                done.written.push(path.clone());
+                fsutil::sync_parent(&path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Renames the database at `path` and what lies beside it, as far as they exist, so that SQLite still finds them to
+/// belong together.
+fn move_aside(path: &Path, now: BackupId, moved: &mut Vec<PathBuf>) -> Result<()> {
+    let aside = fsutil::with_suffix(path, &format!(".aside-{now}"));
+    for suffix in DATABASE_FILES {
+        let (from, to) = (fsutil::with_suffix(path, suffix), fsutil::with_suffix(&aside, suffix));
+        match fs::rename(&from, &to) {
+            Ok(()) => moved.push(to),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::io("move aside", &from, e)),
+        }
+    }
+    fsutil::sync_parent(path)
+}
+
+/// Makes the decoded file the database at `path`, where nothing is.
+fn put_into_place(temp: NamedTempFile, path: &Path, recorded: Option<&manifest::Database>) -> Result<Option<String>> {
+    let mut warning = None;
+    if let Some(recorded) = recorded {
+        if recorded.journal_mode == "wal" {
+            live::set_wal(temp.path())?;
+        }
+        warning = set_owner_and_mode(temp.path(), path, recorded.mode, recorded.uid, recorded.gid)?;
+    }
+    temp.as_file().sync_all().map_err(|e| Error::io("sync", temp.path(), e))?;
+    // An application that has just made a database of its own here must not lose it.
+    temp.persist_noclobber(path).map_err(|e| Error::io("put a database at", path, e.error))?;
+    fsutil::sync_parent(path)?;
+    Ok(warning)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::tests::{Watched, assert_clean, fault_sweep};
+    use crate::catalog::Catalog;
+    use crate::codec::Codec;
+    use crate::run::tests::{Site, id, publish, published};
+    use crate::store::{MemoryStore, Store};
+
+    const BACKUP: &str = "20251209_140000";
+    const NOW: &str = "20251210_140000";
+
+    fn encoding() -> Encoding {
+        Encoding::new(Codec::None, 0).unwrap()
+    }
+
+    fn restore_all(run: &Run<'_>, site: &Site) -> Result<Restored> {
+        let catalog = run.catalog()?;
+        let plan = plan(run, catalog.get(id(BACKUP))?, site.root(), Selection::ALL, &site.sources)?;
+        restore(run, &plan, encoding())
+    }
+
+    /// A backup, and changes after it.
+    fn changed_since(site: &Site, store: &dyn Store) {
+        site.backup(store, BACKUP);
+        site.execute("INSERT INTO sessions VALUES (4, 4.5)");
+        fs::write(site.root().join(".env"), "PORT=9090\n").unwrap();
+    }
+
+    fn env(site: &Site) -> String {
+        fs::read_to_string(site.root().join(".env")).unwrap()
+    }
+
+    #[test]
+    fn a_restore_keeps_what_it_replaces_and_its_undo_puts_that_back() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        changed_since(&site, &store);
+        let restored = restore_all(&site.begin(&store, NOW), &site).unwrap();
+        assert_eq!((site.sessions(), env(&site).as_str()), (3, "PORT=8080\n"));
+        let (kept, target) = undo(&History::load(&store).unwrap()).unwrap();
+        assert_eq!((Some(kept), target.as_path()), (restored.kept, site.root()));
+        let run = site.begin(&store, "20251211_140000");
+        let catalog = run.catalog().unwrap();
+        let kept = catalog.get(kept).unwrap();
+        assert_eq!(kept.manifest().unwrap().trigger, Trigger::PreRestore);
+        let plan = plan(&run, kept, &target, Selection::ALL, &site.sources).unwrap();
+        restore(&run, &plan, encoding()).unwrap();
+        assert_eq!((site.sessions(), env(&site).as_str()), (4, "PORT=9090\n"));
+    }
+
+    #[test]
+    fn what_is_replaced_is_kept_and_the_ledger_told_before_anything_changes() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        changed_since(&site, &store);
+        let watched = Watched::new(&store);
+        restore_all(&site.begin(&watched, NOW), &site).unwrap();
+        let changes = watched.changes();
+        let manifest = format!("publish manifest_{NOW}.json");
+        let kept = changes.iter().position(|call| *call == manifest).unwrap();
+        let appends: Vec<usize> = (0..changes.len()).filter(|at| changes[*at].starts_with("append")).collect();
+        assert_eq!(
+            appends,
+            [kept + 1, kept + 2, kept + 3],
+            "the kept backup's line, then begun, then done: {changes:?}"
+        );
+        let outcomes: Vec<Outcome> = History::load(&store).unwrap().lines().iter().map(|line| line.outcome).collect();
+        assert_eq!(outcomes, [Outcome::Ok, Outcome::Ok, Outcome::Begun, Outcome::Ok]);
+    }
+
+    #[test]
+    fn a_failing_store_leaves_the_live_state_wholly_old_or_wholly_new_and_what_was_there_kept() {
+        fault_sweep(
+            changed_since,
+            |site, store| {
+                drop(Run::begin(site.setup(store, NOW), &mut |_| {}).and_then(|run| restore_all(&run, site)));
+            },
+            |site, store, fault| {
+                let live = (site.sessions(), env(site));
+                let is_new = live == (3, "PORT=8080\n".into());
+                assert!(is_new || live == (4, "PORT=9090\n".into()), "{fault}: {live:?}");
+                let history = History::load(store).unwrap();
+                if is_new {
+                    let (kept, _) = undo(&history).unwrap_or_else(|e| panic!("{fault}: {e}"));
+                    assert_eq!(Catalog::load(store).unwrap().get(kept).unwrap().files.len(), 2, "{fault}");
+                }
+                let left = fs::read_dir(site.root()).unwrap().map(|entry| entry.unwrap().file_name());
+                let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains(".restoring")).collect();
+                assert_eq!(left, Vec::<std::ffi::OsString>::new(), "{fault}");
+                assert_clean(site, store, &[id(BACKUP)], fault);
+            },
+        );
+    }
+
+    #[test]
+    fn damage_is_found_before_anything_changes() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        changed_since(&site, &store);
+        let before = published(&store);
+        for file in ["config_20251209_140000.tar.zst", "sessions_db_20251209_140000.db.zst"] {
+            publish(&store, file, b"something else");
+            let error = restore_all(&site.begin(&store, NOW), &site).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Damaged);
+            assert_eq!((site.sessions(), env(&site).as_str()), (4, "PORT=9090\n"));
+        }
+        assert_eq!(published(&store), before, "nothing had to be kept");
+        assert_eq!(undo(&History::load(&store).unwrap()).unwrap_err().kind(), ErrorKind::NoSuchBackup);
+    }
+
+    #[test]
+    fn a_plan_says_what_is_there_and_changes_nothing() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        changed_since(&site, &store);
+        let run = site.begin(&store, NOW);
+        let catalog = run.catalog().unwrap();
+        let entry = catalog.get(id(BACKUP)).unwrap();
+        let present = |target: &Path, selection| {
+            let plan = plan(&run, entry, target, selection, &site.sources).unwrap();
+            let items: Vec<(String, Present)> =
+                plan.items.iter().map(|item| (item.path.to_string(), item.present)).collect();
+            (items, plan.replaces())
+        };
+        let item = |path: &str, present| (path.to_string(), present);
+        let both = vec![item("sessions.db", Present::Replaced), item(".env", Present::Replaced)];
+        assert_eq!(present(site.root(), Selection::ALL), (both, true));
+        let files = Selection { databases: false, files: true };
+        assert_eq!(present(site.root(), files), (vec![item(".env", Present::Replaced)], true));
+        let elsewhere = site.root().join("elsewhere");
+        let absent = vec![item("sessions.db", Present::Absent), item(".env", Present::Absent)];
+        assert_eq!(present(&elsewhere, Selection::ALL), (absent, false));
+        assert!(!elsewhere.exists());
+        for suffix in ["-wal", "-shm"] {
+            fsutil::remove_file(&site.root().join(format!("sessions.db{suffix}"))).unwrap();
+        }
+        fs::write(site.root().join("sessions.db"), "this is no database, whatever its name says").unwrap();
+        let databases = Selection { databases: true, files: false };
+        assert_eq!(present(site.root(), databases), (vec![item("sessions.db", Present::Damaged)], true));
+        fs::remove_file(site.root().join("sessions.db")).unwrap();
+        fs::create_dir(site.root().join("sessions.db")).unwrap();
+        let error = plan(&run, entry, site.root(), databases, &site.sources).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn there_is_nothing_to_undo_without_a_restore_or_after_one_that_replaced_nothing() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, BACKUP);
+        let error = undo(&History::load(&store).unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), "nothing to undo: the ledger knows no restore");
+        let run = site.begin(&store, NOW);
+        let catalog = run.catalog().unwrap();
+        let elsewhere = site.root().join("elsewhere");
+        let plan = plan(&run, catalog.get(id(BACKUP)).unwrap(), &elsewhere, Selection::ALL, &site.sources).unwrap();
+        assert_eq!(restore(&run, &plan, encoding()).unwrap().kept, None);
+        let error = undo(&History::load(&store).unwrap()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoSuchBackup);
+        assert!(error.to_string().contains("replaced nothing"), "{error}");
+    }
+}

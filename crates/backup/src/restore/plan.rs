@@ -1,0 +1,209 @@
+//! What a restore would do: read from the backup and from what is there now, changing nothing.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::{Entry, StoredFile};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::BackupId;
+use crate::manifest::Content;
+use crate::names::Kind;
+use crate::read;
+use crate::relpath::RelPath;
+use crate::run::Run;
+use crate::source::{Sources, sqlite};
+
+/// Which kinds of things to restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    /// Databases.
+    pub databases: bool,
+    /// Configuration files.
+    pub files: bool,
+}
+
+impl Selection {
+    /// Everything.
+    pub const ALL: Self = Self { databases: true, files: true };
+
+    fn takes(self, kind: Kind) -> bool {
+        match kind {
+            Kind::Database => self.databases,
+            Kind::Files => self.files,
+        }
+    }
+}
+
+/// What a restore will write, and what is there now. Made by [`plan`], carried out by [`restore`].
+#[derive(Debug, Serialize)]
+pub struct Plan {
+    /// The backup.
+    pub id: BackupId,
+    /// The folder that everything is below.
+    pub target: PathBuf,
+    /// What will be written, in this order.
+    pub items: Vec<Item>,
+    /// What a person should know before agreeing.
+    pub warnings: Vec<String>,
+    #[serde(skip)]
+    pub(super) artifacts: Vec<Planned>,
+    #[serde(skip)]
+    pub(super) selection: Selection,
+}
+
+/// One file to be written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// Where, relative to the target.
+    pub path: RelPath,
+    /// Its size, if the manifest says it.
+    pub bytes: Option<u64>,
+    /// What is there now.
+    pub present: Present,
+}
+
+/// What is in the place of a file to be restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Present {
+    /// Nothing.
+    Absent,
+    /// A file, or a database that opens: it is kept as a pre-restore backup, then replaced.
+    Replaced,
+    /// A database that SQLite can't open: it will be moved aside.
+    Damaged,
+}
+
+/// A stored file and where its content goes.
+#[derive(Debug)]
+pub(super) enum Planned {
+    Database { file: StoredFile, path: RelPath, present: Present },
+    Files { file: StoredFile, paths: Vec<(RelPath, RelPath)> },
+}
+
+impl Plan {
+    /// Whether anything that is there now will be replaced or moved.
+    pub fn replaces(&self) -> bool {
+        self.items.iter().any(|item| item.present != Present::Absent)
+    }
+}
+
+/// Says what restoring `entry` into `target` would do. Reads, changes nothing. `sources` says where the content of
+/// backups belongs that other tools wrote, without saying so themselves.
+///
+/// # Errors
+/// What [`Entry::require_usable`] says; [`ErrorKind::NoSuchBackup`] if the backup holds nothing of the selection;
+/// [`ErrorKind::InvalidInput`] if it isn't known where something belongs.
+pub fn plan(run: &Run<'_>, entry: &Entry, target: &Path, selection: Selection, sources: &Sources) -> Result<Plan> {
+    entry.require_usable()?;
+    let mut plan = Plan {
+        id: entry.id,
+        target: target.to_path_buf(),
+        items: vec![],
+        warnings: vec![],
+        artifacts: vec![],
+        selection,
+    };
+    for file in entry.files.iter().filter(|file| selection.takes(file.kind)) {
+        match file.kind {
+            Kind::Database => plan.add_database(run, file, sources)?,
+            Kind::Files => plan.add_files(run, file, sources)?,
+        }
+    }
+    if plan.items.is_empty() {
+        return Err(Error::new(
+            ErrorKind::NoSuchBackup,
+            format!("backup {} holds none of what is asked for", entry.id),
+        )
+        .with_hint("`list` shows which backup holds what"));
+    }
+    plan.warn_of_what_is_missing(entry, selection, sources);
+    Ok(plan)
+}
+
+impl Plan {
+    fn add_database(&mut self, run: &Run<'_>, file: &StoredFile, sources: &Sources) -> Result<()> {
+        let configured = || sources.databases.iter().find(|database| database.name == file.name);
+        let path = match file.recorded.as_ref().map(|recorded| &recorded.content) {
+            Some(Content::Database(database)) => database.source.clone(),
+            _ => configured().ok_or_else(|| unknown_place(file))?.path.clone(),
+        };
+        let present = database_present(&path.under(&self.target), run.busy_timeout())?;
+        let bytes = file.recorded.as_ref().map(|recorded| recorded.plain_bytes);
+        self.items.push(Item { path: path.clone(), bytes, present });
+        self.artifacts.push(Planned::Database { file: file.clone(), path, present });
+        Ok(())
+    }
+
+    /// Reads the archive once for its members, so that one which can't be read is found before anything changes.
+    fn add_files(&mut self, run: &Run<'_>, file: &StoredFile, sources: &Sources) -> Result<()> {
+        let mut members = Vec::new();
+        read::archive(run.store(), file, run.progress(), |member| {
+            members.push((member.path, member.content.len() as u64));
+            Ok(())
+        })?;
+        let mut paths = Vec::new();
+        for (member, bytes) in members {
+            let path = if file.recorded.is_some() { Some(member.clone()) } else { place_of(&member, file, sources) };
+            let Some(path) = path else {
+                self.warnings.push(format!("{member}: the settings don't say where it belongs, so it is left out"));
+                continue;
+            };
+            let present = file_present(&path.under(&self.target))?;
+            self.items.push(Item { path: path.clone(), bytes: Some(bytes), present });
+            paths.push((member, path));
+        }
+        self.artifacts.push(Planned::Files { file: file.clone(), paths });
+        Ok(())
+    }
+
+    fn warn_of_what_is_missing(&mut self, entry: &Entry, selection: Selection, sources: &Sources) {
+        let databases = sources.databases.iter().filter(|_| selection.databases).map(|database| &database.name);
+        let files = sources.files.iter().filter(|_| selection.files).map(|files| &files.name);
+        for name in databases.chain(files).filter(|name| !entry.files.iter().any(|file| file.name == **name)) {
+            self.warnings.push(format!("backup {} holds no {name}: what is there now stays", entry.id));
+        }
+    }
+}
+
+/// Where a flat member name of another tool's archive belongs: the configured path that ends in it.
+fn place_of(member: &RelPath, file: &StoredFile, sources: &Sources) -> Option<RelPath> {
+    let set = sources.files.iter().find(|files| files.name == file.name)?;
+    set.paths.iter().find(|path| *path == member || path.file_name() == member.as_str()).cloned()
+}
+
+fn unknown_place(file: &StoredFile) -> Error {
+    Error::new(ErrorKind::InvalidInput, format!("it isn't known where {} belongs", file.file))
+        .with_hint(format!("add a [[database]] with the name {:?} to the settings", file.name))
+}
+
+fn file_present(path: &Path) -> Result<Present> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => {
+            Err(Error::new(ErrorKind::InvalidInput, format!("{} is a folder, a file belongs there", path.display()))
+                .with_hint("move it away first"))
+        }
+        Ok(_) => Ok(Present::Replaced),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Present::Absent),
+        Err(e) => Err(Error::io("stat", path, e)),
+    }
+}
+
+fn database_present(path: &Path, busy_timeout: Duration) -> Result<Present> {
+    if file_present(path)? == Present::Absent {
+        return Ok(Present::Absent);
+    }
+    match sqlite::open_read_only(path, busy_timeout) {
+        Ok(_) => Ok(Present::Replaced),
+        Err(error) if means_damaged(&error) => Ok(Present::Damaged),
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) fn means_damaged(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotADatabase | ErrorKind::Damaged)
+}

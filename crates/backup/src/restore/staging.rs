@@ -1,0 +1,165 @@
+//! Decoding what a restore will write beside its place, checked, before anything there changes.
+
+use std::fs::{self, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use super::DATABASE_FILES;
+use super::plan::{Plan, Planned, Present};
+use crate::catalog::StoredFile;
+use crate::check::{self, Checks};
+use crate::error::{Error, Result};
+use crate::fsutil;
+use crate::manifest::{self, Content};
+use crate::read;
+use crate::relpath::RelPath;
+use crate::run::Run;
+use crate::source::files::ConfigFile;
+use crate::verify::{expected_facts, plain_bytes, require_sound};
+
+/// A decoded and checked file beside its place. Dropped, it is gone.
+pub(super) enum StagedFile {
+    Database { temp: NamedTempFile, path: PathBuf, live: bool, recorded: Option<manifest::Database> },
+    Config { temp: NamedTempFile, path: PathBuf, warning: Option<String> },
+}
+
+/// All that is staged. Dropped, it is gone, and so are the folders that were made for it.
+#[derive(Default)]
+pub(super) struct Staging {
+    pub files: Vec<StagedFile>,
+    pub folders: NewFolders,
+}
+
+/// Folders that were made on the way. Dropped, those that are still empty are removed.
+#[derive(Default)]
+pub(super) struct NewFolders(Vec<PathBuf>);
+
+impl NewFolders {
+    /// Makes the folder that `path` belongs in, private to `owner`, whose file it will hold.
+    fn make_for(&mut self, path: &Path, owner: Option<(u32, u32)>) -> Result<()> {
+        let folder = fsutil::parent(path);
+        let missing = folder.ancestors().take_while(|folder| !folder.exists() && !folder.as_os_str().is_empty());
+        let missing: Vec<PathBuf> = missing.map(Path::to_path_buf).collect();
+        fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+        for made in missing.into_iter().rev() {
+            if let Some((uid, gid)) = owner {
+                // Only root can: for everybody else, the folder is theirs, and so is the file.
+                let _ = std::os::unix::fs::chown(&made, Some(uid), Some(gid));
+            }
+            self.0.push(made);
+        }
+        Ok(())
+    }
+
+    /// Makes them durable.
+    pub fn sync(&self) -> Result<()> {
+        self.0.iter().try_for_each(|folder| fsutil::sync_parent(folder))
+    }
+}
+
+impl Drop for NewFolders {
+    fn drop(&mut self) {
+        // What has something in it, or can't be removed, may stay.
+        self.0.iter().rev().for_each(|folder| drop(fs::remove_dir(folder)));
+    }
+}
+
+pub(super) fn stage(run: &Run<'_>, plan: &Plan) -> Result<Staging> {
+    let mut staging = Staging::default();
+    for planned in &plan.artifacts {
+        match planned {
+            Planned::Database { file, path, present } => {
+                let path = path.under(&plan.target);
+                let recorded = recorded_database(file);
+                staging.folders.make_for(&path, recorded.as_ref().map(|recorded| (recorded.uid, recorded.gid)))?;
+                let live = *present == Present::Replaced;
+                staging.files.push(stage_database(run, file, path, live, recorded)?);
+            }
+            Planned::Files { file, paths } => stage_files(run, file, paths, &plan.target, &mut staging)?,
+        }
+    }
+    run.check_stop()?;
+    Ok(staging)
+}
+
+fn stage_database(
+    run: &Run<'_>,
+    file: &StoredFile,
+    path: PathBuf,
+    live: bool,
+    recorded: Option<manifest::Database>,
+) -> Result<StagedFile> {
+    let mut temp = temp_beside(&path)?;
+    // Over a live database, its transaction needs as much again.
+    let folder = fsutil::parent(&path).display().to_string();
+    fsutil::require_space(&path, &folder, plain_bytes(file).saturating_mul(if live { 2 } else { 1 }))?;
+    read::copy(run.store(), file, run.progress(), temp.as_file_mut())?;
+    let mut checks = Checks::of(&file.file);
+    check::database(&mut checks, temp.path(), expected_facts(file), run)?;
+    require_sound(&checks)?;
+    Ok(StagedFile::Database { temp, path, live, recorded })
+}
+
+/// What the manifest says of a stored database.
+fn recorded_database(file: &StoredFile) -> Option<manifest::Database> {
+    match &file.recorded.as_ref()?.content {
+        Content::Database(database) => Some(database.clone()),
+        Content::Files { .. } => None,
+    }
+}
+
+fn stage_files(
+    run: &Run<'_>,
+    file: &StoredFile,
+    paths: &[(RelPath, RelPath)],
+    target: &Path,
+    staging: &mut Staging,
+) -> Result<()> {
+    read::archive(run.store(), file, run.progress(), |member| {
+        if let Some((_, path)) = paths.iter().find(|(name, _)| *name == member.path) {
+            let path = path.under(target);
+            staging.folders.make_for(&path, Some((member.uid, member.gid)))?;
+            staging.files.push(stage_config(&member, path)?);
+        }
+        Ok(())
+    })
+}
+
+fn stage_config(member: &ConfigFile, path: PathBuf) -> Result<StagedFile> {
+    let mut temp = temp_beside(&path)?;
+    temp.write_all(&member.content).map_err(|e| Error::io("write", temp.path(), e))?;
+    let warning = set_owner_and_mode(temp.path(), &path, member.mode, member.uid, member.gid)?;
+    temp.as_file().sync_all().map_err(|e| Error::io("sync", temp.path(), e))?;
+    Ok(StagedFile::Config { temp, path, warning })
+}
+
+/// A private file in the folder of `path`, with a name that a restore after a crash finds and replaces.
+fn temp_beside(path: &Path) -> Result<NamedTempFile> {
+    let folder = fsutil::parent(path);
+    let name = format!(".{}.restoring", path.file_name().unwrap_or_default().to_string_lossy());
+    let leftover = folder.join(&name);
+    for suffix in DATABASE_FILES {
+        fsutil::remove_file(&fsutil::with_suffix(&leftover, suffix))?;
+    }
+    tempfile::Builder::new()
+        .prefix(&name)
+        .rand_bytes(0)
+        .tempfile_in(folder)
+        .map_err(|e| Error::io("create", &leftover, e))
+}
+
+/// Gives the file at `temp` its recorded owner and mode. A warning, if this user can't give it that owner.
+pub(super) fn set_owner_and_mode(temp: &Path, path: &Path, mode: u32, uid: u32, gid: u32) -> Result<Option<String>> {
+    let refused = match std::os::unix::fs::chown(temp, Some(uid), Some(gid)) {
+        Ok(()) => None,
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            Some(format!("{} belonged to uid {uid}, gid {gid}; only root can give it back to them", path.display()))
+        }
+        Err(e) => return Err(Error::io("change the owner of", temp, e)),
+    };
+    fs::set_permissions(temp, Permissions::from_mode(mode)).map_err(|e| Error::io("change the mode of", temp, e))?;
+    Ok(refused)
+}
