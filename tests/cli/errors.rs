@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::support::{Project, Ran, program, shell};
+use crate::support::{Project, Ran, as_nobody, is_root, program, shell};
 
 /// Runs what has to be refused with `code`, once for people and once with `--json`, and checks that both say the same
 /// and that nothing was changed. Gives the error's kind and what was printed for people.
@@ -56,26 +56,6 @@ fn flip(project: &Project, file: &str) {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0x55;
     fs::write(project.path(file), bytes).unwrap();
-}
-
-fn is_root(project: &Project) -> bool {
-    shell(project.root(), "id -u").trim() == "0"
-}
-
-/// The program as a user without rights, who may read and write the project but not what the test takes away.
-fn as_nobody(project: &Project, arguments: &str) -> Ran {
-    if !is_root(project) {
-        return project.run(arguments);
-    }
-    // Where it was built, nobody else may be allowed to look.
-    let place = tempfile::tempdir().unwrap();
-    let copy = place.path().join("xtask");
-    fs::copy(program().get_program(), &copy).unwrap();
-    shell(place.path(), "chmod -R a+rX .");
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy).arg("--root").arg(project.root());
-    command.env("TZ", "UTC").env_remove("INVOCATION_ID").env_remove("JOURNAL_STREAM").stdin(Stdio::null());
-    Ran::of(command.args(arguments.split_whitespace()))
 }
 
 // Which backup.
@@ -200,19 +180,22 @@ fn a_backup_folder_that_cant_be_written() {
     project.backup_with("--no-rotate");
     shell(project.root(), "chmod -R a+rwX . && chmod -R a=rX backups");
     let before = project.tree();
-    insta::assert_snapshot!(as_nobody(&project, "backup").shown(), @"
+    insta::assert_snapshot!(as_nobody(&project, &std::env::temp_dir(), "backup").shown(), @"
     --
     error: can't open ROOT/backups/.lock: Permission denied (os error 13)
     hint: check the owner and mode of that path and of the folders above it
     => 1
     ");
     for command in ["backup --config-only", "rotate --keep-last 1", "pin latest"] {
-        let ran = as_nobody(&project, &format!("{command} --json"));
+        let ran = as_nobody(&project, &std::env::temp_dir(), &format!("{command} --json"));
         assert_eq!(ran.expect(1).json()["error"]["kind"], "permission_denied", "{command}");
     }
     // Looking and proving go on.
-    assert_eq!(as_nobody(&project, "list --json").expect(0).json()["backups"].as_array().unwrap().len(), 2);
-    let verify = as_nobody(&project, "verify");
+    assert_eq!(
+        as_nobody(&project, &std::env::temp_dir(), "list --json").expect(0).json()["backups"].as_array().unwrap().len(),
+        2
+    );
+    let verify = as_nobody(&project, &std::env::temp_dir(), "verify");
     assert!(verify.expect(0).stderr.starts_with("warning: the backup folder can't be written: "), "{verify:?}");
     assert_eq!(project.tree(), before);
     shell(project.root(), "chmod -R u+rwX backups");
@@ -224,7 +207,7 @@ fn a_backup_folder_that_cant_be_made() {
     let _tidy = project.tidy();
     shell(project.root(), "chmod -R a+rX . && chmod 555 .");
     let before = project.tree();
-    insta::assert_snapshot!(as_nobody(&project, "backup").shown(), @"
+    insta::assert_snapshot!(as_nobody(&project, &std::env::temp_dir(), "backup").shown(), @"
     --
     error: can't create ROOT/backups/.staging: Permission denied (os error 13)
     hint: check the owner and mode of that path and of the folders above it
@@ -237,7 +220,7 @@ fn a_backup_folder_that_cant_be_made() {
 /// Runs a script with `backup` and the other commands as `x`, in a project whose backup folder is a tiny file system.
 fn on_small_disk(project: &Project, size: &str, script: &str) -> String {
     fs::create_dir_all(project.path("backups")).unwrap();
-    let unshare = if is_root(project) { "unshare -m" } else { "unshare -rm" };
+    let unshare = if is_root() { "unshare -m" } else { "unshare -rm" };
     let all = format!(
         "mount -t tmpfs -o size={size},mode=0700 tmpfs backups\nx() {{ \"$0\" --root \"$PWD\" \"$@\"; }}\n{script}"
     );

@@ -270,3 +270,24 @@ pub fn wait_for(what: &str, mut happened: impl FnMut() -> bool) {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
+
+/// Whether the tests run as root, for whom no file is closed.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Runs the program as a user without rights, with `temp` for temporary files.
+pub fn as_nobody(project: &Project, temp: &Path, arguments: &str) -> Ran {
+    if !is_root() {
+        return Ran::of(project.command(arguments.split_whitespace()).env("TMPDIR", temp));
+    }
+    // Where it was built, nobody else may be allowed to look.
+    let place = tempfile::tempdir().unwrap();
+    let copy = place.path().join("xtask");
+    fs::copy(program().get_program(), &copy).unwrap();
+    shell(place.path(), "chmod -R a+rX .");
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy).arg("--root").arg(project.root());
+    command.env("TZ", "UTC").env("TMPDIR", temp).env_remove("INVOCATION_ID").env_remove("JOURNAL_STREAM");
+    Ran::of(command.args(arguments.split_whitespace()).stdin(Stdio::null()))
+}
