@@ -155,7 +155,8 @@ fn temp_beside(path: &Path) -> Result<NamedTempFile> {
 pub(super) fn set_owner_and_mode(temp: &Path, path: &Path, mode: u32, uid: u32, gid: u32) -> Result<Option<String>> {
     let refused = match std::os::unix::fs::chown(temp, Some(uid), Some(gid)) {
         Ok(()) => None,
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+        // EINVAL: a container that doesn't know that user.
+        Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => {
             Some(format!("{} belonged to uid {uid}, gid {gid}; only root can give it back to them", path.display()))
         }
         Err(e) => return Err(Error::io("change the owner of", temp, e)),
