@@ -51,7 +51,7 @@ pub struct RestoreLine {
     pub selection: Option<Selection>,
     /// The pre-restore backup of what was replaced; none if nothing was.
     pub kept: Option<BackupId>,
-    /// Paths that are to be written, or were, relative to the target.
+    /// Paths that are to be written, relative to the target.
     pub written: Vec<String>,
     /// Damaged or orphaned files that were moved aside, and where to.
     pub moved_aside: Vec<PathBuf>,
@@ -143,6 +143,12 @@ impl History {
     /// The line with which the last restore began.
     pub fn last_restore(&self) -> Option<&Line> {
         self.lines.iter().rev().find(|line| line.command == Command::Restore && line.outcome == Outcome::Begun)
+    }
+
+    /// What the last restore moved aside.
+    pub fn moved_aside(&self) -> &[PathBuf] {
+        let last = self.lines.iter().rev().find(|line| line.command == Command::Restore);
+        last.and_then(|line| line.restore.as_ref()).map_or(&[], |restore| &restore.moved_aside)
     }
 
     /// The last line of the last restore, if that was cut short, or failed after it had changed something.

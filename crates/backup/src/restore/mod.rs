@@ -78,33 +78,19 @@ pub fn restore(run: &Run<'_>, plan: &Plan, encoding: Encoding) -> Result<Restore
         live = open_live(run, &staging, &damaged)?;
         held = hold(&mut live)?;
     }
-    let planned = plan.items.iter().map(|item| item.path.to_string()).collect();
-    let line = RestoreLine {
-        target: plan.target.clone(),
-        selection: Some(plan.selection),
-        kept,
-        written: planned,
-        moved_aside: vec![],
-    };
-    let record = |outcome, restore, error: Option<String>| {
-        let line = Line::new(run.now(), Command::Restore, outcome);
-        run.record(Line { id: Some(plan.id), restore: Some(restore), error, ..line })
-    };
-    record(Outcome::Begun, line.clone(), None)?;
+    let ledger = Ledger { run, plan, kept };
+    ledger.record(Outcome::Begun, &[], None)?;
 
     let mut done = Done::default();
     let committed = commit(run, staging, held, &damaged, &mut done);
     drop(live);
     let settled = committed.and_then(|()| done.settle(run));
-    let outcome = match (&settled, done.written.is_empty() && done.moved_aside.is_empty()) {
-        (Ok(()), _) => Outcome::Ok,
-        (Err(_), true) => Outcome::Failed,
-        (Err(_), false) => Outcome::Partial,
+    let outcome = match settled {
+        Ok(()) => Outcome::Ok,
+        Err(_) if done.changed => Outcome::Partial,
+        Err(_) => Outcome::Failed,
     };
-    let written =
-        done.written.iter().filter_map(|path| path.strip_prefix(&plan.target).ok()).map(|p| p.display().to_string());
-    let line = RestoreLine { written: written.collect(), moved_aside: done.moved_aside.clone(), ..line };
-    record(outcome, line, settled.as_ref().err().map(Error::one_line))?;
+    ledger.record(outcome, &done.moved_aside, settled.as_ref().err())?;
     settled.map_err(|error| match outcome {
         Outcome::Partial => {
             error.with_hint("a part of it is restored: repeat it, or put back what was there: restore --undo")
@@ -120,6 +106,31 @@ pub fn restore(run: &Run<'_>, plan: &Plan, encoding: Encoding) -> Result<Restore
         warnings: done.warnings,
         duration_ms: run.elapsed_ms() - begun,
     })
+}
+
+/// A restore's lines in the ledger.
+struct Ledger<'a> {
+    run: &'a Run<'a>,
+    plan: &'a Plan,
+    kept: Option<BackupId>,
+}
+
+impl Ledger<'_> {
+    fn record(&self, outcome: Outcome, moved_aside: &[PathBuf], error: Option<&Error>) -> Result<()> {
+        let restore = RestoreLine {
+            target: self.plan.target.clone(),
+            selection: Some(self.plan.selection),
+            kept: self.kept,
+            written: self.plan.items.iter().map(|item| item.path.to_string()).collect(),
+            moved_aside: moved_aside.to_vec(),
+        };
+        self.run.record(Line {
+            id: Some(self.plan.id),
+            restore: Some(restore),
+            error: error.map(Error::one_line),
+            ..Line::new(self.run.now(), Command::Restore, outcome)
+        })
+    }
 }
 
 /// Carries out a plan for an empty folder that nobody else knows, without the ledger: what a drill does.
@@ -149,9 +160,13 @@ pub fn undo(history: &History) -> Result<(BackupId, PathBuf)> {
     let Some(Line { at, restore: Some(restore), .. }) = history.last_restore() else {
         return nothing("nothing to undo: the ledger knows no restore");
     };
-    match restore.kept {
-        Some(kept) => Ok((kept, restore.target.clone())),
-        None => nothing(&format!("nothing to undo: the restore of {} replaced nothing", at.format("%Y-%m-%d %H:%M"))),
+    let when = at.format("%Y-%m-%d %H:%M");
+    match (restore.kept, history.moved_aside().first()) {
+        (Some(kept), _) => Ok((kept, restore.target.clone())),
+        (None, None) => nothing(&format!("nothing to undo: the restore of {when} replaced nothing")),
+        (None, Some(aside)) => {
+            nothing(&format!("nothing to undo: what the restore of {when} found is kept as {}", aside.display()))
+        }
     }
 }
 
@@ -197,7 +212,8 @@ fn replaced_files(plan: &Plan, name: &str, paths: &[(RelPath, RelPath)]) -> Opti
 /// What a restore has done so far.
 #[derive(Default)]
 struct Done {
-    written: Vec<PathBuf>,
+    /// Whether anything is no longer as it was.
+    changed: bool,
     moved_aside: Vec<PathBuf>,
     overwritten: Vec<(PathBuf, Option<manifest::Database>)>,
     warnings: Vec<String>,
@@ -227,21 +243,22 @@ fn commit(
         match file {
             StagedFile::Database { path, recorded, live, .. } if live && !damaged.contains(&path) => {
                 held.next().expect("what is live and not damaged was opened").finish(run)?;
-                done.overwritten.push((path.clone(), recorded));
-                done.written.push(path);
+                done.overwritten.push((path, recorded));
             }
             StagedFile::Database { temp, path, recorded, .. } => {
-                move_aside(&path, BackupId::at(run.now().to_utc()), &mut done.moved_aside)?;
+                let moved = move_aside(&path, BackupId::at(run.now().to_utc()), &mut done.moved_aside);
+                done.changed |= !done.moved_aside.is_empty();
+                moved?;
                 done.warnings.extend(put_into_place(temp, &path, recorded.as_ref())?);
-                done.written.push(path);
             }
             StagedFile::Config { temp, path, warning } => {
                 done.warnings.extend(warning);
                 temp.persist(&path).map_err(|e| Error::io("replace", &path, e.error))?;
-                done.written.push(path.clone());
+                done.changed = true;
                 fsutil::sync_parent(&path)?;
             }
         }
+        done.changed = true;
     }
     Ok(())
 }
