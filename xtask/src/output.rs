@@ -92,7 +92,12 @@ impl Output {
 
     /// Something that went wrong, where the command goes on.
     pub fn problem(&self, error: &backup::Error) {
-        self.failure(&error.one_line(), error.hint());
+        let prefix = self.prefix(Priority::Error);
+        let message = printable(&error.one_line());
+        print(&mut anstream::stderr(), format_args!("{prefix}{} {message}", paint(Tone::Bad, "error:")));
+        if let Some(hint) = error.hint() {
+            self.hint(hint);
+        }
     }
 
     /// Why the command failed: for people and, with `--json`, as the document.
@@ -107,21 +112,6 @@ impl Output {
         self.problem(error);
         if self.json {
             print_json(&json!({ "error": error_document(error) }));
-        }
-    }
-
-    /// Something that went wrong in a step, where the command goes on.
-    pub fn problem_of(&self, step: &str, error: &anyhow::Error) {
-        let own = error.downcast_ref::<backup::Error>();
-        let message = own.map_or_else(|| format!("{error:#}"), backup::Error::one_line);
-        self.failure(&format!("{step}: {message}"), own.and_then(backup::Error::hint));
-    }
-
-    fn failure(&self, message: &str, hint: Option<&str>) {
-        let prefix = self.prefix(Priority::Error);
-        print(&mut anstream::stderr(), format_args!("{prefix}{} {}", paint(Tone::Bad, "error:"), printable(message)));
-        if let Some(hint) = hint {
-            self.hint(hint);
         }
     }
 

@@ -19,34 +19,25 @@ pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<Exit> {
 
     let run = context.begin("backup")?;
     let request = Request { root: &context.root, sources: &sources, encoding, trigger, pinned: args.pin };
-    let Made { manifest, failures } = backup::backup(&run, &request)?;
-    if !context.store.is_private() {
-        let folder = context.store.folder().display();
-        context.output.warn(&format!("{folder} can be read by others; its files can't"));
-        context.output.hint(&format!("chmod 700 {folder}"));
-    }
-    for warning in &manifest.warnings {
-        context.output.warn(&printable(&warning.message));
-    }
-    for (_, error) in &failures {
-        context.output.problem(error);
-    }
-    report(context, &run, &manifest);
+    let made = backup::backup(&run, &request)?;
+    report(context, &run, &made);
+    let Made { manifest, mut failures } = made;
     // After a run that saved nothing there is no new backup that older ones could make room for.
     let rotate = !args.no_rotate && manifest.status != Status::Failed;
-    let rotation = rotate.then(|| rotate_after(context, &run, &manifest));
-    let rotated = rotation.transpose();
-    let nothing = (manifest.status == Status::Failed).then(|| nothing_saved(&manifest));
-    let error = failures.first().map(|(_, error)| error).or(nothing.as_ref()).map(error_document);
-    context.output.json(&json!({ "backup": manifest, "rotation": rotated.as_ref().ok(), "error": error }))?;
-    Ok(match (manifest.status, rotated) {
-        (Status::Failed, _) => Exit::Failed,
-        (Status::Complete, Ok(_)) => Exit::Done,
-        (Status::Partial, Ok(_)) => Exit::Partly,
-        (_, Err(error)) => {
-            context.output.problem_of("rotate after the backup", &error);
-            Exit::Partly
-        }
+    let rotation = rotate.then(|| rotate_after(context, &run, &manifest)).transpose().unwrap_or_else(|error| {
+        context.output.problem(&error);
+        failures.push(("rotation".into(), error));
+        None
+    });
+    if manifest.status == Status::Failed {
+        failures.push(("backup".into(), nothing_saved(&manifest)));
+    }
+    let error = failures.first().map(|(_, error)| error_document(error));
+    context.output.json(&json!({ "backup": manifest, "rotation": rotation, "error": error }))?;
+    Ok(match manifest.status {
+        Status::Failed => Exit::Failed,
+        _ if failures.is_empty() => Exit::Done,
+        _ => Exit::Partly,
     })
 }
 
@@ -57,7 +48,7 @@ fn selected(sources: Sources, args: &cli::Backup) -> Sources {
     }
 }
 
-fn rotate_after(context: &Context<'_>, run: &Run<'_>, made: &Manifest) -> anyhow::Result<backup::Pruned> {
+fn rotate_after(context: &Context<'_>, run: &Run<'_>, made: &Manifest) -> backup::Result<backup::Pruned> {
     let plan = backup::plan(run, &context.config.retention, Some(made.id))?;
     if plan.kept().any(|decision| decision.reasons.contains(&Reason::NothingRemoved)) {
         rotate::report_stale(context, &plan);
@@ -74,18 +65,29 @@ fn nothing_saved(manifest: &Manifest) -> Error {
         .with_hint("mend what failed above, then run `backup` again; older backups are untouched")
 }
 
-fn report(context: &Context<'_>, run: &Run<'_>, manifest: &Manifest) {
+fn report(context: &Context<'_>, run: &Run<'_>, made: &Made) {
+    let Made { manifest, failures } = made;
+    if !context.store.is_private() {
+        let folder = context.store.folder().display();
+        context.output.warn(&format!("{folder} can be read by others; its files can't"));
+        context.output.hint(&format!("chmod 700 {folder}"));
+    }
+    for warning in &manifest.warnings {
+        context.output.warn(&printable(&warning.message));
+    }
+    for (_, error) in failures {
+        context.output.problem(error);
+    }
     for artifact in &manifest.artifacts {
         let (stored, plain) = (size(artifact.bytes), size(artifact.plain_bytes));
         context.output.line(&format!("  {}  {stored} (plain {plain})", artifact.file));
     }
-    let id = manifest.id;
-    let made = format!("{}, from {}", size(manifest.stored_bytes()), size(manifest.plain_bytes()));
-    let time = took(run.elapsed_ms());
+    let size = format!("{}, from {}", size(manifest.stored_bytes()), size(manifest.plain_bytes()));
+    let (id, time) = (manifest.id, took(run.elapsed_ms()));
     match manifest.status {
-        Status::Complete => context.output.done(Tone::Good, &format!("backup {id} complete: {made}, in {time}")),
+        Status::Complete => context.output.done(Tone::Good, &format!("backup {id} complete: {size}, in {time}")),
         Status::Partial => {
-            context.output.done(Tone::Warning, &format!("backup {id} is partial: {made}, in {time}"));
+            context.output.done(Tone::Warning, &format!("backup {id} is partial: {size}, in {time}"));
             context.output.hint("mend what failed above, then run `backup` again");
         }
         Status::Failed => context.output.problem(&nothing_saved(manifest)),
