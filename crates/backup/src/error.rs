@@ -50,6 +50,8 @@ pub enum ErrorKind {
 pub(crate) const NO_SPACE_HINT: &str = "free some space (df -h), or remove old backups (rotate)";
 
 /// A failure: its kind, one line that names the thing and its value, a hint on what to do, and what caused it.
+#[derive(thiserror::Error)]
+#[error("{message}")]
 pub struct Error {
     kind: ErrorKind,
     message: String,
@@ -183,12 +185,6 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}: {}", self.kind, self.message)?;
@@ -196,12 +192,6 @@ impl fmt::Debug for Error {
             write!(f, ": {source}")?;
         }
         Ok(())
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
     }
 }
 
