@@ -47,6 +47,12 @@ impl Output {
         Self { json: global.json, quiet: global.quiet, verbose: global.verbose, journal }
     }
 
+    /// A printer for tests of what is done, not of what is said.
+    #[cfg(test)]
+    pub fn silent() -> Self {
+        Self { quiet: true, ..Self::default() }
+    }
+
     /// Whether systemd runs this, and nobody is at the keyboard.
     pub fn is_journal(&self) -> bool {
         self.journal

@@ -191,7 +191,7 @@ mod tests {
     fn a_folder_that_is_somebodys_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("thesis.tex"), "").unwrap();
-        let error = cycle(&Output::default(), dir.path(), 1, Path::new("true")).unwrap_err();
+        let error = cycle(&Output::silent(), dir.path(), 1, Path::new("true")).unwrap_err();
         assert!(error.downcast_ref::<Error>().unwrap().hint().is_some());
         assert!(dir.path().join("thesis.tex").exists());
     }
@@ -200,7 +200,7 @@ mod tests {
     fn a_failure_names_the_command_and_an_earlier_demo_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         for _ in 0..2 {
-            let error = cycle(&Output::default(), dir.path(), 1, Path::new("false")).unwrap_err();
+            let error = cycle(&Output::silent(), dir.path(), 1, Path::new("false")).unwrap_err();
             let command = format!("cargo xtask --root {} backup", dir.path().display());
             assert!(error.to_string().ends_with(&command), "{error}");
         }

@@ -38,7 +38,7 @@ impl Selection {
     }
 }
 
-/// What a restore will write, and what is there now. Made by [`plan`], carried out by [`restore`].
+/// What a restore will write, and what is there now. Made by [`plan`], carried out by [`restore`](super::restore).
 #[derive(Debug, Serialize)]
 pub struct Plan {
     /// The backup.
