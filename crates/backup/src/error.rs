@@ -71,7 +71,7 @@ impl Error {
     }
 
     /// As [`Error::io`], for something that isn't a path: an object of a store, a pipe.
-    pub fn io_named(verb: &str, subject: &str, source: std::io::Error) -> Self {
+    pub(crate) fn io_named(verb: &str, subject: &str, source: std::io::Error) -> Self {
         // An error of ours that travelled through a `Read` or `Write` keeps its own kind and words.
         let source = match source.downcast::<Error>() {
             Ok(own) => return own,
@@ -98,7 +98,7 @@ impl Error {
     }
 
     /// A failed SQLite call on the named database. The kind follows from SQLite's result code.
-    pub fn sqlite(verb: &str, database: &Path, source: &rusqlite::Error) -> Self {
+    pub(crate) fn sqlite(verb: &str, database: &Path, source: &rusqlite::Error) -> Self {
         use rusqlite::ErrorCode as Code;
         let (kind, hint) = match source.sqlite_error_code() {
             Some(Code::DatabaseBusy | Code::DatabaseLocked) => {
@@ -129,7 +129,7 @@ impl Error {
     }
 
     /// Stored content that isn't what it should be: `what` is said of the stored file `file`.
-    pub fn damaged(file: &str, what: impl Into<String>) -> Self {
+    pub(crate) fn damaged(file: &str, what: impl Into<String>) -> Self {
         Self {
             kind: ErrorKind::Damaged,
             message: format!("{file} is damaged"),
@@ -175,7 +175,7 @@ impl Error {
     }
 
     /// What caused it, without the message; the message if nothing did.
-    pub fn detail(&self) -> String {
+    pub(crate) fn detail(&self) -> String {
         self.source.as_ref().map_or_else(|| self.message.clone(), ToString::to_string)
     }
 

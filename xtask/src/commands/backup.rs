@@ -1,5 +1,6 @@
 //! `backup`.
 
+use backup::prune::{self, Pruned};
 use backup::retention::Reason;
 use backup::{Error, ErrorKind, Made, Manifest, Request, Run, Sources, Status, Trigger};
 use serde_json::json;
@@ -48,12 +49,12 @@ fn selected(sources: Sources, args: &cli::Backup) -> Sources {
     }
 }
 
-fn rotate_after(context: &Context<'_>, run: &Run<'_>, made: &Manifest) -> backup::Result<backup::Pruned> {
-    let plan = backup::plan(run, &context.config.retention, Some(made.id))?;
+fn rotate_after(context: &Context<'_>, run: &Run<'_>, made: &Manifest) -> backup::Result<Pruned> {
+    let plan = prune::plan(run, &context.config.retention, Some(made.id))?;
     if plan.kept().any(|decision| decision.reasons.contains(&Reason::NothingRemoved)) {
         rotate::report_stale(context, &plan);
     }
-    let pruned = backup::prune(run, &plan)?;
+    let pruned = prune::prune(run, &plan)?;
     if !pruned.removed.is_empty() {
         rotate::report_removed(context, &pruned);
     }

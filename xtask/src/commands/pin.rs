@@ -1,5 +1,6 @@
 //! `pin` and `unpin`.
 
+use backup::prune;
 use serde_json::json;
 
 use crate::cli;
@@ -10,7 +11,7 @@ pub fn run(context: &Context<'_>, args: &cli::PinArgs, pinned: bool) -> anyhow::
     let run = context.begin_on_existing(if pinned { "pin" } else { "unpin" })?;
     let catalog = run.catalog()?;
     let entry = context.select(&catalog, Some(&args.id))?;
-    let changed = backup::set_pinned(&run, entry, pinned)?;
+    let changed = prune::set_pinned(&run, entry, pinned)?;
     let state = if pinned { "pinned" } else { "not pinned" };
     let already = if changed { "now" } else { "already" };
     context.output.line(&format!("backup {} is {already} {state}", entry.id));

@@ -1,6 +1,6 @@
 //! `rotate`, also called `prune`.
 
-use backup::Pruned;
+use backup::prune::{self, Pruned};
 use backup::retention::{Plan, Policy};
 use serde_json::json;
 
@@ -25,9 +25,9 @@ pub fn run(context: &Context<'_>, args: &cli::Rotate) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let run = context.begin("rotate")?;
-    let plan = backup::plan(&run, &policy, None)?;
+    let plan = prune::plan(&run, &policy, None)?;
     report(context, &plan);
-    let pruned = backup::prune(&run, &plan)?;
+    let pruned = prune::prune(&run, &plan)?;
     report_removed(context, &pruned);
     context.output.json(&json!({ "dry_run": false, "plan": plan, "pruned": pruned }))?;
     Ok(Exit::Done)
