@@ -100,10 +100,15 @@ impl<'a> Run<'a> {
 
     /// Adds a line to the ledger, with the time the run has taken so far.
     pub(crate) fn record(&self, line: Line) -> Result<()> {
+        self.record_since(0, line)
+    }
+
+    /// The same of one step of the run, which began `begun` milliseconds after it.
+    pub(crate) fn record_since(&self, begun: u64, line: Line) -> Result<()> {
         if self.lock.is_none() {
             return Ok(());
         }
-        History::append(self.store(), &Line { duration_ms: self.elapsed_ms(), ..line })
+        History::append(self.store(), &Line { duration_ms: self.elapsed_ms() - begun, ..line })
     }
 
     /// Removes what is staged, and the published files of backups that were being written or removed: their manifest

@@ -45,7 +45,8 @@ pub fn verify(run: &Run<'_>, entry: &Entry) -> Result<Report> {
     let damage = checks.iter().find(|check| check.verdict == Verdict::Damaged);
     let outcome = if damage.is_some() { Outcome::Failed } else { Outcome::Ok };
     let error = damage.map(|check| format!("{}: {}", check.file, check.detail));
-    run.record(Line { id: Some(entry.id), error, ..Line::new(run.now(), Command::Verify, outcome) })?;
+    let line = Line::new(run.now(), Command::Verify, outcome);
+    run.record_since(begun, Line { id: Some(entry.id), error, ..line })?;
     let duration_ms = run.elapsed_ms() - begun;
     Ok(Report { id: entry.id, verdict, checks, recorded: run.is_recorded(), duration_ms })
 }

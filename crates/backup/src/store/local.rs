@@ -133,7 +133,8 @@ impl Store for LocalStore {
     }
 
     fn remove(&self, name: &str) -> Result<()> {
-        fsutil::remove_file(&self.path(name))
+        fsutil::remove_file(&self.path(name))?;
+        fsutil::sync_folder(&self.folder)
     }
 
     fn discard(&self, name: &str) -> Result<()> {

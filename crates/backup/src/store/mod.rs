@@ -79,7 +79,7 @@ pub trait Store: Send + Sync {
     /// Takes a published object back to the staged ones, durably when it returns.
     fn withdraw(&self, name: &str) -> Result<()>;
 
-    /// Removes a published object; one that isn't there is removed already.
+    /// Removes a published object, durably when it returns; one that isn't there is removed already.
     fn remove(&self, name: &str) -> Result<()>;
 
     /// Removes a staged object, or whatever else is in the staging area under that name.
