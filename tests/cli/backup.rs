@@ -527,10 +527,10 @@ fn files_are_private_whatever_the_umask() {
 #[test]
 fn no_secret_is_ever_printed() {
     let project = Project::new();
-    let secrets = ["very-secret", "s3cr3t", "4711", "hunter2", "MIIEow", "corrupt-horse", "battery-staple"];
+    let secrets = ["very-secret", "s3cr3t", "zq4711", "hunter2", "MIIEow", "corrupt-horse", "battery-staple"];
     project.write(
         ".env",
-        "API_KEY=very-secret\nexport B='s3cr3t'\nPORT=4711\nhunter2\n\
+        "API_KEY=very-secret\nexport B='s3cr3t'\nPORT=zq4711\nhunter2\n\
          KEY=\"-----BEGIN\nMIIEow\n-----END\"\n=corrupt-horse\n",
     );
     project.write("data/station_info.json", "{\"token\": \"battery-staple\", }\n");

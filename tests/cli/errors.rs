@@ -88,14 +88,14 @@ fn a_prefix_that_several_share_lists_them() {
     ambiguous_id
     --
     error: 20250101 could be 2 backups: 20250101_000000, 20250101_120000
-    hint: give more of the id
+    hint: give more of the id, or a time: --from 2025-12-10 means the newest of that day
     => 10
     ");
     insta::assert_snapshot!(refused(&project, 10, "pin 2025"), @"
     ambiguous_id
     --
     error: 2025 could be 2 backups: 20250101_000000, 20250101_120000
-    hint: give more of the id
+    hint: give more of the id, or a time: --from 2025-12-10 means the newest of that day
     => 10
     ");
 }
@@ -782,7 +782,7 @@ fn settings_that_make_no_sense() {
     insta::assert_snapshot!(refused(&project, 2, "backup"), @r#"
     invalid_input
     --
-    error: ROOT/ops/backup.toml, line 1: "soon" is no duration (expected number at 0)
+    error: ROOT/ops/backup.toml, line 1: "soon": no duration (expected number at 0); write 30s, 10m or 26h
     hint: ops/backup.toml of the toolkit shows every setting with its default
     => 2
     "#);
@@ -975,4 +975,40 @@ fn a_refused_restore_says_how_to_agree() {
     hint: look at it with --dry-run, then say --yes
     => 2
     ");
+}
+
+#[test]
+fn a_backup_folder_on_a_disk_that_isnt_mounted() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    std::os::unix::fs::symlink("/nowhere/backups", project.path("backups")).unwrap();
+    for command in ["backup", "list", "status", "restore --from latest"] {
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(refused(&project, 2, command), @"
+            invalid_input
+            --
+            error: the backup folder ROOT/backups is a link to /nowhere/backups, which doesn't exist
+            hint: is the disk mounted?
+            => 2
+            ");
+        }
+    }
+}
+
+#[test]
+fn durations_that_are_absurd() {
+    let project = Project::new();
+    for flag in ["--lock-wait 500000000000y", "--busy-timeout 100d", "--lock-wait soon"] {
+        assert!(refused(&project, 2, &format!("{flag} backup")).contains("invalid value"), "{flag}");
+    }
+}
+
+#[test]
+fn a_manifest_that_cant_be_read_says_nothing_against_the_others() {
+    let project = Project::new();
+    project.backup();
+    fs::create_dir(project.path("backups/manifest_20200101_000000.json")).unwrap();
+    assert!(project.run("list").expect(0).stdout.contains(" unreadable "));
+    project.run("backup").expect(0);
+    project.run("restore --from latest --yes").expect(0);
 }

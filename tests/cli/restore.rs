@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::support::{Project, Ran, program, shell, wait_for};
+use crate::support::{Project, Ran, as_nobody, program, shell, wait_for};
 
 /// What independent witnesses say about the project's files: mode, owner and digest of each, and the database.
 fn witnesses(project: &Project) -> String {
@@ -496,7 +496,7 @@ fn undo_without_anything_to_undo_says_so() {
     let project = Project::new();
     project.backup();
     let _filters = project.filters();
-    insta::assert_snapshot!(project.run("restore --undo --yes").expect(10).all(), @"error: nothing to undo: the ledger knows no restore");
+    insta::assert_snapshot!(project.run("restore --undo --yes").expect(10).all(), @"error: nothing to undo: the ledger knows no restore that replaced anything");
     shell(project.root(), "rm -r data .env");
     project.run("restore --from latest").expect(0);
     let ran = project.run("restore --undo --yes");
@@ -715,4 +715,77 @@ fn a_restore_that_waits_for_another_run_says_for_whom() {
     assert!(line.starts_with("waiting for backup (pid "), "{line}");
     lock.unlock().unwrap();
     assert!(waiting.wait().unwrap().success());
+}
+
+#[test]
+fn latest_is_a_complete_backup_even_if_a_partial_one_is_newer() {
+    let project = Project::new();
+    let complete = project.backup();
+    project.write("data/sessions.db", "no database any more, and long enough to say so. ".repeat(30).as_str());
+    project.run("backup").expect(3);
+    let ran = project.run("restore --from latest --yes");
+    assert!(ran.expect(0).stderr.contains(&format!("not complete: this is about {complete}")), "{}", ran.stderr);
+    assert_eq!(project.sessions(), 1000);
+}
+
+#[test]
+fn a_look_at_an_old_state_elsewhere_does_not_cost_the_undo() {
+    let project = Project::new();
+    project.backup();
+    go_on(&project);
+    project.run("restore --from latest --yes").expect(0);
+    project.run(&format!("restore --from latest --to {}", project.path("look").display())).expect(0);
+    project.run("restore --undo --yes").expect(0);
+    assert_eq!(project.sessions(), 1001);
+}
+
+#[test]
+fn a_restore_that_failed_does_not_cost_the_undo_of_the_one_before() {
+    let project = Project::new();
+    let id = project.backup();
+    go_on(&project);
+    project.run("restore --from latest --yes").expect(0);
+    project.execute("PRAGMA journal_mode = delete");
+    let busy = project.open();
+    busy.execute_batch("BEGIN IMMEDIATE").unwrap();
+    project.run(&format!("restore --from {id} --yes --busy-timeout 200ms")).expect(1);
+    drop(busy);
+    project.run("restore --undo --yes").expect(0);
+    assert_eq!(project.sessions(), 1001);
+}
+
+#[test]
+fn a_store_that_can_only_be_read_is_good_for_a_rescue_into_another_place() {
+    let project = Project::new();
+    project.backup();
+    shell(project.root(), "mkdir -m 0777 rescue; chmod 0444 backups/* backups/.lock; chmod 0755 .; chmod 0555 backups");
+    let arguments = format!("restore --from latest --to {}", project.path("rescue").display());
+    let ran = as_nobody(&project, &std::env::temp_dir(), &arguments);
+    ran.expect(0);
+    assert!(project.path("rescue/data/sessions.db").exists());
+}
+
+#[test]
+fn ctrl_c_at_the_question_ends_it_at_once() {
+    let project = Project::new();
+    project.backup();
+    // `script` gives a terminal; what is typed there comes from its own input: an ETX, as the key sends it.
+    let script = format!(
+        "(while ! grep -q 'y/N' typescript 2>/dev/null; do :; done; printf '\\003'; cat) < /dev/null |
+         script -qefc '{} --root . restore --from latest' typescript",
+        program().get_program().display()
+    );
+    let status = Command::new("sh").args(["-c", &script]).current_dir(project.root()).status().unwrap();
+    assert_eq!(status.code(), Some(130));
+    assert_eq!(project.history().len(), 1);
+}
+
+#[test]
+#[ignore = "needs root, to make what belongs to others: cargo test --workspace -- --ignored"]
+fn what_root_makes_by_hand_is_not_closed_to_the_user_whose_folder_it_is() {
+    let project = Project::new();
+    shell(project.root(), "chown -R 65534:65534 .; chmod 0755 .");
+    project.backup();
+    as_nobody(&project, &std::env::temp_dir(), "backup").expect(0);
+    as_nobody(&project, &std::env::temp_dir(), "verify --all").expect(0);
 }

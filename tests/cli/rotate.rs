@@ -614,7 +614,7 @@ fn pinning_what_is_not_there_names_it() {
     let said = refused(&shelf.project.run("pin 20"), 10).replace(shelf.id(0), "NEW").replace(shelf.id(30), "OLD");
     assert_snapshot!(said, @"
     error: 20 could be 2 backups: OLD, NEW
-    hint: give more of the id
+    hint: give more of the id, or a time: --from 2025-12-10 means the newest of that day
     ");
 }
 
@@ -634,4 +634,34 @@ fn a_backup_without_a_manifest_cannot_be_pinned_and_need_not() {
         }
     }
     assert_eq!(shelf.project.stored(), before);
+}
+
+#[test]
+fn a_backup_that_is_known_to_be_damaged_takes_no_ones_place() {
+    for damage in ["printf x >> backups/sessions_db_ID.db.gz", "rm backups/sessions_db_ID.db.gz"] {
+        let project = Project::new();
+        let (sound, damaged) = (project.backup(), project.backup());
+        shell(project.root(), &damage.replace("ID", &damaged));
+        project.run("rotate --keep-days 0 --keep-last 1").expect(0);
+        assert!(project.stored().contains(&format!("sessions_db_{sound}.db.gz")), "{damage}: {:?}", project.stored());
+    }
+}
+
+#[test]
+fn a_backup_that_did_not_pass_its_verification_takes_no_ones_place() {
+    let project = Project::new();
+    let (sound, damaged) = (project.backup_with("--no-compress"), project.backup_with("--no-compress"));
+    let flip = format!("printf x | dd of=backups/sessions_db_{damaged}.db bs=1 seek=20000 conv=notrunc 2>/dev/null");
+    shell(project.root(), &flip);
+    project.run("verify").expect(12);
+    assert!(
+        project
+            .run("list")
+            .expect(0)
+            .stdout
+            .lines()
+            .any(|line| line.starts_with(&damaged) && line.contains(" damaged "))
+    );
+    project.run("rotate --keep-days 0 --keep-last 1").expect(0);
+    project.run(&format!("verify --from {sound}")).expect(0);
 }

@@ -90,7 +90,8 @@ fn a_list_is_a_table_with_the_newest_backup_first() {
 #[test]
 fn a_list_is_as_wide_as_it_needs_where_there_is_no_terminal() {
     let project = Project::new();
-    let set = |n| format!("[[files]]\nname = 'set_of_files_{n}'\npaths = ['.env']\n");
+    let set = |n| format!("[[files]]\nname = 'set_of_files_{n}'\npaths = ['.env{n}']\n");
+    (0..12).for_each(|n| project.write(&format!(".env{n}"), "A=1"));
     project.write("ops/backup.toml", &(0..12).map(set).collect::<Vec<_>>().concat());
     let id = project.backup();
     let ran = project.run("list");
@@ -481,4 +482,15 @@ fn the_json_of_status_has_every_field_with_its_type() {
     assert_eq!(json["fresh"], true);
     assert_eq!(json["max_age_s"], 26 * 3600);
     assert_eq!(json["growth_bytes_per_day"], Value::Null, "one backup says nothing about growth");
+}
+
+#[test]
+fn a_backup_that_is_known_to_be_damaged_is_no_success() {
+    let project = Project::new();
+    let id = project.backup();
+    project.run("status").expect(0);
+    shell(project.root(), "rm backups/sessions_db_*.db.gz");
+    let status = project.run("status --json").expect(1).json();
+    assert_eq!((&status["fresh"], &status["last_success"]), (&json!(false), &Value::Null));
+    assert_eq!(status["last"]["id"], id.as_str());
 }

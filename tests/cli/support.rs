@@ -284,8 +284,8 @@ pub fn as_nobody(project: &Project, temp: &Path, arguments: &str) -> Ran {
     // Where it was built, nobody else may be allowed to look.
     let place = tempfile::tempdir().unwrap();
     let copy = place.path().join("xtask");
-    fs::copy(program().get_program(), &copy).unwrap();
-    shell(place.path(), "chmod -R a+rX .");
+    // Copied by another process: a file that this one holds open for writing, in any thread's child, can't be run.
+    shell(place.path(), &format!("cp '{}' xtask; chmod -R a+rX .", program().get_program().display()));
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy).arg("--root").arg(project.root());
     command.env("TZ", "UTC").env("TMPDIR", temp).env_remove("INVOCATION_ID").env_remove("JOURNAL_STREAM");

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::parse_duration;
 use backup::Codec;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -58,10 +59,10 @@ pub struct Global {
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
     /// How long to wait for another run to end [default: as in the settings, 10s]
-    #[arg(long, global = true, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration)]
     pub lock_wait: Option<Duration>,
     /// How long to wait for a locked database [default: as in the settings, 30s]
-    #[arg(long, global = true, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration)]
     pub busy_timeout: Option<Duration>,
     /// Where to put decoded databases to check them [default: in the backup folder]
     #[arg(long, global = true, value_name = "DIR")]

@@ -265,7 +265,16 @@ fn line_of(text: &str, at: usize) -> usize {
     text[..at].matches('\n').count() + 1
 }
 
-/// Durations as people write them: `30s`, `10m`, `26h`, `1d 2h`.
+/// The longest duration that is taken; SQLite's own timeouts end before a month.
+const LONGEST: Duration = Duration::from_secs(24 * 24 * 60 * 60);
+
+/// Reads a duration as people write it: `30s`, `10m`, `26h`, `1d 2h`; at most 24 days.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|e| format!("no duration ({e}); write 30s, 10m or 26h"))?;
+    if duration <= LONGEST { Ok(duration) } else { Err("longer than 24 days".into()) }
+}
+
+/// Durations of the settings.
 mod duration {
     use std::time::Duration;
 
@@ -273,7 +282,7 @@ mod duration {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text).map_err(|e| D::Error::custom(format!("{text:?} is no duration ({e})")))
+        super::parse_duration(&text).map_err(|e| D::Error::custom(format!("{text:?}: {e}")))
     }
 }
 

@@ -42,7 +42,6 @@ impl<'a> Context<'a> {
             Some(folder) => std::path::absolute(folder).context("find the backup folder")?,
             None => root.join(&config.backup_dir),
         };
-        Signals::catch().context("catch signals")?;
         Ok(Self {
             root,
             config,
@@ -57,6 +56,7 @@ impl<'a> Context<'a> {
     /// Begins a run that makes something, in a store that may not exist yet. `command` is what others who wait for the
     /// lock will read.
     pub fn begin(&self, command: &str) -> anyhow::Result<Run<'_>> {
+        Signals::catch().context("catch signals")?;
         Ok(Run::begin(self.setup(command), &mut |holder| self.waiting(holder))?)
     }
 
@@ -69,6 +69,7 @@ impl<'a> Context<'a> {
     /// Begins a run that only proves something, on a store that may be read-only.
     pub fn begin_reading(&self, command: &str) -> anyhow::Result<Run<'_>> {
         self.catalog()?.require_any()?;
+        Signals::catch().context("catch signals")?;
         let run = Run::begin_reading(self.setup(command), &mut |holder| self.waiting(holder))?;
         if !run.is_recorded() {
             self.output.warn("the backup folder can't be written: the ledger will not know of this run");
@@ -125,7 +126,7 @@ impl<'a> Context<'a> {
         if selector == Selector::Latest
             && let Some(newest) = catalog.newest().filter(|newest| newest.id > selected.id)
         {
-            self.output.warn(&format!("{} can't be read, so this is about {}", newest.id, selected.id));
+            self.output.warn(&format!("{} is newer, but not complete: this is about {}", newest.id, selected.id));
         }
         Ok(selected)
     }
@@ -134,8 +135,8 @@ impl<'a> Context<'a> {
     pub fn warn_of_unfinished_restore(&self) {
         // An unreadable ledger is the command's own to complain about.
         let Ok(history) = self.history() else { return };
-        let Some(line) = history.unfinished_restore() else { return };
-        let (Some(id), Some(restore)) = (line.id, &line.restore) else { return };
+        let Some((line, restore)) = history.unfinished_restore() else { return };
+        let Some(id) = line.id else { return };
         self.output.warn(&format!("the restore of {id} begun {} did not finish", local(line.at)));
         let undo = if restore.kept.is_some() { " or take it back (restore --undo)" } else { "" };
         self.output.hint(&printable(&format!("repeat it ({}){undo}", self.again(id, restore))));

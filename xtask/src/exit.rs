@@ -42,6 +42,7 @@ pub fn of_error(error: &anyhow::Error) -> Exit {
         Some(ErrorKind::InvalidInput) => Exit::Usage,
         Some(ErrorKind::NoSuchBackup | ErrorKind::AmbiguousId) => Exit::NoSuchBackup,
         Some(ErrorKind::Locked) => Exit::Locked,
+        Some(ErrorKind::Partial) => Exit::Partly,
         Some(ErrorKind::Damaged | ErrorKind::BadManifest) => Exit::Damaged,
         Some(ErrorKind::Interrupted) | None if Signals::received() == Some(SIGTERM) => Exit::Terminated,
         Some(ErrorKind::Interrupted) => Exit::Interrupted,

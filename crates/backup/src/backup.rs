@@ -18,6 +18,7 @@ use crate::id::BackupId;
 use crate::manifest::{Artifact, Content, Database, FORMAT, Failure, Manifest, Snapshot, Status, Trigger, Warning};
 use crate::names::{self, ArtifactName, Kind};
 use crate::progress::{Phase, Step};
+use crate::relpath::RelPath;
 use crate::run::Run;
 use crate::source::files::{ArchiveWriter, ConfigFile};
 use crate::source::{DatabaseSource, FilesSource, Sources, sqlite};
@@ -62,7 +63,12 @@ pub fn backup(run: &Run<'_>, request: &Request<'_>) -> Result<Made> {
 }
 
 fn next_id(run: &Run<'_>) -> Result<BackupId> {
-    Ok(BackupId::next(run.now().to_utc(), run.catalog()?.last_id()))
+    let id = BackupId::next(run.now().to_utc(), run.catalog()?.last_id());
+    match id.to_string().parse::<BackupId>() {
+        Ok(_) => Ok(id),
+        Err(_) => Err(Error::new(ErrorKind::InvalidInput, "the newest backup is dated so late that no id can follow")
+            .with_hint("`list` shows it; move its files away")),
+    }
 }
 
 struct Writer<'a> {
@@ -124,52 +130,57 @@ impl Writer<'_> {
         });
         let mut plain = File::open(&copy).map_err(|e| Error::io("open", &copy, e))?;
         let total = plain.metadata().map_err(|e| Error::io("stat", &copy, e))?.len();
-        self.store(&source.name, Kind::Database, content, |artifact, file| {
+        self.store(&source.name, Kind::Database, |artifact, file| {
             let step = Step::begin(self.run.progress(), Phase::Store, file, Some(total));
-            step.copy(&mut plain, artifact).map_err(|e| Error::io_named("store", file, e))
+            step.copy(&mut plain, artifact).map_err(|e| Error::io_named("store", file, e))?;
+            Ok(content)
         })
     }
 
     /// `None` if there is none of the files.
     fn store_files(&mut self, source: &FilesSource) -> Result<Option<Artifact>> {
-        let mut files = Vec::new();
-        for path in &source.paths {
-            match ConfigFile::read(self.request.root, path)? {
-                Some(file) => {
-                    self.warnings.extend(check::config_file(&file));
-                    files.push(file);
-                }
-                None => self.warnings.push(Warning {
-                    code: "missing_file".into(),
-                    message: format!("{path} doesn't exist, so it is not in this backup"),
-                }),
-            }
-        }
-        if files.is_empty() {
+        let root = self.request.root;
+        let is_missing = |path: &&RelPath| {
+            std::fs::metadata(path.under(root)).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+        };
+        let (missing, present): (Vec<_>, Vec<_>) = source.paths.iter().partition(is_missing);
+        self.warnings.extend(missing.iter().map(|path| Warning {
+            code: "missing_file".into(),
+            message: format!("{path} doesn't exist, so it is not in this backup"),
+        }));
+        if present.is_empty() {
             return Ok(None);
         }
-        let content = Content::Files { entries: files.iter().map(ConfigFile::entry).collect() };
-        let stored = self.store(&source.name, Kind::Files, content, |artifact, name| {
+        let mut flaws = Vec::new();
+        let stored = self.store(&source.name, Kind::Files, |artifact, name| {
             let mut archive = ArchiveWriter::new(artifact);
-            let written = files.iter().try_for_each(|file| archive.add(file)).and_then(|()| archive.finish().map(drop));
-            written.map_err(|e| Error::io_named("store", name, e))
-        });
-        stored.map(Some)
+            let mut entries = Vec::new();
+            for path in present {
+                // One at a time: no more than one of them is in memory.
+                let file = ConfigFile::read(root, path)?;
+                flaws.extend(check::config_file(&file));
+                archive.add(&file).map_err(|e| Error::io_named("store", name, e))?;
+                entries.push(file.entry());
+            }
+            archive.finish().map_err(|e| Error::io_named("store", name, e))?;
+            Ok(Content::Files { entries })
+        })?;
+        self.warnings.extend(flaws);
+        Ok(Some(stored))
     }
 
-    /// Stages one artifact, hashing it before and after the codec as `fill` writes its plain bytes.
+    /// Stages one artifact, hashing it before and after the codec as `fill` writes its plain bytes and says what they are.
     fn store(
         &self,
         name: &str,
         kind: Kind,
-        content: Content,
-        fill: impl FnOnce(&mut dyn Write, &str) -> Result<()>,
+        fill: impl FnOnce(&mut dyn Write, &str) -> Result<Content>,
     ) -> Result<Artifact> {
         let codec = self.request.encoding.codec();
         let file = ArtifactName { name: name.to_string(), id: self.id, kind, codec }.to_string();
         let stored: Hashing<Box<dyn Staged>> = Hashing::new(self.run.store().stage(&file)?);
         let mut plain = Hashing::new(Encoder::new(self.request.encoding, stored));
-        fill(&mut plain, &file)?;
+        let content = fill(&mut plain, &file)?;
         let (encoder, plain) = plain.finish();
         let (staged, stored) = encoder.finish().map_err(|e| Error::io_named("store", &file, e))?.finish();
         staged.finish()?;

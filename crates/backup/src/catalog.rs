@@ -9,11 +9,15 @@ use serde::Deserialize;
 
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Result};
+use crate::history::History;
 use crate::id::BackupId;
 use crate::manifest::{self, Artifact, Manifest, Status, Trigger};
 use crate::names::{self, ArtifactName, Kind};
 use crate::retention::{Candidate, Standing};
 use crate::store::Store;
+
+/// Of more ids than this, a message names only some.
+const MOST_LISTED: usize = 5;
 
 /// All backups of a store, oldest first.
 #[derive(Debug, Default)]
@@ -72,9 +76,12 @@ impl Catalog {
         unfinished.extend(self::unfinished(store)?);
         let mut entries = Vec::new();
         for id in sizes.keys().filter_map(|name| names::parse_manifest(name)) {
-            // Gone since the listing: somebody removed it, so it isn't there.
-            if let Some(json) = read_manifest(store, id)? {
-                entries.push(Entry::read(id, &json, &sizes));
+            match read_manifest(store, id) {
+                Ok(Some(json)) => entries.push(Entry::read(id, &json, &sizes)),
+                // Gone since the listing: somebody removed it, so it isn't there.
+                Ok(None) => {}
+                // One that can't be read says nothing against the others.
+                Err(error) => entries.push(Entry { id, record: Record::Unreadable(error), files: Vec::new() }),
             }
         }
         entries.extend(without_manifest(&entries, &unfinished, &sizes));
@@ -93,19 +100,18 @@ impl Catalog {
         &self.entries
     }
 
-    /// The newest id, of whatever standing.
+    /// The newest id, of whatever standing, those in names of other tools' files included.
     pub fn last_id(&self) -> Option<BackupId> {
-        self.entries.last().map(|entry| entry.id)
+        let files = self.entries.iter().flat_map(|entry| &entry.files);
+        let in_names = files.filter_map(|file| ArtifactName::parse(&file.file)).map(|name| name.id);
+        in_names.chain(self.entries.iter().map(|entry| entry.id)).max()
     }
 
     /// The newest backup that should be sound: whatever holds something, or has a manifest that can't be read, and is
     /// not what a restore put by.
     pub fn newest(&self) -> Option<&Entry> {
-        let should_be_sound = |entry: &&Entry| match &entry.record {
-            Record::Manifest(manifest) => manifest.status != Status::Failed && manifest.trigger != Trigger::PreRestore,
-            Record::Foreign | Record::Unreadable(_) => true,
-        };
-        self.entries.iter().rfind(should_be_sound)
+        let unreadable = |entry: &&Entry| matches!(entry.record, Record::Unreadable(_));
+        self.restorable().chain(self.entries.iter().filter(unreadable)).max_by_key(|entry| entry.id)
     }
 
     /// Makes sure that there is any backup at all.
@@ -131,10 +137,9 @@ impl Catalog {
     /// [`ErrorKind::NoSuchBackup`] or [`ErrorKind::AmbiguousId`].
     pub fn select(&self, selector: &Selector) -> Result<&Entry> {
         match selector {
-            Selector::Latest => self.restorable().next_back().ok_or_else(|| self.none()),
+            Selector::Latest => self.newest_up_to(None).ok_or_else(|| self.none()),
             Selector::At { moment, text } => self
-                .restorable()
-                .rfind(|entry| entry.id.time() <= *moment)
+                .newest_up_to(Some(*moment))
                 .ok_or_else(|| self.no_such_backup(format!("no backup at or before {text} in {}", self.location))),
             Selector::Prefix(prefix) => self.by_prefix(prefix),
         }
@@ -149,15 +154,26 @@ impl Catalog {
         })
     }
 
+    /// The newest that is complete and has all its files, or else the newest that holds anything.
+    fn newest_up_to(&self, moment: Option<DateTime<Utc>>) -> Option<&Entry> {
+        let in_time = |entry: &&Entry| moment.is_none_or(|moment| entry.id.time() <= moment);
+        let whole = self.restorable().filter(in_time).rfind(|entry| entry.is_whole());
+        whole.or_else(|| self.restorable().rfind(in_time))
+    }
+
     fn by_prefix(&self, prefix: &str) -> Result<&Entry> {
         let found: Vec<&Entry> = self.entries.iter().filter(|entry| entry.id.to_string().starts_with(prefix)).collect();
         match found.as_slice() {
             [] => Err(self.no_such_backup(format!("no backup {prefix} in {}", self.location))),
             [one] => Ok(one),
             many => {
-                let ids: Vec<String> = many.iter().map(|entry| entry.id.to_string()).collect();
+                let mut ids: Vec<String> = many.iter().map(|entry| entry.id.to_string()).collect();
+                if ids.len() > MOST_LISTED {
+                    ids.splice(1..=ids.len() - MOST_LISTED, ["…".to_string()]);
+                }
                 let message = format!("{prefix} could be {} backups: {}", many.len(), ids.join(", "));
-                Err(Error::new(ErrorKind::AmbiguousId, message).with_hint("give more of the id"))
+                Err(Error::new(ErrorKind::AmbiguousId, message)
+                    .with_hint("give more of the id, or a time: --from 2025-12-10 means the newest of that day"))
             }
         }
     }
@@ -174,9 +190,17 @@ impl Catalog {
         Error::new(ErrorKind::NoSuchBackup, message).with_hint(hint)
     }
 
-    /// What retention has to know.
-    pub fn candidates(&self) -> Vec<Candidate> {
-        self.entries.iter().map(Entry::candidate).collect()
+    /// What retention has to know. A backup that lacks a file, or that the ledger knows to be bad, counts no more than
+    /// a partial one: it must not take the place of a sound one.
+    pub fn candidates(&self, history: &History) -> Vec<Candidate> {
+        let candidate = |entry: &Entry| {
+            let mut candidate = entry.candidate();
+            if candidate.standing == Standing::Complete && (!entry.is_whole() || history.is_known_bad(entry.id)) {
+                candidate.standing = Standing::Partial;
+            }
+            candidate
+        };
+        self.entries.iter().map(candidate).collect()
     }
 }
 
@@ -200,6 +224,12 @@ impl Entry {
             Record::Manifest(manifest) => Some(manifest),
             _ => None,
         }
+    }
+
+    /// Whether nothing of it is known to be missing: it is complete, and every file is there at its size.
+    pub fn is_whole(&self) -> bool {
+        let complete = self.manifest().is_none_or(|manifest| manifest.status == Status::Complete);
+        complete && !self.files.is_empty() && self.files.iter().all(StoredFile::is_whole)
     }
 
     /// Makes sure that there is something to read.
@@ -591,8 +621,10 @@ mod tests {
         });
         edit(&store, "20251211_140000", |manifest| manifest.trigger = Trigger::PreRestore);
         publish(&store, "manifest_20251212_140000.json", b"no json");
-        assert_eq!(select(&store, "latest").unwrap(), "20251209_140000");
-        assert_eq!(select(&store, "2025-12-31").unwrap(), "20251209_140000");
+        assert_eq!(select(&store, "latest").unwrap(), "20251208_140000", "a complete one before a partial one");
+        assert_eq!(select(&store, "2025-12-31").unwrap(), "20251208_140000");
+        edit(&store, "20251208_140000", |manifest| manifest.status = Status::Partial);
+        assert_eq!(select(&store, "latest").unwrap(), "20251209_140000", "a partial one before none");
         for named in ["20251210", "20251211", "20251212"] {
             assert!(select(&store, named).unwrap().starts_with(named), "by its id anything is found");
         }
@@ -620,9 +652,10 @@ mod tests {
             })
             .collect();
         assert_eq!(kinds, ["manifest", "foreign", "manifest"]);
-        let standings: Vec<_> = catalog.candidates().iter().map(|candidate| candidate.standing).collect();
+        let standings: Vec<_> =
+            catalog.candidates(&History::default()).iter().map(|candidate| candidate.standing).collect();
         assert_eq!(standings, [Standing::Complete, Standing::NoManifest, Standing::Complete]);
-        let mut held = catalog.candidates()[0].holds.clone();
+        let mut held = catalog.candidates(&History::default())[0].holds.clone();
         held.sort();
         assert_eq!(held, ["config", "sessions_db"]);
     }

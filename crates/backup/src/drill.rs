@@ -24,6 +24,8 @@ pub struct Drill {
     pub passed: bool,
     /// What was restored, relative to the scratch folder.
     pub restored: Vec<RelPath>,
+    /// What a person should know, such as configured databases that this backup doesn't hold.
+    pub warnings: Vec<String>,
     /// All probes, in order.
     pub probes: Vec<Probe>,
     /// How long the restore alone took, in milliseconds: what a real one would take.
@@ -66,7 +68,7 @@ pub fn drill(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: &dyn Fn(&Pa
 
 fn rehearse(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: &dyn Fn(&Path) -> Option<Probe>) -> Result<Drill> {
     entry.require_usable()?;
-    let scratch = run.scratch(entry.files.iter().map(plain_bytes).sum())?;
+    let scratch = run.scratch(entry.files.iter().map(plain_bytes).fold(0, u64::saturating_add))?;
     let begun = run.elapsed_ms();
     let plan = restore::plan(run, entry, scratch.path(), Selection::ALL, sources)?;
     restore::rehearse(run, &plan)?;
@@ -81,7 +83,17 @@ fn rehearse(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: &dyn Fn(&Pat
     probes.extend(probe(scratch.path()));
     run.check_stop()?;
     let passed = probes.iter().all(|probe| probe.failure.is_none());
-    Ok(Drill { id: entry.id, passed, restored, probes, restore_ms, duration_ms: 0, recorded: run.is_recorded() })
+    let warnings = plan.warnings;
+    Ok(Drill {
+        id: entry.id,
+        passed,
+        restored,
+        warnings,
+        probes,
+        restore_ms,
+        duration_ms: 0,
+        recorded: run.is_recorded(),
+    })
 }
 
 fn probe_database(run: &Run<'_>, path: &Path, sql: &[String]) -> Result<Vec<Probe>> {

@@ -38,6 +38,8 @@ pub enum ErrorKind {
     NoSpace,
     /// The operating system refused access.
     PermissionDenied,
+    /// A restore failed after it had changed something.
+    Partial,
     /// The run was asked to stop.
     Interrupted,
     /// Any other failure of the operating system.
@@ -117,6 +119,7 @@ impl Error {
                 Some("check that this user can read the file and write its folder (SQLite needs that for -shm)"),
             ),
             Some(Code::OperationInterrupted) => return Self::interrupted(),
+            Some(Code::SystemIoFailure) => (ErrorKind::Io, None),
             _ => (ErrorKind::Sqlite, None),
         };
         Self {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, NO_SPACE_HINT, Result};
@@ -27,6 +27,16 @@ pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
+    }
+}
+
+/// Gives what was made at `path` to the owner of the folder it is in: what root makes by hand must not be closed to the
+/// user whose folder it is. Nobody but root can, and for nobody else is it needed.
+pub(crate) fn inherit_owner(path: &Path) {
+    if let (Ok(made), Ok(folder)) = (fs::metadata(path), fs::metadata(parent(path)))
+        && (made.uid(), made.gid()) != (folder.uid(), folder.gid())
+    {
+        let _ = chown(path, Some(folder.uid()), Some(folder.gid()));
     }
 }
 

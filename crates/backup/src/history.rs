@@ -140,21 +140,31 @@ impl History {
         self.lines.iter().rev().find(|line| line.command == command && line.outcome == Outcome::Ok)
     }
 
-    /// The line with which the last restore began.
-    pub fn last_restore(&self) -> Option<&Line> {
-        self.lines.iter().rev().find(|line| line.command == Command::Restore && line.outcome == Outcome::Begun)
+    /// Whether the newest proof of `id`, if there is any, found it wanting.
+    pub fn is_known_bad(&self, id: BackupId) -> bool {
+        let of_it = |line: &&Line| line.id == Some(id) && matches!(line.command, Command::Verify | Command::Drill);
+        self.lines.iter().rev().find(of_it).is_some_and(|line| line.outcome == Outcome::Failed)
     }
 
-    /// What the last restore moved aside.
-    pub fn moved_aside(&self) -> &[PathBuf] {
-        let last = self.lines.iter().rev().find(|line| line.command == Command::Restore);
-        last.and_then(|line| line.restore.as_ref()).map_or(&[], |restore| &restore.moved_aside)
+    /// Restores that changed something or may have, newest first: of each the last line. One that failed before it
+    /// changed anything is none.
+    pub fn restores(&self) -> impl Iterator<Item = (&Line, &RestoreLine)> {
+        let mut restores: Vec<(&Line, &RestoreLine)> = Vec::new();
+        for line in self.lines.iter().filter(|line| line.command == Command::Restore) {
+            let Some(restore) = &line.restore else { continue };
+            if line.outcome != Outcome::Begun {
+                restores.pop_if(|(begun, _)| begun.outcome == Outcome::Begun);
+            }
+            if line.outcome != Outcome::Failed {
+                restores.push((line, restore));
+            }
+        }
+        restores.into_iter().rev()
     }
 
-    /// The last line of the last restore, if that was cut short, or failed after it had changed something.
-    pub fn unfinished_restore(&self) -> Option<&Line> {
-        let last = self.lines.iter().rev().find(|line| line.command == Command::Restore)?;
-        matches!(last.outcome, Outcome::Begun | Outcome::Partial).then_some(last)
+    /// The last restore, if it was cut short, or failed after it had changed something.
+    pub fn unfinished_restore(&self) -> Option<(&Line, &RestoreLine)> {
+        self.restores().next().filter(|(line, _)| matches!(line.outcome, Outcome::Begun | Outcome::Partial))
     }
 }
 
@@ -171,7 +181,10 @@ mod tests {
 
     fn line(command: Command, outcome: Outcome, id: &str) -> Line {
         let at = DateTime::parse_from_rfc3339("2025-12-10T15:00:00+01:00").unwrap();
-        Line { id: Some(id.parse().unwrap()), ..Line::new(at, command, outcome) }
+        let restore =
+            RestoreLine { target: "/p".into(), selection: None, kept: None, written: vec![], moved_aside: vec![] };
+        let restore = (command == Command::Restore).then_some(restore);
+        Line { id: Some(id.parse().unwrap()), restore, ..Line::new(at, command, outcome) }
     }
 
     #[test]
@@ -199,6 +212,15 @@ mod tests {
     }
 
     #[test]
+    fn a_backup_is_known_bad_until_a_later_proof_finds_it_good() {
+        let id = "20251210_140000";
+        let bad = |lines| History { lines }.is_known_bad(id.parse().unwrap());
+        assert!(!bad(vec![line(Command::Backup, Outcome::Ok, id)]));
+        assert!(bad(vec![line(Command::Verify, Outcome::Ok, id), line(Command::Drill, Outcome::Failed, id)]));
+        assert!(!bad(vec![line(Command::Verify, Outcome::Failed, id), line(Command::Verify, Outcome::Ok, id)]));
+    }
+
+    #[test]
     fn a_restore_without_an_end_was_cut_short() {
         let id = "20251210_140000";
         let begun = line(Command::Restore, Outcome::Begun, id);
@@ -209,6 +231,11 @@ mod tests {
         let half_done = line(Command::Restore, Outcome::Partial, id);
         assert!(History { lines: vec![begun.clone(), half_done] }.unfinished_restore().is_some());
         let failed = line(Command::Restore, Outcome::Failed, id);
-        assert!(History { lines: vec![begun, failed] }.unfinished_restore().is_none(), "it changed nothing");
+        assert!(
+            History { lines: vec![begun.clone(), failed.clone()] }.unfinished_restore().is_none(),
+            "it changed nothing"
+        );
+        let retried = vec![begun.clone(), begun, failed];
+        assert!(History { lines: retried }.unfinished_restore().is_some(), "the first one is still unfinished");
     }
 }

@@ -238,12 +238,12 @@ impl Manifest {
 
     /// Bytes of all artifacts as stored.
     pub fn stored_bytes(&self) -> u64 {
-        self.artifacts.iter().map(|artifact| artifact.bytes).sum()
+        self.artifacts.iter().map(|artifact| artifact.bytes).fold(0, u64::saturating_add)
     }
 
     /// Bytes of all artifacts decoded.
     pub fn plain_bytes(&self) -> u64 {
-        self.artifacts.iter().map(|artifact| artifact.plain_bytes).sum()
+        self.artifacts.iter().map(|artifact| artifact.plain_bytes).fold(0, u64::saturating_add)
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::backup::stage_manifest;
 use crate::catalog::Entry;
 use crate::error::{Error, ErrorKind, Result};
-use crate::history::{Command, Line, Outcome};
+use crate::history::{Command, History, Line, Outcome};
 use crate::id::BackupId;
 use crate::manifest::Manifest;
 use crate::names;
@@ -38,7 +38,7 @@ pub fn plan(run: &Run<'_>, policy: &Policy, just_made: Option<BackupId>) -> Resu
     let now = run.now().to_utc();
     let now =
         just_made.map(BackupId::time).filter(|made| *made - now < TimeDelta::minutes(1)).map_or(now, |m| m.max(now));
-    let mut candidates = run.catalog()?.candidates();
+    let mut candidates = run.catalog()?.candidates(&History::load(run.store())?);
     let plan = retention::plan(&candidates, policy, now)?;
     candidates.retain(|candidate| Some(candidate.id) != just_made);
     let before = retention::plan(&candidates, policy, now)?;
@@ -55,6 +55,10 @@ pub fn prune(run: &Run<'_>, plan: &Plan) -> Result<Pruned> {
     let result = plan.removals().try_for_each(|decision| {
         run.check_stop()?;
         let entry = catalog.get(decision.id)?;
+        if entry.manifest().is_none() {
+            // What can't be read any more doesn't say which files are its own.
+            return entry.require_usable();
+        }
         remove(run, entry)?;
         pruned.removed.push(entry.id);
         pruned.freed_bytes += entry.files.iter().filter_map(|file| file.bytes).sum::<u64>();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, FixedOffset};
+use chrono::{DateTime, FixedOffset, SecondsFormat};
 use tempfile::TempDir;
 
 use crate::catalog::Catalog;
@@ -65,7 +65,7 @@ impl<'a> Run<'a> {
             pid: std::process::id(),
             host: setup.host.clone(),
             command: setup.command.clone(),
-            since: setup.now.to_rfc3339(),
+            since: setup.now.to_rfc3339_opts(SecondsFormat::Secs, false),
         };
         let lock = setup.store.lock(&holder, setup.lock_wait, waiting)?;
         let run = Self { setup, begun: Instant::now(), lock: Some(lock) };

@@ -19,7 +19,7 @@ pub struct Status {
     pub max_age_s: u64,
     /// The newest run that left a manifest, however it went.
     pub last: Option<Dated<BackupStatus>>,
-    /// The newest complete backup.
+    /// The newest complete backup that is not known to be bad.
     pub last_success: Option<Dated<BackupStatus>>,
     /// The newest proof of any backup, by verify or drill.
     pub last_proved: Option<Dated<Command>>,
@@ -64,8 +64,9 @@ pub fn status(
 ) -> Status {
     let regular: Vec<&Manifest> =
         manifests(catalog).filter(|manifest| manifest.trigger != Trigger::PreRestore).collect();
-    let complete: Vec<&Manifest> =
-        regular.iter().copied().filter(|manifest| manifest.status == BackupStatus::Complete).collect();
+    let sound = catalog.entries().iter().filter(|entry| entry.is_whole() && !history.is_known_bad(entry.id));
+    let sound = sound.filter_map(|entry| entry.manifest());
+    let complete: Vec<&Manifest> = sound.filter(|manifest| manifest.trigger != Trigger::PreRestore).collect();
     let dated = |manifest: &&Manifest| Dated {
         id: Some(manifest.id),
         at: manifest.created_at,

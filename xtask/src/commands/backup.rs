@@ -25,11 +25,15 @@ pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<Exit> {
     let Made { manifest, mut failures } = made;
     // After a run that saved nothing there is no new backup that older ones could make room for.
     let rotate = !args.no_rotate && manifest.status != Status::Failed;
-    let rotation = rotate.then(|| rotate_after(context, &run, &manifest)).transpose().unwrap_or_else(|error| {
-        context.output.problem(&error);
-        failures.push(("rotation".into(), error));
-        None
-    });
+    let rotation = match rotate.then(|| rotate_after(context, &run, &manifest)).transpose() {
+        Ok(rotation) => rotation,
+        Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error.into()),
+        Err(error) => {
+            context.output.problem(&error);
+            failures.push(("rotation".into(), error));
+            None
+        }
+    };
     if manifest.status == Status::Failed {
         failures.push(("backup".into(), nothing_saved(&manifest)));
     }

@@ -1,5 +1,7 @@
 //! `drill`.
 
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -21,6 +23,7 @@ pub fn run(context: &Context<'_>, args: &cli::Drill) -> anyhow::Result<Exit> {
     for path in drill.restored.iter().filter(|_| context.output.is_verbose()) {
         context.output.line(&format!("  restored {path}"));
     }
+    drill.warnings.iter().for_each(|warning| context.output.warn(&printable(warning)));
     for probe in &drill.probes {
         let verdict = if probe.failure.is_none() { paint(Tone::Good, "ok    ") } else { paint(Tone::Bad, "failed") };
         let text = probe.failure.as_ref().unwrap_or(&probe.text);
@@ -61,14 +64,17 @@ fn run_command(context: &Context<'_>, program: &str, arguments: &[String], folde
         command.process_group(0);
         Ok(())
     });
-    let command = command.stdin_null().stderr_to_stdout().stdout_capture().unchecked();
+    // Into a file: however much it says, none of it has to fit into memory.
+    let said = tempfile::tempfile().map_err(|e| format!("its output can't be kept: {e}"))?;
+    let copy = said.try_clone().map_err(|e| format!("its output can't be kept: {e}"))?;
+    let command = command.stdin_null().stderr_to_stdout().stdout_file(copy).unchecked();
     let running = command.start().map_err(|e| format!("can't be started: {e}"))?;
-    let deadline = std::time::Instant::now() + timeout;
+    let begun = std::time::Instant::now();
     loop {
         match running.wait_timeout(TICK).map_err(|e| e.to_string())? {
             Some(output) if output.status.success() => return Ok(()),
-            Some(output) => return Err(format!("{}{}", output.status, last_line(&output.stdout))),
-            None if std::time::Instant::now() >= deadline || Signals::received().is_some() => {
+            Some(output) => return Err(format!("{}{}", output.status, last_line(said))),
+            None if begun.elapsed() >= timeout || Signals::received().is_some() => {
                 stop(&running);
                 return Err(format!("stopped after {} s", timeout.as_secs()));
             }
@@ -86,7 +92,14 @@ fn stop(running: &duct::Handle) {
     let _ = running.wait();
 }
 
-fn last_line(output: &[u8]) -> String {
-    let text = String::from_utf8_lossy(output);
-    text.trim().lines().last().map_or(String::new(), |line| format!(", saying: {line}"))
+/// The last line in the last few kilobytes.
+fn last_line(mut said: File) -> String {
+    let mut tail = Vec::new();
+    let end = said.metadata().map_or(0, |found| found.len());
+    let read = said.seek(SeekFrom::Start(end.saturating_sub(4096))).and_then(|_| said.read_to_end(&mut tail));
+    let text = String::from_utf8_lossy(&tail);
+    match text.trim().lines().last() {
+        Some(line) if read.is_ok() => format!(", saying: {line}"),
+        _ => String::new(),
+    }
 }

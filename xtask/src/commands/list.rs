@@ -63,7 +63,10 @@ fn row(context: &Context<'_>, entry: &Entry, history: &History) -> Row {
             let failure = manifest.errors.first().map(|failure| format!("{}: {}", entry.id, failure.message));
             let lost = entry.files.iter().find(|file| !file.is_whole());
             let lost = lost.map(|file| format!("{} is missing or has another size than recorded", file.file));
-            (if lost.is_some() { "damaged" } else { status(manifest.status) }, lost.or(failure))
+            let bad = history.is_known_bad(entry.id);
+            let bad = bad.then(|| format!("{} did not pass its last verify or drill", entry.id));
+            let problem = lost.or(bad);
+            (if problem.is_some() { "damaged" } else { status(manifest.status) }, problem.or(failure))
         }
         Record::Foreign => ("no manifest", None),
         Record::Unreadable(error) => ("unreadable", Some(error.one_line())),

@@ -27,7 +27,10 @@ pub fn run(context: &Context<'_>, args: &cli::Restore) -> anyhow::Result<Exit> {
         context.output.line("nothing was changed");
         return Ok(Exit::Failed);
     }
-    let run = context.begin_on_existing("restore")?;
+    // Into another place, where it replaces nothing, it needs no right to write to the store: a rescue from a disk that
+    // can only be read any more.
+    let elsewhere = args.to.is_some() && !shown.replaces();
+    let run = if elsewhere { context.begin_reading("restore")? } else { context.begin_on_existing("restore")? };
     let plan = plan(context, &run, args, id, &target)?;
     if plan.items != shown.items {
         return Err(Error::new(ErrorKind::Io, "what is there has changed since it was shown; nothing was restored")
@@ -43,7 +46,7 @@ pub fn run(context: &Context<'_>, args: &cli::Restore) -> anyhow::Result<Exit> {
 /// Which backup, and where to.
 fn what(context: &Context<'_>, look: &Run<'_>, args: &cli::Restore) -> anyhow::Result<(BackupId, PathBuf)> {
     if args.undo {
-        return Ok(restore::undo(&context.history()?)?);
+        return Ok(restore::undo(&context.history()?, &context.root)?);
     }
     let target = args.to.as_ref().map_or(Ok(context.root.clone()), std::path::absolute);
     let id = context.select(&look.catalog()?, args.from.as_deref())?.id;

@@ -1,6 +1,6 @@
 //! `verify`.
 
-use backup::{Check, Entry, Report, Run, Verdict};
+use backup::{Check, Entry, ErrorKind, Report, Run, Verdict};
 use serde_json::{Value, json};
 
 use crate::cli;
@@ -50,15 +50,15 @@ fn verify(context: &Context<'_>, run: &Run<'_>, entry: &Entry) -> anyhow::Result
             let exit = if report.verdict == Verdict::Damaged { Exit::Damaged } else { Exit::Done };
             Ok((exit, serde_json::to_value(report)?))
         }
+        Err(error) if error.kind() == ErrorKind::Interrupted => Err(error.into()),
         // One backup that can't be read doesn't keep the others from being verified.
-        Err(error) if entry.manifest().is_none() => {
+        Err(error) => {
             context.output.problem(&error);
             let message = error.one_line();
             let exit = of_error(&error.into());
             let verdict = if exit == Exit::Damaged { "damaged" } else { "unreadable" };
             Ok((exit, json!({ "id": entry.id, "verdict": verdict, "error": message })))
         }
-        Err(error) => Err(error.into()),
     }
 }
 

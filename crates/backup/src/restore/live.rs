@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
+use rusqlite::config::DbConfig;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest;
-use crate::progress::{Phase, Step};
+use crate::progress::{Phase, Silent, Step};
 use crate::run::Run;
 use crate::source::sqlite;
 
@@ -46,6 +47,10 @@ impl Live {
     pub fn open(run: &Run<'_>, temp: &Path, path: &Path) -> Result<Self> {
         let target = sqlite::open_read_write(path, run.busy_timeout())?;
         target.pragma_update(None, "synchronous", "full").map_err(|e| Error::sqlite("restore into", path, &e))?;
+        // If it turns out damaged it is moved aside with its log: that must not be emptied into it on closing.
+        target
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+            .map_err(|e| Error::sqlite("restore into", path, &e))?;
         let source = sqlite::open_read_only(temp, Duration::ZERO)?;
         Ok(Self { path: path.to_path_buf(), source, target, busy_timeout: run.busy_timeout() })
     }
@@ -103,11 +108,11 @@ impl Overwrite<'_> {
 }
 
 fn step_until(backup: &Backup<'_, '_>, pages: i32, path: &Path, busy_timeout: Duration) -> Result<()> {
-    let deadline = Instant::now() + busy_timeout;
+    let begun = Instant::now();
     loop {
         match backup.step(pages).map_err(|e| Error::sqlite("restore into", path, &e))? {
             StepResult::Done | StepResult::More => return Ok(()),
-            _ if Instant::now() < deadline => thread::sleep(RETRY),
+            _ if begun.elapsed() < busy_timeout => thread::sleep(RETRY),
             _ => {
                 let waited = format!("{} stayed locked for {} s", path.display(), busy_timeout.as_secs());
                 return Err(Error::new(ErrorKind::Busy, waited)
@@ -135,7 +140,8 @@ pub(super) fn settle(run: &Run<'_>, path: &Path, recorded: Option<&manifest::Dat
         _ => Some(format!("{} could not be put into journal mode {wanted} while it is in use", path.display())),
     };
     connection.busy_timeout(run.busy_timeout()).map_err(failed)?;
-    let problems = sqlite::integrity_check(&connection, path, run.progress())?;
+    // The new state is committed: whoever wants to stop waits for this last look.
+    let problems = sqlite::integrity_check(&connection, path, &Silent)?;
     match problems.first() {
         None => Ok(warning),
         Some(first) => Err(Error::new(ErrorKind::Damaged, format!("{} after the restore: {first}", path.display()))),

@@ -64,8 +64,8 @@ pub struct Restored {
 ///
 /// # Errors
 /// [`ErrorKind::Damaged`] if the backup isn't sound, [`ErrorKind::NoSpace`] if it doesn't fit, [`ErrorKind::Busy`] if a
-/// live database stays locked: nothing has changed then. If an error comes after a first change, its hint says so, and
-/// so does the ledger: [`Outcome::Partial`].
+/// live database stays locked: nothing has changed then. [`ErrorKind::Partial`] if an
+/// error comes after a first change; the ledger says [`Outcome::Partial`] then.
 pub fn restore(run: &Run<'_>, plan: &Plan, encoding: Encoding) -> Result<Restored> {
     let begun = run.elapsed_ms();
     let staging = stage(run, plan)?;
@@ -90,13 +90,13 @@ pub fn restore(run: &Run<'_>, plan: &Plan, encoding: Encoding) -> Result<Restore
         Err(_) if done.changed => Outcome::Partial,
         Err(_) => Outcome::Failed,
     };
-    ledger.record(outcome, &done.moved_aside, settled.as_ref().err())?;
+    let recorded = ledger.record(outcome, &done.moved_aside, settled.as_ref().err());
     settled.map_err(|error| match outcome {
-        Outcome::Partial => {
-            error.with_hint("a part of it is restored: repeat it, or put back what was there: restore --undo")
-        }
+        Outcome::Partial => Error::new(ErrorKind::Partial, error.one_line())
+            .with_hint("a part of it is restored: repeat it, or put back what was there: restore --undo"),
         _ => error,
     })?;
+    recorded?;
     Ok(Restored {
         id: plan.id,
         target: plan.target.clone(),
@@ -151,22 +151,21 @@ fn hold(live: &mut [Live]) -> Result<Vec<Overwrite<'_>>> {
     live.iter_mut().map(Live::hold).collect()
 }
 
-/// The backup that undoes the last restore, and the folder it belongs in.
+/// The backup that undoes the last restore, and the folder it belongs in. Restores into other folders than `root` that
+/// replaced nothing there are passed over.
 ///
 /// # Errors
 /// [`ErrorKind::NoSuchBackup`] if there was no restore, or it replaced nothing.
-pub fn undo(history: &History) -> Result<(BackupId, PathBuf)> {
-    let nothing = |message: &str| Err(Error::new(ErrorKind::NoSuchBackup, message));
-    let Some(Line { at, restore: Some(restore), .. }) = history.last_restore() else {
-        return nothing("nothing to undo: the ledger knows no restore");
+pub fn undo(history: &History, root: &Path) -> Result<(BackupId, PathBuf)> {
+    let nothing = |message: &str| Err(Error::new(ErrorKind::NoSuchBackup, format!("nothing to undo: {message}")));
+    let Some((line, restore)) = history.restores().find(|(_, it)| it.kept.is_some() || it.target == root) else {
+        return nothing("the ledger knows no restore that replaced anything");
     };
-    let when = at.format("%Y-%m-%d %H:%M");
-    match (restore.kept, history.moved_aside().first()) {
+    let when = line.at.format("%Y-%m-%d %H:%M");
+    match (restore.kept, restore.moved_aside.first()) {
         (Some(kept), _) => Ok((kept, restore.target.clone())),
-        (None, None) => nothing(&format!("nothing to undo: the restore of {when} replaced nothing")),
-        (None, Some(aside)) => {
-            nothing(&format!("nothing to undo: what the restore of {when} found is kept as {}", aside.display()))
-        }
+        (None, None) => nothing(&format!("the restore of {when} replaced nothing")),
+        (None, Some(aside)) => nothing(&format!("what the restore of {when} found is kept as {}", aside.display())),
     }
 }
 
@@ -222,8 +221,10 @@ struct Done {
 impl Done {
     /// Looks after the databases that were overwritten, once nothing of ours has them open.
     fn settle(&mut self, run: &Run<'_>) -> Result<()> {
-        for (path, recorded) in &self.overwritten {
-            self.warnings.extend(live::settle(run, path, recorded.as_ref())?);
+        let settled: Vec<Result<Option<String>>> =
+            self.overwritten.iter().map(|(path, recorded)| live::settle(run, path, recorded.as_ref())).collect();
+        for warning in settled {
+            self.warnings.extend(warning?);
         }
         Ok(())
     }
@@ -246,10 +247,15 @@ fn commit(
                 done.overwritten.push((path, recorded));
             }
             StagedFile::Database { temp, path, recorded, .. } => {
-                let moved = move_aside(&path, BackupId::at(run.now().to_utc()), &mut done.moved_aside);
+                done.warnings.extend(make_ready(&temp, &path, recorded.as_ref())?);
+                // A sound database that appeared here in the meantime is an application's: only what lies about is moved.
+                let files = if damaged.contains(&path) { &DATABASE_FILES[..] } else { &DATABASE_FILES[1..] };
+                let moved = move_aside(&path, files, BackupId::at(run.now().to_utc()), &mut done.moved_aside);
                 done.changed |= !done.moved_aside.is_empty();
                 moved?;
-                done.warnings.extend(put_into_place(temp, &path, recorded.as_ref())?);
+                temp.persist_noclobber(&path).map_err(|e| Error::io("put a database at", &path, e.error))?;
+                done.changed = true;
+                fsutil::sync_parent(&path)?;
             }
             StagedFile::Config { temp, path, warning } => {
                 done.warnings.extend(warning);
@@ -263,11 +269,15 @@ fn commit(
     Ok(())
 }
 
-/// Renames the database at `path` and what lies beside it, as far as they exist, so that SQLite still finds them to
+/// Renames those of the `files` that exist, suffixes of the database at `path`, so that SQLite still finds them to
 /// belong together.
-fn move_aside(path: &Path, now: BackupId, moved: &mut Vec<PathBuf>) -> Result<()> {
+fn move_aside(path: &Path, files: &[&str], now: BackupId, moved: &mut Vec<PathBuf>) -> Result<()> {
+    if !files.contains(&"") && path.exists() {
+        let message = format!("a database has appeared at {} in the meantime", path.display());
+        return Err(Error::new(ErrorKind::Busy, message).with_hint("stop the application, then restore again"));
+    }
     let aside = fsutil::with_suffix(path, &format!(".aside-{now}"));
-    for suffix in DATABASE_FILES {
+    for suffix in files {
         let (from, to) = (fsutil::with_suffix(path, suffix), fsutil::with_suffix(&aside, suffix));
         match fs::rename(&from, &to) {
             Ok(()) => moved.push(to),
@@ -278,8 +288,8 @@ fn move_aside(path: &Path, now: BackupId, moved: &mut Vec<PathBuf>) -> Result<()
     fsutil::sync_parent(path)
 }
 
-/// Makes the decoded file the database at `path`, where nothing is.
-fn put_into_place(temp: NamedTempFile, path: &Path, recorded: Option<&manifest::Database>) -> Result<Option<String>> {
+/// Makes the decoded file all that the database at `path` has to be, before anything makes room for it.
+fn make_ready(temp: &NamedTempFile, path: &Path, recorded: Option<&manifest::Database>) -> Result<Option<String>> {
     let mut warning = None;
     if let Some(recorded) = recorded {
         if recorded.journal_mode == "wal" {
@@ -288,9 +298,6 @@ fn put_into_place(temp: NamedTempFile, path: &Path, recorded: Option<&manifest::
         warning = set_owner_and_mode(temp.path(), path, recorded.mode, recorded.uid, recorded.gid)?;
     }
     temp.as_file().sync_all().map_err(|e| Error::io("sync", temp.path(), e))?;
-    // An application that has just made a database of its own here must not lose it.
-    temp.persist_noclobber(path).map_err(|e| Error::io("put a database at", path, e.error))?;
-    fsutil::sync_parent(path)?;
     Ok(warning)
 }
 
@@ -333,7 +340,7 @@ mod tests {
         changed_since(&site, &store);
         let restored = restore_all(&site.begin(&store, NOW), &site).unwrap();
         assert_eq!((site.sessions(), env(&site).as_str()), (3, "PORT=8080\n"));
-        let (kept, target) = undo(&History::load(&store).unwrap()).unwrap();
+        let (kept, target) = undo(&History::load(&store).unwrap(), site.root()).unwrap();
         assert_eq!((Some(kept), target.as_path()), (restored.kept, site.root()));
         let run = site.begin(&store, "20251211_140000");
         let catalog = run.catalog().unwrap();
@@ -376,7 +383,7 @@ mod tests {
                 assert!(is_new || live == (4, "PORT=9090\n".into()), "{fault}: {live:?}");
                 let history = History::load(store).unwrap();
                 if is_new {
-                    let (kept, _) = undo(&history).unwrap_or_else(|e| panic!("{fault}: {e}"));
+                    let (kept, _) = undo(&history, site.root()).unwrap_or_else(|e| panic!("{fault}: {e}"));
                     assert_eq!(Catalog::load(store).unwrap().get(kept).unwrap().files.len(), 2, "{fault}");
                 }
                 let left = fs::read_dir(site.root()).unwrap().map(|entry| entry.unwrap().file_name());
@@ -399,7 +406,7 @@ mod tests {
             assert_eq!((site.sessions(), env(&site).as_str()), (4, "PORT=9090\n"));
         }
         assert_eq!(published(&store), before, "nothing had to be kept");
-        assert_eq!(undo(&History::load(&store).unwrap()).unwrap_err().kind(), ErrorKind::NoSuchBackup);
+        assert_eq!(undo(&History::load(&store).unwrap(), site.root()).unwrap_err().kind(), ErrorKind::NoSuchBackup);
     }
 
     #[test]
@@ -440,15 +447,15 @@ mod tests {
     fn there_is_nothing_to_undo_without_a_restore_or_after_one_that_replaced_nothing() {
         let (site, store) = (Site::new(), MemoryStore::new());
         site.backup(&store, BACKUP);
-        let error = undo(&History::load(&store).unwrap()).unwrap_err();
-        assert_eq!(error.to_string(), "nothing to undo: the ledger knows no restore");
+        let error = undo(&History::load(&store).unwrap(), site.root()).unwrap_err();
+        assert_eq!(error.to_string(), "nothing to undo: the ledger knows no restore that replaced anything");
         let run = site.begin(&store, NOW);
         let catalog = run.catalog().unwrap();
         let elsewhere = site.root().join("elsewhere");
         let plan = plan(&run, catalog.get(id(BACKUP)).unwrap(), &elsewhere, Selection::ALL, &site.sources).unwrap();
         assert_eq!(restore(&run, &plan, encoding()).unwrap().kept, None);
-        let error = undo(&History::load(&store).unwrap()).unwrap_err();
+        let error = undo(&History::load(&store).unwrap(), site.root()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoSuchBackup);
-        assert!(error.to_string().contains("replaced nothing"), "{error}");
+        assert!(error.to_string().ends_with("no restore that replaced anything"), "{error}");
     }
 }

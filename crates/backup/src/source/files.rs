@@ -3,6 +3,7 @@
 //! Archives hold plain files with paths relative to the project's root. Files are taken whole into memory, one at a
 //! time: what is hashed, checked and archived is then the same bytes, whoever writes to the file meanwhile.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
@@ -30,17 +31,13 @@ pub(crate) struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Reads a file of the project; `None` if there is none.
+    /// Reads a file of the project.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if it isn't a plain file or too large, else as the operating system says.
-    pub fn read(root: &Path, path: &RelPath) -> Result<Option<Self>> {
+    pub fn read(root: &Path, path: &RelPath) -> Result<Self> {
         let full = path.under(root);
-        let found = match fs::metadata(&full) {
-            Ok(found) => found,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Error::io("stat", &full, e)),
-        };
+        let found = fs::metadata(&full).map_err(|e| Error::io("stat", &full, e))?;
         if !found.is_file() {
             return Err(Error::new(ErrorKind::InvalidInput, format!("{} is not a plain file", full.display()))
                 .with_hint("name each configuration file by itself in the settings"));
@@ -53,14 +50,14 @@ impl ConfigFile {
             return Err(Error::new(ErrorKind::InvalidInput, message)
                 .with_hint("sets of files are for configuration; a database belongs under [[database]]"));
         }
-        Ok(Some(Self {
+        Ok(Self {
             path: path.clone(),
             mode: found.mode() & 0o7777,
             uid: found.uid(),
             gid: found.gid(),
             mtime: u64::try_from(found.mtime()).unwrap_or(0),
             content,
-        }))
+        })
     }
 
     /// What the manifest says of it.
@@ -113,6 +110,7 @@ pub(crate) fn read_archive(
     mut each: impl FnMut(ConfigFile) -> Result<()>,
 ) -> Result<()> {
     let mut archive = tar::Archive::new(reader);
+    let mut seen = BTreeSet::new();
     for (at, member) in archive.entries().map_err(|e| own_or_damaged(name, e))?.enumerate() {
         let unreadable = |e| own_or_damaged(name, e);
         let mut member = member.map_err(unreadable)?;
@@ -129,6 +127,9 @@ pub(crate) fn read_archive(
         let path = String::from_utf8_lossy(&member.path_bytes()).into_owned();
         let path = RelPath::new(path.strip_prefix("./").unwrap_or(&path));
         let path = path.map_err(|_| refuse("leads out of the project"))?;
+        if !seen.insert(path.clone()) {
+            return Err(refuse("stands in it twice"));
+        }
         let mut content = Vec::new();
         member.read_to_end(&mut content).map_err(unreadable)?;
         let header = member.header();
@@ -236,11 +237,11 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_none_and_a_folder_is_refused() {
+    fn what_is_no_plain_file_is_refused() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("data")).unwrap();
         let path = |text| RelPath::new(text).unwrap();
-        assert_eq!(ConfigFile::read(root.path(), &path(".env")).unwrap(), None);
+        assert_eq!(ConfigFile::read(root.path(), &path(".env")).unwrap_err().kind(), ErrorKind::Io);
         assert_eq!(ConfigFile::read(root.path(), &path("data")).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 }

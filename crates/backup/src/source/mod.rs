@@ -43,7 +43,7 @@ impl Sources {
         databases.chain(self.files.iter().map(|files| files.name.as_str()))
     }
 
-    /// Checks that every name can stand in a file name and stands for one thing.
+    /// Checks that every name can stand in a file name and stands for one thing, and that no path is there twice.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`], naming the first that can't or doesn't.
@@ -65,7 +65,13 @@ impl Sources {
                 .with_hint("give each its own name"));
             }
         }
-        Ok(())
+        let databases = self.databases.iter().map(|database| &database.path);
+        let paths: Vec<&RelPath> = databases.chain(self.files.iter().flat_map(|files| &files.paths)).collect();
+        match paths.iter().enumerate().find(|(at, path)| paths[..*at].contains(path)) {
+            Some((_, path)) => Err(Error::new(ErrorKind::InvalidInput, format!("{path} is to be backed up twice"))
+                .with_hint("name each file once; a database is no configuration file")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -73,11 +79,29 @@ impl Sources {
 mod tests {
     use super::*;
 
+    /// Each with a path of its own.
     fn sources(databases: &[&str], files: &[&str]) -> Sources {
-        let path = || RelPath::new("x").unwrap();
-        let database = |name: &&str| DatabaseSource { name: (*name).into(), path: path(), probes: Vec::new() };
-        let set = |name: &&str| FilesSource { name: (*name).into(), paths: vec![path()] };
-        Sources { databases: databases.iter().map(database).collect(), files: files.iter().map(set).collect() }
+        let path = |kind: &str, at: usize| RelPath::new(format!("{kind}{at}")).unwrap();
+        let database = |(at, name): (usize, &&str)| DatabaseSource {
+            name: (*name).into(),
+            path: path("db", at),
+            probes: Vec::new(),
+        };
+        let set = |(at, name): (usize, &&str)| FilesSource { name: (*name).into(), paths: vec![path("file", at)] };
+        Sources {
+            databases: databases.iter().enumerate().map(database).collect(),
+            files: files.iter().enumerate().map(set).collect(),
+        }
+    }
+
+    #[test]
+    fn a_path_is_backed_up_once() {
+        let mut twice = sources(&["a"], &["b"]);
+        twice.files[0].paths.push(RelPath::new("db0").unwrap());
+        assert_eq!(twice.validate().unwrap_err().to_string(), "db0 is to be backed up twice");
+        let mut twice = sources(&[], &["b"]);
+        twice.files[0].paths.push(RelPath::new("file0").unwrap());
+        assert_eq!(twice.validate().unwrap_err().to_string(), "file0 is to be backed up twice");
     }
 
     #[test]

@@ -49,6 +49,18 @@ impl LocalStore {
         self.folder.join(STAGING)
     }
 
+    /// A link to a disk that isn't mounted is neither an empty store nor a place for a new one.
+    fn check_link(&self) -> Result<()> {
+        match fs::read_link(&self.folder) {
+            Ok(target) if !self.folder.exists() => {
+                let (folder, target) = (self.folder.display(), target.display());
+                let message = format!("the backup folder {folder} is a link to {target}, which doesn't exist");
+                Err(Error::new(ErrorKind::InvalidInput, message).with_hint("is the disk mounted?"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn not_a_folder(&self) -> Error {
         let message = format!("the backup folder {} is not a folder", self.folder.display());
         Error::new(ErrorKind::InvalidInput, message)
@@ -82,18 +94,29 @@ impl Store for LocalStore {
     }
 
     fn prepare(&self) -> Result<()> {
+        self.check_link()?;
         if fs::metadata(&self.folder).is_ok_and(|found| !found.is_dir()) {
             return Err(self.not_a_folder());
         }
+        let is_new = !self.folder.exists();
         let staging = self.staging();
-        DirBuilder::new().recursive(true).mode(0o700).create(&staging).map_err(|e| Error::io("create", &staging, e))
+        DirBuilder::new().recursive(true).mode(0o700).create(&staging).map_err(|e| Error::io("create", &staging, e))?;
+        if is_new {
+            fsutil::inherit_owner(&self.folder);
+            fsutil::sync_parent(&self.folder)?;
+        }
+        fsutil::inherit_owner(&staging);
+        Ok(())
     }
 
     fn lock(&self, holder: &Holder, wait: Duration, waiting: &mut dyn FnMut(&str)) -> Result<Lock> {
-        Lock::acquire(&self.path(LOCK), holder, wait, waiting)
+        let lock = Lock::acquire(&self.path(LOCK), holder, wait, waiting)?;
+        fsutil::inherit_owner(&self.path(LOCK));
+        Ok(lock)
     }
 
     fn list(&self) -> Result<Vec<Object>> {
+        self.check_link()?;
         let mut objects = self.list_files(&self.folder)?;
         objects.retain(|object| !object.name.starts_with('.'));
         Ok(objects)
@@ -116,6 +139,7 @@ impl Store for LocalStore {
     fn stage(&self, name: &str) -> Result<Box<dyn Staged>> {
         let path = self.staging().join(name);
         let file = fsutil::create_private(&path).map_err(|e| Error::io("create", &path, e))?;
+        fsutil::inherit_owner(&path);
         Ok(Box::new(StagedFile { file: BufWriter::with_capacity(256 << 10, file), path, finished: false }))
     }
 
@@ -147,7 +171,13 @@ impl Store for LocalStore {
 
     fn append(&self, name: &str, line: &str) -> Result<()> {
         let path = self.path(name);
-        append_line(&path, line).map_err(|e| Error::io("append to", &path, e))
+        let is_new = !path.exists();
+        append_line(&path, line).map_err(|e| Error::io("append to", &path, e))?;
+        if is_new {
+            fsutil::inherit_owner(&path);
+            fsutil::sync_folder(&self.folder)?;
+        }
+        Ok(())
     }
 
     fn scratch(&self) -> Option<PathBuf> {
