@@ -43,7 +43,7 @@ pub struct Global {
     /// The settings [default: ops/backup.toml below the root]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The backup folder [default: as in the settings]
+    /// The backup folder, from where you are (in the settings: from the root) [default: as in the settings]
     #[arg(long, global = true, value_name = "DIR")]
     pub backup_dir: Option<PathBuf>,
     /// Print one JSON document on stdout, on failure too; all else goes to stderr

@@ -42,6 +42,10 @@ impl<'a> Context<'a> {
             Some(folder) => std::path::absolute(folder).context("find the backup folder")?,
             None => root.join(&config.backup_dir),
         };
+        if let Some(scratch) = global.scratch.as_deref().filter(|scratch| !scratch.is_dir()) {
+            let message = format!("the scratch folder {} doesn't exist", scratch.display());
+            return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("make it, or name another with --scratch").into());
+        }
         Ok(Self {
             root,
             config,

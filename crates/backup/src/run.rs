@@ -150,12 +150,6 @@ impl<'a> Run<'a> {
                 (place, name)
             }
         };
-        if !place.is_dir() {
-            let message = format!("the scratch folder {} doesn't exist", place.display());
-            return Err(
-                Error::new(ErrorKind::InvalidInput, message).with_hint("make it, or name another with --scratch")
-            );
-        }
         fsutil::require_space(&place, &name, bytes)?;
         tempfile::Builder::new()
             .prefix("scratch-")

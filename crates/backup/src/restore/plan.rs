@@ -153,7 +153,11 @@ impl Plan {
                 self.warnings.push(format!("{member}: the settings don't say where it belongs, so it is left out"));
                 continue;
             };
-            let present = file_present(&path.under(&self.target))?;
+            let place = path.under(&self.target);
+            let present = file_present(&place)?;
+            if place.is_symlink() {
+                self.warnings.push(format!("{path} is a link: a plain file takes its place"));
+            }
             self.items.push(Item { path: path.clone(), bytes: Some(bytes), present });
             paths.push((member, path));
         }

@@ -140,7 +140,7 @@ impl Store for LocalStore {
         let path = self.staging().join(name);
         let file = fsutil::create_private(&path).map_err(|e| Error::io("create", &path, e))?;
         fsutil::inherit_owner(&path);
-        Ok(Box::new(StagedFile { file: BufWriter::with_capacity(256 << 10, file), path, finished: false }))
+        Ok(Box::new(LocalStaged { file: BufWriter::with_capacity(256 << 10, file), path, finished: false }))
     }
 
     fn publish(&self, names: &[String]) -> Result<()> {
@@ -207,13 +207,13 @@ fn append_line(path: &Path, line: &str) -> io::Result<()> {
 }
 
 /// A file in the staging area, removed again when dropped unfinished.
-struct StagedFile {
+struct LocalStaged {
     file: BufWriter<File>,
     path: PathBuf,
     finished: bool,
 }
 
-impl Write for StagedFile {
+impl Write for LocalStaged {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write(bytes)
     }
@@ -223,7 +223,7 @@ impl Write for StagedFile {
     }
 }
 
-impl Staged for StagedFile {
+impl Staged for LocalStaged {
     fn finish(mut self: Box<Self>) -> Result<()> {
         self.file.flush().map_err(|e| Error::io("write", &self.path, e))?;
         self.file.get_ref().sync_all().map_err(|e| Error::io("sync", &self.path, e))?;
@@ -233,7 +233,7 @@ impl Staged for StagedFile {
     }
 }
 
-impl Drop for StagedFile {
+impl Drop for LocalStaged {
     fn drop(&mut self) {
         if !self.finished {
             // Best effort: what stays is swept by the next run.
