@@ -769,10 +769,11 @@ fn a_store_that_can_only_be_read_is_good_for_a_rescue_into_another_place() {
 fn ctrl_c_at_the_question_ends_it_at_once() {
     let project = Project::new();
     project.backup();
-    // `script` gives a terminal; what is typed there comes from its own input: an ETX, as the key sends it.
+    // `script` gives a terminal; what is typed there comes from its own input: an ETX, as the key sends it. Whoever runs
+    // the tests in the background may have had SIGINT ignored, so it is set back first.
     let script = format!(
         "(while ! grep -q 'y/N' typescript 2>/dev/null; do :; done; printf '\\003'; cat) < /dev/null |
-         script -qefc '{} --root . restore --from latest' typescript",
+         script -qefc 'env --default-signal=INT {} --root . restore --from latest' typescript",
         program().get_program().display()
     );
     let status = Command::new("sh").args(["-c", &script]).current_dir(project.root()).status().unwrap();

@@ -44,7 +44,9 @@ impl<'a> Context<'a> {
         };
         if let Some(scratch) = global.scratch.as_deref().filter(|scratch| !scratch.is_dir()) {
             let message = format!("the scratch folder {} doesn't exist", scratch.display());
-            return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("make it, or name another with --scratch").into());
+            return Err(Error::new(ErrorKind::InvalidInput, message)
+                .with_hint("make it, or name another with --scratch")
+                .into());
         }
         Ok(Self {
             root,

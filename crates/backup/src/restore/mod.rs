@@ -64,20 +64,14 @@ pub struct Restored {
 ///
 /// # Errors
 /// [`ErrorKind::Damaged`] if the backup isn't sound, [`ErrorKind::NoSpace`] if it doesn't fit, [`ErrorKind::Busy`] if a
-/// live database stays locked: nothing has changed then. [`ErrorKind::Partial`] if an
-/// error comes after a first change; the ledger says [`Outcome::Partial`] then.
+/// live database stays locked: nothing has changed then. [`ErrorKind::Partial`] if an error comes after a first change;
+/// the ledger says [`Outcome::Partial`] then.
 pub fn restore(run: &Run<'_>, plan: &Plan, encoding: Encoding) -> Result<Restored> {
     let begun = run.elapsed_ms();
     let staging = stage(run, plan)?;
-    let mut live = open_live(run, &staging, &[])?;
-    let mut held = hold(&mut live)?;
+    let mut live = open_live(run, &staging)?;
+    let held: Vec<Overwrite<'_>> = live.iter_mut().map(Live::hold).collect::<Result<_>>()?;
     let (kept, damaged) = keep_what_is_replaced(run, plan, encoding)?;
-    if !damaged.is_empty() {
-        // They will be moved: SQLite must not have them open, lest it tidies up beside what takes their place.
-        drop(held);
-        live = open_live(run, &staging, &damaged)?;
-        held = hold(&mut live)?;
-    }
     let ledger = Ledger { run, plan, kept };
     ledger.record(Outcome::Begun, &[], None)?;
 
@@ -138,17 +132,13 @@ pub(crate) fn rehearse(run: &Run<'_>, plan: &Plan) -> Result<()> {
     commit(run, stage(run, plan)?, Vec::new(), &[], &mut Done::default())
 }
 
-/// Opens what is to be overwritten, but for what turned out too damaged for that.
-fn open_live(run: &Run<'_>, staging: &Staging, damaged: &[PathBuf]) -> Result<Vec<Live>> {
+/// Opens what is to be overwritten, in the order of the staged files.
+fn open_live(run: &Run<'_>, staging: &Staging) -> Result<Vec<Live>> {
     let live = staging.files.iter().filter_map(|file| match file {
-        StagedFile::Database { temp, path, live: true, .. } if !damaged.contains(path) => Some((temp.path(), path)),
+        StagedFile::Database { temp, path, live: true, .. } => Some((temp.path(), path)),
         _ => None,
     });
     live.map(|(temp, path)| Live::open(run, temp, path)).collect()
-}
-
-fn hold(live: &mut [Live]) -> Result<Vec<Overwrite<'_>>> {
-    live.iter_mut().map(Live::hold).collect()
 }
 
 /// The backup that undoes the last restore, and the folder it belongs in. Restores into other folders than `root` that
@@ -242,20 +232,16 @@ fn commit(
     let mut held = held.into_iter();
     for file in staging.files.drain(..) {
         match file {
-            StagedFile::Database { path, recorded, live, .. } if live && !damaged.contains(&path) => {
-                held.next().expect("what is live and not damaged was opened").finish(run)?;
-                done.overwritten.push((path, recorded));
-            }
-            StagedFile::Database { temp, path, recorded, .. } => {
-                done.warnings.extend(make_ready(&temp, &path, recorded.as_ref())?);
-                // A sound database that appeared here in the meantime is an application's: only what lies about is moved.
-                let files = if damaged.contains(&path) { &DATABASE_FILES[..] } else { &DATABASE_FILES[1..] };
-                let moved = move_aside(&path, files, BackupId::at(run.now().to_utc()), &mut done.moved_aside);
-                done.changed |= !done.moved_aside.is_empty();
-                moved?;
-                temp.persist_noclobber(&path).map_err(|e| Error::io("put a database at", &path, e.error))?;
-                done.changed = true;
-                fsutil::sync_parent(&path)?;
+            StagedFile::Database { temp, path, live, recorded } => {
+                let overwrite = if live { held.next() } else { None };
+                // One that turned out damaged is let go of, and makes room like any other leftover.
+                match overwrite.filter(|_| !damaged.contains(&path)) {
+                    Some(overwrite) => {
+                        overwrite.finish(run)?;
+                        done.overwritten.push((path, recorded));
+                    }
+                    None => put_into_place(run, temp, &path, recorded.as_ref(), damaged.contains(&path), done)?,
+                }
             }
             StagedFile::Config { temp, path, warning } => {
                 done.warnings.extend(warning);
@@ -269,13 +255,33 @@ fn commit(
     Ok(())
 }
 
-/// Renames those of the `files` that exist, suffixes of the database at `path`, so that SQLite still finds them to
-/// belong together.
-fn move_aside(path: &Path, files: &[&str], now: BackupId, moved: &mut Vec<PathBuf>) -> Result<()> {
-    if !files.contains(&"") && path.exists() {
+/// Makes the decoded file the database at `path`. What lies about there is moved aside, and so is the database itself
+/// if it is `damaged`; a sound one that has appeared in the meantime is an application's, and an error.
+fn put_into_place(
+    run: &Run<'_>,
+    temp: NamedTempFile,
+    path: &Path,
+    recorded: Option<&manifest::Database>,
+    damaged: bool,
+    done: &mut Done,
+) -> Result<()> {
+    done.warnings.extend(make_ready(&temp, path, recorded)?);
+    if !damaged && path.exists() {
         let message = format!("a database has appeared at {} in the meantime", path.display());
         return Err(Error::new(ErrorKind::Busy, message).with_hint("stop the application, then restore again"));
     }
+    let files = if damaged { &DATABASE_FILES[..] } else { &DATABASE_FILES[1..] };
+    let moved = move_aside(path, files, BackupId::at(run.now().to_utc()), &mut done.moved_aside);
+    done.changed |= !done.moved_aside.is_empty();
+    moved?;
+    temp.persist_noclobber(path).map_err(|e| Error::io("put a database at", path, e.error))?;
+    done.changed = true;
+    fsutil::sync_parent(path)
+}
+
+/// Renames those of the `files` that exist, suffixes of the database at `path`, so that SQLite still finds them to
+/// belong together.
+fn move_aside(path: &Path, files: &[&str], now: BackupId, moved: &mut Vec<PathBuf>) -> Result<()> {
     let aside = fsutil::with_suffix(path, &format!(".aside-{now}"));
     for suffix in files {
         let (from, to) = (fsutil::with_suffix(path, suffix), fsutil::with_suffix(&aside, suffix));
