@@ -195,7 +195,7 @@ impl Catalog {
     pub fn candidates(&self, history: &History) -> Vec<Candidate> {
         let candidate = |entry: &Entry| {
             let mut candidate = entry.candidate();
-            if candidate.standing == Standing::Complete && (!entry.is_whole() || history.is_known_bad(entry.id)) {
+            if candidate.standing == Standing::Complete && !entry.seems_sound(history) {
                 candidate.standing = Standing::Partial;
             }
             candidate
@@ -230,6 +230,11 @@ impl Entry {
     pub fn is_whole(&self) -> bool {
         let complete = self.manifest().is_none_or(|manifest| manifest.status == Status::Complete);
         complete && !self.files.is_empty() && self.files.iter().all(StoredFile::is_whole)
+    }
+
+    /// Whether nothing is known against it: it is whole, and its last verify or drill, if any, did not fail.
+    pub fn seems_sound(&self, history: &History) -> bool {
+        self.is_whole() && !history.is_known_bad(self.id)
     }
 
     /// Makes sure that there is something to read.

@@ -64,7 +64,7 @@ pub fn status(
 ) -> Status {
     let regular: Vec<&Manifest> =
         manifests(catalog).filter(|manifest| manifest.trigger != Trigger::PreRestore).collect();
-    let sound = catalog.entries().iter().filter(|entry| entry.is_whole() && !history.is_known_bad(entry.id));
+    let sound = catalog.entries().iter().filter(|entry| entry.seems_sound(history));
     let sound = sound.filter_map(|entry| entry.manifest());
     let complete: Vec<&Manifest> = sound.filter(|manifest| manifest.trigger != Trigger::PreRestore).collect();
     let dated = |manifest: &&Manifest| Dated {

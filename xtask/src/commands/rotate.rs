@@ -11,23 +11,18 @@ use crate::text::{Tone, count, paint, size};
 
 pub fn run(context: &Context<'_>, args: &cli::Rotate) -> anyhow::Result<Exit> {
     let policy = policy(context.config.retention, args);
+    // Looking changes nothing, so it needs no lock and no right to write.
+    let plan = prune::plan(&context.look(), &policy, None)?;
     if args.dry_run {
-        // Looking changes nothing, so it needs no lock and no right to write.
-        let plan = backup::retention::plan(
-            &context.catalog()?.candidates(&context.history()?),
-            &policy,
-            context.now.to_utc(),
-        )?;
         report(context, &plan);
         context.output.line(&format!("dry run: {} would be removed", count(plan.removals().count(), "backup")));
         context.output.json(&json!({ "dry_run": true, "plan": plan }))?;
         return Ok(Exit::Done);
     }
     // A store that isn't there is not made for this.
-    if context.catalog()?.entries().is_empty() {
+    if plan.decisions.is_empty() {
         let pruned = Pruned::default();
         report_removed(context, &pruned);
-        let plan = backup::retention::plan(&[], &policy, context.now.to_utc())?;
         context.output.json(&json!({ "dry_run": false, "plan": plan, "pruned": pruned }))?;
         return Ok(Exit::Done);
     }

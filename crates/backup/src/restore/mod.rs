@@ -234,13 +234,15 @@ fn commit(
         match file {
             StagedFile::Database { temp, path, live, recorded } => {
                 let overwrite = if live { held.next() } else { None };
+                let is_damaged = damaged.contains(&path);
                 // One that turned out damaged is let go of, and makes room like any other leftover.
-                match overwrite.filter(|_| !damaged.contains(&path)) {
+                match overwrite.filter(|_| !is_damaged) {
                     Some(overwrite) => {
                         overwrite.finish(run)?;
+                        done.changed = true;
                         done.overwritten.push((path, recorded));
                     }
-                    None => put_into_place(run, temp, &path, recorded.as_ref(), damaged.contains(&path), done)?,
+                    None => put_into_place(run, temp, &path, recorded.as_ref(), is_damaged, done)?,
                 }
             }
             StagedFile::Config { temp, path, warning } => {
@@ -250,7 +252,6 @@ fn commit(
                 fsutil::sync_parent(&path)?;
             }
         }
-        done.changed = true;
     }
     Ok(())
 }
