@@ -58,6 +58,7 @@ mod error;
 mod fsutil;
 mod history;
 mod id;
+pub mod inspect;
 mod lock;
 pub mod manifest;
 mod names;

@@ -80,6 +80,24 @@ impl Lock {
     }
 }
 
+impl Lock {
+    /// Who holds the lock at `path` just now; `None` if nobody does.
+    ///
+    /// It asks for a shared lock for an instant, so a run that doesn't wait at all could be kept out by it.
+    pub(crate) fn holder(path: &Path) -> Result<Option<String>> {
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io("open", path, e)),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => Ok(Some(describe(&mut file))),
+            Err(TryLockError::Error(e)) => Err(Error::io("lock", path, e)),
+        }
+    }
+}
+
 fn write_holder(file: &mut File, holder: &Holder) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
@@ -130,6 +148,19 @@ mod tests {
         })
         .unwrap();
         assert!(waited_for.starts_with("backup (pid 42"));
+    }
+
+    #[test]
+    fn who_only_asks_learns_the_holder_and_holds_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".lock");
+        assert_eq!(Lock::holder(&path).unwrap(), None);
+        assert!(!path.exists());
+        let held = acquire(&path, "backup", Duration::ZERO).unwrap();
+        assert!(Lock::holder(&path).unwrap().unwrap().starts_with("backup (pid 42"));
+        drop(held);
+        assert_eq!(Lock::holder(&path).unwrap(), None);
+        acquire(&path, "backup", Duration::ZERO).unwrap();
     }
 
     #[test]

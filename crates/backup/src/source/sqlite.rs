@@ -19,11 +19,11 @@ use crate::manifest::{Facts, Table};
 use crate::progress::{Phase, Progress, Step};
 
 /// The oldest SQLite that this program runs on: older ones have the WAL-reset bug (<https://www.sqlite.org/wal.html>).
-const OLDEST_SQLITE: i32 = 3_051_003;
+pub(crate) const OLDEST_SQLITE: u32 = 3_051_003;
 
 /// Refuses to go on with an SQLite library that is known to lose data.
 pub(crate) fn require_sound_library() -> Result<()> {
-    if rusqlite::version_number() >= OLDEST_SQLITE {
+    if rusqlite::version_number().unsigned_abs() >= OLDEST_SQLITE {
         return Ok(());
     }
     let message = format!("built with SQLite {}, which has the WAL-reset bug", rusqlite::version());

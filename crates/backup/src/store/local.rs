@@ -41,6 +41,15 @@ impl LocalStore {
         fs::metadata(&self.folder).is_ok_and(|found| found.mode() & 0o077 == 0)
     }
 
+    /// Who holds the store's lock just now; `None` if nobody does. For somebody who only wants to know: it may change at
+    /// once.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn lock_holder(&self) -> Result<Option<String>> {
+        Lock::holder(&self.path(LOCK))
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
