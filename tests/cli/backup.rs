@@ -845,6 +845,13 @@ fn a_journal_stream_alone_is_enough_for_priorities() {
 }
 
 #[test]
+fn a_scheduled_backup_has_the_trigger_timer() {
+    let project = Project::new();
+    let id = project.backup_with("--scheduled");
+    assert_eq!(project.manifest(&id)["trigger"], "timer");
+}
+
+#[test]
 fn a_unit_makes_backups_with_the_trigger_timer() {
     let project = Project::new();
     let ran = as_unit(&project, "backup --json");

@@ -7,6 +7,7 @@ mod support;
 mod backup;
 mod concurrency;
 mod docs;
+mod doctor;
 mod errors;
 mod foreign;
 mod restore;

@@ -4,8 +4,28 @@ use std::process::{Command, Stdio};
 
 use crate::support::{Ran, program, shell};
 
-const COMMANDS: [&str; 12] =
-    ["backup", "list", "restore", "verify", "drill", "rotate", "pin", "unpin", "status", "demo", "completions", "man"];
+const COMMANDS: [&str; 20] = [
+    "backup",
+    "list",
+    "restore",
+    "verify",
+    "drill",
+    "rotate",
+    "pin",
+    "unpin",
+    "status",
+    "doctor",
+    "install-timer",
+    "uninstall-timer",
+    "timer",
+    "run-now",
+    "logs",
+    "install-cron",
+    "uninstall-cron",
+    "demo",
+    "completions",
+    "man",
+];
 
 const GLOBAL_FLAGS: [&str; 9] = [
     "--root",
@@ -38,7 +58,8 @@ fn help_lists_every_command_and_every_exit_code() {
         let (_, codes) = help.split_once("Exit codes:\n").unwrap();
         insta::allow_duplicates! { insta::assert_snapshot!(codes, @"
           0  done
-          1  failed; status: the newest complete backup is too old
+          1  failed; status: the newest complete backup is too old;
+             timer: not scheduled, or the last run failed; doctor: a failure
           2  wrong usage or settings
           3  partly done
          10  no such backup
@@ -52,7 +73,7 @@ fn help_lists_every_command_and_every_exit_code() {
 #[test]
 fn every_command_has_help_with_all_that_it_takes() {
     for (command, own) in [
-        ("backup", "--database-only --config-only --no-compress --codec --level --pin --no-rotate"),
+        ("backup", "--database-only --config-only --no-compress --codec --level --pin --no-rotate --scheduled"),
         ("list", ""),
         ("restore", "--from --undo --database-only --config-only --to --dry-run --yes"),
         ("verify", "--from --all"),
@@ -62,6 +83,17 @@ fn every_command_has_help_with_all_that_it_takes() {
         ("pin", "<ID>"),
         ("unpin", "<ID>"),
         ("status", ""),
+        ("doctor", "--deep"),
+        (
+            "install-timer",
+            "--user --on-calendar --randomized-delay --run-as --allow-root --unit --dry-run --no-start --force",
+        ),
+        ("uninstall-timer", "--user --unit --dry-run"),
+        ("timer", "--user --unit"),
+        ("run-now", "--user --unit"),
+        ("logs", "--user --unit --follow --lines --since"),
+        ("install-cron", "--schedule --allow-root --dry-run"),
+        ("uninstall-cron", "--dry-run"),
         ("demo", "--size-mb --dir"),
         ("completions", "<SHELL>"),
         ("man", "<DIR>"),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::parse_duration;
+use crate::schedule::units::is_unit_name;
 use backup::Codec;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -25,7 +26,8 @@ pub struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
     0  done
-    1  failed; status: the newest complete backup is too old
+    1  failed; status: the newest complete backup is too old;
+       timer: not scheduled, or the last run failed; doctor: a failure
     2  wrong usage or settings
     3  partly done
    10  no such backup
@@ -84,6 +86,8 @@ pub enum Command {
     /// Those that work on a project.
     #[command(flatten)]
     Project(ProjectCommand),
+    /// Check all that backups depend on; exits with 1 on any failure
+    Doctor(Doctor),
     /// Make a sample project and take it through the whole cycle
     Demo(Demo),
     /// Print a completion script for a shell
@@ -120,6 +124,20 @@ pub enum ProjectCommand {
     Unpin(PinArgs),
     /// Say how things stand; exits with 1 if the newest complete backup is too old
     Status,
+    /// Schedule a nightly backup and a weekly drill with systemd
+    InstallTimer(InstallTimer),
+    /// Remove what install-timer installed; backups stay
+    UninstallTimer(UninstallTimer),
+    /// Say how the schedule stands; exits with 1 if there is none or the last run failed
+    Timer(Which),
+    /// Start the scheduled backup now, follow its journal, and exit as it does
+    RunNow(Which),
+    /// Show the journal of the schedule
+    Logs(Logs),
+    /// Schedule a nightly backup and a weekly drill with cron, on hosts without systemd
+    InstallCron(InstallCron),
+    /// Remove what install-cron installed; backups stay
+    UninstallCron(UninstallCron),
 }
 
 /// `backup`.
@@ -146,6 +164,9 @@ pub struct Backup {
     /// Leave out the rotation
     #[arg(long)]
     pub no_rotate: bool,
+    /// Mark the backup as the schedule's and not a person's; under systemd that is known without it
+    #[arg(long)]
+    pub scheduled: bool,
 }
 
 fn codec() -> impl TypedValueParser<Value = Codec> {
@@ -236,6 +257,111 @@ pub struct PinArgs {
     /// Which backup, as for `restore --from`
     #[arg(value_name = "ID")]
     pub id: String,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Check the integrity of the live databases too, which reads them whole
+    #[arg(long)]
+    pub deep: bool,
+}
+
+/// Which schedule, of what is installed for this project.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Which {
+    /// The one of your own service manager [default: the system's, if there is one]
+    #[arg(long)]
+    pub user: bool,
+    /// The one whose units are called NAME
+    #[arg(long, value_name = "NAME", value_parser = unit_name)]
+    pub unit: Option<String>,
+}
+
+fn unit_name(text: &str) -> Result<String, String> {
+    if is_unit_name(text) { Ok(text.into()) } else { Err("use letters, digits, dashes, dots and underscores".into()) }
+}
+
+/// `install-timer`.
+#[derive(Debug, Args)]
+pub struct InstallTimer {
+    /// Install for your own service manager, without root; it will run while you are not logged in too
+    #[arg(long, conflicts_with = "run_as")]
+    pub user: bool,
+    /// When to back up, as systemd writes it [default: as in the settings, *-*-* 02:00:00]
+    #[arg(long, value_name = "SPEC")]
+    pub on_calendar: Option<String>,
+    /// How much later it may begin, at random; 0s is on time [default: as in the settings, 5m]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub randomized_delay: Option<Duration>,
+    /// Who it runs as [default: as in the settings, the owner of the application's folder]
+    #[arg(long, value_name = "USER")]
+    pub run_as: Option<String>,
+    /// Let it run as root
+    #[arg(long)]
+    pub allow_root: bool,
+    /// What the units are called [default: as in the settings, PROJECT-backup]
+    #[arg(long, value_name = "NAME", value_parser = unit_name)]
+    pub unit: Option<String>,
+    /// Show every step and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Don't start the timers before the machine does
+    #[arg(long)]
+    pub no_start: bool,
+    /// Replace units of that name that this program did not write
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `uninstall-timer`.
+#[derive(Debug, Args)]
+pub struct UninstallTimer {
+    /// Which one.
+    #[command(flatten)]
+    pub which: Which,
+    /// Show every step and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Which one.
+    #[command(flatten)]
+    pub which: Which,
+    /// Go on as new lines come, until Ctrl-C
+    #[arg(short, long)]
+    pub follow: bool,
+    /// The last N lines [default: 50, or all since --since]
+    #[arg(short = 'n', long, value_name = "N")]
+    pub lines: Option<u32>,
+    /// Since when, as journalctl takes it: yesterday, "2025-12-10 02:00", -2h
+    #[arg(long, value_name = "WHEN", allow_hyphen_values = true)]
+    pub since: Option<String>,
+}
+
+/// `install-cron`.
+#[derive(Debug, Args)]
+pub struct InstallCron {
+    /// When to back up: minute, hour, day, month, weekday [default: as in the settings, 0 2 * * *]
+    #[arg(long, value_name = "FIELDS")]
+    pub schedule: Option<String>,
+    /// Let it run as root
+    #[arg(long)]
+    pub allow_root: bool,
+    /// Show every step and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `uninstall-cron`.
+#[derive(Debug, Args)]
+pub struct UninstallCron {
+    /// Show every step and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `demo`.

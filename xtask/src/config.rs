@@ -8,6 +8,8 @@ use backup::{Codec, DatabaseSource, Encoding, Error, ErrorKind, FilesSource, Rel
 use serde::Deserialize;
 use toml::de::DeTable;
 
+use crate::schedule::units::is_unit_name;
+
 /// Where the settings are, relative to the root.
 pub const FILE: &str = "ops/backup.toml";
 
@@ -37,6 +39,8 @@ pub struct Config {
     pub status: StatusSettings,
     /// What a drill does beside restoring.
     pub drill: DrillSettings,
+    /// When the jobs run, and as whom.
+    pub schedule: ScheduleSettings,
 }
 
 /// `[[database]]`.
@@ -92,6 +96,27 @@ pub struct DrillSettings {
     pub timeout: Duration,
 }
 
+/// `[schedule]`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ScheduleSettings {
+    /// What the systemd units are called; empty for a name made of the project's.
+    pub unit: String,
+    /// Who the jobs run as; empty for the owner of the root's folder.
+    pub run_as: String,
+    /// When to back up, as systemd writes it.
+    pub on_calendar: String,
+    /// When to drill.
+    pub drill_on_calendar: String,
+    /// How much later than that, at random.
+    #[serde(with = "duration")]
+    pub randomized_delay: Duration,
+    /// When to back up, as cron writes it.
+    pub cron: String,
+    /// When to drill.
+    pub drill_cron: String,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -105,6 +130,7 @@ impl Default for Config {
             retention: Policy::default(),
             status: StatusSettings::default(),
             drill: DrillSettings::default(),
+            schedule: ScheduleSettings::default(),
         }
     }
 }
@@ -132,7 +158,27 @@ impl Default for DrillSettings {
     }
 }
 
+impl Default for ScheduleSettings {
+    fn default() -> Self {
+        Self {
+            unit: String::new(),
+            run_as: String::new(),
+            on_calendar: "*-*-* 02:00:00".into(),
+            drill_on_calendar: "Sun *-*-* 04:00:00".into(),
+            randomized_delay: Duration::from_secs(5 * 60),
+            cron: "0 2 * * *".into(),
+            drill_cron: "0 4 * * 0".into(),
+        }
+    }
+}
+
 impl Config {
+    /// Where the settings are read from: `file`, or `ops/backup.toml` below `root`, if it is there.
+    pub fn path(root: &Path, file: Option<&Path>) -> Option<PathBuf> {
+        let default = || Some(root.join(FILE)).filter(|path| path.exists());
+        file.map_or_else(default, |file| std::path::absolute(file).ok())
+    }
+
     /// Reads the settings: `file`, which must exist, or `ops/backup.toml` below `root`, or else the defaults.
     pub fn load(root: &Path, file: Option<&Path>) -> Result<Self> {
         let path = file.map_or_else(|| root.join(FILE), Path::to_path_buf);
@@ -166,6 +212,11 @@ impl Config {
         self.sources().validate()?;
         Encoding::new(Codec::Gzip, self.codec.gzip_level)?;
         Encoding::new(Codec::Zstd, self.codec.zstd_level)?;
+        let unit = &self.schedule.unit;
+        if !unit.is_empty() && !is_unit_name(unit) {
+            return Err(Error::new(ErrorKind::InvalidInput, format!("no unit can be called {unit:?}"))
+                .with_hint("use letters, digits, dashes, dots and underscores"));
+        }
         self.retention.validate()
     }
 
@@ -195,7 +246,7 @@ impl Config {
 }
 
 /// Every section and its keys, the top level first. A test holds it to `ops/backup.toml` and so to [`Config`].
-const SECTIONS: [(&str, &[&str]); 7] = [
+const SECTIONS: [(&str, &[&str]); 8] = [
     (
         "",
         &[
@@ -209,6 +260,7 @@ const SECTIONS: [(&str, &[&str]); 7] = [
             "retention",
             "status",
             "drill",
+            "schedule",
         ],
     ),
     ("database", &["name", "path", "probes"]),
@@ -217,6 +269,7 @@ const SECTIONS: [(&str, &[&str]); 7] = [
     ("retention", &["keep_days", "keep_last", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly"]),
     ("status", &["max_age"]),
     ("drill", &["command", "timeout"]),
+    ("schedule", &["unit", "run_as", "on_calendar", "drill_on_calendar", "randomized_delay", "cron", "drill_cron"]),
 ];
 
 /// A key that no setting has.
@@ -336,6 +389,8 @@ mod tests {
             "[[database]]\nname = 'a b'\npath = 'x'",
             "[[database]]\nname = 'config'\npath = 'x'",
             "[[database]]\npath = 'x'",
+            "[schedule]\nunit = 'a b'",
+            "[schedule]\nrandomized_delay = 5",
             "not toml",
         ] {
             assert!(error(text).starts_with("backup.toml"), "{text}: {}", error(text));

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use backup::restore::Selection;
-use backup::{BackupId, Catalog, Entry, Error, ErrorKind, History, LocalStore, RestoreLine, Run, Selector, Setup};
+use backup::{
+    BackupId, Catalog, Entry, Error, ErrorKind, History, LocalStore, Progress, RestoreLine, Run, Selector, Setup,
+};
 use chrono::{DateTime, FixedOffset, Local};
 
 use crate::bars::Bars;
@@ -20,6 +22,10 @@ pub struct Context<'a> {
     pub root: PathBuf,
     /// The settings, with the flags over them.
     pub config: Config,
+    /// The file they were read from, absolute; none if they are the defaults.
+    pub settings: Option<PathBuf>,
+    /// Whether a flag, and not the settings, names the backup folder.
+    pub names_backup_dir: bool,
     /// Where backups live.
     pub store: LocalStore,
     /// When the command was given, in local time.
@@ -49,6 +55,8 @@ impl<'a> Context<'a> {
                 .into());
         }
         Ok(Self {
+            settings: Config::path(&root, global.config.as_deref()),
+            names_backup_dir: global.backup_dir.is_some(),
             root,
             config,
             store: LocalStore::new(folder),
@@ -108,11 +116,17 @@ impl<'a> Context<'a> {
         self.output.note(&printable(&format!("waiting for {holder}")));
     }
 
-    fn project(&self) -> String {
+    /// The project's name.
+    pub fn project(&self) -> String {
         match self.config.project.as_str() {
             "" => self.root.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             name => name.into(),
         }
+    }
+
+    /// What shows how long work goes on, and hears the wish to stop it.
+    pub fn progress(&self) -> &dyn Progress {
+        &self.bars
     }
 
     /// All backups.

@@ -30,6 +30,24 @@ pub enum Exit {
     Terminated = 143,
 }
 
+impl Exit {
+    /// How a run of this program ended that exited with `status`; [`Exit::Failed`] for one that it doesn't know.
+    pub fn of_status(status: u8) -> Self {
+        const ALL: [Exit; 9] = [
+            Exit::Done,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Partly,
+            Exit::NoSuchBackup,
+            Exit::Locked,
+            Exit::Damaged,
+            Exit::Interrupted,
+            Exit::Terminated,
+        ];
+        ALL.into_iter().find(|exit| *exit as u8 == status).unwrap_or(Exit::Failed)
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         ExitCode::from(exit as u8)

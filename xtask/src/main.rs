@@ -6,9 +6,11 @@ mod cli;
 mod commands;
 mod config;
 mod context;
+mod doctor;
 mod exit;
 mod output;
 mod sample;
+mod schedule;
 mod text;
 
 use std::process::ExitCode;

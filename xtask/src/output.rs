@@ -58,6 +58,11 @@ impl Output {
         self.journal
     }
 
+    /// Whether a program wants one document.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Whether a person wants to read more.
     pub fn is_verbose(&self) -> bool {
         self.verbose

@@ -16,7 +16,8 @@ pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<Exit> {
     let codec = if args.no_compress { Some(backup::Codec::None) } else { args.codec };
     let encoding = context.config.encoding(codec, args.level)?;
     let sources = selected(context.config.sources(), args);
-    let trigger = if context.output.is_journal() { Trigger::Timer } else { Trigger::Manual };
+    let scheduled = args.scheduled || context.output.is_journal();
+    let trigger = if scheduled { Trigger::Timer } else { Trigger::Manual };
 
     let run = context.begin("backup")?;
     let request = Request { root: &context.root, sources: &sources, encoding, trigger, pinned: args.pin };

@@ -1,0 +1,179 @@
+//! End-to-end tests of the schedule in a crontab, with Debian's cron.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on should say so")]
+
+#[path = "../systemd/host.rs"]
+#[allow(dead_code, reason = "shared with the tests on systemd")]
+mod host;
+#[path = "../systemd/machine.rs"]
+#[allow(dead_code, reason = "shared with the tests on systemd")]
+mod machine;
+#[path = "../cli/support.rs"]
+#[allow(dead_code, reason = "shared with the other end-to-end tests")]
+mod support;
+
+use host::{BUILT, Host};
+use support::{Ran, wait_for};
+
+const CRONTAB: &str = "/var/spool/cron/crontabs/charger";
+const ROOT: &str = "/srv/charger";
+
+/// A host whose program everybody may run.
+fn host() -> Host {
+    let host = Host::new();
+    host.machine.run("chmod 755 /home/deploy; rm -rf /var/spool/cron/crontabs/*");
+    host
+}
+
+/// The program, run by the one whose project it is.
+fn xtask(host: &Host, arguments: &str) -> Ran {
+    host.xtask_as("charger", BUILT, ROOT, arguments)
+}
+
+#[test]
+#[ignore = "needs root and cron: cargo test --workspace -- --ignored"]
+fn cron_runs_the_block_and_says_in_the_log_what_came_of_it() {
+    let host = host();
+    xtask(&host, "install-cron").expect(0);
+    // Without the checkout, and at two o'clock at once.
+    host.machine.run(&format!("rm {BUILT}"));
+    let mut cron = host.machine.command("root", "exec faketime '2026-01-01 01:59:58' cron -f").spawn().unwrap();
+    let log = "/srv/charger/logs/backup.log";
+    wait_for("cron to run the backup", || host.machine.exists(log) && host.machine.read(log).contains(" complete: "));
+    let installed = "/home/charger/.local/lib/charger-ops/xtask";
+    assert_eq!(host.manifests(ROOT)[0]["trigger"], "timer");
+    host.xtask_as("charger", installed, ROOT, "verify").expect(0);
+    let others = host.machine.run("find /srv/charger/backups /srv/charger/logs ! -user charger -o -perm /077");
+    assert_eq!(others, "", "owner and mode of what it made");
+    let timer = host.xtask_as("charger", installed, ROOT, "timer");
+    assert!(timer.expect(0).stdout.contains("scheduled by cron") && timer.stdout.contains("success"), "{timer:?}");
+    cron.kill().unwrap();
+    cron.wait().unwrap();
+}
+
+#[test]
+#[ignore = "needs root and cron: cargo test --workspace -- --ignored"]
+fn a_failing_job_is_mailed_and_logged() {
+    let host = host();
+    xtask(&host, "install-cron").expect(0);
+    host.machine.run("mv /srv/charger/data/sessions.db /srv/charger/data/gone");
+    // What cron would hand to the shell, and what it would send by mail.
+    let job = "crontab -l | grep -- --scheduled | sed 's/^0 2 . . . //; s/\\\\%/%/g' > /tmp/job; sh /tmp/job";
+    let ran = host.machine.try_run("charger", job);
+    assert_eq!(ran.expect(0).stdout, "a scheduled run failed, see /srv/charger/logs/backup.log\n");
+    assert!(host.machine.read("/srv/charger/logs/backup.log").contains("error: database"), "{ran:?}");
+    xtask(&host, "timer").expect(1);
+}
+
+#[test]
+#[ignore = "needs root and cron: cargo test --workspace -- --ignored"]
+fn everything_else_in_a_crontab_is_kept_byte_for_byte() {
+    let host = host();
+    let before = host.listing();
+    let content = "printf 'MAILTO=ada\\n# caf\\351\\n\\n30 1 * * *  other\\t%%x\\n'";
+    host.machine.try_run("charger", &format!("{content} | crontab -")).expect(0);
+    let with_others = host.listing();
+    let others = std::fs::read(host.machine.path(CRONTAB)).unwrap();
+
+    let first = xtask(&host, "install-cron --schedule '15 3 * * *'");
+    assert!(first.expect(0).stdout.contains("+15 3 * * * umask 077; "), "{first:?}");
+    let installed = std::fs::read(host.machine.path(CRONTAB)).unwrap();
+    let mine = others.iter().position(|byte| *byte == b'M').unwrap();
+    assert!(installed.windows(others.len() - mine).any(|part| *part == others[mine..]), "the others' lines are there");
+    let again = xtask(&host, "install-cron --schedule '15 3 * * *'");
+    assert!(again.expect(0).stdout.contains("has the schedule already: nothing was changed"), "{again:?}");
+    assert_eq!(std::fs::read(host.machine.path(CRONTAB)).unwrap(), installed);
+    let changed = xtask(&host, "install-cron");
+    assert!(
+        changed.stdout.contains("\n-15 3 * * * umask") && changed.stdout.contains("\n+0 2 * * * umask"),
+        "{changed:?}"
+    );
+    let shown = xtask(&host, "timer");
+    assert!(shown.expect(0).stdout.contains("0 4 * * 0"), "{shown:?}");
+    let doctor = xtask(&host, "doctor");
+    assert!(doctor.stdout.contains("ok       schedule: backup: at 0 2 * * *; not run yet"), "{doctor:?}");
+
+    xtask(&host, "uninstall-cron").expect(0);
+    let left = std::fs::read(host.machine.path(CRONTAB)).unwrap();
+    let of_ours = |content: &[u8]| content[content.iter().position(|byte| *byte == b'M').unwrap()..].to_vec();
+    assert_eq!(of_ours(&left), of_ours(&others));
+    let trace = |listing: &str| {
+        let lines = listing.lines().filter(|line| line.split(' ').nth(1) != Some("d"));
+        lines.map(str::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(trace(&host.listing()), trace(&with_others));
+    host.machine.try_run("charger", "crontab -r").expect(0);
+    assert_eq!(trace(&host.listing()), trace(&before));
+}
+
+#[test]
+#[ignore = "needs root and cron: cargo test --workspace -- --ignored"]
+fn a_crontab_that_is_none_empty_or_cut_short_takes_the_block() {
+    let host = host();
+    let lines = || host.machine.try_run("charger", "crontab -l | grep -v '^# (\\|^# DO NOT'").stdout;
+    xtask(&host, "install-cron").expect(0);
+    let block = lines();
+    assert_eq!(block.lines().count(), 4, "{block}");
+    xtask(&host, "uninstall-cron").expect(0);
+    assert!(!host.machine.exists(CRONTAB), "there was none");
+    assert!(xtask(&host, "uninstall-cron").expect(0).stdout.contains("there is nothing to remove"));
+
+    let write = |text: &str| {
+        host.machine.write(CRONTAB, text);
+        host.machine.run(&format!("chown charger:crontab {CRONTAB}; chmod 600 {CRONTAB}"));
+    };
+    write("");
+    xtask(&host, "install-cron").expect(0);
+    assert_eq!(lines(), block);
+    write("5 5 * * * other");
+    xtask(&host, "install-cron").expect(0);
+    assert_eq!(lines(), format!("5 5 * * * other\n{block}"));
+    xtask(&host, "uninstall-cron").expect(0);
+    assert_eq!(lines(), "5 5 * * * other\n");
+}
+
+#[test]
+#[ignore = "needs root and cron: cargo test --workspace -- --ignored"]
+fn root_installs_it_for_whoever_it_should_run_as() {
+    let host = host();
+    let as_root = |arguments: &str| host.xtask_as("root", BUILT, ROOT, arguments);
+    let installed = as_root("install-cron");
+    assert!(installed.expect(0).stdout.contains("the crontab of charger has the schedule"), "{installed:?}");
+    assert!(host.machine.read(CRONTAB).contains("/usr/local/lib/charger-ops/xtask --root /srv/charger"));
+    assert_eq!(host.machine.run("stat -c '%U %a' /srv/charger/logs").trim(), "charger 700");
+    as_root("timer").expect(0);
+    as_root("uninstall-cron").expect(0);
+    assert!(!host.machine.exists("/usr/local/lib/charger-ops") && !host.machine.exists(CRONTAB));
+
+    host.machine.run("chown root: /srv/charger");
+    assert!(as_root("install-cron").expect(2).stderr.contains("would run as root"));
+    host.machine.write("/srv/charger/ops/backup.toml", "[schedule]\nrun_as = 'charger'");
+    as_root("install-cron").expect(0);
+    assert!(host.machine.exists(CRONTAB));
+}
+
+#[test]
+#[ignore = "needs root and cron: cargo test --workspace -- --ignored"]
+fn what_cron_does_not_take_is_refused_and_nothing_stays() {
+    let host = host();
+    let before = host.listing();
+    for wrong in ["0 2 * *", "0 2 * * * *", "daily", "0 2 * * *\n* * * * * evil"] {
+        let refused = xtask(&host, &format!("install-cron --schedule '{wrong}'"));
+        assert!(refused.expect(2).stderr.contains("no schedule for cron: "), "{wrong}: {refused:?}");
+    }
+    // Of five fields, but not for cron.
+    let refused = xtask(&host, "install-cron --schedule '99 2 * * *'");
+    assert!(refused.expect(1).stderr.contains("error: `crontab -` failed"), "{refused:?}");
+    assert!(
+        refused.stderr.contains("bad minute") && refused.stderr.contains("taking back what was done"),
+        "{refused:?}"
+    );
+    let trace = |listing: &str| {
+        let lines = listing.lines().filter(|line| !line.contains(".local"));
+        lines.map(str::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(trace(&host.listing()), trace(&before));
+    host.machine.run("mv /usr/bin/crontab /usr/bin/no-crontab");
+    let none = xtask(&host, "install-cron");
+    assert!(none.expect(1).stderr.contains("there is no cron here") && none.stderr.contains("hint: "), "{none:?}");
+}

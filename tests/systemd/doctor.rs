@@ -1,0 +1,63 @@
+//! What `doctor` says of the schedule.
+
+use serde_json::Value;
+
+use crate::host::{Host, INSTALLED};
+
+/// The finding of a check: its verdict and its words.
+fn finding(document: &Value, check: &str) -> (String, String) {
+    let checks = document["checks"].as_array().unwrap();
+    let found =
+        checks.iter().find(|found| found["check"] == check).unwrap_or_else(|| panic!("{check} in {document:#}"));
+    let text = |name: &str| found[name].as_str().unwrap().to_string();
+    (text("verdict"), text("detail"))
+}
+
+#[test]
+#[ignore = "needs root and systemd: cargo test --workspace -- --ignored"]
+fn doctor_sees_what_is_wrong_with_a_schedule() {
+    let host = Host::new();
+    // As the one whom the backups belong to.
+    host.machine.run("chmod 755 /home/deploy");
+    let doctor =
+        || host.xtask_as("charger", "/home/deploy/checkout/target/release/xtask", "/srv/charger", "doctor --json");
+    let verdict = |check: &str| finding(&doctor().json(), check).0;
+    let unscheduled = doctor();
+    assert_eq!(finding(&unscheduled.expect(1).json(), "schedule"), ("failure".into(), "nothing is scheduled".into()));
+
+    host.xtask("install-timer --on-calendar 'Mon 03:00'").expect(0);
+    host.xtask("run-now").expect(0);
+    host.machine.run("systemctl start charger-backup-verify.service");
+    let healthy = doctor().expect(0).json();
+    for check in ["schedule", "schedule: backup", "schedule: drill", "installed program", "units", "last drill"] {
+        assert_eq!(finding(&healthy, check).0, "ok", "{check}: {healthy:#}");
+    }
+
+    host.machine.run("sed -i s/Nice=10/Nice=0/ /etc/systemd/system/charger-backup.service");
+    let (verdict_of_units, detail) = finding(&doctor().expect(0).json(), "units");
+    assert_eq!(
+        (verdict_of_units.as_str(), detail.as_str()),
+        ("warning", "not as they would be installed now: charger-backup.service")
+    );
+    host.machine.run("sed -i s/Nice=0/Nice=10/ /etc/systemd/system/charger-backup.service");
+    let (_, detail) = finding(&doctor().json(), "units");
+    assert_eq!(detail, "systemd has not read them since they changed");
+    host.machine.run("systemctl daemon-reload");
+    assert_eq!(verdict("units"), "ok");
+
+    host.machine.run(&format!("echo >> {INSTALLED}; touch -d '1 year ago' {INSTALLED}"));
+    let (verdict_of_program, detail) = finding(&doctor().json(), "installed program");
+    assert_eq!(verdict_of_program, "warning");
+    assert!(detail.ends_with("is older than this program"), "{detail}");
+    host.xtask("install-timer --on-calendar 'Mon 03:00'").expect(0);
+
+    host.machine.run("systemctl disable --now charger-backup-verify.timer");
+    assert_eq!(finding(&doctor().expect(1).json(), "schedule: drill").0, "failure");
+    host.machine.run("systemctl enable --now charger-backup-verify.timer; chown root: /srv/charger/backups");
+    assert_eq!(finding(&doctor().expect(1).json(), "backup folder").0, "failure");
+
+    // Who may not look into the folder is told who may.
+    host.machine.run("chown charger: /srv/charger/backups");
+    let closed = host.xtask("doctor");
+    assert!(closed.expect(1).stdout.contains("hint: ask as charger: sudo -u charger /home/deploy/"), "{closed:?}");
+}

@@ -1,0 +1,208 @@
+//! What the installed schedule does: it runs, catches up, reports its failures, and keeps to its sandbox.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use crate::host::{BUILT, Host, INSTALLED};
+use crate::support::wait_for;
+
+#[test]
+#[ignore = "needs root and systemd: cargo test --workspace -- --ignored"]
+fn a_timer_is_installed_runs_catches_up_and_goes_without_a_trace() {
+    let host = Host::new();
+    let before = host.listing();
+
+    let installed = host.xtask("install-timer --randomized-delay 0s");
+    installed.expect(0);
+    for step in ["$ sudo install -p -m 0755", "$ sudo systemctl daemon-reload", "$ sudo systemctl enable --now"] {
+        assert!(installed.stdout.contains(step), "{step} in {}", installed.stdout);
+    }
+    let calendar = host.machine.run("systemd-analyze calendar '*-*-* 02:00:00' | grep 'Next elapse'");
+    let next = host.property("charger-backup.timer", "NextElapseUSecRealtime");
+    assert!(!next.is_empty() && calendar.contains(&next), "{next:?} is not {calendar:?}");
+    let timers = host.machine.run("systemctl list-timers --no-legend 'charger-*'");
+    assert_eq!(timers.lines().count(), 2, "{timers}");
+    assert_eq!(host.machine.run("find /home/deploy -user root"), "", "root's files in the checkout");
+
+    let again = host.xtask("install-timer --randomized-delay 0s");
+    assert!(again.expect(0).stdout.contains("is installed already: nothing was changed"), "{again:?}");
+    assert!(!again.stdout.contains('$'), "{again:?}");
+
+    // From here on without the checkout.
+    host.machine.run("rm -r /home/deploy/checkout");
+    let xtask = |arguments: &str| host.xtask_as("deploy", INSTALLED, "/srv/charger", arguments);
+    let changed = xtask("install-timer --randomized-delay 0s --on-calendar '*:*:0/1'");
+    changed.expect(0);
+    for line in ["-OnCalendar=*-*-* 02:00:00", "+OnCalendar=*:*:0/1"] {
+        assert!(changed.stdout.lines().any(|shown| shown == line), "{line} in {}", changed.stdout);
+    }
+    wait_for("the timer to make a backup", || !host.machine.run("ls /srv/charger/backups").is_empty());
+    wait_for("the backup to be complete", || !host.manifests("/srv/charger").is_empty());
+    let back = xtask("install-timer --randomized-delay 0s");
+    assert!(back.expect(0).stdout.contains("+OnCalendar=*-*-* 02:00:00"), "{back:?}");
+    wait_for("the last run to end", || host.property("charger-backup.service", "ActiveState") == "inactive");
+    let manifests = host.manifests("/srv/charger");
+    assert_eq!((&manifests[0]["trigger"], &manifests[0]["status"]), (&"timer".into(), &"complete".into()));
+    let others =
+        host.machine.run("find /srv/charger/backups ! -user charger -o -type f -perm /077 -o -type d -perm /077");
+    assert_eq!(others, "", "owner and mode of what it made");
+    host.xtask_as("charger", INSTALLED, "/srv/charger", "verify --all").expect(0);
+    let journal = host.journal("charger-backup.service");
+    assert!(journal.iter().any(|(priority, text)| *priority == 6 && text.contains(" complete: ")), "{journal:?}");
+    xtask("timer").expect(0);
+
+    let made = host.manifests("/srv/charger").len();
+    host.machine.run(
+        "systemctl stop charger-backup.timer
+         touch -d '3 days ago' /var/lib/systemd/timers/stamp-charger-backup.timer
+         systemctl start charger-backup.timer",
+    );
+    wait_for("the missed run to be made up for", || host.manifests("/srv/charger").len() > made);
+    wait_for("it to end", || host.property("charger-backup.service", "ActiveState") == "inactive");
+
+    let kept = host.manifests("/srv/charger");
+    let removed = xtask("uninstall-timer");
+    assert!(removed.expect(0).stdout.contains("charger-backup.timer is removed"), "{removed:?}");
+    let without_checkout = |listing: &str| {
+        listing.lines().filter(|line| !line.contains("/home/deploy/checkout")).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(host.listing().trim(), without_checkout(&before));
+    assert_eq!(host.machine.run("systemctl list-unit-files --no-legend 'charger-*' || true"), "");
+    assert_eq!(host.manifests("/srv/charger"), kept, "backups stay");
+}
+
+#[test]
+#[ignore = "needs root and systemd: cargo test --workspace -- --ignored"]
+fn a_failing_run_is_reported_and_seen_until_one_goes_well() {
+    let host = Host::new();
+    host.xtask("install-timer").expect(0);
+    host.machine.run("mv /srv/charger/data/sessions.db /srv/charger/data/gone; rm /srv/charger/.env");
+
+    let ran = host.xtask("run-now");
+    assert!(ran.expect(3).stdout.contains("error: database /srv/charger/data/sessions.db doesn't exist"), "{ran:?}");
+    assert!(ran.stdout.contains("charger-backup.service: exit-code, in "), "{ran:?}");
+    let journal = host.journal("charger-backup.service");
+    let said =
+        |priority: u8, text: &str| journal.iter().any(|(number, line)| *number == priority && line.contains(text));
+    assert!(said(3, "sessions.db doesn't exist") && said(4, ".env") && said(6, "hint: "), "{journal:?}");
+    wait_for("the failure unit to report", || {
+        let reported = host.journal("charger-backup-failure@*");
+        reported.iter().any(|(priority, text)| {
+            *priority == 3
+                && text == "charger-backup.service failed; what it said: journalctl -u charger-backup.service -n 50"
+        })
+    });
+    let timer = host.xtask("timer");
+    assert!(timer.expect(1).stdout.contains("the last backup: failed (exit 3)"), "{timer:?}");
+    let json = host.xtask("timer --json");
+    let document = json.expect(1).json();
+    assert_eq!((&document["ok"], &document["schedule"]["jobs"][0]["last"]["exit_status"]), (&false.into(), &3.into()));
+
+    host.machine.run("mv /srv/charger/data/gone /srv/charger/data/sessions.db");
+    host.xtask("run-now").expect(0);
+    host.xtask("timer").expect(0);
+
+    // A service that can't even be started is a failure as well.
+    host.machine.run(&format!("rm {INSTALLED}"));
+    host.xtask("run-now").expect(1);
+    assert_eq!(host.property("charger-backup.service", "ExecMainStatus"), "203");
+    let timer = host.xtask("timer");
+    assert!(timer.expect(1).stderr.contains("charger-ops/xtask, which the schedule runs, is missing"), "{timer:?}");
+    wait_for("the failure unit to report again", || {
+        host.journal("charger-backup-failure@*").iter().filter(|(priority, _)| *priority == 3).count() >= 2
+    });
+}
+
+#[test]
+#[ignore = "needs root and systemd: cargo test --workspace -- --ignored"]
+fn the_sandbox_holds_and_the_jobs_work_in_it() {
+    let host = Host::new();
+    host.machine.run("echo secret > /home/deploy/secret; chmod 644 /home/deploy/secret; chmod 755 /home/deploy");
+    // What a drill's command can do, the program could: it runs in the same sandbox.
+    host.machine.write(
+        "/srv/charger/ops/backup.toml",
+        r#"
+        [drill]
+        command = ["sh", "-c", """
+            for place in /srv /srv/charger /srv/charger/ops /etc /usr/local/lib/charger-ops /home/charger /var/lib /run; do
+                touch $place/escaped 2> /dev/null && echo "wrote $place" >> /srv/charger/backups/told
+            done
+            cat /home/deploy/secret >> /srv/charger/backups/told 2> /dev/null
+            cat /proc/net/dev | grep -v lo: | grep : >> /srv/charger/backups/told
+            touch /srv/charger/backups/written /srv/charger/data/written /tmp/escaped
+        """]
+        "#,
+    );
+    host.xtask("install-timer").expect(0);
+    host.xtask("run-now").expect(0);
+    host.machine.run("systemctl start charger-backup-verify.service");
+    let journal = host.journal("charger-backup-verify.service");
+    assert!(journal.iter().any(|(_, text)| text.contains("1 probe passed")), "{journal:?}");
+    // Where it may write, it did.
+    assert!(host.machine.exists("/srv/charger/backups/written") && host.machine.exists("/srv/charger/data/written"));
+    let told = host.machine.run("cat /srv/charger/backups/told");
+    assert_eq!(told, "", "it could do this");
+    assert_eq!(host.machine.run("find /srv /etc /usr/local /home /var/lib /run /tmp -name escaped"), "");
+    for unit in ["charger-backup.service", "charger-backup-verify.service"] {
+        // Fails if the exposure is above 2.0.
+        let security = "systemd-analyze security --offline=yes --threshold=20 --no-pager";
+        host.machine.run(&format!("{security} /etc/systemd/system/{unit}"));
+        assert_eq!(host.property(unit, "User"), "charger");
+    }
+}
+
+#[test]
+#[ignore = "needs root and systemd: cargo test --workspace -- --ignored"]
+fn a_project_in_any_place_works_in_the_sandbox() {
+    let host = Host::new();
+    // A home folder, a name that has to be quoted, a database and a backup folder behind links, a setting that says so.
+    let root = r#"/home/charger/50% $HOME "x""#;
+    host.machine.run("install -d -o charger -g charger /srv/disk /home/charger/links");
+    host.machine.try_run("charger", &format!("mkdir '{root}'")).expect(0);
+    host.make_project("charger", root);
+    let link = format!(
+        "cd '{root}'; mkdir -m 700 /srv/disk/backups; mv data/sessions.db .env /home/charger/links
+         ln -s /home/charger/links/sessions.db data; ln -s /home/charger/links/.env .env
+         ln -s /srv/disk/backups /home/charger/links/backups
+         printf 'project = \"Any Place\"\\nbackup_dir = \"/home/charger/links/backups\"\\n' > ops/backup.toml"
+    );
+    host.machine.try_run("charger", &link).expect(0);
+    host.machine.run("echo 'charger ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/charger; chmod 755 /home/deploy");
+    host.xtask_as("charger", BUILT, root, "install-timer").expect(0);
+    let ran = host.xtask_as("charger", BUILT, root, "run-now");
+    assert!(!ran.expect(0).all().contains("warning"), "{ran:?}");
+    host.machine.run("systemctl start any-place-backup-verify.service");
+    let manifest = host.machine.run("cat /srv/disk/backups/manifest_*");
+    assert!(manifest.contains("\"complete\"") && manifest.contains("\"Any Place\""), "{manifest}");
+    host.xtask_as("charger", BUILT, root, "uninstall-timer").expect(0);
+}
+
+#[test]
+#[ignore = "needs root and systemd: cargo test --workspace -- --ignored"]
+fn logs_show_the_units_journal_and_end_with_ctrl_c() {
+    let host = Host::new();
+    host.xtask("install-timer").expect(0);
+    host.xtask("run-now").expect(0);
+    let shown = |arguments: &str| host.xtask(&format!("logs {arguments}")).expect(0).stdout.clone();
+    let all = shown("");
+    for text in ["charger-backup.timer", "charger-backup-verify.timer", "charger-backup[", " complete: "] {
+        assert!(all.contains(text), "{text} in {all}");
+    }
+    assert_eq!(shown("-n 1").lines().count(), 1);
+    assert!(shown("--since -1h").contains(" complete: "));
+    assert!(!shown("--since +1h").contains(" complete: "));
+    let ran = host.xtask("logs --json");
+    assert!(ran.expect(2).stdout.contains("\"invalid_input\""), "{ran:?}");
+
+    let program = format!("exec {BUILT} --root /srv/charger logs -f -n 1");
+    // As root, so that nothing stands between the program and the journal.
+    let mut command = host.machine.command("root", &program);
+    let mut following = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().contains("charger-backup"));
+    host.machine.run("systemctl start charger-backup.service");
+    assert!(lines.any(|line| line.contains(" complete: ")), "it follows");
+    host.machine.run("pkill -INT -x xtask");
+    assert_eq!(following.wait().unwrap().code(), Some(0));
+    wait_for("journalctl to end with it", || host.machine.try_run("root", "pgrep journalctl").code == 1);
+}

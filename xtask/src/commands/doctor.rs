@@ -1,0 +1,49 @@
+//! `doctor`.
+
+use anyhow::Context as _;
+use serde_json::json;
+use xshell::Shell;
+
+use crate::cli::{self, Global};
+use crate::context::Context;
+use crate::doctor::{Finding, Verdict, examine};
+use crate::exit::Exit;
+use crate::output::Output;
+use crate::text::{Tone, count, paint, printable};
+
+pub fn run(global: &Global, output: &Output, args: &cli::Doctor) -> anyhow::Result<Exit> {
+    let shell = Shell::new().context("find the current folder")?;
+    let findings = match Context::new(global, output) {
+        Ok(context) => {
+            context.warn_of_unfinished_restore();
+            examine(&context, &shell, args.deep)
+        }
+        Err(error) => vec![Finding::error("settings", &error)],
+    };
+    for finding in &findings {
+        show(output, finding);
+    }
+    let number = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
+    let (failures, warnings) = (number(Verdict::Failure), number(Verdict::Warning));
+    let tone = match (failures, warnings) {
+        (0, 0) => Tone::Good,
+        (0, _) => Tone::Warning,
+        _ => Tone::Bad,
+    };
+    let checks = count(findings.len(), "check");
+    output.done(tone, &format!("{checks}: {}, {}", count(failures, "failure"), count(warnings, "warning")));
+    output.json(&json!({ "ok": failures == 0, "checks": findings }))?;
+    Ok(if failures == 0 { Exit::Done } else { Exit::Failed })
+}
+
+fn show(output: &Output, finding: &Finding) {
+    let verdict = match finding.verdict {
+        Verdict::Ok => paint(Tone::Good, "ok     "),
+        Verdict::Warning => paint(Tone::Warning, "warning"),
+        Verdict::Failure => paint(Tone::Bad, "failure"),
+    };
+    output.line(&format!("{verdict}  {}: {}", finding.check, printable(&finding.detail)));
+    if let Some(hint) = &finding.hint {
+        output.line(&format!("         hint: {}", printable(hint)));
+    }
+}

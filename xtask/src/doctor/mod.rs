@@ -1,0 +1,80 @@
+//! What `doctor` looks at: everything that a backup, a restore and the schedule depend on. It changes nothing.
+
+mod schedule;
+mod sources;
+mod store;
+
+use serde::Serialize;
+use xshell::Shell;
+
+use crate::context::Context;
+
+/// How a check came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// All is well.
+    Ok,
+    /// Worth a look, or not to be found out.
+    Warning,
+    /// Backups are not made, can't be made, or can't be relied on.
+    Failure,
+}
+
+/// What a check found.
+#[derive(Debug, Serialize)]
+pub struct Finding {
+    /// What was checked.
+    pub check: String,
+    /// How it came out.
+    pub verdict: Verdict,
+    /// What was found, in one line.
+    pub detail: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Finding {
+    fn ok(check: &str, detail: impl Into<String>) -> Self {
+        Self { check: check.into(), verdict: Verdict::Ok, detail: detail.into(), hint: None }
+    }
+
+    fn warning(check: &str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        let verdict = Verdict::Warning;
+        Self { check: check.into(), verdict, detail: detail.into(), hint: Some(hint.into()) }
+    }
+
+    fn failure(check: &str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Failure, ..Self::warning(check, detail, hint) }
+    }
+
+    /// A check that could not be made, because of this.
+    pub fn error(check: &str, error: &anyhow::Error) -> Self {
+        let own = error.downcast_ref::<backup::Error>();
+        let detail = own.map_or_else(|| format!("{error:#}"), backup::Error::one_line);
+        let hint = own.and_then(backup::Error::hint).map(str::to_string);
+        Self { check: check.into(), verdict: Verdict::Failure, detail, hint }
+    }
+
+    fn of(check: &str, result: anyhow::Result<Self>) -> Self {
+        result.unwrap_or_else(|error| Self::error(check, &error))
+    }
+}
+
+/// Makes every check, in the order in which data flows: settings, sources, store, schedule. A `deep` one reads the
+/// databases whole.
+pub fn examine(context: &Context<'_>, shell: &Shell, deep: bool) -> Vec<Finding> {
+    let mut findings = vec![settings(context)];
+    findings.extend(sources::examine(context, deep));
+    findings.extend(store::examine(context, shell));
+    findings.extend(schedule::examine(context, shell));
+    findings
+}
+
+fn settings(context: &Context<'_>) -> Finding {
+    let detail = match &context.settings {
+        Some(path) => format!("read from {}", path.display()),
+        None => format!("the defaults, there is no {} in {}", crate::config::FILE, context.root.display()),
+    };
+    Finding::ok("settings", detail)
+}

@@ -1,0 +1,226 @@
+//! Commands that a person would type, shown and run one after the other, and taken back if one of them fails.
+
+use std::fmt;
+use std::path::Path;
+
+use anyhow::{Context as _, anyhow};
+use backup::Error;
+use xshell::{PushDir, Shell};
+
+use crate::exit::Signals;
+use crate::output::Output;
+use crate::text::printable;
+
+/// Where the user's service manager is to be found: `man 5 user@.service`.
+pub const RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
+
+/// A command and its arguments: one word at least.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    words: Vec<String>,
+    stdin: Option<Vec<u8>>,
+    refused: Option<String>,
+}
+
+impl Step {
+    /// A command of these words.
+    pub fn new<W: Into<String>>(words: impl IntoIterator<Item = W>) -> Self {
+        Self { words: words.into_iter().map(Into::into).collect(), stdin: None, refused: None }
+    }
+
+    /// The same with more words.
+    pub fn and<W: Into<String>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
+        self.words.extend(words.into_iter().map(Into::into));
+        self
+    }
+
+    /// The same as root, which takes `sudo` unless this process is root's.
+    pub fn sudo_unless(mut self, is_root: bool) -> Self {
+        if !is_root {
+            self.words.insert(0, "sudo".into());
+        }
+        self
+    }
+
+    /// The same, with something to read.
+    pub fn reading(self, stdin: Vec<u8>) -> Self {
+        Self { stdin: Some(stdin), ..self }
+    }
+
+    /// The same, which fails too if what it says has this in it: some commands only warn.
+    pub fn refusing(self, text: &str) -> Self {
+        Self { refused: Some(text.to_string()), ..self }
+    }
+
+    /// The same for whoever wants to stream what it says, or go on while it runs.
+    pub fn expression(&self, shell: &Shell) -> duct::Expression {
+        let (program, arguments) = self.words.split_first().expect("a step has words");
+        let command = duct::cmd(program, arguments).unchecked();
+        // What the shell has set for its commands is not in the environment of this process.
+        match shell.var_os(RUNTIME_DIR) {
+            Some(folder) => command.env(RUNTIME_DIR, folder),
+            None => command,
+        }
+    }
+
+    /// Runs it and gives what it said on stdout.
+    ///
+    /// # Errors
+    /// Names the command, how it ended and what it said.
+    pub fn run(&self, shell: &Shell) -> anyhow::Result<String> {
+        let (program, arguments) = self.words.split_first().expect("a step has words");
+        let command = shell.cmd(program).args(arguments).quiet().ignore_status();
+        let command = match &self.stdin {
+            Some(text) => command.stdin(text),
+            None => command,
+        };
+        let output = command.output().with_context(|| format!("run `{self}`"))?;
+        let said = [output.stderr.as_slice(), &output.stdout].concat();
+        let said = String::from_utf8_lossy(&said);
+        let refused = self.refused.as_ref().is_some_and(|text| said.contains(text));
+        if output.status.success() && !refused {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let said = if lines.is_empty() { "it said nothing".into() } else { lines.join("; ") };
+        Err(anyhow!("`{self}` failed ({}): {said}", output.status))
+    }
+}
+
+/// As a person would type it.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = self.words.iter().map(String::as_str);
+        f.write_str(&shlex::try_join(words).unwrap_or_else(|_| self.words.join(" ")))
+    }
+}
+
+/// A piece of work done in steps. Dropped before [`Steps::finish`], it takes back what was done.
+#[derive(Debug)]
+pub struct Steps<'a> {
+    shell: &'a Shell,
+    output: &'a Output,
+    dry_run: bool,
+    undo: Vec<Step>,
+}
+
+impl<'a> Steps<'a> {
+    /// No step yet. A dry run only shows them.
+    pub fn new(shell: &'a Shell, output: &'a Output, dry_run: bool) -> Self {
+        Self { shell, output, dry_run, undo: Vec::new() }
+    }
+
+    /// Goes on in `folder`, which names of files are then relative to, until what this returns is dropped.
+    pub fn enter(&self, folder: &Path) -> PushDir<'a> {
+        let step = Step::new(["cd".into(), folder.display().to_string()]);
+        self.output.line(&printable(&format!("$ {step}")));
+        self.shell.push_dir(folder)
+    }
+
+    /// Shows a step and runs it.
+    ///
+    /// # Errors
+    /// As [`Step::run`], or that the run was asked to stop.
+    pub fn run(&mut self, step: &Step) -> anyhow::Result<()> {
+        self.output.line(&printable(&format!("$ {step}")));
+        if self.dry_run {
+            return Ok(());
+        }
+        if Signals::received().is_some() {
+            return Err(Error::interrupted().into());
+        }
+        step.run(self.shell).map(drop)
+    }
+
+    /// What is done next, all of it or a part, is taken back by this, in this order.
+    pub fn undo_by(&mut self, undo: impl IntoIterator<Item = Step, IntoIter: DoubleEndedIterator>) {
+        if !self.dry_run {
+            self.undo.extend(undo.into_iter().rev());
+        }
+    }
+
+    /// All is done, and nothing is to be taken back.
+    pub fn finish(mut self) {
+        self.undo.clear();
+    }
+}
+
+impl Drop for Steps<'_> {
+    fn drop(&mut self) {
+        if !self.undo.is_empty() {
+            self.output.note("taking back what was done");
+        }
+        while let Some(step) = self.undo.pop() {
+            self.output.note(&printable(&format!("$ {step}")));
+            if let Err(error) = step.run(self.shell) {
+                self.output.warn(&printable(&format!("this could not be taken back: {error:#}")));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn touch(path: &std::path::Path) -> (Step, [Step; 1]) {
+        let path = path.to_str().unwrap();
+        (Step::new(["touch", path]), [Step::new(["rm", "-f", path])])
+    }
+
+    #[test]
+    fn a_step_is_shown_as_a_shell_reads_it() {
+        let step = Step::new(["install", "-m", "0644", "/a b/it's", "$HOME"]).sudo_unless(false);
+        let shown = Shell::new().unwrap().cmd("sh").args(["-c", &format!("printf '%s\\n' {step}")]).read().unwrap();
+        assert_eq!(shown.lines().collect::<Vec<_>>(), ["sudo", "install", "-m", "0644", "/a b/it's", "$HOME"]);
+        assert_eq!(Step::new(["rm"]).sudo_unless(true).to_string(), "rm");
+    }
+
+    #[test]
+    fn a_failing_step_is_named_with_what_it_said() {
+        let shell = Shell::new().unwrap();
+        let failed = Step::new(["sh", "-c", "echo one; echo two >&2; exit 3"]).run(&shell).unwrap_err();
+        assert_eq!(failed.to_string(), "`sh -c 'echo one; echo two >&2; exit 3'` failed (exit status: 3): two; one");
+        let silent = Step::new(["false"]).run(&shell).unwrap_err().to_string();
+        assert_eq!(silent, "`false` failed (exit status: 1): it said nothing");
+        let missing = Step::new(["no-such-program"]).run(&shell).unwrap_err();
+        assert!(format!("{missing:#}").starts_with("run `no-such-program`: "), "{missing:#}");
+    }
+
+    #[test]
+    fn what_was_done_before_a_failure_is_taken_back() {
+        let (folder, shell, output) = (tempfile::tempdir().unwrap(), Shell::new().unwrap(), Output::silent());
+        let (kept, gone) = (folder.path().join("kept"), folder.path().join("gone"));
+        let mut steps = Steps::new(&shell, &output, false);
+        let (step, undo) = touch(&kept);
+        steps.undo_by(undo);
+        steps.run(&step).unwrap();
+        steps.finish();
+        let mut steps = Steps::new(&shell, &output, false);
+        let (step, undo) = touch(&gone);
+        steps.undo_by(undo);
+        steps.run(&step).unwrap();
+        assert!(gone.exists());
+        steps.run(&Step::new(["false"])).unwrap_err();
+        drop(steps);
+        assert!(!gone.exists() && kept.exists());
+    }
+
+    #[test]
+    fn a_dry_run_does_nothing() {
+        let (folder, shell, output) = (tempfile::tempdir().unwrap(), Shell::new().unwrap(), Output::silent());
+        let (step, undo) = touch(&folder.path().join("x"));
+        let mut steps = Steps::new(&shell, &output, true);
+        steps.undo_by(undo);
+        steps.run(&step).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_step_reads_what_it_is_given() {
+        let shell = Shell::new().unwrap();
+        assert_eq!(Step::new(["cat"]).reading(b"a\nb".into()).run(&shell).unwrap(), "a\nb");
+    }
+}
