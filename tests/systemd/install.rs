@@ -112,7 +112,12 @@ fn a_service_does_not_run_as_root_unless_somebody_insists() {
     assert!(nobody.expect(2).stderr.contains("there is no user no-such-user"), "{nobody:?}");
     assert!(!host.machine.exists(UNIT) && !host.machine.exists(INSTALLED));
 
-    host.xtask("install-timer --run-as charger").expect(0);
+    host.machine.run("install -d -m 700 /srv/charger/backups");
+    let theirs = host.xtask("install-timer --run-as charger");
+    let warning = "warning: /srv/charger/backups belongs to root, but backups are made as charger\n\
+                   hint: chown -R charger: /srv/charger/backups\n";
+    assert!(theirs.expect(0).stderr.contains(warning), "{theirs:?}");
+    host.machine.run("chown -R charger: /srv/charger/backups");
     assert_eq!(host.property("charger-backup.service", "User"), "charger");
     host.xtask("run-now").expect(0);
     host.xtask("uninstall-timer").expect(0);

@@ -7,6 +7,7 @@ use xshell::Shell;
 use super::timer;
 use crate::cli::{self, Which};
 use crate::context::Context;
+use crate::doctor::{self, Verdict};
 use crate::exit::{Exit, Signals};
 use crate::schedule::install::{self, Report};
 use crate::schedule::{self, timers};
@@ -25,6 +26,13 @@ pub fn install(context: &Context<'_>, args: &cli::InstallTimer) -> anyhow::Resul
     let schedule = timers::read(context, &shell, &which)?;
     if let Some(schedule) = &schedule {
         timer::show(context, schedule);
+    }
+    let folder = doctor::backup_folder(context, &shell, report.user.as_deref());
+    if folder.verdict != Verdict::Ok {
+        context.output.warn(&folder.detail);
+        if let Some(hint) = &folder.hint {
+            context.output.hint(hint);
+        }
     }
     say(context, &report, args.no_start);
     context.output.json(&json!({ "dry_run": false, "installed": report, "schedule": schedule }))?;

@@ -9,7 +9,7 @@ use crate::cli::Which;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::Layout;
-use crate::schedule::program::Copy;
+use crate::schedule::program::Compared;
 use crate::schedule::timers::{self, Job, Schedule};
 use crate::text::{Tone, age, local, paint, took};
 
@@ -42,12 +42,12 @@ pub fn show(context: &Context<'_>, schedule: &Schedule) {
     let program = &schedule.program;
     let path = program.path.display();
     match program.state {
-        Copy::Current => {}
-        Copy::Older => context.output.warn(&format!("{path} is older than this program")),
-        Copy::Newer => context.output.warn(&format!("{path} is another build than this program")),
-        Copy::Missing => context.output.warn(&format!("{path}, which the schedule runs, is missing")),
+        Compared::Current => {}
+        Compared::Older => context.output.warn(&format!("{path} is older than this program")),
+        Compared::Newer => context.output.warn(&format!("{path} is another build than this program")),
+        Compared::Missing => context.output.warn(&format!("{path}, which the schedule runs, is missing")),
     }
-    if program.state != Copy::Current {
+    if program.state != Compared::Current {
         context.output.hint(&format!("replace it: {}", schedule.again));
     }
 }

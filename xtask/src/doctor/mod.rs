@@ -7,7 +7,9 @@ mod store;
 use serde::Serialize;
 use xshell::Shell;
 
+use crate::cli::Which;
 use crate::context::Context;
+use crate::schedule::timers;
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -64,11 +66,18 @@ impl Finding {
 /// Makes every check, in the order in which data flows: settings, sources, store, schedule. A `deep` one reads the
 /// databases whole.
 pub fn examine(context: &Context<'_>, shell: &Shell, deep: bool) -> Vec<Finding> {
+    let schedule = timers::read(context, shell, &Which::default());
+    let user = schedule.as_ref().ok().and_then(Option::as_ref).and_then(|schedule| schedule.user.as_deref());
     let mut findings = vec![settings(context)];
     findings.extend(sources::examine(context, deep));
-    findings.extend(store::examine(context, shell));
-    findings.extend(schedule::examine(context, shell));
+    findings.extend(store::examine(context, shell, user));
+    findings.extend(schedule::examine(context, shell, schedule));
     findings
+}
+
+/// Whether the backup folder is one for `user`, who makes the backups.
+pub fn backup_folder(context: &Context<'_>, shell: &Shell, user: Option<&str>) -> Finding {
+    Finding::of("backup folder", store::owner(context, shell, user))
 }
 
 fn settings(context: &Context<'_>) -> Finding {

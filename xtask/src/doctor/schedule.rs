@@ -7,15 +7,15 @@ use xshell::{Shell, cmd};
 use super::Finding;
 use crate::cli::Which;
 use crate::context::Context;
-use crate::schedule::program::Copy;
+use crate::schedule::program::Compared;
 use crate::schedule::systemd::{self, Manager, Scope};
-use crate::schedule::timers::{self, Job, Schedule, Scheduler};
+use crate::schedule::timers::{Job, Schedule, Scheduler};
 use crate::schedule::{Installed, find, spec};
 use crate::text::local;
 
-pub fn examine(context: &Context<'_>, shell: &Shell) -> Vec<Finding> {
+pub fn examine(context: &Context<'_>, shell: &Shell, schedule: anyhow::Result<Option<Schedule>>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    match timers::read(context, shell, &Which::default()) {
+    match schedule {
         Err(error) => findings.push(Finding::error("schedule", &error)),
         Ok(None) => findings.push(Finding::failure(
             "schedule",
@@ -61,10 +61,10 @@ fn program(schedule: &Schedule) -> Finding {
     let (check, path) = ("installed program", schedule.program.path.display());
     let again = format!("replace it: {}", schedule.again);
     match schedule.program.state {
-        Copy::Current => Finding::ok(check, format!("{path} is this program")),
-        Copy::Older => Finding::warning(check, format!("{path} is older than this program"), again),
-        Copy::Newer => Finding::warning(check, format!("{path} is another build than this program"), again),
-        Copy::Missing => Finding::failure(check, format!("{path} is missing"), again),
+        Compared::Current => Finding::ok(check, format!("{path} is this program")),
+        Compared::Older => Finding::warning(check, format!("{path} is older than this program"), again),
+        Compared::Newer => Finding::warning(check, format!("{path} is another build than this program"), again),
+        Compared::Missing => Finding::failure(check, format!("{path} is missing"), again),
     }
 }
 

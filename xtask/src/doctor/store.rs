@@ -10,16 +10,15 @@ use backup::{Catalog, Command, ErrorKind, History, Outcome, Store as _};
 use chrono::TimeDelta;
 use xshell::{Shell, cmd};
 
-use super::Finding;
-use crate::cli::Which;
+use super::{Finding, backup_folder};
 use crate::context::Context;
-use crate::schedule::timers;
 use crate::text::{age, count, printable, size};
 
 /// The schedule drills once a week: two of these in a row went wrong, or were not made.
 const DRILL_MAX_AGE_S: u64 = 15 * 24 * 60 * 60;
 
-pub fn examine(context: &Context<'_>, shell: &Shell) -> Vec<Finding> {
+/// `user` is who backups are made as, where that is not just whoever asks.
+pub fn examine(context: &Context<'_>, shell: &Shell, user: Option<&str>) -> Vec<Finding> {
     let folder = context.store.folder();
     let found = match fs::metadata(folder) {
         Ok(found) if found.is_dir() => found,
@@ -33,7 +32,7 @@ pub fn examine(context: &Context<'_>, shell: &Shell) -> Vec<Finding> {
         }
     };
     let mut findings = vec![
-        Finding::of("backup folder", owner(context, shell, folder, &found)),
+        backup_folder(context, shell, user),
         disk(context, folder, &found),
         Finding::of("ignored by git", git(context, shell, folder)),
     ];
@@ -81,26 +80,28 @@ fn folder_finding(folder: &Path, what: &str, hint: &str) -> Finding {
 }
 
 /// Whose the folder is, and who can look into it.
-fn owner(context: &Context<'_>, shell: &Shell, folder: &Path, found: &Metadata) -> anyhow::Result<Finding> {
+pub fn owner(context: &Context<'_>, shell: &Shell, user: Option<&str>) -> anyhow::Result<Finding> {
+    let (check, folder) = ("backup folder", context.store.folder());
     let name = folder.display();
-    let root = fs::metadata(&context.root).context("look at the project's folder")?.uid();
-    let user = timers::read(context, shell, &Which::default()).ok().flatten().and_then(|schedule| schedule.user);
-    let uid = match &user {
-        Some(user) => cmd!(shell, "id -u -- {user}").quiet().read().context("look up who runs the backups")?,
-        None => root.to_string(),
-    };
-    let mode = found.mode() & 0o777;
-    Ok(if found.uid().to_string() != uid {
-        let owner = owner_name(shell, folder)?;
-        let whose = user.map_or("the project's folder does not".into(), |user| format!("backups are made as {user}"));
-        let right = format!("chown -R --reference={} {name}", context.root.display());
-        Finding::failure("backup folder", format!("{name} belongs to {owner}, but {whose}"), right)
-    } else if mode & 0o077 != 0 {
-        let detail = format!("{name} can be read by others (mode {mode:04o}); its files can't");
-        Finding::warning("backup folder", detail, format!("chmod 700 {name}"))
+    let found = fs::metadata(folder).with_context(|| format!("look at {name}"))?;
+    let (wanted, whose) = if let Some(user) = user {
+        let uid = cmd!(shell, "id -u -- {user}").quiet().read().context("look up who makes the backups")?;
+        (uid, format!("backups are made as {user}"))
     } else {
-        Finding::ok("backup folder", format!("{name}, mode {mode:04o}"))
-    })
+        let root = fs::metadata(&context.root).context("look at the project's folder")?;
+        (root.uid().to_string(), "the project's folder does not".into())
+    };
+    if found.uid().to_string() != wanted {
+        let detail = format!("{name} belongs to {}, but {whose}", owner_name(shell, folder)?);
+        let user = user.map_or(wanted, str::to_string);
+        return Ok(Finding::failure(check, detail, format!("chown -R {user}: {name}")));
+    }
+    let mode = found.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let detail = format!("{name} can be read by others (mode {mode:04o}); its files can't");
+        return Ok(Finding::warning(check, detail, format!("chmod 700 {name}")));
+    }
+    Ok(Finding::ok(check, format!("{name}, mode {mode:04o}")))
 }
 
 /// Whether the disk that breaks takes both.

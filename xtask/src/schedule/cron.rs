@@ -9,8 +9,8 @@ use serde::Serialize;
 use xshell::Shell;
 
 use super::install::{allowed_user, make_folder, require_free, show_difference, temporary_folder};
-use super::program::{self, Copy, text};
-use super::steps::{Step, Steps};
+use super::program::{self, Compared};
+use super::steps::{Step, Steps, word};
 use super::systemd::{self, Manager, Scope};
 use super::units::Identity;
 use super::{arguments, crontab, identity, slug};
@@ -74,7 +74,7 @@ pub fn install(context: &Context<'_>, shell: &Shell, args: &cli::InstallCron) ->
     let mut steps = Steps::new(shell, context.output, args.dry_run);
     let made_folder = make_folder(&manager, &who, &mut steps, log.parent().unwrap_or(&context.root))?;
     let copy = program::compare(&program)?;
-    if copy != Copy::Current {
+    if copy != Compared::Current {
         program::install(&mut steps, &manager, &program, &temporary)?;
     }
     let unchanged = new == content;
@@ -87,7 +87,7 @@ pub fn install(context: &Context<'_>, shell: &Shell, args: &cli::InstallCron) ->
         program,
         lines: lines.into(),
         log,
-        unchanged: unchanged && copy == Copy::Current && !made_folder,
+        unchanged: unchanged && copy == Compared::Current && !made_folder,
     })
 }
 
@@ -169,7 +169,7 @@ fn scope() -> Scope {
 
 fn line(context: &Context<'_>, schedule: &str, program: &Path, job: &str, log: &Path) -> anyhow::Result<String> {
     let job = format!("--lock-wait 15m {job}");
-    let words = [text(program)?.to_string()].into_iter().chain(arguments(context)?);
+    let words = [word(program)?.to_string()].into_iter().chain(arguments(context)?);
     let words: Vec<String> = words.chain(job.split(' ').map(str::to_string)).collect();
-    Ok(crontab::line(schedule, &words, text(log)?)?)
+    Ok(crontab::line(schedule, &words, word(log)?)?)
 }

@@ -15,8 +15,8 @@ use similar::TextDiff;
 use tempfile::TempDir;
 use xshell::{Shell, cmd};
 
-use super::program::{self, Copy, text};
-use super::steps::{Step, Steps};
+use super::program::{self, Compared};
+use super::steps::{Step, Steps, word};
 use super::systemd::{self, Manager, Scope, State};
 use super::units::{Flags, Identity, Origin, Spec, Unit};
 use super::{Installed, all, cron, slug, sources, spec};
@@ -87,7 +87,7 @@ pub fn install(context: &Context<'_>, shell: &Shell, args: &cli::InstallTimer) -
     }
     let made_folder = make_folder(&manager, &spec.identity, &mut steps, context.store.folder())?;
     let copy = program::compare(program)?;
-    if copy != Copy::Current {
+    if copy != Compared::Current {
         program::install(&mut steps, &manager, program, &temporary)?;
     }
     if !changed.is_empty() {
@@ -99,7 +99,7 @@ pub fn install(context: &Context<'_>, shell: &Shell, args: &cli::InstallTimer) -
         warn_of_others(context);
     }
     let changed = changed.iter().map(|unit| unit.path.clone());
-    let changed: Vec<PathBuf> = changed.chain((copy != Copy::Current).then(|| program.clone())).collect();
+    let changed: Vec<PathBuf> = changed.chain((copy != Compared::Current).then(|| program.clone())).collect();
     Ok(Report {
         unit: unit.clone(),
         scope: manager.scope,
@@ -145,7 +145,7 @@ pub fn uninstall(
     if !failed.is_empty() {
         steps.run(&manager.systemctl(&["reset-failed"]).and(failed))?;
     }
-    let paths = files.iter().map(|file| Ok(text(&folder.join(file))?.to_string()));
+    let paths = files.iter().map(|file| Ok(word(&folder.join(file))?.to_string()));
     steps.run(&manager.change(&["rm", "-f"]).and(paths.collect::<anyhow::Result<Vec<_>>>()?))?;
     steps.run(&manager.systemctl(&["daemon-reload"]))?;
     program::remove(&mut steps, &manager, &installed.origin.program)?;
@@ -308,7 +308,7 @@ pub fn make_folder(
     if folder.exists() {
         return Ok(false);
     }
-    let folder = text(folder)?;
+    let folder = word(folder)?;
     let owner = match identity {
         Identity::System { user, group } => vec!["-o", user, "-g", group],
         Identity::User => Vec::new(),
@@ -352,7 +352,7 @@ fn put(
     temporary: &TempDir,
 ) -> anyhow::Result<()> {
     let folder = manager.unit_folder()?;
-    let folder_name = text(&folder)?;
+    let folder_name = word(&folder)?;
     let old = temporary.path().join("old");
     fs::create_dir(&old).context("make a folder for the units that are replaced")?;
     let _there = steps.enter(temporary.path());
@@ -370,9 +370,9 @@ fn put(
         undo.push(match &placed.old {
             Some(text) => {
                 fs::write(old.join(file), text).context("keep a unit that is replaced")?;
-                copy.clone().and([self::text(&old.join(file))?])
+                copy.clone().and([word(&old.join(file))?])
             }
-            None => manager.change(&["rm", "-f", text(&placed.path)?]),
+            None => manager.change(&["rm", "-f", word(&placed.path)?]),
         });
     }
     undo.push(manager.systemctl(&["daemon-reload"]));

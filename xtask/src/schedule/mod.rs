@@ -6,6 +6,7 @@
 pub mod cron;
 pub mod crontab;
 pub mod install;
+pub mod journal;
 pub mod program;
 pub mod steps;
 pub mod systemd;
@@ -22,7 +23,7 @@ use xshell::{Shell, cmd};
 use crate::cli::Which;
 use crate::config::parse_duration;
 use crate::context::Context;
-use steps::Step;
+use steps::{Step, word};
 use systemd::{Manager, Scope};
 use units::{Flags, Identity, Origin, Spec};
 
@@ -147,7 +148,7 @@ pub fn arguments(context: &Context<'_>) -> anyhow::Result<Vec<String>> {
     if context.names_backup_dir {
         words.extend(["--backup-dir".into(), context.store.folder().to_path_buf()]);
     }
-    words.iter().map(|word| Ok(program::text(word)?.to_string())).collect()
+    words.iter().map(|path| Ok(word(path)?.to_string())).collect()
 }
 
 /// Who a system service runs as: `run_as`, or whom the settings name, or the owner of the project's folder.

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 use tempfile::TempDir;
 
-use super::steps::{Step, Steps};
+use super::steps::{Step, Steps, word};
 use super::systemd::{Manager, Scope, home};
 
 /// What a copy is called until it is complete.
@@ -17,7 +17,7 @@ const NEW: &str = ".xtask.new";
 /// How an installed copy compares to this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Copy {
+pub enum Compared {
     /// The same, byte for byte.
     Current,
     /// Another one, built earlier.
@@ -38,19 +38,19 @@ pub fn path(scope: Scope, slug: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// How the copy at `path` compares to this program.
-pub fn compare(path: &Path) -> anyhow::Result<Copy> {
+pub fn compare(path: &Path) -> anyhow::Result<Compared> {
     let this = this()?;
     let read = |path: &Path| fs::read(path).with_context(|| format!("read {}", path.display()));
     if !path.exists() {
-        return Ok(Copy::Missing);
+        return Ok(Compared::Missing);
     }
     if read(path)? == read(&this)? {
-        return Ok(Copy::Current);
+        return Ok(Compared::Current);
     }
     // A copy keeps the time it was built at.
     let built = |path: &Path| fs::metadata(path).and_then(|found| found.modified());
     let older = built(path)? < built(&this)?;
-    Ok(if older { Copy::Older } else { Copy::Newer })
+    Ok(if older { Compared::Older } else { Compared::Newer })
 }
 
 /// Installs a copy of this program at `path`: written beside it and renamed, so that a backup that starts in between
@@ -58,7 +58,7 @@ pub fn compare(path: &Path) -> anyhow::Result<Copy> {
 pub fn install(steps: &mut Steps<'_>, manager: &Manager<'_>, path: &Path, kept: &TempDir) -> anyhow::Result<()> {
     let folder = path.parent().context("find the folder of the installed program")?;
     let (this, new) = (this()?, folder.join(NEW));
-    let (this, new, target, folder_name) = (text(&this)?, text(&new)?, text(path)?, text(folder)?);
+    let (this, new, target, folder_name) = (word(&this)?, word(&new)?, word(path)?, word(folder)?);
     if !folder.exists() {
         steps.run(&manager.change(&["install", "-d", "-m", "0755", folder_name]))?;
         steps.undo_by([manager.change(&["rmdir", folder_name])]);
@@ -66,7 +66,7 @@ pub fn install(steps: &mut Steps<'_>, manager: &Manager<'_>, path: &Path, kept: 
     let undo = if path.exists() {
         let old = kept.path().join("xtask");
         keep(path, &old)?;
-        put(manager, text(&old)?, new, target).to_vec()
+        put(manager, word(&old)?, new, target).to_vec()
     } else {
         vec![manager.change(&["rm", "-f", target])]
     };
@@ -83,8 +83,8 @@ pub fn install(steps: &mut Steps<'_>, manager: &Manager<'_>, path: &Path, kept: 
 pub fn remove(steps: &mut Steps<'_>, manager: &Manager<'_>, path: &Path) -> anyhow::Result<()> {
     let folder = path.parent().context("find the folder of the installed program")?;
     if folder.exists() {
-        steps.run(&manager.change(&["rm", "-f", text(path)?, text(&folder.join(NEW))?]))?;
-        steps.run(&manager.change(&["rmdir", "--ignore-fail-on-non-empty", text(folder)?]))?;
+        steps.run(&manager.change(&["rm", "-f", word(path)?, word(&folder.join(NEW))?]))?;
+        steps.run(&manager.change(&["rmdir", "--ignore-fail-on-non-empty", word(folder)?]))?;
     }
     Ok(())
 }
@@ -107,9 +107,4 @@ fn keep(path: &Path, copy: &Path) -> anyhow::Result<()> {
 
 fn this() -> anyhow::Result<PathBuf> {
     std::env::current_exe().context("find this program's file")
-}
-
-/// A path as a word of a command.
-pub fn text(path: &Path) -> anyhow::Result<&str> {
-    path.to_str().with_context(|| format!("name {} in a command: it isn't UTF-8", path.display()))
 }

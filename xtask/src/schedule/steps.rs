@@ -87,6 +87,11 @@ impl Step {
     }
 }
 
+/// A path as a word of a command.
+pub fn word(path: &Path) -> anyhow::Result<&str> {
+    path.to_str().with_context(|| format!("name {} in a command: it isn't UTF-8", path.display()))
+}
+
 /// As a person would type it.
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -33,8 +33,13 @@ pub struct Manager<'a> {
     pub shell: &'a Shell,
 }
 
+/// What is asked of `systemctl show`: of all units, of timers, of services.
+const PROPERTIES: &str = "FragmentPath,UnitFileState,ActiveState,NeedDaemonReload,NextElapseUSecRealtime,\
+                          User,Result,InvocationID,InactiveExitTimestamp,ExecMainCode,ExecMainStatus,\
+                          ExecMainStartTimestamp,ExecMainStartTimestampMonotonic,ExecMainExitTimestampMonotonic";
+
 /// How one unit stands: what `systemctl show` says, by property.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct State(BTreeMap<String, String>);
 
 /// How the last run of a service went, as long as systemd remembers: since the machine was started.
@@ -163,8 +168,12 @@ impl<'a> Manager<'a> {
         // A template is asked for by way of an instance.
         let units = units.iter().map(|unit| unit.replace("@.", "@any."));
         // In UTC, so that there are no names of time zones to understand.
-        let words = ["env", "TZ=UTC", "systemctl"].into_iter().chain(scope).chain(["show", "--no-pager", "--"]);
-        let shown = Step::new(words).and(units).run(self.shell).context("ask systemd how the schedule stands")?;
+        let words = ["env", "TZ=UTC", "systemctl"].into_iter().chain(scope).chain(["show", "--no-pager"]);
+        let shown = Step::new(words)
+            .and(["-p", PROPERTIES, "--"])
+            .and(units)
+            .run(self.shell)
+            .context("ask systemd how the schedule stands")?;
         Ok(shown.split("\n\n").map(State::parse).collect())
     }
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
 use xshell::Shell;
 
-use super::program::{self, Copy};
+use super::program::{self, Compared};
 use super::steps::Step;
 use super::systemd::{self, Manager, Scope, State};
 use super::{Installed, cron, find};
@@ -49,7 +49,7 @@ pub struct Program {
     /// Where it is.
     pub path: PathBuf,
     /// How it compares to this one.
-    pub state: Copy,
+    pub state: Compared,
 }
 
 /// What is done regularly.
