@@ -59,5 +59,5 @@ fn doctor_sees_what_is_wrong_with_a_schedule() {
     // Who may not look into the folder is told who may.
     host.machine.run("chown charger: /srv/charger/backups");
     let closed = host.xtask("doctor");
-    assert!(closed.expect(1).stdout.contains("hint: ask as charger: sudo -u charger /home/deploy/"), "{closed:?}");
+    assert!(closed.expect(1).stdout.contains("hint: ask as charger: sudo -u charger /usr/local/lib/"), "{closed:?}");
 }

@@ -67,10 +67,9 @@ impl Finding {
 /// databases whole.
 pub fn examine(context: &Context<'_>, shell: &Shell, deep: bool) -> Vec<Finding> {
     let schedule = timers::read(context, shell, &Which::default());
-    let user = schedule.as_ref().ok().and_then(Option::as_ref).and_then(|schedule| schedule.user.as_deref());
     let mut findings = vec![settings(context)];
     findings.extend(sources::examine(context, deep));
-    findings.extend(store::examine(context, shell, user));
+    findings.extend(store::examine(context, shell, schedule.as_ref().ok().and_then(Option::as_ref)));
     findings.extend(schedule::examine(context, shell, schedule));
     findings
 }

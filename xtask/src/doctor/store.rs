@@ -12,13 +12,14 @@ use xshell::{Shell, cmd};
 
 use super::{Finding, backup_folder};
 use crate::context::Context;
+use crate::schedule::steps::{Step, word};
+use crate::schedule::timers::Schedule;
 use crate::text::{age, count, printable, size};
 
 /// The schedule drills once a week: two of these in a row went wrong, or were not made.
 const DRILL_MAX_AGE_S: u64 = 15 * 24 * 60 * 60;
 
-/// `user` is who backups are made as, where that is not just whoever asks.
-pub fn examine(context: &Context<'_>, shell: &Shell, user: Option<&str>) -> Vec<Finding> {
+pub fn examine(context: &Context<'_>, shell: &Shell, schedule: Option<&Schedule>) -> Vec<Finding> {
     let folder = context.store.folder();
     let found = match fs::metadata(folder) {
         Ok(found) if found.is_dir() => found,
@@ -32,26 +33,33 @@ pub fn examine(context: &Context<'_>, shell: &Shell, user: Option<&str>) -> Vec<
         }
     };
     let mut findings = vec![
-        backup_folder(context, shell, user),
+        backup_folder(context, shell, schedule.and_then(|schedule| schedule.user.as_deref())),
         disk(context, folder, &found),
         Finding::of("ignored by git", git(context, shell, folder)),
     ];
     match context.catalog().and_then(|catalog| Ok((catalog, context.history()?))) {
         Ok((catalog, history)) => findings.extend(inside(context, &catalog, &history)),
         // What is true of all that is in it needs to be said but once.
-        Err(error) => findings.push(Finding::of("backups", closed(context, shell, folder, error))),
+        Err(error) => findings.push(Finding::of("backups", closed(context, shell, schedule, error))),
     }
     findings
 }
 
 /// Why nothing can be said of what is in the folder.
-fn closed(context: &Context<'_>, shell: &Shell, folder: &Path, error: anyhow::Error) -> anyhow::Result<Finding> {
+fn closed(
+    context: &Context<'_>,
+    shell: &Shell,
+    schedule: Option<&Schedule>,
+    error: anyhow::Error,
+) -> anyhow::Result<Finding> {
     match error.downcast_ref::<backup::Error>() {
         Some(own) if own.kind() == ErrorKind::PermissionDenied => {
-            let program = std::env::current_exe().context("find this program's file")?;
-            let (program, root) = (program.display(), context.root.display());
-            let owner = owner_name(shell, folder)?;
-            let hint = format!("ask as {owner}: sudo -u {owner} {program} --root {root} doctor");
+            // The installed copy, which its owner can run.
+            let this = std::env::current_exe().context("find this program's file")?;
+            let program = schedule.map_or(this.as_path(), |schedule| &schedule.program.path);
+            let owner = owner_name(shell, context.store.folder())?;
+            let words = [vec!["sudo", "-u", &owner, word(program)?], vec!["--root", word(&context.root)?, "doctor"]];
+            let hint = format!("ask as {owner}: {}", Step::new(words.concat()));
             Ok(Finding::failure("backups", own.one_line(), hint))
         }
         _ => Err(error),
