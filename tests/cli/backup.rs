@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Project, Ran, program, shell};
+use crate::support::{Project, Ran, as_nobody, program, shell};
 
 /// The artifact of that name in a backup's manifest.
 fn recorded(project: &Project, id: &str, name: &str) -> Value {
@@ -785,6 +785,34 @@ fn a_manifest_that_was_being_rewritten_does_not_cost_the_backup() {
     assert_eq!(names_of(&project, &id).len(), 3);
     assert_eq!(names(&project, "backups/.staging"), [""; 0]);
     project.run(&format!("verify --from {id}")).expect(0);
+}
+
+#[test]
+#[ignore = "needs root, to be somebody else: cargo test --workspace -- --ignored"]
+fn an_idle_wal_database_of_somebody_elses_is_not_closed_to_its_owner() {
+    let project = Project::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    shell(project.root(), "chmod 755 .; chmod 777 data; chmod 644 data/sessions.db; ls data");
+    shell(elsewhere.path(), "chmod 777 .");
+    let flags = format!("--backup-dir {}/b --database-only", elsewhere.path().display());
+    let ran = as_nobody(&project, elsewhere.path(), &format!("backup {flags}"));
+    assert!(ran.expect(1).stderr.contains("to read it now would close it to its owner"), "{ran:?}");
+    let doctor = as_nobody(&project, elsewhere.path(), "doctor");
+    assert!(doctor.stdout.contains("warning  database sessions_db: nobody has database"), "{doctor:?}");
+    assert_eq!(shell(project.root(), "ls data"), "sessions.db\nstation_info.json\n");
+
+    // Where the group is handed on, it may write what others make; where the owner is at work, all is there.
+    shell(project.root(), "chgrp 65534 data data/sessions.db; chmod 2777 data; chmod 664 data/sessions.db");
+    as_nobody(&project, elsewhere.path(), &format!("backup {flags}")).expect(0);
+    assert_eq!(shell(project.root(), "stat -c '%G %a' data/sessions.db-shm"), "nogroup 664\n");
+    shell(
+        project.root(),
+        "rm data/*-shm data/*-wal; chmod 777 data; chgrp 0 data data/sessions.db; chmod 644 data/sessions.db",
+    );
+    let application = project.open();
+    application.query_row("SELECT count(*) FROM sessions", [], |row| row.get::<_, i64>(0)).unwrap();
+    as_nobody(&project, elsewhere.path(), &format!("backup {flags}")).expect(0);
+    application.execute_batch("INSERT INTO sessions VALUES (5000, 1, 1)").unwrap();
 }
 
 // Under systemd, and colours.

@@ -12,6 +12,8 @@ mod machine;
 #[allow(dead_code, reason = "shared with the other end-to-end tests")]
 mod support;
 
+use std::process::Child;
+
 use host::{BUILT, Host};
 use support::{Ran, wait_for};
 
@@ -37,7 +39,7 @@ fn cron_runs_the_block_and_says_in_the_log_what_came_of_it() {
     xtask(&host, "install-cron").expect(0);
     // Without the checkout, and at two o'clock at once.
     host.machine.run(&format!("rm {BUILT}"));
-    let mut cron = host.machine.command("root", "exec faketime '2026-01-01 01:59:58' cron -f").spawn().unwrap();
+    let mut cron = start_cron(&host);
     let log = "/srv/charger/logs/backup.log";
     wait_for("cron to run the backup", || host.machine.exists(log) && host.machine.read(log).contains(" complete: "));
     let installed = "/home/charger/.local/lib/charger-ops/xtask";
@@ -51,18 +53,49 @@ fn cron_runs_the_block_and_says_in_the_log_what_came_of_it() {
     cron.wait().unwrap();
 }
 
+/// Starts cron just before two in the night, with a mail system that keeps what it is given in `/tmp/mail`.
+fn start_cron(host: &Host) -> Child {
+    let sendmail = "#!/bin/sh\ncat > /tmp/mail.$$; mv /tmp/mail.$$ /tmp/mail\n";
+    host.machine.write("/tmp/sendmail", sendmail);
+    host.machine.run("rm -f /tmp/mail; install -m 755 /tmp/sendmail /usr/sbin/sendmail");
+    host.machine.command("root", "exec faketime '2026-01-01 01:59:58' cron -f").spawn().unwrap()
+}
+
 #[test]
 #[ignore = "needs root and cron: cargo test --workspace -- --ignored"]
 fn a_failing_job_is_mailed_and_logged() {
     let host = host();
     xtask(&host, "install-cron").expect(0);
     host.machine.run("mv /srv/charger/data/sessions.db /srv/charger/data/gone");
-    // What cron would hand to the shell, and what it would send by mail.
-    let job = "crontab -l | grep -- --scheduled | sed 's/^0 2 . . . //; s/\\\\%/%/g' > /tmp/job; sh /tmp/job";
-    let ran = host.machine.try_run("charger", job);
-    assert_eq!(ran.expect(0).stdout, "a scheduled run failed, see /srv/charger/logs/backup.log\n");
-    assert!(host.machine.read("/srv/charger/logs/backup.log").contains("error: database"), "{ran:?}");
-    xtask(&host, "timer").expect(1);
+    let mut cron = start_cron(&host);
+    wait_for("cron to send a mail", || host.machine.exists("/tmp/mail"));
+    cron.kill().unwrap();
+    cron.wait().unwrap();
+    let mail = host.machine.read("/tmp/mail");
+    assert!(mail.ends_with("\n\na scheduled run failed, see /srv/charger/logs/backup.log\n"), "{mail}");
+    assert!(mail.contains("To: charger"), "{mail}");
+    assert!(host.machine.read("/srv/charger/logs/backup.log").contains("error: database"));
+    let timer = xtask(&host, "timer");
+    assert!(timer.expect(1).stderr.contains("hint: see why: /srv/charger/logs/backup.log"), "{timer:?}");
+    for command in ["logs", "run-now"] {
+        let no_timer = xtask(&host, command);
+        assert!(no_timer.expect(1).stderr.contains("scheduled by cron, not by systemd"), "{no_timer:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs root and cron: cargo test --workspace -- --ignored"]
+fn a_log_that_can_not_be_written_costs_no_backup() {
+    let host = host();
+    xtask(&host, "install-cron").expect(0);
+    host.machine.run("rm -r /srv/charger/logs; install -d -m 700 /srv/charger/logs");
+    let mut cron = start_cron(&host);
+    wait_for("cron to send a mail", || host.machine.exists("/tmp/mail"));
+    cron.kill().unwrap();
+    cron.wait().unwrap();
+    let mail = host.machine.read("/tmp/mail");
+    assert!(mail.contains("Permission denied") && mail.contains(" complete: "), "{mail}");
+    assert_eq!(host.manifests(ROOT)[0]["status"], "complete");
 }
 
 #[test]
@@ -83,11 +116,11 @@ fn everything_else_in_a_crontab_is_kept_byte_for_byte() {
     let again = xtask(&host, "install-cron --schedule '15 3 * * *'");
     assert!(again.expect(0).stdout.contains("has the schedule already: nothing was changed"), "{again:?}");
     assert_eq!(std::fs::read(host.machine.path(CRONTAB)).unwrap(), installed);
-    let changed = xtask(&host, "install-cron");
-    assert!(
-        changed.stdout.contains("\n-15 3 * * * umask") && changed.stdout.contains("\n+0 2 * * * umask"),
-        "{changed:?}"
-    );
+    let remembered = xtask(&host, "install-cron");
+    assert!(remembered.expect(0).stdout.contains("nothing was changed"), "{remembered:?}");
+    let changed = xtask(&host, "install-cron --schedule '0 2 * * *'");
+    let shown = &changed.expect(0).stdout;
+    assert!(shown.contains("\n-15 3 * * * umask") && shown.contains("\n+0 2 * * * umask"), "{changed:?}");
     let shown = xtask(&host, "timer");
     assert!(shown.expect(0).stdout.contains("0 4 * * 0"), "{shown:?}");
     let doctor = xtask(&host, "doctor");
@@ -113,7 +146,7 @@ fn a_crontab_that_is_none_empty_or_cut_short_takes_the_block() {
     let lines = || host.machine.try_run("charger", "crontab -l | grep -v '^# (\\|^# DO NOT'").stdout;
     xtask(&host, "install-cron").expect(0);
     let block = lines();
-    assert_eq!(block.lines().count(), 4, "{block}");
+    assert_eq!(block.lines().count(), 5, "{block}");
     xtask(&host, "uninstall-cron").expect(0);
     assert!(!host.machine.exists(CRONTAB), "there was none");
     assert!(xtask(&host, "uninstall-cron").expect(0).stdout.contains("there is nothing to remove"));
@@ -142,6 +175,13 @@ fn root_installs_it_for_whoever_it_should_run_as() {
     assert!(host.machine.read(CRONTAB).contains("/usr/local/lib/charger-ops/xtask --root /srv/charger"));
     assert_eq!(host.machine.run("stat -c '%U %a' /srv/charger/logs").trim(), "charger 700");
     as_root("timer").expect(0);
+    // It is found, program and all, by the one whose crontab it is.
+    let seen = xtask(&host, "timer --json");
+    assert_eq!(seen.expect(0).json()["schedule"]["program"]["path"], "/usr/local/lib/charger-ops/xtask");
+    // Others see nothing of it; who may ask root does, before there are two.
+    assert!(host.xtask("timer").expect(1).stdout.contains("nothing is scheduled, as far as you can see"));
+    let second = host.xtask("install-timer");
+    assert!(second.expect(2).stderr.contains("scheduled already, by cron"), "{second:?}");
     as_root("uninstall-cron").expect(0);
     assert!(!host.machine.exists("/usr/local/lib/charger-ops") && !host.machine.exists(CRONTAB));
 
@@ -176,4 +216,27 @@ fn what_cron_does_not_take_is_refused_and_nothing_stays() {
     host.machine.run("mv /usr/bin/crontab /usr/bin/no-crontab");
     let none = xtask(&host, "install-cron");
     assert!(none.expect(1).stderr.contains("there is no cron here") && none.stderr.contains("hint: "), "{none:?}");
+}
+
+#[test]
+#[ignore = "needs root and cron: cargo test --workspace -- --ignored"]
+fn a_program_is_one_projects_and_a_crontab_its_owners() {
+    let host = host();
+    xtask(&host, "install-cron").expect(0);
+    host.machine.run("install -d -o charger -g charger /srv/other/charger");
+    host.make_project("charger", "/srv/other/charger");
+    let other = |arguments: &str| host.xtask_as("charger", BUILT, "/srv/other/charger", arguments);
+    let taken = other("install-cron");
+    assert!(taken.expect(2).stderr.contains("charger-ops/xtask is the program of /srv/charger"), "{taken:?}");
+    host.machine.write("/srv/other/charger/ops/backup.toml", "project = 'other'");
+    other("install-cron").expect(0);
+    other("uninstall-cron").expect(0);
+    assert!(host.machine.exists("/home/charger/.local/lib/charger-ops/xtask"));
+    xtask(&host, "timer").expect(0);
+
+    let refused = host.xtask("install-cron");
+    assert!(refused.expect(2).stderr.contains("the jobs of /srv/charger are charger's, and you are deploy"));
+    assert!(refused.stderr.contains("or as root: sudo "), "{refused:?}");
+    host.machine.run("rm /home/charger/.local/lib/charger-ops/xtask");
+    assert!(xtask(&host, "timer").expect(1).stdout.contains("which the schedule runs, is missing"));
 }

@@ -23,7 +23,10 @@ fn doctor_sees_what_is_wrong_with_a_schedule() {
         || host.xtask_as("charger", "/home/deploy/checkout/target/release/xtask", "/srv/charger", "doctor --json");
     let verdict = |check: &str| finding(&doctor().json(), check).0;
     let unscheduled = doctor();
-    assert_eq!(finding(&unscheduled.expect(1).json(), "schedule"), ("failure".into(), "nothing is scheduled".into()));
+    assert_eq!(
+        finding(&unscheduled.expect(1).json(), "schedule"),
+        ("failure".into(), "nothing is scheduled, as far as you can see".into())
+    );
 
     host.xtask("install-timer --on-calendar 'Mon 03:00'").expect(0);
     host.xtask("run-now").expect(0);
@@ -40,6 +43,7 @@ fn doctor_sees_what_is_wrong_with_a_schedule() {
         ("warning", "not as they would be installed now: charger-backup.service")
     );
     host.machine.run("sed -i s/Nice=0/Nice=10/ /etc/systemd/system/charger-backup.service");
+    host.machine.run("touch /etc/systemd/system/charger-backup.service");
     let (_, detail) = finding(&doctor().json(), "units");
     assert_eq!(detail, "systemd has not read them since they changed");
     host.machine.run("systemctl daemon-reload");
@@ -56,8 +60,16 @@ fn doctor_sees_what_is_wrong_with_a_schedule() {
     host.machine.run("systemctl enable --now charger-backup-verify.timer; chown root: /srv/charger/backups");
     assert_eq!(finding(&doctor().expect(1).json(), "backup folder").0, "failure");
 
-    // Who may not look into the folder is told who may.
-    host.machine.run("chown charger: /srv/charger/backups");
+    host.machine.run("chown charger: /srv/charger/backups; chmod 500 /srv/charger/backups");
+    assert_eq!(finding(&doctor().expect(1).json(), "backup folder").0, "failure");
+
+    // Who may not look into something is told who may, from whatever folder that is done.
+    host.machine.run("chmod 700 /srv/charger/backups; chmod 600 /srv/charger/.env; chmod 700 /home/deploy");
     let closed = host.xtask("doctor");
-    assert!(closed.expect(1).stdout.contains("hint: ask as charger: sudo -u charger /usr/local/lib/"), "{closed:?}");
+    let ask = "hint: it is closed to you; ask as charger: sudo -u charger /usr/local/lib/charger-ops/xtask";
+    assert_eq!(closed.expect(0).stdout.matches(ask).count(), 2, "{closed:?}");
+    let asked = host
+        .machine
+        .try_run("deploy", "cd; sudo -u charger /usr/local/lib/charger-ops/xtask --root /srv/charger doctor");
+    assert!(asked.expect(0).stdout.contains(" 0 failures"), "{asked:?}");
 }

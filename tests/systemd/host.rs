@@ -72,12 +72,15 @@ impl Host {
         lines.lines().map(entry).collect()
     }
 
-    /// Every file and link that an installation could leave, with mode, owner, size and target.
+    /// Every file, folder and link that an installation could leave, with mode, owner and target, and what is in units
+    /// and programs. Without what others make: backups, systemd's own state, the files beside a database.
     pub fn listing(&self) -> String {
         self.machine.run(
             "find /etc /usr/local /var/lib/systemd /var/spool /home /root /srv \
                   -path '*/backups' -prune -o -name '*.db-*' -o -type d -path '/var/lib/*' -o \
-                  -printf '%p %y %m %U %G %l\n' | sort",
+                  -printf '%p %y %m %U %G %l\n' | sort
+             find /etc/systemd /home /srv $(ls -d /usr/local/lib/*-ops || true) \
+                  -path '*/backups' -prune -o -name '*.db-*' -o -type f -exec sha256sum {} + | sort -k 2",
         )
     }
 

@@ -4,11 +4,14 @@
 //! systemd, D-Bus and `libpam-systemd`.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -145,6 +148,57 @@ impl Machine {
         command.args(["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "TZ=UTC"]);
         command.args([&format!("HOME=/home/{user}"), "sh", "-euc", script]).stdin(Stdio::null());
         command
+    }
+}
+
+/// A script at a terminal, as a person would see it.
+pub struct Terminal {
+    process: Child,
+    keyboard: ChildStdin,
+    screen: Arc<Mutex<String>>,
+    reader: JoinHandle<()>,
+}
+
+impl Machine {
+    /// Runs a script as `user` at a terminal of its own.
+    pub fn at_terminal(&self, user: &str, script: &str) -> Terminal {
+        let quoted = format!("'{}'", script.replace('\'', r"'\''"));
+        let mut command = self.command(user, &format!("exec script -qefc {quoted} /dev/null"));
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (keyboard, mut output) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
+        let screen = Arc::new(Mutex::new(String::new()));
+        let seen = Arc::clone(&screen);
+        let reader = std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(length @ 1..) = output.read(&mut bytes) {
+                seen.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..length]));
+            }
+        });
+        Terminal { process, keyboard, screen, reader }
+    }
+}
+
+impl Terminal {
+    /// Presses keys; `\x03` is Ctrl-C.
+    pub fn press(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+        self.keyboard.flush().unwrap();
+    }
+
+    /// All that was to be seen by now.
+    pub fn seen(&self) -> String {
+        self.screen.lock().unwrap().replace("\r\n", "\n")
+    }
+
+    /// Waits for the end: the exit code, and all that was to be seen.
+    pub fn wait(mut self) -> (i32, String) {
+        // The keyboard stays: without one, the terminal would be hung up.
+        let keyboard = self.keyboard;
+        let status = self.process.wait().unwrap();
+        drop(keyboard);
+        self.reader.join().unwrap();
+        let screen = self.screen.lock().unwrap().replace("\r\n", "\n");
+        (status.code().unwrap_or(-1), screen)
     }
 }
 

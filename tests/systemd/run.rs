@@ -1,8 +1,5 @@
 //! What the installed schedule does: it runs, catches up, reports its failures, and keeps to its sandbox.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
-
 use crate::host::{BUILT, Host, INSTALLED};
 use crate::support::wait_for;
 
@@ -38,7 +35,7 @@ fn a_timer_is_installed_runs_catches_up_and_goes_without_a_trace() {
     }
     wait_for("the timer to make a backup", || !host.machine.run("ls /srv/charger/backups").is_empty());
     wait_for("the backup to be complete", || !host.manifests("/srv/charger").is_empty());
-    let back = xtask("install-timer --randomized-delay 0s");
+    let back = xtask("install-timer --on-calendar '*-*-* 02:00:00'");
     assert!(back.expect(0).stdout.contains("+OnCalendar=*-*-* 02:00:00"), "{back:?}");
     wait_for("the last run to end", || host.property("charger-backup.service", "ActiveState") == "inactive");
     let manifests = host.manifests("/srv/charger");
@@ -88,7 +85,8 @@ fn a_failing_run_is_reported_and_seen_until_one_goes_well() {
 
     let ran = host.xtask("run-now");
     assert!(ran.expect(3).stdout.contains("error: database /srv/charger/data/sessions.db doesn't exist"), "{ran:?}");
-    assert!(ran.stdout.contains("charger-backup.service: exit-code, in "), "{ran:?}");
+    assert!(ran.stderr.contains("error: charger-backup.service failed (exit 3), in "), "{ran:?}");
+    assert!(ran.stderr.contains("hint: what it said before: cargo xtask --root /srv/charger logs"), "{ran:?}");
     let journal = host.journal("charger-backup.service");
     let said =
         |priority: u8, text: &str| journal.iter().any(|(number, line)| *number == priority && line.contains(text));
@@ -96,8 +94,7 @@ fn a_failing_run_is_reported_and_seen_until_one_goes_well() {
     wait_for("the failure unit to report", || {
         let reported = host.journal("charger-backup-failure@*");
         reported.iter().any(|(priority, text)| {
-            *priority == 3
-                && text == "charger-backup.service failed; what it said: journalctl -u charger-backup.service -n 50"
+            *priority == 3 && text == "charger-backup.service failed; what it said: journalctl -u charger-backup -n 50"
         })
     });
     let timer = host.xtask("timer");
@@ -115,9 +112,14 @@ fn a_failing_run_is_reported_and_seen_until_one_goes_well() {
     host.xtask("run-now").expect(1);
     assert_eq!(host.property("charger-backup.service", "ExecMainStatus"), "203");
     let timer = host.xtask("timer");
-    assert!(timer.expect(1).stderr.contains("charger-ops/xtask, which the schedule runs, is missing"), "{timer:?}");
-    wait_for("the failure unit to report again", || {
-        host.journal("charger-backup-failure@*").iter().filter(|(priority, _)| *priority == 3).count() >= 2
+    assert!(timer.expect(1).stdout.contains("charger-ops/xtask, which the schedule runs, is missing"), "{timer:?}");
+    // Nor does it help to report it that the user is gone.
+    host.xtask("install-timer").expect(0);
+    host.machine
+        .run("sed -i s/^User=.*/User=gone/ /etc/systemd/system/charger-backup.service; systemctl daemon-reload");
+    host.xtask("run-now").expect(1);
+    wait_for("the failure unit to report each", || {
+        host.journal("charger-backup-failure@*").iter().filter(|(priority, _)| *priority == 3).count() >= 3
     });
 }
 
@@ -202,15 +204,78 @@ fn logs_show_the_units_journal_and_end_with_ctrl_c() {
     let ran = host.xtask("logs --json");
     assert!(ran.expect(2).stdout.contains("\"invalid_input\""), "{ran:?}");
 
-    let program = format!("exec {BUILT} --root /srv/charger logs -f -n 1");
-    // As root, so that nothing stands between the program and the journal.
-    let mut command = host.machine.command("root", &program);
-    let mut following = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines().map(Result::unwrap);
-    assert!(lines.next().unwrap().contains("charger-backup"));
+    let wrong = host.xtask("logs --since nonsense");
+    assert!(wrong.expect(2).stderr.contains("hint: write it as journalctl takes it"), "{wrong:?}");
+
+    // At a terminal, and by way of sudo, which may take the terminal for itself.
+    let mut following = host.machine.at_terminal("deploy", &format!("{BUILT} --root /srv/charger logs -f -n 1"));
+    wait_for("it to follow", || host.machine.try_run("root", "pgrep -x journalctl").code == 0);
     host.machine.run("systemctl start charger-backup.service");
-    assert!(lines.any(|line| line.contains(" complete: ")), "it follows");
-    host.machine.run("pkill -INT -x xtask");
-    assert_eq!(following.wait().unwrap().code(), Some(0));
-    wait_for("journalctl to end with it", || host.machine.try_run("root", "pgrep journalctl").code == 1);
+    wait_for("it to show what comes", || following.seen().contains("charger-backup["));
+    following.press("\x03");
+    let (code, seen) = following.wait();
+    assert_eq!(code, 0, "{seen}");
+    wait_for("journalctl to end with it", || host.machine.try_run("root", "pgrep -x journalctl").code == 1);
+    let mut quiet = host.machine.command("root", &format!("exec {BUILT} --root /srv/charger logs -f")).spawn().unwrap();
+    wait_for("it to follow", || host.machine.try_run("root", "pgrep -x journalctl").code == 0);
+    host.machine.run("pkill -TERM -x xtask");
+    assert_eq!(quiet.wait().unwrap().code(), Some(0));
+    wait_for("journalctl to end with it", || host.machine.try_run("root", "pgrep -x journalctl").code == 1);
+}
+
+#[test]
+#[ignore = "needs root and systemd: cargo test --workspace -- --ignored"]
+fn run_now_that_is_interrupted_says_that_the_service_goes_on() {
+    let host = Host::new();
+    host.xtask("install-timer").expect(0);
+    for (user, sudo) in [("root", ""), ("deploy", "sudo ")] {
+        // Another run holds the lock, so the service waits.
+        host.machine
+            .try_run("charger", "mkdir -p -m 700 /srv/charger/backups; touch /srv/charger/backups/.lock")
+            .expect(0);
+        let lock = "exec flock /srv/charger/backups/.lock sleep infinity";
+        let mut other = host.machine.command("root", lock).spawn().unwrap();
+        wait_for("the lock to be held", || {
+            host.machine.try_run("root", "flock -n /srv/charger/backups/.lock true").code == 1
+        });
+        let waited = || {
+            let said = host.journal("charger-backup.service");
+            said.iter().filter(|(_, text)| text.contains("waiting for")).count()
+        };
+        let before = waited();
+        let mut terminal = host.machine.at_terminal(user, &format!("{BUILT} --root /srv/charger run-now"));
+        wait_for("the service to wait", || waited() > before);
+        let again = host.machine.at_terminal(user, &format!("{BUILT} --root /srv/charger run-now"));
+        terminal.press("\x03");
+        let (code, seen) = terminal.wait();
+        assert_eq!(code, 130, "{seen}");
+        let hint = format!("charger-backup.service goes on without being watched; to stop it: {sudo}systemctl stop");
+        assert!(seen.contains(&hint) && seen.contains("interrupted"), "{seen}");
+        assert_eq!(host.property("charger-backup.service", "ActiveState"), "activating");
+        host.machine.run("pkill -x sleep");
+        other.wait().unwrap();
+        let (code, seen) = again.wait();
+        assert_eq!(code, 0, "{seen}");
+        assert!(seen.contains("it is running already, since") && seen.contains("went well"), "{seen}");
+    }
+
+    // systemd has forgotten a service that nothing needs as soon as it ends.
+    host.machine.run("systemctl disable --now charger-backup.timer charger-backup-verify.timer");
+    host.xtask("run-now").expect(0);
+    host.machine.run("mv /srv/charger/data/sessions.db /srv/charger/data/gone");
+    host.xtask("run-now").expect(3);
+    host.machine.run("mv /srv/charger/data/gone /srv/charger/data/sessions.db");
+    host.xtask("run-now --drill").expect(0);
+    assert!(host.journal("charger-backup-verify.service").iter().any(|(_, text)| text.contains("drill of ")));
+}
+
+#[test]
+#[ignore = "needs root and systemd: cargo test --workspace -- --ignored"]
+fn a_service_of_roots_reads_what_its_owner_closed_to_others() {
+    let host = Host::new();
+    host.machine.run("chown root: /srv/charger; chmod 600 /srv/charger/.env /srv/charger/data/sessions.db");
+    host.xtask("install-timer --allow-root").expect(0);
+    let ran = host.xtask("run-now");
+    assert!(!ran.expect(0).all().contains("warning"), "{ran:?}");
+    host.xtask("run-now --drill").expect(0);
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::parse_duration;
-use crate::schedule::units::is_unit_name;
+use crate::schedule::units::{UNIT_NAMES, is_unit_name};
 use backup::Codec;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -86,6 +86,9 @@ pub enum Command {
     /// Those that work on a project.
     #[command(flatten)]
     Project(ProjectCommand),
+    /// Those that work on its schedule.
+    #[command(flatten)]
+    Schedule(ScheduleCommand),
     /// Check all that backups depend on; exits with 1 on any failure
     Doctor(Doctor),
     /// Make a sample project and take it through the whole cycle
@@ -126,18 +129,23 @@ pub enum ProjectCommand {
     Status,
     /// Schedule a nightly backup and a weekly drill with systemd
     InstallTimer(InstallTimer),
+    /// Schedule a nightly backup and a weekly drill with cron, on hosts without systemd
+    InstallCron(InstallCron),
+}
+
+/// Commands that work on an installed schedule.
+#[derive(Debug, Subcommand)]
+pub enum ScheduleCommand {
     /// Remove what install-timer installed; backups stay
     UninstallTimer(UninstallTimer),
+    /// Remove what install-cron installed; backups stay
+    UninstallCron(UninstallCron),
     /// Say how the schedule stands; exits with 1 if there is none or the last run failed
     Timer(Which),
     /// Start the scheduled backup now, follow its journal, and exit as it does
-    RunNow(Which),
+    RunNow(RunNow),
     /// Show the journal of the schedule
     Logs(Logs),
-    /// Schedule a nightly backup and a weekly drill with cron, on hosts without systemd
-    InstallCron(InstallCron),
-    /// Remove what install-cron installed; backups stay
-    UninstallCron(UninstallCron),
 }
 
 /// `backup`.
@@ -279,7 +287,7 @@ pub struct Which {
 }
 
 fn unit_name(text: &str) -> Result<String, String> {
-    if is_unit_name(text) { Ok(text.into()) } else { Err("use letters, digits, dashes, dots and underscores".into()) }
+    if is_unit_name(text) { Ok(text.into()) } else { Err(UNIT_NAMES.into()) }
 }
 
 /// `install-timer`.
@@ -325,6 +333,17 @@ pub struct UninstallTimer {
     pub dry_run: bool,
 }
 
+/// `run-now`.
+#[derive(Debug, Args)]
+pub struct RunNow {
+    /// Which one.
+    #[command(flatten)]
+    pub which: Which,
+    /// Start the scheduled drill instead
+    #[arg(long)]
+    pub drill: bool,
+}
+
 /// `logs`.
 #[derive(Debug, Args)]
 pub struct Logs {
@@ -334,8 +353,8 @@ pub struct Logs {
     /// Go on as new lines come, until Ctrl-C
     #[arg(short, long)]
     pub follow: bool,
-    /// The last N lines [default: 50, or all since --since]
-    #[arg(short = 'n', long, value_name = "N")]
+    /// The last N lines, or with --since the first N [default: 50, or all since --since]
+    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true)]
     pub lines: Option<u32>,
     /// Since when, as journalctl takes it: yesterday, "2025-12-10 02:00", -2h
     #[arg(long, value_name = "WHEN", allow_hyphen_values = true)]

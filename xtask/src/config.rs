@@ -8,7 +8,7 @@ use backup::{Codec, DatabaseSource, Encoding, Error, ErrorKind, FilesSource, Rel
 use serde::Deserialize;
 use toml::de::DeTable;
 
-use crate::schedule::units::is_unit_name;
+use crate::schedule::units::{UNIT_NAMES, is_unit_name};
 
 /// Where the settings are, relative to the root.
 pub const FILE: &str = "ops/backup.toml";
@@ -176,7 +176,7 @@ impl Config {
     /// Where the settings are read from: `file`, or `ops/backup.toml` below `root`, if it is there.
     pub fn path(root: &Path, file: Option<&Path>) -> Option<PathBuf> {
         let default = || Some(root.join(FILE)).filter(|path| path.exists());
-        file.map_or_else(default, |file| std::path::absolute(file).ok())
+        file.map(Path::to_path_buf).or_else(default)
     }
 
     /// Reads the settings: `file`, which must exist, or `ops/backup.toml` below `root`, or else the defaults.
@@ -214,8 +214,9 @@ impl Config {
         Encoding::new(Codec::Zstd, self.codec.zstd_level)?;
         let unit = &self.schedule.unit;
         if !unit.is_empty() && !is_unit_name(unit) {
-            return Err(Error::new(ErrorKind::InvalidInput, format!("no unit can be called {unit:?}"))
-                .with_hint("use letters, digits, dashes, dots and underscores"));
+            return Err(
+                Error::new(ErrorKind::InvalidInput, format!("no unit can be called {unit:?}")).with_hint(UNIT_NAMES)
+            );
         }
         self.retention.validate()
     }

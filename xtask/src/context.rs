@@ -14,6 +14,7 @@ use crate::cli::Global;
 use crate::config::Config;
 use crate::exit::Signals;
 use crate::output::Output;
+use crate::schedule::steps::Step;
 use crate::text::{local, printable};
 
 /// What a command needs.
@@ -24,8 +25,8 @@ pub struct Context<'a> {
     pub config: Config,
     /// The file they were read from, absolute; none if they are the defaults.
     pub settings: Option<PathBuf>,
-    /// Whether a flag, and not the settings, names the backup folder.
-    pub names_backup_dir: bool,
+    /// Flags that say where things are.
+    pub given: Given,
     /// Where backups live.
     pub store: LocalStore,
     /// When the command was given, in local time.
@@ -36,17 +37,39 @@ pub struct Context<'a> {
     scratch: Option<PathBuf>,
 }
 
+/// Flags that say where things are, absolute.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// `--root`.
+    pub root: Option<PathBuf>,
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--backup-dir`.
+    pub backup_dir: Option<PathBuf>,
+}
+
 impl<'a> Context<'a> {
     /// Finds the root and the settings.
     pub fn new(global: &Global, output: &'a Output) -> anyhow::Result<Self> {
+        let (context, broken) = Self::despite_settings(global, output)?;
+        broken.map_or(Ok(context), |error| Err(error.into()))
+    }
+
+    /// The same for commands that can do without the settings: with the defaults, and what is wrong with the settings.
+    pub fn despite_settings(global: &Global, output: &'a Output) -> anyhow::Result<(Self, Option<Error>)> {
         let root = root(global.root.as_deref())?;
-        let mut config = Config::load(&root, global.config.as_deref())?;
+        let (mut config, broken) = match Config::load(&root, global.config.as_deref()) {
+            Ok(config) => (config, None),
+            Err(error) => (Config::default(), Some(error)),
+        };
         config.lock_wait = global.lock_wait.unwrap_or(config.lock_wait);
         config.busy_timeout = global.busy_timeout.unwrap_or(config.busy_timeout);
         // A flag is relative to where it is typed, a setting to the root.
-        let folder = match &global.backup_dir {
-            Some(folder) => std::path::absolute(folder).context("find the backup folder")?,
-            None => root.join(&config.backup_dir),
+        let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
+        let given = Given {
+            root: global.root.as_ref().map(|_| root.clone()),
+            config: absolute(&global.config).context("find the settings")?,
+            backup_dir: absolute(&global.backup_dir).context("find the backup folder")?,
         };
         if let Some(scratch) = global.scratch.as_deref().filter(|scratch| !scratch.is_dir()) {
             let message = format!("the scratch folder {} doesn't exist", scratch.display());
@@ -54,17 +77,28 @@ impl<'a> Context<'a> {
                 .with_hint("make it, or name another with --scratch")
                 .into());
         }
-        Ok(Self {
-            settings: Config::path(&root, global.config.as_deref()),
-            names_backup_dir: global.backup_dir.is_some(),
+        let context = Self {
+            settings: Config::path(&root, given.config.as_deref()),
+            store: LocalStore::new(given.backup_dir.clone().unwrap_or_else(|| root.join(&config.backup_dir))),
+            given,
             root,
             config,
-            store: LocalStore::new(folder),
             now: Local::now().fixed_offset(),
             output,
             bars: output.bars(),
             scratch: global.scratch.clone(),
-        })
+        };
+        Ok((context, broken))
+    }
+
+    /// A command of this program's for this project, as a person would type it.
+    pub fn command(&self, words: &[&str]) -> Step {
+        let flag = |flag: &str, path: &Option<PathBuf>| {
+            path.as_ref().map(|path| [flag.to_string(), path.display().to_string()])
+        };
+        let Given { root, config, backup_dir } = &self.given;
+        let given = [flag("--root", root), flag("--config", config), flag("--backup-dir", backup_dir)];
+        Step::new(["cargo", "xtask"]).and(given.into_iter().flatten().flatten()).and(words.iter().copied())
     }
 
     /// Begins a run that makes something, in a store that may not exist yet. `command` is what others who wait for the
@@ -153,13 +187,21 @@ impl<'a> Context<'a> {
 
     /// Says so if a restore was cut short: the state may be half old and half new.
     pub fn warn_of_unfinished_restore(&self) {
-        // An unreadable ledger is the command's own to complain about.
-        let Ok(history) = self.history() else { return };
-        let Some((line, restore)) = history.unfinished_restore() else { return };
-        let Some(id) = line.id else { return };
-        self.output.warn(&format!("the restore of {id} begun {} did not finish", local(line.at)));
+        if let Some((what, remedy)) = self.unfinished_restore() {
+            self.output.warn(&what);
+            self.output.hint(&printable(&remedy));
+        }
+    }
+
+    /// A restore that was cut short, and what to do about it. An unreadable ledger is the command's own to complain
+    /// about.
+    pub fn unfinished_restore(&self) -> Option<(String, String)> {
+        let history = self.history().ok()?;
+        let (line, restore) = history.unfinished_restore()?;
+        let id = line.id?;
         let undo = if restore.kept.is_some() { " or take it back (restore --undo)" } else { "" };
-        self.output.hint(&printable(&format!("repeat it ({}){undo}", self.again(id, restore))));
+        let what = format!("the restore of {id} begun {} did not finish", local(line.at));
+        Some((what, format!("repeat it ({}){undo}", self.again(id, restore))))
     }
 
     /// The command that repeats a restore.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use backup::ErrorKind;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::SigId;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// How a command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,9 +72,10 @@ pub fn of_error(error: &anyhow::Error) -> Exit {
 }
 
 /// The signals that ask a run to stop.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Signals {
     received: Arc<AtomicUsize>,
+    deadly: Vec<SigId>,
 }
 
 static SIGNALS: std::sync::OnceLock<Signals> = std::sync::OnceLock::new();
@@ -82,17 +84,34 @@ impl Signals {
     /// Catches SIGINT and SIGTERM from now on: the run ends at its next safe place. A second one of the same kind ends
     /// the process at once, which is safe too, but leaves the clearing up to the next run.
     pub fn catch() -> std::io::Result<&'static Self> {
+        Self::catch_all(&[SIGINT, SIGTERM])
+    }
+
+    /// The same, and SIGHUP, where the next run would not clear up: the terminal may go away in the middle.
+    pub fn catch_hangup() -> std::io::Result<&'static Self> {
+        Self::catch_all(&[SIGHUP, SIGINT, SIGTERM])
+    }
+
+    fn catch_all(signals: &[i32]) -> std::io::Result<&'static Self> {
         if let Some(signals) = SIGNALS.get() {
             return Ok(signals);
         }
         let received = Arc::new(AtomicUsize::new(0));
-        for signal in [SIGINT, SIGTERM] {
+        let mut deadly = Vec::new();
+        for signal in signals {
             let again = Arc::new(std::sync::atomic::AtomicBool::new(false));
-            signal_hook::flag::register_conditional_default(signal, Arc::clone(&again))?;
-            signal_hook::flag::register(signal, again)?;
-            signal_hook::flag::register_usize(signal, Arc::clone(&received), signal.unsigned_abs() as usize)?;
+            deadly.push(signal_hook::flag::register_conditional_default(*signal, Arc::clone(&again))?);
+            signal_hook::flag::register(*signal, again)?;
+            signal_hook::flag::register_usize(*signal, Arc::clone(&received), signal.unsigned_abs() as usize)?;
         }
-        Ok(SIGNALS.get_or_init(|| Self { received }))
+        Ok(SIGNALS.get_or_init(|| Self { received, deadly }))
+    }
+
+    /// From now on, a second signal doesn't end the process either.
+    pub fn hold() {
+        for id in SIGNALS.get().iter().flat_map(|signals| &signals.deadly) {
+            signal_hook::low_level::unregister(*id);
+        }
     }
 
     /// The signal that came, if one did.

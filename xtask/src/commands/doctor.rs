@@ -1,25 +1,18 @@
 //! `doctor`.
 
-use anyhow::Context as _;
 use serde_json::json;
-use xshell::Shell;
 
 use crate::cli::{self, Global};
 use crate::context::Context;
 use crate::doctor::{Finding, Verdict, examine};
 use crate::exit::Exit;
 use crate::output::Output;
+use crate::schedule::steps;
 use crate::text::{Tone, count, paint, printable};
 
 pub fn run(global: &Global, output: &Output, args: &cli::Doctor) -> anyhow::Result<Exit> {
-    let shell = Shell::new().context("find the current folder")?;
-    let findings = match Context::new(global, output) {
-        Ok(context) => {
-            context.warn_of_unfinished_restore();
-            examine(&context, &shell, args.deep)
-        }
-        Err(error) => vec![Finding::error("settings", &error)],
-    };
+    let (context, broken) = Context::despite_settings(global, output)?;
+    let findings = examine(&context, &steps::shell()?, args.deep, broken);
     for finding in &findings {
         show(output, finding);
     }

@@ -2,17 +2,16 @@
 
 use anyhow::Context as _;
 use serde_json::json;
-use xshell::Shell;
 
 use crate::cli;
 use crate::context::Context;
 use crate::exit::{Exit, Signals};
-use crate::schedule::cron;
+use crate::schedule::{cron, steps};
 use crate::text::{Tone, printable};
 
 pub fn install(context: &Context<'_>, args: &cli::InstallCron) -> anyhow::Result<Exit> {
-    let shell = Shell::new().context("find the current folder")?;
-    Signals::catch().context("catch signals")?;
+    let shell = steps::shell()?;
+    Signals::catch_hangup().context("catch signals")?;
     let report = cron::install(context, &shell, args)?;
     let whose = report.user.as_ref().map_or("your crontab".into(), |user| format!("the crontab of {user}"));
     let done = match (args.dry_run, report.unchanged) {
@@ -26,8 +25,8 @@ pub fn install(context: &Context<'_>, args: &cli::InstallCron) -> anyhow::Result
 }
 
 pub fn uninstall(context: &Context<'_>, args: &cli::UninstallCron) -> anyhow::Result<Exit> {
-    let shell = Shell::new().context("find the current folder")?;
-    Signals::catch().context("catch signals")?;
+    let shell = steps::shell()?;
+    Signals::catch_hangup().context("catch signals")?;
     let removed = cron::uninstall(context, &shell, args.dry_run)?;
     context.output.done(
         Tone::Good,

@@ -2,23 +2,23 @@
 
 use anyhow::Context as _;
 use serde_json::json;
-use xshell::Shell;
 
 use super::timer;
 use crate::cli::{self, Which};
 use crate::context::Context;
-use crate::doctor::{self, Verdict};
+use crate::doctor;
 use crate::exit::{Exit, Signals};
 use crate::schedule::install::{self, Report};
-use crate::schedule::{self, timers};
+use crate::schedule::{self, steps, timers};
 use crate::text::Tone;
 
 pub fn install(context: &Context<'_>, args: &cli::InstallTimer) -> anyhow::Result<Exit> {
-    let shell = Shell::new().context("find the current folder")?;
-    Signals::catch().context("catch signals")?;
+    let shell = steps::shell()?;
+    Signals::catch_hangup().context("catch signals")?;
     let report = install::install(context, &shell, args)?;
     if args.dry_run {
-        context.output.line("dry run: nothing was changed");
+        let more = if context.output.is_verbose() { "" } else { "; -v shows the units" };
+        context.output.line(&format!("dry run: nothing was changed{more}"));
         context.output.json(&json!({ "dry_run": true, "installed": report, "schedule": null }))?;
         return Ok(Exit::Done);
     }
@@ -28,18 +28,18 @@ pub fn install(context: &Context<'_>, args: &cli::InstallTimer) -> anyhow::Resul
         timer::show(context, schedule);
     }
     let folder = doctor::backup_folder(context, &shell, report.user.as_deref());
-    if folder.verdict != Verdict::Ok {
+    if folder.is_wrong() {
         context.output.warn(&folder.detail);
         if let Some(hint) = &folder.hint {
             context.output.hint(hint);
         }
     }
-    say(context, &report, args.no_start);
+    say(context, args, &report);
     context.output.json(&json!({ "dry_run": false, "installed": report, "schedule": schedule }))?;
     Ok(Exit::Done)
 }
 
-fn say(context: &Context<'_>, report: &Report, no_start: bool) {
+fn say(context: &Context<'_>, args: &cli::InstallTimer, report: &Report) {
     let Report { unit, user, unchanged, .. } = report;
     if *unchanged {
         context.output.done(Tone::Good, &format!("{unit}.timer is installed already: nothing was changed"));
@@ -47,13 +47,14 @@ fn say(context: &Context<'_>, report: &Report, no_start: bool) {
     }
     let user = user.as_ref().map_or("you".into(), |user| format!("user {user}"));
     context.output.done(Tone::Good, &format!("{unit}.timer is installed and backs up as {user}"));
-    let next = if no_start { "it starts with the machine; now" } else { "try it" };
-    context.output.hint(&format!("{next}: cargo xtask run-now"));
+    let next = if args.no_start { "it starts with the machine; now" } else { "try it" };
+    let now = context.command(&["run-now"]).and(args.user.then_some("--user"));
+    context.output.hint(&format!("{next}: {now}"));
 }
 
 pub fn uninstall(context: &Context<'_>, args: &cli::UninstallTimer) -> anyhow::Result<Exit> {
-    let shell = Shell::new().context("find the current folder")?;
-    Signals::catch().context("catch signals")?;
+    let shell = steps::shell()?;
+    Signals::catch_hangup().context("catch signals")?;
     let installed = schedule::find(context, &shell, &args.which)?;
     match &installed {
         None => context.output.line("no timer is installed for this project: there is nothing to remove"),

@@ -17,7 +17,7 @@ mod status;
 mod timer;
 mod verify;
 
-use crate::cli::{Cli, Command, ProjectCommand};
+use crate::cli::{Cli, Command, Global, ProjectCommand, ScheduleCommand};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::Output;
@@ -26,7 +26,7 @@ use crate::output::Output;
 pub fn run(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
     match &cli.command {
         Command::Project(command) => run_in_project(&Context::new(&cli.global, output)?, command),
-        // Settings that can't be read are a finding like any other.
+        Command::Schedule(command) => run_on_schedule(&cli.global, output, command),
         Command::Doctor(args) => doctor::run(&cli.global, output, args),
         Command::Demo(args) => demo::run(output, args),
         Command::Completions { shell } => shell::completions(*shell),
@@ -47,11 +47,22 @@ fn run_in_project(context: &Context<'_>, command: &ProjectCommand) -> anyhow::Re
         ProjectCommand::Unpin(args) => pin::run(context, args, false),
         ProjectCommand::Status => status::run(context),
         ProjectCommand::InstallTimer(args) => install_timer::install(context, args),
-        ProjectCommand::UninstallTimer(args) => install_timer::uninstall(context, args),
-        ProjectCommand::Timer(which) => timer::run(context, which),
-        ProjectCommand::RunNow(which) => run_now::run(context, which),
-        ProjectCommand::Logs(args) => logs::run(context, args),
         ProjectCommand::InstallCron(args) => install_cron::install(context, args),
-        ProjectCommand::UninstallCron(args) => install_cron::uninstall(context, args),
+    }
+}
+
+/// Settings that can't be read must not keep anybody from looking at the schedule, or from removing it.
+fn run_on_schedule(global: &Global, output: &Output, command: &ScheduleCommand) -> anyhow::Result<Exit> {
+    let (context, broken) = Context::despite_settings(global, output)?;
+    if let Some(broken) = broken {
+        output.warn(&broken.one_line());
+    }
+    context.warn_of_unfinished_restore();
+    match command {
+        ScheduleCommand::UninstallTimer(args) => install_timer::uninstall(&context, args),
+        ScheduleCommand::Timer(which) => timer::run(&context, which),
+        ScheduleCommand::RunNow(args) => run_now::run(&context, args),
+        ScheduleCommand::Logs(args) => logs::run(&context, args),
+        ScheduleCommand::UninstallCron(args) => install_cron::uninstall(&context, args),
     }
 }

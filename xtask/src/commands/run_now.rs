@@ -1,35 +1,41 @@
 //! `run-now`.
 
 use anyhow::Context as _;
+use backup::{Error, ErrorKind};
 use serde_json::json;
-use xshell::Shell;
 
-use crate::cli::Which;
+use crate::cli;
 use crate::context::Context;
 use crate::exit::{Exit, Signals};
-use crate::schedule::systemd::Manager;
-use crate::schedule::{self, Installed, journal};
+use crate::schedule::systemd::{Manager, Ran};
+use crate::schedule::{self, Installed, journal, steps};
 use crate::text::{Tone, took};
 
-pub fn run(context: &Context<'_>, which: &Which) -> anyhow::Result<Exit> {
-    let shell = Shell::new().context("find the current folder")?;
-    let Installed { scope, origin } = schedule::require(context, &shell, which)?;
+pub fn run(context: &Context<'_>, args: &cli::RunNow) -> anyhow::Result<Exit> {
+    let shell = steps::shell()?;
+    let Installed { scope, origin } = schedule::require(context, &shell, &args.which)?;
     let manager = Manager::new(scope, &shell);
     manager.require_sudo()?;
     Signals::catch().context("catch signals")?;
-    let unit = format!("{}.service", origin.unit);
+    let unit = format!("{}{}.service", origin.unit, if args.drill { "-verify" } else { "" });
     let ran = journal::run(context, &manager, &unit)?;
     let ok = ran.result == "success";
-    let exit = if ok { Exit::Done } else { ran.exit_status.map_or(Exit::Failed, Exit::of_status) };
-    let time = ran.duration_ms.map(took).unwrap_or_default();
-    let tone = if ok { Tone::Good } else { Tone::Bad };
-    context.output.done(tone, &format!("{unit}: {}, in {time}", ran.result));
+    let Ran { at, duration_ms, result, exit_status } = ran;
+    let time = duration_ms.map(|time| format!(", in {}", took(time))).unwrap_or_default();
+    if ok {
+        context.output.done(Tone::Good, &format!("{unit} went well{time}"));
+    } else {
+        let how = exit_status.map_or(result.clone(), |status| format!("exit {status}"));
+        let logs = context.command(&["logs"]);
+        let failed = Error::new(ErrorKind::Io, format!("{unit} failed ({how}){time}"));
+        context.output.problem(&failed.with_hint(format!("what it said before: {logs}")));
+    }
     context.output.json(&json!({ "unit": unit, "run": {
-        "at": ran.at,
-        "duration_ms": ran.duration_ms,
+        "at": at,
+        "duration_ms": duration_ms,
         "ok": ok,
-        "result": ran.result,
-        "exit_status": ran.exit_status,
+        "result": result,
+        "exit_status": exit_status,
     } }))?;
-    Ok(exit)
+    Ok(if ok { Exit::Done } else { exit_status.map_or(Exit::Failed, Exit::of_status) })
 }

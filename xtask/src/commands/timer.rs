@@ -1,72 +1,77 @@
 //! `timer`.
 
-use anyhow::Context as _;
 use chrono::{DateTime, FixedOffset};
 use serde_json::json;
-use xshell::Shell;
 
 use crate::cli::Which;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::Layout;
 use crate::schedule::program::Compared;
-use crate::schedule::timers::{self, Job, Schedule};
+use crate::schedule::steps;
+use crate::schedule::timers::{self, Job, Problem, Schedule};
 use crate::text::{Tone, age, local, paint, took};
 
 pub fn run(context: &Context<'_>, which: &Which) -> anyhow::Result<Exit> {
-    let schedule = timers::read(context, &Shell::new().context("find the current folder")?, which)?;
-    let problems: Vec<String> = match &schedule {
-        None => vec!["nothing is scheduled".into()],
-        Some(schedule) => schedule.jobs.iter().filter_map(Job::problem).collect(),
-    };
+    let schedule = timers::read(context, &steps::shell()?, which)?;
+    let problems = schedule.as_ref().map_or_else(|| vec![nothing(context)], Schedule::problems);
     if let Some(schedule) = &schedule {
         show(context, schedule);
     }
-    for problem in &problems {
-        context.output.done(Tone::Bad, problem);
+    for Problem { what, remedy } in &problems {
+        context.output.done(Tone::Bad, what);
+        context.output.hint(remedy);
     }
-    match (&schedule, problems.is_empty()) {
-        (None, _) => context.output.hint("schedule it: cargo xtask install-timer (without systemd: install-cron)"),
-        (Some(_), false) => context.output.hint("see why: cargo xtask logs, cargo xtask doctor"),
-        (Some(schedule), true) => context.output.done(Tone::Good, &format!("scheduled by {}", schedule.name())),
+    if let Some(schedule) = schedule.as_ref().filter(|_| problems.is_empty()) {
+        context.output.done(Tone::Good, &format!("scheduled by {}", schedule.name()));
     }
-    context.output.json(&json!({ "ok": problems.is_empty(), "problems": problems, "schedule": schedule }))?;
+    let sentences: Vec<&str> = problems.iter().map(|problem| problem.what.as_str()).collect();
+    context.output.json(&json!({ "ok": problems.is_empty(), "problems": sentences, "schedule": schedule }))?;
     Ok(if problems.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+fn nothing(context: &Context<'_>) -> Problem {
+    let (timer, cron) = (context.command(&["install-timer"]), context.command(&["install-cron"]));
+    Problem {
+        what: "nothing is scheduled, as far as you can see".into(),
+        remedy: format!("schedule it: {timer}; without systemd: {cron}"),
+    }
 }
 
 /// Shows how a schedule stands.
 pub fn show(context: &Context<'_>, schedule: &Schedule) {
-    let rows = schedule.jobs.iter().map(|job| row(context, job)).collect();
-    let header = vec!["JOB", "NEXT RUN", "LAST RUN", "RESULT", "TOOK"];
-    context.output.table(&[Layout { header, figures: vec![4], rows }]);
+    let layout = |wide: bool| Layout {
+        header: vec!["JOB", "NEXT RUN", "LAST RUN", "RESULT", "TOOK"],
+        figures: vec![4],
+        rows: schedule.jobs.iter().map(|job| row(context, job, wide)).collect(),
+    };
+    context.output.table(&[layout(true), layout(false)]);
     let program = &schedule.program;
-    let path = program.path.display();
-    match program.state {
-        Compared::Current => {}
-        Compared::Older => context.output.warn(&format!("{path} is older than this program")),
-        Compared::Newer => context.output.warn(&format!("{path} is another build than this program")),
-        Compared::Missing => context.output.warn(&format!("{path}, which the schedule runs, is missing")),
-    }
-    if program.state != Compared::Current {
-        context.output.hint(&format!("replace it: {}", schedule.again));
-    }
+    let than = match program.state {
+        Compared::Older => "older than",
+        Compared::Newer => "another build than",
+        Compared::Current | Compared::Missing => return,
+    };
+    context.output.warn(&format!("{} is {than} this program", program.path.display()));
+    context.output.hint(&format!("replace it: {}", schedule.again));
 }
 
-fn row(context: &Context<'_>, job: &Job) -> Vec<String> {
-    let from_now = |at: DateTime<FixedOffset>| (at - context.now).num_seconds();
-    let distance = |seconds: i64| age(seconds.unsigned_abs());
+fn row(context: &Context<'_>, job: &Job, wide: bool) -> Vec<String> {
+    let distance = |at: DateTime<FixedOffset>| age((at - context.now).num_seconds().unsigned_abs());
+    let with = |at: DateTime<FixedOffset>, distance: String| {
+        if wide { format!("{} ({distance})", local(at)) } else { local(at) }
+    };
     let next = match job.next {
-        Some(next) => format!("{} (in {})", local(next), distance(from_now(next).max(0))),
+        Some(next) => with(next, format!("in {}", distance(next))),
         None if job.entry.ends_with(".timer") => "none".into(),
         None => job.entry.clone(),
     };
-    let Some(last) = &job.last else { return vec![job.name.into(), next, "none yet".into()] };
-    let tone = if last.ok { Tone::Good } else { Tone::Bad };
+    let Some(last) = &job.last else { return vec![job.name.into(), next, "none known".into()] };
     vec![
         job.name.into(),
         next,
-        format!("{} ({} ago)", local(last.at), distance(from_now(last.at).min(0))),
-        paint(tone, &last.outcome()),
+        with(last.at, format!("{} ago", distance(last.at))),
+        paint(if last.ok { Tone::Good } else { Tone::Bad }, &last.outcome()),
         last.duration_ms.map(took).unwrap_or_default(),
     ]
 }

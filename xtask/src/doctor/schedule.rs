@@ -9,27 +9,34 @@ use crate::cli::Which;
 use crate::context::Context;
 use crate::schedule::program::Compared;
 use crate::schedule::systemd::{self, Manager, Scope};
-use crate::schedule::timers::{Job, Schedule, Scheduler};
-use crate::schedule::{Installed, find, spec};
+use crate::schedule::timers::{Job, Problem, Schedule, Scheduler};
+use crate::schedule::units::Unit;
+use crate::schedule::{Installed, require, spec};
 use crate::text::local;
 
-pub fn examine(context: &Context<'_>, shell: &Shell, schedule: anyhow::Result<Option<Schedule>>) -> Vec<Finding> {
+/// Whether units are what they should be can't be said where the settings are `broken`.
+pub fn examine(
+    context: &Context<'_>,
+    shell: &Shell,
+    schedule: anyhow::Result<Option<Schedule>>,
+    broken: bool,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     match schedule {
         Err(error) => findings.push(Finding::error("schedule", &error)),
         Ok(None) => findings.push(Finding::failure(
             "schedule",
-            "nothing is scheduled",
-            "schedule it: cargo xtask install-timer (without systemd: install-cron)",
+            "nothing is scheduled, as far as you can see",
+            format!("schedule it: {}; without systemd: install-cron", context.command(&["install-timer"])),
         )),
         Ok(Some(schedule)) => {
             findings.push(Finding::ok("schedule", schedule.name()));
-            findings.extend(schedule.jobs.iter().map(|job| self::job(context, &schedule, job)));
+            findings.extend(schedule.jobs.iter().map(job));
             findings.push(program(&schedule));
-            if schedule.scheduler == Scheduler::Systemd {
-                findings.extend(
-                    units(context, shell, &schedule.again).transpose().map(|found| Finding::of("units", found)),
-                );
+            match schedule.scheduler {
+                Scheduler::Cron => findings.push(cron()),
+                Scheduler::Systemd if broken => {}
+                Scheduler::Systemd => findings.push(Finding::of("units", units(context, shell, &schedule.again))),
             }
         }
     }
@@ -37,23 +44,19 @@ pub fn examine(context: &Context<'_>, shell: &Shell, schedule: anyhow::Result<Op
     findings
 }
 
-fn job(context: &Context<'_>, schedule: &Schedule, job: &Job) -> Finding {
+fn job(job: &Job) -> Finding {
     let check = format!("schedule: {}", job.name);
-    if let Some(problem) = job.problem() {
-        return Finding::failure(&check, problem, "see why: cargo xtask logs; then try again: cargo xtask run-now");
+    if let Some(Problem { what, remedy }) = &job.problem {
+        return Finding::failure(&check, what, remedy);
     }
     let last = match &job.last {
         None => "not run yet".to_string(),
         Some(last) => format!("last run {}: {}", local(last.at), last.outcome()),
     };
     match job.next {
-        Some(next) if next > context.now => Finding::ok(&check, format!("next run {}; {last}", local(next))),
-        _ if job.running => Finding::ok(&check, "running now"),
-        _ if schedule.scheduler == Scheduler::Cron => Finding::ok(&check, format!("at {}; {last}", job.entry)),
-        _ => {
-            let detail = format!("{} will not run again", job.entry);
-            Finding::failure(&check, detail, format!("start it: {}", schedule.again))
-        }
+        Some(next) => Finding::ok(&check, format!("next run {}; {last}", local(next))),
+        None if job.running => Finding::ok(&check, "running now"),
+        None => Finding::ok(&check, format!("at {}; {last}", job.entry)),
     }
 }
 
@@ -68,33 +71,43 @@ fn program(schedule: &Schedule) -> Finding {
     }
 }
 
+/// Whether there is somebody to read the crontab.
+fn cron() -> Finding {
+    let check = "cron";
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut names = processes.filter_map(|process| fs::read_to_string(process.path().join("comm")).ok());
+    if names.any(|name| matches!(name.trim_end(), "cron" | "crond" | "fcron" | "systemd-cron")) {
+        Finding::ok(check, "runs")
+    } else {
+        Finding::warning(
+            check,
+            "no cron is to be seen running",
+            "start it, in the way of this system: service cron start",
+        )
+    }
+}
+
 /// Whether the units are what would be installed today, and systemd has read them.
-fn units(context: &Context<'_>, shell: &Shell, again: &str) -> anyhow::Result<Option<Finding>> {
-    let Some(Installed { scope, origin }) = find(context, shell, &Which::default())? else { return Ok(None) };
+fn units(context: &Context<'_>, shell: &Shell, again: &str) -> anyhow::Result<Finding> {
+    let Installed { scope, origin } = require(context, shell, &Which::default())?;
     let manager = Manager::new(scope, shell);
     let folder = manager.unit_folder()?;
     let rendered = spec(context, shell, scope, origin.unit.clone(), origin.flags.clone())?.render()?;
-    let differ =
-        rendered.iter().filter(|unit| fs::read_to_string(folder.join(&unit.file)).ok().as_ref() != Some(&unit.text));
-    let differ: Vec<&str> = differ.map(|unit| unit.file.as_str()).collect();
+    let is_there = |unit: &Unit| fs::read_to_string(folder.join(&unit.file)).is_ok_and(|text| text == unit.text);
+    let differ: Vec<&str> = rendered.iter().filter(|unit| !is_there(unit)).map(|unit| unit.file.as_str()).collect();
     let files: Vec<String> = origin.files().filter(|file| !file.contains('@')).collect();
     let stale = manager.states(&files)?.iter().any(|state| state.get("NeedDaemonReload") == "yes");
     let check = "units";
-    Ok(Some(if !differ.is_empty() {
+    Ok(if !differ.is_empty() {
         let detail = format!("not as they would be installed now: {}", differ.join(", "));
         Finding::warning(check, detail, format!("see the difference: {again} --dry-run"))
     } else if stale {
-        Finding::warning(
-            check,
-            "systemd has not read them since they changed",
-            manager.systemctl(&["daemon-reload"]).to_string(),
-        )
+        Finding::warning(check, "systemd has not read them since they changed", format!("let it: {again}"))
     } else if scope == Scope::User && !systemd::lingers(&manager.user()?) {
-        let detail = "they run only while you are logged in";
-        Finding::failure(check, detail, "loginctl enable-linger")
+        Finding::failure(check, "they run only while you are logged in", "loginctl enable-linger")
     } else {
         Finding::ok(check, "as they would be installed now")
-    }))
+    })
 }
 
 fn clock(shell: &Shell) -> Finding {

@@ -78,11 +78,13 @@ fn integrity(context: &Context<'_>, name: &str, path: &Path) -> Finding {
 fn files(context: &Context<'_>, set: &Files) -> Finding {
     let check = format!("files {}", set.name);
     let opened = set.paths.iter().map(|path| (path, File::open(path.under(&context.root))));
-    let failed: Vec<String> =
-        opened.filter_map(|(path, file)| Some(format!("{path} can't be read ({})", file.err()?))).collect();
+    let failed: Vec<(String, std::io::Error)> =
+        opened.filter_map(|(path, file)| Some((path.to_string(), file.err()?))).collect();
     if failed.is_empty() {
         return Finding::ok(&check, format!("{} to be read", count(set.paths.len(), "file")));
     }
+    let denied = failed.iter().all(|(_, error)| error.kind() == std::io::ErrorKind::PermissionDenied);
+    let failed: Vec<String> = failed.iter().map(|(path, error)| format!("{path} can't be read ({error})")).collect();
     let hint = "a backup goes on without them: mend it, or take them out of `paths` in the settings";
-    Finding::warning(&check, failed.join("; "), hint)
+    Finding { denied, ..Finding::warning(&check, failed.join("; "), hint) }
 }

@@ -6,13 +6,13 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use backup::status::{self, Status};
-use backup::{Catalog, Command, ErrorKind, History, Outcome, Store as _};
+use backup::{Catalog, Command, History, Outcome, Store as _};
 use chrono::TimeDelta;
+use rustix::fs::StatVfsMountFlags;
 use xshell::{Shell, cmd};
 
-use super::{Finding, backup_folder};
+use super::{Finding, backup_folder, maker};
 use crate::context::Context;
-use crate::schedule::steps::{Step, word};
 use crate::schedule::timers::Schedule;
 use crate::text::{age, count, printable, size};
 
@@ -21,93 +21,74 @@ const DRILL_MAX_AGE_S: u64 = 15 * 24 * 60 * 60;
 
 pub fn examine(context: &Context<'_>, shell: &Shell, schedule: Option<&Schedule>) -> Vec<Finding> {
     let folder = context.store.folder();
+    let failure =
+        |what: &str, hint: &str| vec![Finding::failure("backup folder", format!("{} {what}", folder.display()), hint)];
     let found = match fs::metadata(folder) {
         Ok(found) if found.is_dir() => found,
-        Ok(_) => return vec![folder_finding(folder, "is not a folder", "move it away, or set another `backup_dir`")],
+        Ok(_) => return failure("is not a folder", "move it away, or set another `backup_dir`"),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return vec![folder_finding(folder, "doesn't exist", "make a first backup: cargo xtask backup")];
+            let make = match schedule {
+                Some(schedule) => schedule.again.clone(),
+                None => context.command(&["backup"]).to_string(),
+            };
+            return failure("doesn't exist", &format!("is its disk mounted? if it is to be made: {make}"));
         }
-        Err(e) => {
-            let why = format!("can't be looked at: {e}");
-            return vec![folder_finding(folder, &why, "check the modes of the folders above it")];
-        }
+        Err(e) => return vec![Finding::error("backup folder", &backup::Error::io("look at", folder, e).into())],
     };
     let mut findings = vec![
-        backup_folder(context, shell, schedule.and_then(|schedule| schedule.user.as_deref())),
+        backup_folder(context, shell, maker(context, shell, schedule).as_deref()),
         disk(context, folder, &found),
-        Finding::of("ignored by git", git(context, shell, folder)),
+        Finding::of("ignored by git", git(shell, folder)),
     ];
     match context.catalog().and_then(|catalog| Ok((catalog, context.history()?))) {
         Ok((catalog, history)) => findings.extend(inside(context, &catalog, &history)),
         // What is true of all that is in it needs to be said but once.
-        Err(error) => findings.push(Finding::of("backups", closed(context, shell, schedule, error))),
+        Err(error) => findings.push(Finding::error("backups", &error)),
     }
     findings
 }
 
-/// Why nothing can be said of what is in the folder.
-fn closed(
-    context: &Context<'_>,
-    shell: &Shell,
-    schedule: Option<&Schedule>,
-    error: anyhow::Error,
-) -> anyhow::Result<Finding> {
-    match error.downcast_ref::<backup::Error>() {
-        Some(own) if own.kind() == ErrorKind::PermissionDenied => {
-            // The installed copy, which its owner can run.
-            let this = std::env::current_exe().context("find this program's file")?;
-            let program = schedule.map_or(this.as_path(), |schedule| &schedule.program.path);
-            let owner = owner_name(shell, context.store.folder())?;
-            let words = [vec!["sudo", "-u", &owner, word(program)?], vec!["--root", word(&context.root)?, "doctor"]];
-            let hint = format!("ask as {owner}: {}", Step::new(words.concat()));
-            Ok(Finding::failure("backups", own.one_line(), hint))
-        }
-        _ => Err(error),
-    }
-}
-
-fn owner_name(shell: &Shell, folder: &Path) -> anyhow::Result<String> {
-    cmd!(shell, "stat -c %U -- {folder}").quiet().read().context("look up the folder's owner")
-}
-
-fn inside(context: &Context<'_>, catalog: &Catalog, history: &History) -> [Finding; 6] {
+fn inside(context: &Context<'_>, catalog: &Catalog, history: &History) -> [Finding; 7] {
     let free = context.store.free_bytes().ok().flatten();
     let status = status::status(catalog, history, context.now, context.config.status.max_age, free);
     [
         Finding::of("lock", lock(context)),
         Finding::of("staging", staging(context)),
         space(catalog, &status),
-        newest(&status),
+        newest(context, &status),
         drill(context, history),
         order(context, catalog),
+        restore(context),
     ]
 }
 
-fn folder_finding(folder: &Path, what: &str, hint: &str) -> Finding {
-    Finding::failure("backup folder", format!("{} {what}", folder.display()), hint)
-}
-
-/// Whose the folder is, and who can look into it.
+/// Whose the folder is, who can look into it, and whether it can be written.
 pub fn owner(context: &Context<'_>, shell: &Shell, user: Option<&str>) -> anyhow::Result<Finding> {
     let (check, folder) = ("backup folder", context.store.folder());
     let name = folder.display();
-    let found = fs::metadata(folder).with_context(|| format!("look at {name}"))?;
-    let (wanted, whose) = if let Some(user) = user {
-        let uid = cmd!(shell, "id -u -- {user}").quiet().read().context("look up who makes the backups")?;
-        (uid, format!("backups are made as {user}"))
-    } else {
-        let root = fs::metadata(&context.root).context("look at the project's folder")?;
-        (root.uid().to_string(), "the project's folder does not".into())
-    };
-    if found.uid().to_string() != wanted {
-        let detail = format!("{name} belongs to {}, but {whose}", owner_name(shell, folder)?);
-        let user = user.map_or(wanted, str::to_string);
-        return Ok(Finding::failure(check, detail, format!("chown -R {user}: {name}")));
+    let found = fs::metadata(folder).map_err(|e| backup::Error::io("look at", folder, e))?;
+    if let Some(user) = user {
+        let uid = cmd!(shell, "id -u -- {user}").quiet().ignore_stderr().read();
+        let uid = uid.with_context(|| format!("look up {user}, who makes the backups"))?;
+        if found.uid().to_string() != uid {
+            let owner = cmd!(shell, "stat -c %U -- {folder}").quiet().read().context("look up the folder's owner")?;
+            let detail = format!("{name} belongs to {owner}, but backups are made as {user}");
+            return Ok(Finding::failure(check, detail, format!("chown -R {user}: {name}")));
+        }
     }
     let mode = found.mode() & 0o777;
+    let private = format!("chmod 700 {name}");
+    if mode & 0o700 != 0o700 {
+        return Ok(Finding::failure(check, format!("{name} is closed to its owner (mode {mode:04o})"), private));
+    }
+    let space = rustix::fs::statvfs(folder).with_context(|| format!("look at the file system of {name}"))?;
+    if space.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        let hint = "is its disk all right? dmesg says why; mount -o remount,rw";
+        return Ok(Finding::failure(check, format!("{name} is on a file system that is mounted read-only"), hint));
+    }
     if mode & 0o077 != 0 {
         let detail = format!("{name} can be read by others (mode {mode:04o}); its files can't");
-        return Ok(Finding::warning(check, detail, format!("chmod 700 {name}")));
+        return Ok(Finding::warning(check, detail, private));
     }
     Ok(Finding::ok(check, format!("{name}, mode {mode:04o}")))
 }
@@ -129,25 +110,26 @@ fn disk(context: &Context<'_>, folder: &Path, found: &Metadata) -> Finding {
     )
 }
 
-fn git(context: &Context<'_>, shell: &Shell, folder: &Path) -> anyhow::Result<Finding> {
-    let (check, root) = ("ignored by git", &context.root);
-    if !folder.starts_with(root) || !root.ancestors().any(|folder| folder.join(".git").exists()) {
+/// Whether git leaves it alone, if it is in the folder of a repository.
+fn git(shell: &Shell, folder: &Path) -> anyhow::Result<Finding> {
+    let check = "ignored by git";
+    let place = folder.canonicalize().with_context(|| format!("find {}", folder.display()))?;
+    let Some(top) = place.ancestors().skip(1).find(|folder| folder.join(".git").exists()) else {
         return Ok(Finding::ok(check, "it is in no git repository"));
-    }
-    let asked = cmd!(shell, "git -C {root} check-ignore --quiet -- {folder}").quiet().ignore_status();
-    let output = asked.output().context("ask git")?;
-    let name = folder.strip_prefix(root).unwrap_or(folder);
-    Ok(match output.status.code() {
-        Some(0) => Finding::ok(check, "yes"),
-        Some(1) => Finding::failure(
+    };
+    let asked = cmd!(shell, "git -C {top} check-ignore --quiet -- {place}").quiet().ignore_status().output();
+    Ok(match asked.as_ref().map(|output| output.status.code()) {
+        Ok(Some(0)) => Finding::ok(check, "yes"),
+        Ok(Some(1)) => Finding::failure(
             check,
             "no: backups, secrets and all, could be committed",
-            format!("echo '/{}/' >> {}", name.display(), root.join(".gitignore").display()),
+            format!("echo '/{}/' >> {}", place.strip_prefix(top)?.display(), top.join(".gitignore").display()),
         ),
         _ => {
-            let said = String::from_utf8_lossy(&output.stderr);
+            let said = asked.map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
+            let said = said.unwrap_or_else(|error| error.to_string());
             let said = said.lines().next().unwrap_or("git said nothing").to_string();
-            Finding::warning(check, format!("not known: {said}"), "run doctor as the owner of the repository")
+            Finding::warning(check, format!("not known: {said}"), "ask as the owner of the repository, where git is")
         }
     })
 }
@@ -172,7 +154,7 @@ fn staging(context: &Context<'_>) -> anyhow::Result<Finding> {
         _ => Finding::warning(
             "staging",
             format!("{} left by a run that was cut short", count(staged, "file")),
-            "the next run removes them by itself: cargo xtask backup",
+            "the next run removes them by itself",
         ),
     })
 }
@@ -193,13 +175,14 @@ fn space(catalog: &Catalog, status: &Status) -> Finding {
     if free >= needed {
         return Finding::ok(check, detail);
     }
-    Finding::failure(check, detail, "make room (df -h), or remove old backups: cargo xtask rotate --keep-days 3")
+    Finding::failure(check, detail, "make room (df -h), or remove old backups: rotate --keep-days 3")
 }
 
-fn newest(status: &Status) -> Finding {
+fn newest(context: &Context<'_>, status: &Status) -> Finding {
     let check = "newest backup";
     let limit = age(status.max_age_s);
-    let hint = "make one now: cargo xtask backup; then see why there was none: cargo xtask logs";
+    let (now, logs) = (context.command(&["backup"]), context.command(&["logs"]));
+    let hint = format!("make one now: {now}; then see why there was none: {logs}");
     match &status.last_success {
         None => Finding::failure(check, "there is no complete backup", hint),
         Some(last) if status.fresh => Finding::ok(check, format!("{} old, complete", age(last.age_s))),
@@ -210,7 +193,8 @@ fn newest(status: &Status) -> Finding {
 }
 
 fn drill(context: &Context<'_>, history: &History) -> Finding {
-    let (check, now) = ("last drill", "rehearse a restore now: cargo xtask drill");
+    let check = "last drill";
+    let now = format!("rehearse a restore now: {}", context.command(&["drill"]));
     let Some(last) = history.lines().iter().rev().find(|line| line.command == Command::Drill) else {
         return Finding::warning(check, "never: nobody knows whether a restore works", now);
     };
@@ -219,7 +203,11 @@ fn drill(context: &Context<'_>, history: &History) -> Finding {
     match last.outcome {
         Outcome::Ok if age_s <= DRILL_MAX_AGE_S => Finding::ok(check, format!("{ago} ago, passed")),
         Outcome::Ok => Finding::warning(check, format!("{ago} ago"), now),
-        _ => Finding::failure(check, format!("{ago} ago, failed"), "see why: cargo xtask drill -v"),
+        _ => Finding::failure(
+            check,
+            format!("{ago} ago, failed"),
+            format!("see why: {}", context.command(&["drill", "-v"])),
+        ),
     }
 }
 
@@ -233,4 +221,12 @@ fn order(context: &Context<'_>, catalog: &Catalog) -> Finding {
     }
     let ahead = age(ahead.num_seconds().unsigned_abs());
     Finding::failure(check, format!("the backup is dated {ahead} ahead of the clock"), "set the clock: timedatectl")
+}
+
+fn restore(context: &Context<'_>) -> Finding {
+    let check = "restore";
+    match context.unfinished_restore() {
+        None => Finding::ok(check, "none was cut short"),
+        Some((what, remedy)) => Finding::failure(check, what, remedy),
+    }
 }

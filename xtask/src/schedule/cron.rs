@@ -1,6 +1,7 @@
 //! Installing the schedule into a crontab, and removing it: for hosts without systemd.
 //!
-//! Run by root, it is the crontab of the user that the backup should run as; run by anybody else, their own.
+//! The jobs are those of the user that the backup should run as. Who that is installs them for themselves; root does it
+//! for others.
 
 use std::path::{Path, PathBuf};
 
@@ -8,19 +9,20 @@ use backup::{Error, ErrorKind};
 use serde::Serialize;
 use xshell::Shell;
 
-use super::install::{allowed_user, make_folder, require_free, show_difference, temporary_folder};
-use super::program::{self, Compared};
+use super::crontab::{self, Block, Origin};
+use super::install::{allowed_user, make_folder, scheduled_already, show_difference, temporary_folder};
+use super::program;
 use super::steps::{Step, Steps, word};
 use super::systemd::{self, Manager, Scope};
 use super::units::Identity;
-use super::{arguments, crontab, identity, slug};
-use crate::cli;
+use super::{arguments, find, identity, lock, slug};
+use crate::cli::{self, Which};
 use crate::context::Context;
 
 /// What an installation did, or would do.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// Whose crontab it is; the own one, if it is not root's to choose.
+    /// Whose crontab it is, if it is not the own one.
     pub user: Option<String>,
     /// The installed copy of this program.
     pub program: PathBuf,
@@ -41,94 +43,109 @@ pub struct Installed {
     pub schedules: Vec<String>,
     /// The installed copy of this program.
     pub program: PathBuf,
+    /// Where the output goes.
+    pub log: PathBuf,
 }
 
 /// A crontab: whose, and what is in it; nothing if there is none.
 struct Crontab {
     user: Option<String>,
+    sudo: bool,
     content: Option<Vec<u8>>,
 }
 
 /// Installs the block.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] if the schedule or what is there can't be used; a step that failed.
+/// [`ErrorKind::InvalidInput`] if the schedule or what is there can't be used; [`ErrorKind::Locked`]; a step that
+/// failed.
 pub fn install(context: &Context<'_>, shell: &Shell, args: &cli::InstallCron) -> anyhow::Result<Report> {
-    let who = who(context, shell)?;
-    let user = allowed_user(context, shell, &who, args.allow_root)?;
-    let manager = Manager::new(scope(), shell);
-    let program = program::path(manager.scope, &slug(context)?)?;
-    require_free(context, shell, &program, None)?;
-    let log = context.root.join("logs/backup.log");
-    let schedule = args.schedule.as_deref().unwrap_or(&context.config.schedule.cron);
-    let lines = [
-        line(context, schedule, &program, "backup --scheduled", &log)?,
-        line(context, &context.config.schedule.drill_cron, &program, "drill", &log)?,
-    ];
-    let old = Crontab::read(shell, user)?;
+    let _lock = lock(context)?;
+    let scope = if systemd::is_root() { Scope::System } else { Scope::User };
+    let manager = Manager::new(scope, shell);
+    let user = user(context, &manager, args.allow_root)?;
+    if let Some(timer) = find(context, shell, &Which::default())? {
+        let by = format!("{}.timer", timer.origin.unit);
+        return Err(scheduled_already(&by, &context.command(&["uninstall-timer"])));
+    }
+    let program = program::path(scope, &slug(context)?)?;
+    program::require_own(&program, &context.root)?;
+    let old = Crontab::read(shell, user.clone(), false)?;
     let content = old.content.clone().unwrap_or_default();
-    let new = crontab::with_block(&content, &context.root, &lines)?;
+    let block = block(context, &program, args.schedule.clone(), &content)?;
+    let new = crontab::with_block(&content, &block)?;
     show_difference(context, "the crontab", &String::from_utf8_lossy(&content), &String::from_utf8_lossy(&new));
 
     let temporary = temporary_folder(&slug(context)?)?;
     let mut steps = Steps::new(shell, context.output, args.dry_run);
-    let made_folder = make_folder(&manager, &who, &mut steps, log.parent().unwrap_or(&context.root))?;
-    let copy = program::compare(&program)?;
-    if copy != Compared::Current {
-        program::install(&mut steps, &manager, &program, &temporary)?;
-    }
+    let log = log(context);
+    let made = make_folder(&manager, user.as_deref(), &mut steps, log.parent().unwrap_or(&context.root))?;
+    let copied = program::install(&mut steps, &manager, &program, &context.root, temporary.path())?;
     let unchanged = new == content;
     if !unchanged {
         steps.run(&old.replace(new))?;
     }
     steps.finish();
-    Ok(Report {
-        user: old.user,
-        program,
-        lines: lines.into(),
-        log,
-        unchanged: unchanged && copy == Compared::Current && !made_folder,
-    })
+    Ok(Report { user, program, lines: block.lines, log, unchanged: unchanged && !copied && !made })
 }
 
 /// Removes the block. `false` if there is none.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] if the block has no end; a step that failed.
+/// [`ErrorKind::InvalidInput`] if the block has no end; [`ErrorKind::Locked`]; a step that failed.
 pub fn uninstall(context: &Context<'_>, shell: &Shell, dry_run: bool) -> anyhow::Result<bool> {
-    let old = Crontab::read(shell, who(context, shell)?.user())?;
+    let _lock = lock(context)?;
+    let old = Crontab::read(shell, whose(context, shell), false)?;
     let content = old.content.clone().unwrap_or_default();
     let new = crontab::without_block(&content, &context.root)?;
     if new == content {
         return Ok(false);
     }
+    let program = crontab::block(&content, &context.root)?.map(|block| block.origin.program);
     let mut steps = Steps::new(shell, context.output, dry_run);
+    if let Some(program) = program {
+        // Root's own work takes root to remove.
+        let scope = if program.starts_with("/usr/local") { Scope::System } else { Scope::User };
+        program::remove(&mut steps, &Manager::new(scope, shell), &program, &context.root)?;
+    }
     steps.run(&if new.is_empty() { old.remove() } else { old.replace(new) })?;
-    program::remove(&mut steps, &Manager::new(scope(), shell), &program::path(scope(), &slug(context)?)?)?;
     steps.finish();
     Ok(true)
 }
 
-/// The block of this project in the crontab that [`install`] would put it into. None where there is no cron, too.
+/// What is installed in the crontab that [`install`] would put it into. None where there is no cron, too.
 pub fn installed(context: &Context<'_>, shell: &Shell) -> Option<Installed> {
-    let user = who(context, shell).ok()?.user();
-    let content = Crontab::read(shell, user.clone()).ok()?.content?;
-    let lines = crontab::block(&content, &context.root).ok()??;
+    installed_for(context, shell, whose(context, shell).as_deref(), false)
+}
+
+/// The same in the crontab of `user`, as far as it can be seen: with `sudo`, if it may ask for that.
+pub fn installed_for(context: &Context<'_>, shell: &Shell, user: Option<&str>, ask_sudo: bool) -> Option<Installed> {
+    let own = user.is_none_or(|user| Manager::new(Scope::User, shell).user().is_ok_and(|own| own == user));
+    let sudo = !own && !systemd::is_root();
+    if sudo && !ask_sudo {
+        return None;
+    }
+    let user = user.filter(|_| !own).map(str::to_string);
+    let content = Crontab::read(shell, user.clone(), sudo).ok()?.content?;
+    let Block { origin, lines } = crontab::block(&content, &context.root).ok()??;
     Some(Installed {
         user,
         schedules: lines.iter().map(|line| crontab::schedule(line).to_string()).collect(),
-        program: program::path(scope(), &slug(context).ok()?).ok()?,
+        program: origin.program,
+        log: log(context),
     })
 }
 
 impl Crontab {
-    fn read(shell: &Shell, user: Option<String>) -> anyhow::Result<Self> {
-        let command = shell.cmd("crontab").args(of(user.as_deref())).arg("-l").quiet().ignore_status();
-        let output = command.output().map_err(|_| {
+    fn read(shell: &Shell, user: Option<String>, sudo: bool) -> anyhow::Result<Self> {
+        let mut crontab = Self { user, sudo, content: None };
+        let command = crontab.step("-l").expression(shell).stdout_capture().stderr_capture();
+        let output = command.run().map_err(|_| {
             Error::new(ErrorKind::Io, "there is no cron here: no command `crontab`").with_hint("apt-get install cron")
         })?;
         if output.status.success() {
-            return Ok(Self { user, content: Some(output.stdout) });
+            crontab.content = Some(output.stdout);
+            return Ok(crontab);
         }
         // Told apart from a refusal by its words only; the exit code is the same.
         let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
@@ -136,11 +153,12 @@ impl Crontab {
             said.contains("no crontab for") || said.contains("No such file"),
             "`crontab -l` failed: {said}"
         );
-        Ok(Self { user, content: None })
+        Ok(crontab)
     }
 
     fn step(&self, last: &str) -> Step {
-        Step::new(["crontab"].into_iter().chain(of(self.user.as_deref())).chain([last]))
+        let user = self.user.iter().flat_map(|user| ["-u", user]);
+        Step::new(["crontab"].into_iter().chain(user).chain([last])).sudo_unless(!self.sudo)
     }
 
     fn replace(&self, content: Vec<u8>) -> Step {
@@ -152,24 +170,56 @@ impl Crontab {
     }
 }
 
-/// The flag for another user's crontab.
-fn of(user: Option<&str>) -> impl Iterator<Item = &str> {
-    user.into_iter().flat_map(|user| ["-u", user])
+/// Whose crontab root chooses; none is the own one.
+fn whose(context: &Context<'_>, shell: &Shell) -> Option<String> {
+    systemd::is_root().then(|| identity(context, shell, None).ok()?.user()).flatten()
 }
 
-/// Who the jobs run as.
-fn who(context: &Context<'_>, shell: &Shell) -> anyhow::Result<Identity> {
-    if systemd::is_root() { identity(context, shell, None) } else { Ok(Identity::User) }
+/// Whose crontab it goes into; none is the own one.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] if that is root and nobody said that it may be, or somebody else, whose crontab only root
+/// can change.
+fn user(context: &Context<'_>, manager: &Manager<'_>, allow_root: bool) -> anyhow::Result<Option<String>> {
+    let shell = manager.shell;
+    let identity = identity(context, shell, None)?;
+    if systemd::is_root() {
+        return allowed_user(context, shell, &identity, allow_root);
+    }
+    let (wanted, own) = (identity.user(), manager.user()?);
+    if wanted.as_ref().is_some_and(|wanted| *wanted != own) {
+        let wanted = wanted.unwrap_or_default();
+        let message = format!("the jobs of {} are {wanted}'s, and you are {own}", context.root.display());
+        let program = std::env::current_exe().unwrap_or_else(|_| "xtask".into());
+        let words = ["sudo", word(&program)?, "--root", word(&context.root)?, "install-cron"];
+        return Err(Error::new(ErrorKind::InvalidInput, message)
+            .with_hint(format!("install them as {wanted}, or as root: {}", Step::new(words)))
+            .into());
+    }
+    allowed_user(context, shell, &Identity::User, allow_root)
 }
 
-/// Whose the installed program is.
-fn scope() -> Scope {
-    if systemd::is_root() { Scope::System } else { Scope::User }
+fn log(context: &Context<'_>) -> PathBuf {
+    context.root.join("logs/backup.log")
 }
 
-fn line(context: &Context<'_>, schedule: &str, program: &Path, job: &str, log: &Path) -> anyhow::Result<String> {
+/// The block, with the schedule that was given, or remembered, or set.
+fn block(context: &Context<'_>, program: &Path, given: Option<String>, crontab: &[u8]) -> anyhow::Result<Block> {
+    let earlier = crontab::block(crontab, &context.root)?.and_then(|block| block.origin.schedule);
+    let schedule = given.or(earlier);
+    let config = &context.config.schedule;
+    let times = schedule.as_deref().unwrap_or(&config.cron);
+    let lines = vec![
+        line(context, times, program, "backup --scheduled")?,
+        line(context, &config.drill_cron, program, "drill")?,
+    ];
+    let origin = Origin { root: context.root.clone(), program: program.to_path_buf(), schedule };
+    Ok(Block { origin, lines })
+}
+
+fn line(context: &Context<'_>, schedule: &str, program: &Path, job: &str) -> anyhow::Result<String> {
     let job = format!("--lock-wait 15m {job}");
     let words = [word(program)?.to_string()].into_iter().chain(arguments(context)?);
     let words: Vec<String> = words.chain(job.split(' ').map(str::to_string)).collect();
-    Ok(crontab::line(schedule, &words, word(log)?)?)
+    Ok(crontab::line(schedule, &words, word(&log(context))?)?)
 }

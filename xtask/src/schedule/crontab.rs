@@ -1,25 +1,52 @@
 //! A marked block of lines in a crontab, of which everything else is kept byte for byte. Pure.
+//!
+//! Its second line says what it was made from, as in units.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use backup::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
 
 /// What a line's command begins with: the log is for nobody else to read.
 const UMASK: &str = "umask 077";
 
-/// `crontab` with the block for the project in `root` made of `lines`: in the place of the old one, or at the end.
+/// The lines of one project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// What they were made from.
+    pub origin: Origin,
+    /// The lines.
+    pub lines: Vec<String>,
+}
+
+/// What a block was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The project's root, absolute.
+    pub root: PathBuf,
+    /// The installed copy of this program that the lines start.
+    pub program: PathBuf,
+    /// `--schedule`, if it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+}
+
+/// `crontab` with this block: in the place of the project's old one, or at the end.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`] if the block that is there has no end.
-pub fn with_block(crontab: &[u8], root: &Path, lines: &[String]) -> Result<Vec<u8>> {
+pub fn with_block(crontab: &[u8], block: &Block) -> Result<Vec<u8>> {
+    let root = &block.origin.root;
     let (begin, end) = marks(root);
-    let block = format!("{begin}\n{}\n{end}\n", lines.join("\n"));
+    let origin = serde_json::to_string(&block.origin)
+        .map_err(|_| Error::new(ErrorKind::InvalidInput, format!("{} can't stand in a crontab", root.display())))?;
+    let text = format!("{begin}\n# {origin}\n{}\n{end}\n", block.lines.join("\n"));
     let Some(place) = find(crontab, root)? else {
         let newline: &[u8] = if crontab.is_empty() || crontab.ends_with(b"\n") { b"" } else { b"\n" };
-        return Ok([crontab, newline, block.as_bytes()].concat());
+        return Ok([crontab, newline, text.as_bytes()].concat());
     };
-    Ok([&crontab[..place.start], block.as_bytes(), &crontab[place.end..]].concat())
+    Ok([&crontab[..place.start], text.as_bytes(), &crontab[place.end..]].concat())
 }
 
 /// `crontab` without the block for the project in `root`.
@@ -31,19 +58,22 @@ pub fn without_block(crontab: &[u8], root: &Path) -> Result<Vec<u8>> {
     Ok([&crontab[..place.start], &crontab[place.end..]].concat())
 }
 
-/// The lines of the block for the project in `root`, if there is one.
+/// The block for the project in `root`, if there is one that can be read.
 ///
 /// # Errors
 /// As [`with_block`].
-pub fn block(crontab: &[u8], root: &Path) -> Result<Option<Vec<String>>> {
+pub fn block(crontab: &[u8], root: &Path) -> Result<Option<Block>> {
     let Some(place) = find(crontab, root)? else { return Ok(None) };
-    let text = String::from_utf8_lossy(&crontab[place]).into_owned();
+    let text = String::from_utf8_lossy(&crontab[place]);
     let lines: Vec<&str> = text.lines().collect();
-    Ok(lines.get(1..lines.len() - 1).map(|lines| lines.iter().map(ToString::to_string).collect()))
+    let [_, origin, lines @ .., _] = lines.as_slice() else { return Ok(None) };
+    let origin = origin.strip_prefix("# ").and_then(|json| serde_json::from_str(json).ok());
+    Ok(origin.map(|origin| Block { origin, lines: lines.iter().map(ToString::to_string).collect() }))
 }
 
 /// A line that runs `command` at the times of `schedule` and appends what it says to `log`. If it fails, the line says
-/// so itself, which cron sends by mail. Nothing is to be quoted beforehand.
+/// so itself, which cron sends by mail; so it does with all of it, if the log can't be written. Nothing is to be quoted
+/// beforehand.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`] if they can't stand on a line.
@@ -55,7 +85,8 @@ pub fn line(schedule: &str, command: &[String], log: &str) -> Result<String> {
     else {
         return Err(Error::new(ErrorKind::InvalidInput, "a path with a NUL in it can't stand in a crontab"));
     };
-    let line = format!("{UMASK}; {{ date; {command}; }} >> {log} 2>&1 || echo {failed}");
+    let to_log = format!("exec 3>&1; (: >> {log}) && exec >> {log} 2>&1");
+    let line = format!("{UMASK}; {to_log}; date; {command} || echo {failed} >&3");
     if line.chars().any(char::is_control) {
         let message = format!("{} can't stand in a crontab", line.escape_debug());
         return Err(
@@ -116,68 +147,69 @@ mod tests {
 
     const ROOT: &str = "/srv/charger";
 
-    fn root() -> &'static Path {
-        Path::new(ROOT)
+    fn block_of(root: &str) -> Block {
+        let origin = Origin { root: root.into(), program: "/usr/local/lib/x-ops/xtask".into(), schedule: None };
+        Block { origin, lines: vec!["0 2 * * * backup".into(), "0 4 * * 0 drill".into()] }
     }
 
-    fn lines() -> Vec<String> {
-        vec!["0 2 * * * backup".into(), "0 4 * * 0 drill".into()]
+    fn mine() -> Block {
+        block_of(ROOT)
+    }
+
+    fn without(crontab: &[u8]) -> Vec<u8> {
+        without_block(crontab, Path::new(ROOT)).unwrap()
     }
 
     #[test]
     fn a_block_is_added_once_and_removed_without_a_trace() {
         for other in ["", "MAILTO=ada\n", "# é\r\n\n0 1 * * *  x\t%y\n", "a\n\n\n"] {
-            let with = with_block(other.as_bytes(), root(), &lines()).unwrap();
-            assert_eq!(with_block(&with, root(), &lines()).unwrap(), with, "twice is once");
-            assert_eq!(without_block(&with, root()).unwrap(), other.as_bytes());
-            assert_eq!(block(&with, root()).unwrap(), Some(lines()));
-            assert_eq!(without_block(other.as_bytes(), root()).unwrap(), other.as_bytes());
+            let with = with_block(other.as_bytes(), &mine()).unwrap();
+            assert_eq!(with_block(&with, &mine()).unwrap(), with, "twice is once");
+            assert_eq!(without(&with), other.as_bytes());
+            assert_eq!(block(&with, Path::new(ROOT)).unwrap(), Some(mine()));
+            assert_eq!(without(other.as_bytes()), other.as_bytes());
         }
     }
 
     #[test]
     fn bytes_that_are_no_text_are_kept() {
         let other = b"# caf\xe9\n\xff\xfe\n";
-        let with = with_block(other, root(), &lines()).unwrap();
+        let with = with_block(other, &mine()).unwrap();
         assert!(with.starts_with(other));
-        assert_eq!(without_block(&with, root()).unwrap(), other);
+        assert_eq!(without(&with), other);
     }
 
     #[test]
     fn a_last_line_without_a_newline_gets_one() {
-        let with = with_block(b"0 1 * * * x", root(), &lines()).unwrap();
+        let with = with_block(b"0 1 * * * x", &mine()).unwrap();
         assert!(with.starts_with(b"0 1 * * * x\n# BEGIN"));
-        assert_eq!(without_block(&with, root()).unwrap(), b"0 1 * * * x\n");
+        assert_eq!(without(&with), b"0 1 * * * x\n");
     }
 
     #[test]
     fn a_block_is_replaced_where_it_is() {
-        let old = with_block(b"before\n", root(), &lines()).unwrap();
-        let old = [old.as_slice(), b"after\n"].concat();
-        let new = with_block(&old, root(), &["other".into()]).unwrap();
+        let old = [with_block(b"before\n", &mine()).unwrap().as_slice(), b"after\n"].concat();
+        let new = with_block(&old, &Block { lines: vec!["other".into()], ..mine() }).unwrap();
         let text = String::from_utf8(new).unwrap();
-        assert!(
-            text.starts_with("before\n# BEGIN") && text.ends_with("# END backups of /srv/charger\nafter\n"),
-            "{text}"
-        );
+        let end = "# END backups of /srv/charger\nafter\n";
+        assert!(text.starts_with("before\n# BEGIN") && text.ends_with(end), "{text}");
         assert!(text.contains("\nother\n") && !text.contains("drill"), "{text}");
     }
 
     #[test]
     fn each_project_has_its_own_block() {
-        let both =
-            with_block(&with_block(b"", root(), &lines()).unwrap(), Path::new("/srv/charger2"), &lines()).unwrap();
-        let one = without_block(&both, root()).unwrap();
-        assert_eq!(block(&one, root()).unwrap(), None);
-        assert_eq!(block(&one, Path::new("/srv/charger2")).unwrap(), Some(lines()));
+        let both = with_block(&with_block(b"", &mine()).unwrap(), &block_of("/srv/charger2")).unwrap();
+        let one = without(&both);
+        assert_eq!(block(&one, Path::new(ROOT)).unwrap(), None);
+        assert_eq!(block(&one, Path::new("/srv/charger2")).unwrap(), Some(block_of("/srv/charger2")));
     }
 
     #[test]
     fn a_block_without_an_end_is_left_to_a_person() {
-        let broken = format!("{}\n0 2 * * * x\n", marks(root()).0);
-        let error = with_block(broken.as_bytes(), root(), &lines()).unwrap_err();
+        let broken = format!("{}\n0 2 * * * x\n", marks(Path::new(ROOT)).0);
+        let error = with_block(broken.as_bytes(), &mine()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
-        assert!(without_block(broken.as_bytes(), root()).is_err());
+        assert!(without_block(broken.as_bytes(), Path::new(ROOT)).is_err());
     }
 
     #[test]
@@ -185,7 +217,7 @@ mod tests {
         let command = ["/a b/xtask", "--root", "/srv/50%/it's", "backup"].map(str::to_string);
         let line = line("0 2 * * *", &command, "/srv/x y/backup.log").unwrap();
         assert_eq!(schedule(&line), "0 2 * * *");
-        insta::assert_snapshot!(line, @r#"0 2 * * * umask 077; { date; '/a b/xtask' --root "/srv/50\%/it's" backup; } >> '/srv/x y/backup.log' 2>&1 || echo 'a scheduled run failed, see /srv/x y/backup.log'"#);
+        insta::assert_snapshot!(line, @r#"0 2 * * * umask 077; exec 3>&1; (: >> '/srv/x y/backup.log') && exec >> '/srv/x y/backup.log' 2>&1; date; '/a b/xtask' --root "/srv/50\%/it's" backup || echo 'a scheduled run failed, see /srv/x y/backup.log' >&3"#);
     }
 
     #[test]

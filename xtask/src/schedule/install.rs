@@ -3,7 +3,10 @@
 //! What can be checked is checked before anything is changed: the calendar, that no unit of somebody else's is in the
 //! way, that the schedule isn't installed elsewhere already. The units themselves have to wait until the program that
 //! they start is in its place. Whatever fails from then on, what was done is taken back.
+//!
+//! Removing goes the other way: the timers are stopped first, and the units, by which all of it is found, go last.
 
+use std::fmt::Display;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -15,11 +18,11 @@ use similar::TextDiff;
 use tempfile::TempDir;
 use xshell::{Shell, cmd};
 
-use super::program::{self, Compared};
+use super::program;
 use super::steps::{Step, Steps, word};
 use super::systemd::{self, Manager, Scope, State};
 use super::units::{Flags, Identity, Origin, Spec, Unit};
-use super::{Installed, all, cron, slug, sources, spec};
+use super::{Installed, cron, default_unit, lock, slug, sources, spec};
 use crate::cli;
 use crate::context::Context;
 use crate::text::{Tone, paint, printable};
@@ -35,7 +38,7 @@ pub struct Report {
     pub user: Option<String>,
     /// The installed copy of this program.
     pub program: PathBuf,
-    /// The files that were made or replaced.
+    /// The units that were made or replaced.
     pub changed: Vec<PathBuf>,
     /// Whether nothing had to be done.
     pub unchanged: bool,
@@ -45,6 +48,8 @@ pub struct Report {
 struct Placed {
     unit: Unit,
     path: PathBuf,
+    exists: bool,
+    /// Its text, if it is one.
     old: Option<String>,
     state: State,
 }
@@ -53,123 +58,145 @@ impl Placed {
     fn is_changed(&self) -> bool {
         self.old.as_ref() != Some(&self.unit.text)
     }
+
+    /// Whether this program wrote it, for the project in `root` or for one that is gone.
+    fn is_ours(&self, root: &Path) -> bool {
+        let origin = self.old.as_deref().and_then(Origin::read);
+        origin.is_some_and(|origin| origin.root == root || !origin.root.exists())
+    }
+
+    /// What is in the way of it: a unit in its place that this program did not write, or the distribution's that it
+    /// would cover.
+    fn foreign(&self, root: &Path) -> Option<PathBuf> {
+        let fragment = Some(self.state.get("FragmentPath")).filter(|fragment| !fragment.is_empty());
+        match fragment.map(PathBuf::from) {
+            _ if self.exists => (!self.is_ours(root)).then(|| self.path.clone()),
+            fragment => fragment.filter(|fragment| *fragment != self.path),
+        }
+    }
 }
 
 /// Installs the timers.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] if a flag or setting can't be used or something is in the way; a step that failed.
+/// [`ErrorKind::InvalidInput`] if a flag or setting can't be used or something is in the way; [`ErrorKind::Locked`];
+/// a step that failed.
 pub fn install(context: &Context<'_>, shell: &Shell, args: &cli::InstallTimer) -> anyhow::Result<Report> {
     systemd::require()?;
     let manager = Manager::new(if args.user { Scope::User } else { Scope::System }, shell);
     manager.require_sudo()?;
-    let spec = spec(context, shell, manager.scope, unit_name(context, args.unit.as_deref())?, flags(args))?;
-    let user = allowed_user(context, shell, &spec.identity, args.allow_root)?;
-    let named = if args.on_calendar.is_some() { "--on-calendar" } else { "`on_calendar` in the settings" };
-    systemd::check_calendar(shell, named, &spec.on_calendar)?;
-    systemd::check_calendar(shell, "`drill_on_calendar` in the settings", &spec.drill_on_calendar)?;
-    let Origin { unit, program, .. } = &spec.origin;
-    require_free(context, shell, program, Some((manager.scope, unit)))?;
-    if cron::installed(context, shell).is_some() {
-        return Err(scheduled_already("cron", "uninstall-cron"));
+    let _lock = lock(context)?;
+    let unit = unit_name(context, args.unit.as_deref())?;
+    let spec = spec(context, shell, manager.scope, unit.clone(), remembered(context, &manager, &unit, args)?)?;
+    let user = allowed_user(context, shell, &spec.identity, spec.origin.flags.allow_root)?;
+    check_calendars(shell, &spec, args)?;
+    require_only(context, &manager, &unit, user.as_deref(), args.dry_run)?;
+    program::require_own(&spec.origin.program, &context.root)?;
+    let units = place(&manager, &spec, args.force)?;
+    for placed in units.iter().filter(|placed| placed.is_changed()) {
+        show(context, placed, args.dry_run);
     }
 
     // It has what is needed to take steps back, so it has to outlive them.
-    let temporary = temporary_folder(unit)?;
+    let temporary = temporary_folder(&unit)?;
     let mut steps = Steps::new(shell, context.output, args.dry_run);
-    let lingered = manager.scope == Scope::System || linger(&manager, &mut steps, args.dry_run)?;
-    let units = place(&manager, &spec, args.force)?;
-    let changed: Vec<&Placed> = units.iter().filter(|unit| unit.is_changed()).collect();
-    for Placed { unit, path, old, .. } in &changed {
-        if let Some(old) = old {
-            show_difference(context, &path.display().to_string(), old, &unit.text);
-        }
-    }
-    let made_folder = make_folder(&manager, &spec.identity, &mut steps, context.store.folder())?;
-    let copy = program::compare(program)?;
-    if copy != Compared::Current {
-        program::install(&mut steps, &manager, program, &temporary)?;
-    }
-    if !changed.is_empty() {
-        put(&manager, &mut steps, &spec, &units, &temporary)?;
-    }
-    let was_on = enable(&manager, &mut steps, &units, !args.no_start)?;
+    let lingers = manager.scope == Scope::System || linger(&manager, &mut steps, args.dry_run)?;
+    let made = make_folder(&manager, user.as_deref(), &mut steps, context.store.folder())?;
+    let copied = program::install(&mut steps, &manager, &spec.origin.program, &context.root, temporary.path())?;
+    let put = put(context, &manager, &mut steps, &spec, &units, &temporary)?;
+    let enabled = enable(&manager, &mut steps, &units, !args.no_start)?;
     steps.finish();
-    if manager.scope == Scope::User {
-        warn_of_others(context);
-    }
-    let changed = changed.iter().map(|unit| unit.path.clone());
-    let changed: Vec<PathBuf> = changed.chain((copy != Compared::Current).then(|| program.clone())).collect();
+    warn_of_sources(context, manager.scope);
     Ok(Report {
-        unit: unit.clone(),
+        unit,
         scope: manager.scope,
         user,
-        program: program.clone(),
-        unchanged: changed.is_empty() && lingered && !made_folder && was_on,
-        changed,
+        program: spec.origin.program,
+        changed: units.iter().filter(|unit| unit.is_changed()).map(|unit| unit.path.clone()).collect(),
+        unchanged: lingers && !made && !copied && !put && !enabled,
     })
 }
 
 /// Removes the timers. Backups are not touched. Gives what is left, in sentences.
 ///
 /// # Errors
-/// A step that failed; those before it were done.
+/// [`ErrorKind::Locked`]; a step that failed: those before it were done, and it can be repeated.
 pub fn uninstall(
     context: &Context<'_>,
     shell: &Shell,
     installed: &Installed,
     dry_run: bool,
 ) -> anyhow::Result<Vec<String>> {
-    let manager = Manager::new(installed.scope, shell);
+    let Installed { scope, origin } = installed;
+    let manager = Manager::new(*scope, shell);
     manager.require_sudo()?;
+    let _lock = lock(context)?;
     let folder = manager.unit_folder()?;
-    let is_ours = |file: &String| {
-        let text = fs::read_to_string(folder.join(file)).ok();
-        text.as_deref().and_then(Origin::read).is_some_and(|origin| origin.root == context.root)
+    let is_ours = |file: &String| match fs::read_to_string(folder.join(file)) {
+        Ok(text) => Origin::read(&text).is_some_and(|other| other.root == origin.root),
+        Err(e) => e.kind() == std::io::ErrorKind::NotFound,
     };
-    let files: Vec<String> = installed.origin.files().filter(is_ours).collect();
-    let states = manager.states(&files)?;
+    let files: Vec<String> = origin.files().filter(is_ours).collect();
+    let failures = ["", "-verify"].map(|job| format!("{0}-failure@{0}{job}.service", origin.unit));
+    let units: Vec<String> = files.iter().filter(|file| !file.contains('@')).cloned().chain(failures).collect();
+    let states = manager.states(&units)?;
     let named = |wanted: &dyn Fn(&str, &State) -> bool| -> Vec<&str> {
-        let files = files.iter().zip(&states).filter(|(file, state)| wanted(file, state));
-        files.map(|(file, _)| file.as_str()).collect()
+        let units = units.iter().zip(&states).filter(|(unit, state)| wanted(unit, state));
+        units.map(|(unit, _)| unit.as_str()).collect()
     };
-    let timers = named(&|file, _| file.ends_with(".timer"));
-    let failed = named(&|_, state| state.get("ActiveState") == "failed");
+    let enabled = named(&|_, state| state.is_enabled());
+    let ticking = named(&|unit, state| unit.ends_with(".timer") && state.is_active());
+    let running = named(&|unit, state| unit.ends_with(".service") && state.is_active());
 
     let mut steps = Steps::new(shell, context.output, dry_run);
-    if !timers.is_empty() {
-        steps.run(&manager.systemctl(&["disable", "--now"]).and(timers.clone()))?;
-        // When they last ran: a timer of that name that is installed later would make up for what it missed.
-        steps.run(&manager.systemctl(&["clean", "--what", "state"]).and(timers))?;
+    if !enabled.is_empty() {
+        steps.run(&manager.systemctl(&["disable"]).and(enabled))?;
     }
+    if !ticking.is_empty() {
+        steps.run(&manager.systemctl(&["stop"]).and(ticking))?;
+    }
+    if cron::installed(context, shell).is_none_or(|cron| cron.program != origin.program) {
+        program::remove(&mut steps, &manager, &origin.program, &origin.root)?;
+    }
+    steps.run(&manager.change(&["rm", "-f"]).and(traces(&manager, &folder, &files)?))?;
+    if manager.is_up() {
+        steps.run(&manager.systemctl(&["daemon-reload"]))?;
+    }
+    // A failure that nobody can look into any more is none of the system's.
+    let states = manager.states(&units)?;
+    let failed = units.iter().zip(&states).filter(|(_, state)| state.get("ActiveState") == "failed");
+    let failed: Vec<&str> = failed.map(|(unit, _)| unit.as_str()).collect();
     if !failed.is_empty() {
         steps.run(&manager.systemctl(&["reset-failed"]).and(failed))?;
     }
-    let paths = files.iter().map(|file| Ok(word(&folder.join(file))?.to_string()));
-    steps.run(&manager.change(&["rm", "-f"]).and(paths.collect::<anyhow::Result<Vec<_>>>()?))?;
-    steps.run(&manager.systemctl(&["daemon-reload"]))?;
-    program::remove(&mut steps, &manager, &installed.origin.program)?;
     steps.finish();
-    let dropins = installed.origin.files().map(|file| folder.join(format!("{file}.d"))).filter(|path| path.exists());
-    let mut left: Vec<String> =
-        dropins.map(|path| format!("{} has changes made with systemctl edit", path.display())).collect();
-    if installed.scope == Scope::User && systemd::lingers(&manager.user()?) {
-        left.push(
-            "your service manager goes on without you; if nothing else needs that: loginctl disable-linger".into(),
-        );
-    }
-    Ok(left)
+    left(&manager, installed, &folder, &running)
 }
 
-/// Warns of sources whose owner or group a user's own service can't tell: in its sandbox, all others are nobody.
-fn warn_of_others(context: &Context<'_>) {
-    let ours = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    for path in sources(context) {
-        if fs::metadata(&path).is_ok_and(|found| (found.uid(), found.gid()) != ours) {
-            let path = printable(&path.display().to_string());
-            context.output.warn(&format!("{path} has another owner or group: backups made as you won't know which"));
-        }
+/// Files of the units: their own, the links by which timers are enabled, and when they last ran, for which a timer of
+/// that name that is installed later would make up.
+fn traces(manager: &Manager<'_>, folder: &Path, files: &[String]) -> anyhow::Result<Vec<String>> {
+    let mut traces: Vec<PathBuf> = files.iter().map(|file| folder.join(file)).collect();
+    for timer in files.iter().filter(|file| file.ends_with(".timer")) {
+        traces.extend([folder.join("timers.target.wants").join(timer), manager.stamp(timer)?]);
     }
+    let existing = traces.iter().filter(|path| path.symlink_metadata().is_ok());
+    existing.map(|path| Ok(word(path)?.to_string())).collect()
+}
+
+/// What an uninstallation leaves as it is.
+fn left(manager: &Manager<'_>, installed: &Installed, folder: &Path, running: &[&str]) -> anyhow::Result<Vec<String>> {
+    let changes = installed.origin.files().map(|file| folder.join(format!("{file}.d")));
+    let mut left: Vec<String> = changes
+        .filter(|path| path.exists())
+        .map(|path| format!("{} has changes made with systemctl edit", path.display()))
+        .collect();
+    left.extend(running.iter().map(|service| format!("{service} runs, and goes on to its end")));
+    if installed.scope == Scope::User && systemd::lingers(&manager.user()?) {
+        let remedy = "if nothing else needs that: loginctl disable-linger";
+        left.push(format!("your service manager goes on without you; {remedy}"));
+    }
+    Ok(left)
 }
 
 /// What the units are called: as given, or as set, or after the project.
@@ -177,16 +204,51 @@ fn unit_name(context: &Context<'_>, given: Option<&str>) -> anyhow::Result<Strin
     let set = Some(context.config.schedule.unit.as_str()).filter(|unit| !unit.is_empty());
     Ok(match given.or(set) {
         Some(unit) => unit.to_string(),
-        None => format!("{}-backup", slug(context)?),
+        None => default_unit(&slug(context)?),
     })
 }
 
-fn flags(args: &cli::InstallTimer) -> Flags {
-    Flags {
+/// The flags that were given, over those of an earlier installation.
+fn remembered(
+    context: &Context<'_>,
+    manager: &Manager<'_>,
+    unit: &str,
+    args: &cli::InstallTimer,
+) -> anyhow::Result<Flags> {
+    let given = Flags {
+        config: context.given.config.clone(),
+        backup_dir: context.given.backup_dir.clone(),
         on_calendar: args.on_calendar.clone(),
         randomized_delay: args.randomized_delay.map(|delay| humantime::format_duration(delay).to_string()),
         run_as: args.run_as.clone(),
+        allow_root: args.allow_root,
+    };
+    let mut installed = manager.installed()?.into_iter();
+    let Some(origin) = installed.find(|origin| origin.root == context.root && origin.unit == unit) else {
+        return Ok(given);
+    };
+    let earlier = origin.flags.clone();
+    // These decide what this very command looks at, so they can't be added afterwards.
+    let forgotten = (earlier.config.is_some() && given.config.is_none())
+        || (earlier.backup_dir.is_some() && given.backup_dir.is_none());
+    if forgotten {
+        let again = Installed { scope: manager.scope, origin }.again(context);
+        return Err(Error::new(ErrorKind::InvalidInput, "it was installed with flags that are missing now")
+            .with_hint(format!("{again}; or begin anew: uninstall-timer"))
+            .into());
     }
+    let flags = given.clone().over(earlier);
+    if flags != given {
+        let words = flags.words().join(" ");
+        context.output.note(&printable(&format!("as it was installed before: {words} (uninstall-timer forgets that)")));
+    }
+    Ok(flags)
+}
+
+fn check_calendars(shell: &Shell, spec: &Spec, args: &cli::InstallTimer) -> anyhow::Result<()> {
+    let name = if args.on_calendar.is_some() { "--on-calendar" } else { "`on_calendar` in the settings" };
+    systemd::check_calendar(shell, name, &spec.on_calendar)?;
+    systemd::check_calendar(shell, "`drill_on_calendar` in the settings", &spec.drill_on_calendar)
 }
 
 /// A folder for what is installed, and for what is needed to take that back.
@@ -211,44 +273,55 @@ pub fn allowed_user(
     if !is_root || allow_root {
         return Ok(user);
     }
+    let hint = match identity {
+        Identity::System { .. } => "name a user who may read the databases: --run-as USER, or `run_as` in the settings",
+        Identity::User => "become the user whose project it is, or install for the system, without --user",
+    };
     let message = format!("the backup of {} would run as root, and it should not", context.root.display());
-    Err(Error::new(ErrorKind::InvalidInput, message)
-        .with_hint(
-            "name a user who may read the databases: --run-as USER, or `run_as` in the settings; or --allow-root",
-        )
-        .into())
+    Err(Error::new(ErrorKind::InvalidInput, message).with_hint(format!("{hint}; or insist: --allow-root")).into())
 }
 
-/// Makes sure that this project has no other timer than `ours`, and that the place of the `program` is its own.
-pub fn require_free(
+/// Makes sure that this project isn't scheduled otherwise, as far as that can be seen from here.
+fn require_only(
     context: &Context<'_>,
-    shell: &Shell,
-    program: &Path,
-    ours: Option<(Scope, &String)>,
+    manager: &Manager<'_>,
+    unit: &str,
+    user: Option<&str>,
+    dry_run: bool,
 ) -> anyhow::Result<()> {
+    let shell = manager.shell;
     for scope in [Scope::System, Scope::User] {
-        let manager = Manager::new(scope, shell);
-        let mut installed = all(&manager, &context.root)?.into_iter();
-        if let Some(other) = installed.find(|origin| ours != Some((scope, &origin.unit))) {
-            let flag = if scope == Scope::User { " --user" } else { "" };
-            let remedy = format!("uninstall-timer{flag} --unit {}", other.unit);
+        let mut installed = Manager::new(scope, shell).installed()?.into_iter();
+        let other =
+            |origin: &Origin| origin.root == context.root && (scope, origin.unit.as_str()) != (manager.scope, unit);
+        if let Some(other) = installed.find(other) {
+            let user = (scope == Scope::User).then_some("--user");
+            let remedy = context.command(&["uninstall-timer"]).and(user).and(["--unit", &other.unit]);
             return Err(scheduled_already(&format!("{}.timer", other.unit), &remedy));
         }
-        let mut others = manager.installed()?.into_iter();
-        if let Some(other) = others.find(|origin| origin.program == program && origin.root != context.root) {
-            let (program, root) = (program.display(), other.root.display());
-            let message = format!("{program} belongs to {root}, which {}.timer backs up", other.unit);
-            return Err(Error::new(ErrorKind::InvalidInput, message)
-                .with_hint("give this project another name: `project` in the settings")
-                .into());
-        }
     }
-    Ok(())
+    let Some(user) = user else { return require_no_cron(context, shell, None, true) };
+    let home = cmd!(shell, "getent passwd -- {user}").quiet().ignore_stderr().read().unwrap_or_default();
+    let home = home.split(':').nth(5).map(|home| Path::new(home).join(".config/systemd/user"));
+    let theirs = home.map(|folder| systemd::installed_in(&folder)).unwrap_or_default();
+    if let Some(other) = theirs.iter().find(|origin| origin.root == context.root) {
+        let remedy = format!("as {user}: {}", context.command(&["uninstall-timer", "--user"]));
+        return Err(scheduled_already(&format!("{user}'s own {}.timer", other.unit), &remedy));
+    }
+    require_no_cron(context, shell, Some(user), !dry_run)
 }
 
-fn scheduled_already(by: &str, remedy: &str) -> anyhow::Error {
+fn require_no_cron(context: &Context<'_>, shell: &Shell, user: Option<&str>, ask_sudo: bool) -> anyhow::Result<()> {
+    match cron::installed_for(context, shell, user, ask_sudo) {
+        None => Ok(()),
+        Some(_) => Err(scheduled_already("cron", &context.command(&["uninstall-cron"]))),
+    }
+}
+
+/// That something else schedules this project, and the command that removes it.
+pub fn scheduled_already(by: &str, remedy: &impl Display) -> anyhow::Error {
     Error::new(ErrorKind::InvalidInput, format!("this project is scheduled already, by {by}"))
-        .with_hint(format!("remove that first: cargo xtask {remedy}"))
+        .with_hint(format!("remove that first: {remedy}"))
         .into()
 }
 
@@ -257,17 +330,15 @@ fn place(manager: &Manager<'_>, spec: &Spec, force: bool) -> anyhow::Result<Vec<
     let folder = manager.unit_folder()?;
     let units = spec.render()?;
     let files: Vec<String> = units.iter().map(|unit| unit.file.clone()).collect();
-    let states = manager.states(&files)?;
-    let placed = units.into_iter().zip(states).map(|(unit, state)| {
+    let placed = units.into_iter().zip(manager.states(&files)?).map(|(unit, state)| {
         let path = folder.join(&unit.file);
-        let old = path.symlink_metadata().is_ok().then(|| fs::read_to_string(&path).unwrap_or_default());
-        Placed { unit, path, old, state }
+        Placed { exists: path.symlink_metadata().is_ok(), old: fs::read_to_string(&path).ok(), unit, path, state }
     });
     let placed: Vec<Placed> = placed.collect();
-    match placed.iter().find_map(|placed| foreign(placed, &spec.origin.root)).filter(|_| !force) {
+    match placed.iter().find_map(|placed| placed.foreign(&spec.origin.root)).filter(|_| !force) {
         None => Ok(placed),
         Some(foreign) => {
-            let message = format!("{foreign} is in the way: install-timer did not write it for this project");
+            let message = format!("{} is in the way: install-timer did not write it", foreign.display());
             Err(Error::new(ErrorKind::InvalidInput, message)
                 .with_hint("choose another name with --unit NAME, or replace it with --force")
                 .into())
@@ -275,17 +346,18 @@ fn place(manager: &Manager<'_>, spec: &Spec, force: bool) -> anyhow::Result<Vec<
     }
 }
 
-/// The unit in the place of this one, or the distribution's that it would cover, if it isn't this project's.
-fn foreign(placed: &Placed, root: &Path) -> Option<String> {
-    if let Some(old) = &placed.old {
-        let ours = Origin::read(old).is_some_and(|origin| origin.root == root);
-        return (!ours).then(|| placed.path.display().to_string());
+/// Shows what will be different in a unit that is there; in a dry run, with `-v`, the whole of one that is not.
+fn show(context: &Context<'_>, placed: &Placed, dry_run: bool) {
+    let name = placed.path.display().to_string();
+    match &placed.old {
+        Some(old) => show_difference(context, &name, old, &placed.unit.text),
+        None if placed.exists => context.output.warn(&format!("{name} can't be read to show the difference")),
+        None if dry_run && context.output.is_verbose() => show_difference(context, &name, "", &placed.unit.text),
+        None => {}
     }
-    let covered = placed.state.get("FragmentPath");
-    (!covered.is_empty()).then(|| covered.to_string())
 }
 
-/// Shows what will be different in a text that is there.
+/// Shows what will be different in a text.
 pub fn show_difference(context: &Context<'_>, name: &str, old: &str, new: &str) {
     let diff = TextDiff::from_lines(old, new).unified_diff().header(name, "as it will be").to_string();
     for line in diff.lines() {
@@ -298,23 +370,34 @@ pub fn show_difference(context: &Context<'_>, name: &str, old: &str, new: &str) 
     }
 }
 
-/// Makes a folder for whoever the jobs run as, who could not make it: `false` if it is there.
+/// Makes a folder of the `user` that the jobs run as, who could not make it from there; none is the one who asks.
+/// `false` if it is there.
+///
+/// Where the folder it goes into is the user's, so is the making: root would follow a link that the user puts there in
+/// the meantime.
 pub fn make_folder(
     manager: &Manager<'_>,
-    identity: &Identity,
+    user: Option<&str>,
     steps: &mut Steps<'_>,
     folder: &Path,
 ) -> anyhow::Result<bool> {
-    if folder.exists() {
+    let name = word(folder)?;
+    let closed = fs::metadata(folder).is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied);
+    if closed && manager.as_user(user, &["test", "-d", name])?.run(manager.shell).is_ok() {
         return Ok(false);
     }
-    let folder = word(folder)?;
-    let owner = match identity {
-        Identity::System { user, group } => vec!["-o", user, "-g", group],
-        Identity::User => Vec::new(),
-    };
-    steps.run(&manager.change(&["install", "-d", "-m", "0700"]).and(owner).and([folder]))?;
-    steps.undo_by([manager.change(&["rmdir", folder])]);
+    let missing = program::missing(folder);
+    let Some(parent) = missing.last().and_then(|outermost| outermost.parent()) else { return Ok(false) };
+    let uid = |user: &str| cmd!(manager.shell, "id -u -- {user}").quiet().read().context("look up the user's number");
+    let theirs = user
+        .map(uid)
+        .transpose()?
+        .is_none_or(|uid| fs::metadata(parent).is_ok_and(|found| found.uid().to_string() == uid));
+    let change = |words: &[&str]| if theirs { manager.as_user(user, words) } else { Ok(manager.change(words)) };
+    let owner = user.filter(|_| !theirs).map(|user| ["-o", user]);
+    steps.run(&change(&["install", "-d", "-m", "0700"])?.and(owner.into_iter().flatten()).and([name]))?;
+    let undo = missing.iter().map(|folder| change(&["rmdir", word(folder)?]));
+    steps.undo_by(undo.collect::<anyhow::Result<Vec<_>>>()?);
     Ok(true)
 }
 
@@ -343,63 +426,114 @@ fn linger(manager: &Manager<'_>, steps: &mut Steps<'_>, dry_run: bool) -> anyhow
     Ok(false)
 }
 
-/// Checks the units, strictly, and puts those that changed in their places.
+/// Checks the units, strictly, and puts those that changed in their places: `false` if systemd knows them already.
 fn put(
+    context: &Context<'_>,
     manager: &Manager<'_>,
     steps: &mut Steps<'_>,
     spec: &Spec,
     units: &[Placed],
     temporary: &TempDir,
-) -> anyhow::Result<()> {
-    let folder = manager.unit_folder()?;
-    let folder_name = word(&folder)?;
-    let old = temporary.path().join("old");
-    fs::create_dir(&old).context("make a folder for the units that are replaced")?;
+) -> anyhow::Result<bool> {
+    let changed: Vec<&Placed> = units.iter().filter(|unit| unit.is_changed()).collect();
+    let reload = manager.systemctl(&["daemon-reload"]);
+    if changed.is_empty() {
+        let stale = units.iter().any(|unit| unit.state.get("NeedDaemonReload") == "yes");
+        return if stale { steps.run(&reload).map(|()| true) } else { Ok(false) };
+    }
     let _there = steps.enter(temporary.path());
-    let copy = manager.change(&["install", "-m", "0644", "-t", folder_name]);
     // All are checked, since they name each other.
-    let (mut all, mut changed, mut undo) = (Vec::new(), Vec::new(), Vec::new());
-    for placed in units {
-        let Unit { file, text: new } = &placed.unit;
-        fs::write(temporary.path().join(file), new).context("write a unit")?;
-        all.push(file.clone());
-        if !placed.is_changed() {
-            continue;
-        }
-        changed.push(file.clone());
-        undo.push(match &placed.old {
-            Some(text) => {
-                fs::write(old.join(file), text).context("keep a unit that is replaced")?;
-                copy.clone().and([word(&old.join(file))?])
-            }
-            None => manager.change(&["rm", "-f", word(&placed.path)?]),
-        });
+    let mut files = Vec::new();
+    for Placed { unit, .. } in units {
+        fs::write(temporary.path().join(&unit.file), &unit.text).context("write a unit")?;
+        files.push(unit.file.clone());
     }
-    undo.push(manager.systemctl(&["daemon-reload"]));
-    steps.run(&manager.verify(&all).refusing(&spec.origin.unit))?;
-    if !folder.exists() {
-        steps.run(&manager.change(&["install", "-d", "-m", "0755", folder_name]))?;
-        steps.undo_by([manager.change(&["rmdir", folder_name])]);
+    steps.run(&manager.verify(&files).refusing(word(temporary.path())?))?;
+    let folder = manager.unit_folder()?;
+    program::make_folder(steps, manager, &folder)?;
+    let mut undo = Vec::new();
+    for placed in &changed {
+        undo.push(keep(context, manager, steps, placed, spec, temporary)?);
     }
-    steps.undo_by(undo);
-    steps.run(&copy.and(changed))?;
-    steps.run(&manager.systemctl(&["daemon-reload"]))
+    steps.undo_by(undo.into_iter().chain([reload.clone()]).collect::<Vec<_>>());
+    let files = changed.iter().map(|placed| placed.unit.file.as_str());
+    steps.run(&manager.change(&["install", "-m", "0644", "-t", word(&folder)?]).and(files))?;
+    steps.run(&reload).map(|()| true)
 }
 
-/// Lets the timers start with the machine, and, if `start` says so, now: `true` if they do already.
+/// Keeps what is in a unit's place until all is done, and gives the step that puts it back. What somebody else wrote is
+/// kept for good.
+fn keep(
+    context: &Context<'_>,
+    manager: &Manager<'_>,
+    steps: &mut Steps<'_>,
+    placed: &Placed,
+    spec: &Spec,
+    temporary: &TempDir,
+) -> anyhow::Result<Step> {
+    let (path, file) = (word(&placed.path)?, &placed.unit.file);
+    if !placed.exists {
+        return Ok(manager.change(&["rm", "-f", path]));
+    }
+    let kept = temporary.path().join(format!("old-{file}"));
+    let kept = word(&kept)?;
+    steps.run(&manager.change(&["cp", "-a", path, kept]))?;
+    if !placed.is_ours(&spec.origin.root) {
+        let original = format!("{path}.orig");
+        steps.run(&manager.change(&["cp", "-a", path, &original]))?;
+        steps.undo_by([manager.change(&["rm", "-f", &original])]);
+        context.output.note(&format!("what was there is kept as {original}"));
+    }
+    Ok(manager.change(&["cp", "-a", "--remove-destination", kept, path]))
+}
+
+/// Lets the timers start with the machine, and, if `start` says so, now: `false` if they do already.
 fn enable(manager: &Manager<'_>, steps: &mut Steps<'_>, units: &[Placed], start: bool) -> anyhow::Result<bool> {
     let timers: Vec<&Placed> = units.iter().filter(|placed| placed.unit.file.ends_with(".timer")).collect();
-    let is_on = |timer: &&Placed| timer.state.is_enabled() && (!start || timer.state.is_active());
-    if timers.iter().all(is_on) {
-        return Ok(true);
+    let named = |wanted: &dyn Fn(&State) -> bool| -> Vec<&str> {
+        let timers = timers.iter().filter(|timer| wanted(&timer.state));
+        timers.map(|timer| timer.unit.file.as_str()).collect()
+    };
+    let off = named(&|state| !state.is_enabled());
+    let still = named(&|state| start && !state.is_active());
+    // One whose time will not come again doesn't look at its calendar by itself.
+    let elapsed = named(&|state| start && state.is_active() && !state.is_ticking());
+    if !off.is_empty() {
+        steps.undo_by([manager.systemctl(&["disable"]).and(off.clone())]);
     }
-    let files =
-        |timers: &mut dyn Iterator<Item = &&Placed>| timers.map(|timer| timer.unit.file.clone()).collect::<Vec<_>>();
-    let were_off = files(&mut timers.iter().filter(|timer| !timer.state.is_enabled()));
-    if !were_off.is_empty() {
-        steps.undo_by([manager.systemctl(&["disable", "--now"]).and(were_off)]);
+    if !still.is_empty() {
+        steps.undo_by([manager.systemctl(&["stop"]).and(still.clone())]);
     }
-    let words: &[&str] = if start { &["enable", "--now"] } else { &["enable"] };
-    steps.run(&manager.systemctl(words).and(files(&mut timers.iter())))?;
-    Ok(false)
+    let both = !off.is_empty() && off == still;
+    if !off.is_empty() {
+        let words: &[&str] = if both { &["enable", "--now"] } else { &["enable"] };
+        steps.run(&manager.systemctl(words).and(off.clone()))?;
+    }
+    if !still.is_empty() && !both {
+        steps.run(&manager.systemctl(&["start"]).and(still.clone()))?;
+    }
+    if !elapsed.is_empty() {
+        steps.run(&manager.systemctl(&["restart"]).and(elapsed.clone()))?;
+    }
+    Ok(!(off.is_empty() && still.is_empty() && elapsed.is_empty()))
+}
+
+/// Warns of sources that a backup would lack, and of those whose owner or group a user's own service can't tell: in its
+/// sandbox, all others are nobody.
+fn warn_of_sources(context: &Context<'_>, scope: Scope) {
+    let ours = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    for path in sources(context) {
+        let name = printable(&path.display().to_string());
+        match fs::metadata(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                context.output.warn(&format!("{name} doesn't exist"));
+            }
+            Ok(found) if scope == Scope::User && (found.uid(), found.gid()) != ours => {
+                context
+                    .output
+                    .warn(&format!("{name} has another owner or group: backups made as you won't know which"));
+            }
+            _ => {}
+        }
+    }
 }

@@ -1,4 +1,7 @@
 //! Following one run of a service in the journal, from its start to its last words.
+//!
+//! The journal may be closed to who asks, or lag behind; systemd may have forgotten the service a moment after its end.
+//! So both are asked, and either can tell that the run is over and how it went.
 
 use std::io::{BufRead as _, BufReader};
 use std::slice::from_ref;
@@ -14,15 +17,15 @@ use serde_json::Value;
 use super::systemd::{Manager, Ran, State};
 use crate::context::Context;
 use crate::exit::Signals;
-use crate::text::{Tone, paint, printable};
+use crate::text::{Tone, local, paint, printable};
 
-/// How often a run is looked after.
-const TICK: Duration = Duration::from_millis(50);
+/// How often systemd is asked, if the journal says nothing.
+const TICK: Duration = Duration::from_millis(100);
 
-/// How long the journal has to be silent after the end of a run.
+/// How long the journal has to be silent after the end of a run: a service's own last lines may come after systemd's.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
-/// The same, if the end was not seen: who may not read all of the journal never does.
+/// The same, if the journal has not told of the end.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Starts the service `unit`, or joins its run if there is one, shows what the journal says of it, and gives how it
@@ -32,44 +35,39 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// That it could not be started, or that this was interrupted: then the service goes on.
 pub fn run(context: &Context<'_>, manager: &Manager<'_>, unit: &String) -> anyhow::Result<Ran> {
     let before = state(manager, unit)?;
-    let journal = Journal::follow(manager, unit)?;
-    let start = manager.systemctl(&["start", unit]);
+    let cursor = cursor(manager)?;
+    let start = manager.systemctl(&["start", "--no-block", unit]);
     context.output.line(&format!("$ {start}"));
-    let starting = start.expression(manager.shell).stdout_null().stderr_capture();
-    let starting = starting.start().context("start systemctl")?;
-    let invocation = invocation(manager, unit, &before, &starting)?;
-    let heard = journal.show(context, &invocation, &starting).inspect_err(|_| {
+    if let Some(ran) = before.ran().filter(|_| before.is_active()) {
+        context.output.note(&format!("it is running already, since {}", local(ran.at)));
+    }
+    start.run(manager.shell)?;
+    let journal = Journal::follow(manager, unit, cursor)?;
+    let heard = journal.show(context, manager, unit, &before).inspect_err(|_| {
         let stop = manager.systemctl(&["stop", unit]);
         context.output.hint(&format!("{unit} goes on without being watched; to stop it: {stop}"));
     })?;
-    if !heard {
-        context.output.warn("you may not read its journal; members of the group systemd-journal may");
+    let after = state(manager, unit)?;
+    let is_new = before.is_active() || after.get("InvocationID") != before.get("InvocationID");
+    match (after.ran().filter(|_| is_new && !after.is_active()), heard.result) {
+        (Some(ran), _) => Ok(ran),
+        (None, Some(result)) => {
+            let result = if result == "done" { "success".into() } else { result };
+            Ok(Ran { at: context.now, duration_ms: None, result, exit_status: heard.exit_status })
+        }
+        (None, None) => bail!("{unit} did not start: systemctl status {unit}"),
     }
-    starting.wait().context("wait for systemctl")?;
-    state(manager, unit)?.ran().with_context(|| format!("{unit} did not run"))
 }
 
 fn state(manager: &Manager<'_>, unit: &String) -> anyhow::Result<State> {
     manager.states(from_ref(unit))?.pop().context("ask systemd how the service stands")
 }
 
-/// The run that was just started, or that was under way already, as the journal calls it.
-fn invocation(manager: &Manager<'_>, unit: &String, before: &State, starting: &duct::Handle) -> anyhow::Result<String> {
-    loop {
-        let ended = starting.try_wait().context("wait for systemctl")?;
-        let now = state(manager, unit)?;
-        let id = now.get("InvocationID");
-        if !id.is_empty() && (before.is_active() || id != before.get("InvocationID")) {
-            return Ok(id.to_string());
-        }
-        if let Some(ended) = ended {
-            bail!("{unit} did not start: {}", String::from_utf8_lossy(&ended.stderr).trim().replace('\n', "; "));
-        }
-        if Signals::received().is_some() {
-            return Err(Error::interrupted().into());
-        }
-        std::thread::sleep(TICK);
-    }
+/// The end of the journal, as far as it is open. Without one there is nothing in it yet.
+fn cursor(manager: &Manager<'_>) -> anyhow::Result<Option<String>> {
+    let tail = manager.journalctl(&["--no-pager", "-n", "0", "--show-cursor"]);
+    let tail = tail.run(manager.shell).context("look at the end of the journal")?;
+    Ok(tail.lines().find_map(|line| line.strip_prefix("-- cursor: ")).map(str::to_string))
 }
 
 /// A line of the journal.
@@ -78,19 +76,22 @@ fn invocation(manager: &Manager<'_>, unit: &String, before: &State, starting: &d
 struct Entry {
     message: Value,
     priority: String,
-    message_id: String,
+    job_type: String,
+    job_result: String,
+    exit_status: String,
     invocation_id: String,
     user_invocation_id: String,
 }
 
 impl Entry {
-    /// Whether the service manager says that this run is over: that the service has been started, which for one of type
-    /// `oneshot` means that it is done, or could not be. `SD_MESSAGE_UNIT_STARTED` and `SD_MESSAGE_UNIT_FAILED` of
-    /// systemd's sd-messages.h.
-    fn is_end_of(&self, invocation: &str) -> bool {
-        let over = ["39f53479d3a045ac8e11786248231fbf", "be02cf6855d2428ba40df7e9d022f03d"];
-        over.contains(&self.message_id.as_str())
-            && [&self.invocation_id, &self.user_invocation_id].into_iter().any(|id| id == invocation)
+    /// How the start of the service ended, which for one of type `oneshot` is its end: `done`, `failed`, `dependency`.
+    fn result(&self) -> Option<String> {
+        (self.job_type == "start" && !self.job_result.is_empty()).then(|| self.job_result.clone())
+    }
+
+    /// Whether systemd says it of this run.
+    fn is_of(&self, invocation: &str) -> bool {
+        !invocation.is_empty() && [&self.invocation_id, &self.user_invocation_id].into_iter().any(|id| id == invocation)
     }
 
     fn show(&self, context: &Context<'_>) {
@@ -104,6 +105,13 @@ impl Entry {
     }
 }
 
+/// What the journal told of a run.
+#[derive(Default)]
+struct Heard {
+    result: Option<String>,
+    exit_status: Option<u8>,
+}
+
 /// A journal that is followed.
 struct Journal {
     process: Arc<duct::ReaderHandle>,
@@ -111,45 +119,55 @@ struct Journal {
 }
 
 impl Journal {
-    /// Follows what `unit` says from now on. It can't go by the run: the last lines of a process that ends soon after
-    /// them come without the run's id.
-    fn follow(manager: &Manager<'_>, unit: &String) -> anyhow::Result<Self> {
-        let tail = manager.journalctl(&["-q", "--no-pager", "-n", "0", "--show-cursor"]);
-        let tail = tail.run(manager.shell).context("look at the end of the journal")?;
-        // Without one there is nothing in the journal yet.
-        let cursor = tail.lines().find_map(|line| line.strip_prefix("-- cursor: "));
-        let after = cursor.map_or(["-n", "all"], |cursor| ["--after-cursor", cursor]);
-        let command =
-            manager.journalctl(&["-q", "-f", "-o", "json"]).and(after).and(manager.entries_of(from_ref(unit)));
+    /// Follows what `unit` says since `cursor`.
+    fn follow(manager: &Manager<'_>, unit: &String, cursor: Option<String>) -> anyhow::Result<Self> {
+        let after = cursor.map_or(["-n".into(), "all".into()], |cursor| ["--after-cursor".to_string(), cursor]);
+        let command = manager.journalctl(&["-f", "-o", "json"]).and(after).and(manager.entries_of(from_ref(unit)));
         let process = command.expression(manager.shell).reader().context("start journalctl")?;
         let process = Arc::new(process);
         Ok(Self { entries: read(Arc::clone(&process)), process })
     }
 
-    /// Shows the lines of one run until it is over. `false` if there were none.
-    fn show(&self, context: &Context<'_>, invocation: &str, starting: &duct::Handle) -> anyhow::Result<bool> {
-        let (mut heard, mut over) = (false, false);
+    /// Shows the lines of the run that comes after the state `before` until it is over.
+    fn show(
+        &self,
+        context: &Context<'_>,
+        manager: &Manager<'_>,
+        unit: &String,
+        before: &State,
+    ) -> anyhow::Result<Heard> {
+        // The end of an earlier run may come late.
+        let earlier = if before.is_active() { "" } else { before.get("InvocationID") };
+        let (mut heard, mut over, mut silent) = (Heard::default(), false, true);
         let mut silent_since = Instant::now();
         loop {
+            if Signals::received().is_some() {
+                return Err(Error::interrupted().into());
+            }
             match self.entries.recv_timeout(TICK) {
                 Ok(entry) => {
                     entry.show(context);
-                    over |= entry.is_end_of(invocation);
-                    (heard, silent_since) = (true, Instant::now());
-                }
-                Err(RecvTimeoutError::Disconnected) => return Ok(heard),
-                Err(RecvTimeoutError::Timeout) if starting.try_wait().context("wait for systemctl")?.is_none() => {
-                    silent_since = Instant::now();
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    // The service's own last lines may come after the manager's.
-                    if silent_since.elapsed() > if over { LAST_WORDS } else { PATIENCE } {
-                        return Ok(heard);
+                    (silent, silent_since) = (false, Instant::now());
+                    if !entry.is_of(earlier) {
+                        heard.result = entry.result().or(heard.result);
+                        heard.exit_status = entry.exit_status.parse().ok().or(heard.exit_status);
                     }
                 }
+                Err(RecvTimeoutError::Timeout) => {}
+                // It heard the same signal, or can't be read: systemd alone is left.
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(TICK),
             }
-            if Signals::received().is_some() {
-                return Err(Error::interrupted().into());
+            if !over {
+                let now = state(manager, unit)?;
+                over = !now.is_active() && now.get("Job").is_empty();
+                silent_since = Instant::now();
+            }
+            let enough = if heard.result.is_some() { LAST_WORDS } else { PATIENCE };
+            if over && silent_since.elapsed() > enough {
+                if silent {
+                    context.output.warn("its journal is closed to you: be root, or in the group systemd-journal");
+                }
+                return Ok(heard);
             }
         }
     }

@@ -13,8 +13,10 @@ pub mod systemd;
 pub mod timers;
 pub mod units;
 
+use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use backup::{Error, ErrorKind};
@@ -23,7 +25,8 @@ use xshell::{Shell, cmd};
 use crate::cli::Which;
 use crate::config::parse_duration;
 use crate::context::Context;
-use steps::{Step, word};
+use crate::exit::Signals;
+use steps::word;
 use systemd::{Manager, Scope};
 use units::{Flags, Identity, Origin, Spec};
 
@@ -37,13 +40,17 @@ pub struct Installed {
 }
 
 impl Installed {
-    /// The command that installs it again, with the flags that it was installed with.
-    pub fn again(&self) -> String {
-        let Flags { on_calendar, randomized_delay, run_as } = self.origin.flags.clone();
-        let flags = [("--on-calendar", on_calendar), ("--randomized-delay", randomized_delay), ("--run-as", run_as)];
-        let flags = flags.into_iter().filter_map(|(flag, value)| Some([flag.to_string(), value?])).flatten();
+    /// The command that installs it again.
+    pub fn again(&self, context: &Context<'_>) -> String {
+        let default = slug(context).is_ok_and(|slug| self.origin.unit == default_unit(&slug));
+        let unit = (!default).then_some(["--unit", &self.origin.unit]);
         let user = (self.scope == Scope::User).then_some("--user");
-        Step::new(["cargo", "xtask", "install-timer", "--unit", &self.origin.unit]).and(user).and(flags).to_string()
+        // The other flags are remembered.
+        let Flags { config, backup_dir, .. } = self.origin.flags.clone();
+        let config = config.filter(|_| context.given.config.is_none());
+        let backup_dir = backup_dir.filter(|_| context.given.backup_dir.is_none());
+        let places = Flags { config, backup_dir, ..Flags::default() }.words();
+        context.command(&["install-timer"]).and(user).and(unit.into_iter().flatten()).and(places).to_string()
     }
 }
 
@@ -51,20 +58,27 @@ impl Installed {
 /// nothing is installed.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] if it could be several.
+/// [`ErrorKind::InvalidInput`] if it could be several, or if it is called otherwise.
 pub fn find(context: &Context<'_>, shell: &Shell, which: &Which) -> anyhow::Result<Option<Installed>> {
     let scopes: &[Scope] = if which.user { &[Scope::User] } else { &[Scope::System, Scope::User] };
+    let wrong = |message: String| {
+        anyhow::Error::from(Error::new(ErrorKind::InvalidInput, message).with_hint("name one with --unit"))
+    };
     for scope in scopes {
-        let mut found = all(&Manager::new(*scope, shell), &context.root)?;
-        found.retain(|origin| which.unit.as_ref().is_none_or(|unit| *unit == origin.unit));
+        let installed = Manager::new(*scope, shell).installed()?.into_iter();
+        // Those of a project that is gone can still be named.
+        let named = |origin: &Origin| which.unit.as_ref().is_some_and(|unit| *unit == origin.unit);
+        let mut found: Vec<Origin> =
+            installed.filter(|origin| origin.root == context.root || named(origin) && !origin.root.exists()).collect();
+        let names: Vec<String> = found.iter().map(|origin| origin.unit.clone()).collect();
+        if which.unit.is_some() {
+            found.retain(named);
+        }
         match found.as_slice() {
-            [] => {}
+            [] if names.is_empty() => {}
+            [] => return Err(wrong(format!("the schedule of this project is called {}", names.join(", ")))),
             [_] => return Ok(found.pop().map(|origin| Installed { scope: *scope, origin })),
-            several => {
-                let names: Vec<&str> = several.iter().map(|origin| origin.unit.as_str()).collect();
-                let message = format!("several schedules are installed for this project: {}", names.join(", "));
-                return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("name one with --unit").into());
-            }
+            _ => return Err(wrong(format!("several schedules are installed for this project: {}", names.join(", ")))),
         }
     }
     Ok(None)
@@ -76,15 +90,50 @@ pub fn find(context: &Context<'_>, shell: &Shell, which: &Which) -> anyhow::Resu
 /// As [`find`], or that nothing is installed.
 pub fn require(context: &Context<'_>, shell: &Shell, which: &Which) -> anyhow::Result<Installed> {
     systemd::require()?;
-    find(context, shell, which)?.ok_or_else(|| {
-        let message = format!("no timer is installed for {}", context.root.display());
-        Error::new(ErrorKind::Io, message).with_hint("install it: cargo xtask install-timer").into()
-    })
+    if let Some(installed) = find(context, shell, which)? {
+        return Ok(installed);
+    }
+    let (message, hint) = match cron::installed(context, shell) {
+        Some(cron) => (
+            "this project is scheduled by cron, not by systemd".into(),
+            format!("what it says is in {}", cron.log.display()),
+        ),
+        None => (
+            format!("no timer is installed for {}", context.root.display()),
+            format!("install it: {}", context.command(&["install-timer"])),
+        ),
+    };
+    Err(Error::new(ErrorKind::Io, message).with_hint(hint).into())
 }
 
-/// Everything that is installed for the project in `root`.
-pub fn all(manager: &Manager<'_>, root: &Path) -> anyhow::Result<Vec<Origin>> {
-    Ok(manager.installed()?.into_iter().filter(|origin| origin.root == root).collect())
+/// How often a waiting installation tries again.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Keeps others from installing or removing a schedule of this project, as long as what it returns lives. The lock is
+/// that of the project's folder itself, which needs no right to write to it.
+///
+/// # Errors
+/// [`ErrorKind::Locked`] when `--lock-wait` is over.
+pub fn lock(context: &Context<'_>) -> anyhow::Result<File> {
+    let folder = File::open(&context.root).map_err(|e| Error::io("open", &context.root, e))?;
+    let begun = Instant::now();
+    loop {
+        match folder.try_lock() {
+            Ok(()) => return Ok(folder),
+            Err(TryLockError::Error(e)) => return Err(Error::io("lock", &context.root, e).into()),
+            Err(TryLockError::WouldBlock) if Signals::received().is_some() => return Err(Error::interrupted().into()),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < context.config.lock_wait => std::thread::sleep(RETRY),
+            Err(TryLockError::WouldBlock) => {
+                let message = "locked: a schedule of this project is being installed or removed";
+                return Err(Error::new(ErrorKind::Locked, message).with_hint("wait for it to end").into());
+            }
+        }
+    }
+}
+
+/// What units are called, if nobody says otherwise.
+pub fn default_unit(slug: &str) -> String {
+    format!("{slug}-backup")
 }
 
 /// A name made of the project's, for files of the system.
@@ -115,10 +164,8 @@ pub fn spec(context: &Context<'_>, shell: &Shell, scope: Scope, unit: String, fl
     let databases = context.config.database.iter().map(|database| database.path.under(&context.root));
     let databases: Vec<PathBuf> = databases.flat_map(|path| ways_to(&path)).collect();
     let folders = databases.iter().filter_map(|path| path.parent()).map(Path::to_path_buf);
-    let writable = distinct(backups.iter().cloned().chain(folders));
-    let settings = context.settings.iter().cloned();
-    let needed = [context.root.clone(), program.clone()].into_iter().chain(sources(context)).chain(settings);
-    let needed = needed.flat_map(|path| ways_to(&path));
+    let needed = [context.root.clone(), program.clone()].into_iter().chain(sources(context));
+    let needed = needed.chain(context.settings.iter().cloned()).flat_map(|path| ways_to(&path));
     Ok(Spec {
         project: context.project(),
         identity,
@@ -126,15 +173,15 @@ pub fn spec(context: &Context<'_>, shell: &Shell, scope: Scope, unit: String, fl
         on_calendar: flags.on_calendar.clone().unwrap_or_else(|| config.on_calendar.clone()),
         drill_on_calendar: config.drill_on_calendar.clone(),
         randomized_delay: delay.unwrap_or(config.randomized_delay),
-        mounts: distinct([context.root.clone()].into_iter().chain(backups)),
-        writable,
+        mounts: distinct([context.root.clone()].into_iter().chain(backups.iter().cloned())),
+        writable: distinct(backups.into_iter().chain(folders)),
         readable: distinct(needed),
         origin: Origin { unit, root: context.root.clone(), program, flags },
     })
 }
 
 /// Everything that is backed up.
-fn sources(context: &Context<'_>) -> impl Iterator<Item = PathBuf> {
+pub fn sources(context: &Context<'_>) -> impl Iterator<Item = PathBuf> {
     let files = context.config.files.iter().flat_map(|set| &set.paths);
     context.config.database.iter().map(|database| &database.path).chain(files).map(|path| path.under(&context.root))
 }
@@ -145,14 +192,14 @@ pub fn arguments(context: &Context<'_>) -> anyhow::Result<Vec<String>> {
     if let Some(settings) = &context.settings {
         words.extend(["--config".into(), settings.clone()]);
     }
-    if context.names_backup_dir {
-        words.extend(["--backup-dir".into(), context.store.folder().to_path_buf()]);
+    if let Some(folder) = &context.given.backup_dir {
+        words.extend(["--backup-dir".into(), folder.clone()]);
     }
     words.iter().map(|path| Ok(word(path)?.to_string())).collect()
 }
 
-/// Who a system service runs as: `run_as`, or whom the settings name, or the owner of the project's folder.
-fn identity(context: &Context<'_>, shell: &Shell, run_as: Option<&str>) -> anyhow::Result<Identity> {
+/// Who runs a system service, or cron's jobs: `run_as`, or whom the settings name, or the owner of the project's folder.
+pub fn identity(context: &Context<'_>, shell: &Shell, run_as: Option<&str>) -> anyhow::Result<Identity> {
     let named = run_as.or(Some(context.config.schedule.run_as.as_str()).filter(|user| !user.is_empty()));
     let folder = std::fs::metadata(&context.root).context("find the owner of the project's folder")?;
     let user = named.map_or_else(|| folder.uid().to_string(), str::to_string);
@@ -160,7 +207,7 @@ fn identity(context: &Context<'_>, shell: &Shell, run_as: Option<&str>) -> anyho
     let ask = |what: &str| cmd!(shell, "id {what} -- {user}").quiet().ignore_stderr().read();
     let name = ask("-un").map_err(|_| {
         Error::new(ErrorKind::InvalidInput, format!("there is no user {user} to run the backup"))
-            .with_hint("name one with --run-as USER")
+            .with_hint("name one with --run-as USER, or with `run_as` in the settings")
     })?;
     // The folder's group, for one whose folder it is: its files may be open to that group alone.
     let group = if named.is_none() && folder.gid() != 0 {

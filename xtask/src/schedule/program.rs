@@ -1,18 +1,24 @@
 //! The installed copy of this program, which the schedule runs: neither `cargo clean` nor a broken checkout stops
 //! tonight's backup, and nothing is compiled at night.
+//!
+//! Beside it, a file says which project it is for. Two projects may be called the same, and neither may take the
+//! other's program.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use backup::{Error, ErrorKind};
 use serde::Serialize;
-use tempfile::TempDir;
 
 use super::steps::{Step, Steps, word};
 use super::systemd::{Manager, Scope, home};
 
 /// What a copy is called until it is complete.
 const NEW: &str = ".xtask.new";
+
+/// The file that says whose it is.
+const PROJECT: &str = "project";
 
 /// How an installed copy compares to this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -53,24 +59,113 @@ pub fn compare(path: &Path) -> anyhow::Result<Compared> {
     Ok(if older { Compared::Older } else { Compared::Newer })
 }
 
-/// Installs a copy of this program at `path`: written beside it and renamed, so that a backup that starts in between
-/// finds the old one or the new one. What has to be kept to take that back goes to `kept`.
-pub fn install(steps: &mut Steps<'_>, manager: &Manager<'_>, path: &Path, kept: &TempDir) -> anyhow::Result<()> {
-    let folder = path.parent().context("find the folder of the installed program")?;
-    let (this, new) = (this()?, folder.join(NEW));
-    let (this, new, target, folder_name) = (word(&this)?, word(&new)?, word(path)?, word(folder)?);
-    if !folder.exists() {
-        steps.run(&manager.change(&["install", "-d", "-m", "0755", folder_name]))?;
-        steps.undo_by([manager.change(&["rmdir", folder_name])]);
+/// Makes sure that the copy at `path` is not another project's, which is still there.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`], naming that project.
+pub fn require_own(path: &Path, root: &Path) -> backup::Result<()> {
+    let Some(other) = project(path).filter(|other| other != root && other.exists()) else { return Ok(()) };
+    let message = format!("{} is the program of {}", path.display(), other.display());
+    Err(Error::new(ErrorKind::InvalidInput, message)
+        .with_hint("give this project another name: `project` in the settings"))
+}
+
+/// Installs a copy of this program at `path`, for the project in `root`: written beside it and renamed, so that a backup
+/// that starts in between finds the old one or the new one. What is needed to take that back goes to `temporary`.
+/// `false` if it is there already.
+pub fn install(
+    steps: &mut Steps<'_>,
+    manager: &Manager<'_>,
+    path: &Path,
+    root: &Path,
+    temporary: &Path,
+) -> anyhow::Result<bool> {
+    let is_current = compare(path)? == Compared::Current;
+    if is_current && project(path).as_deref() == Some(root) {
+        return Ok(false);
     }
-    let undo = if path.exists() {
-        let old = kept.path().join("xtask");
-        keep(path, &old)?;
-        put(manager, word(&old)?, new, target).to_vec()
-    } else {
-        vec![manager.change(&["rm", "-f", target])]
+    let folder = path.parent().context("find the folder of the installed program")?;
+    make_folder(steps, manager, folder)?;
+    mark(steps, manager, root, &folder.join(PROJECT), temporary)?;
+    if !is_current {
+        put(steps, manager, path, temporary)?;
+    }
+    Ok(true)
+}
+
+/// Removes the copy at `path` and its folder, unless it is not that of the project in `root`.
+pub fn remove(steps: &mut Steps<'_>, manager: &Manager<'_>, path: &Path, root: &Path) -> anyhow::Result<()> {
+    let folder = path.parent().context("find the folder of the installed program")?;
+    if !folder.exists() || project(path).is_some_and(|project| project != root) {
+        return Ok(());
+    }
+    let files = [path.to_path_buf(), folder.join(PROJECT), folder.join(NEW)];
+    let files = files.iter().filter(|path| path.exists()).map(|path| Ok(word(path)?.to_string()));
+    steps.run(&manager.change(&["rm", "-f"]).and(files.collect::<anyhow::Result<Vec<_>>>()?))?;
+    steps.run(&manager.change(&["rmdir", "--ignore-fail-on-non-empty", word(folder)?]))
+}
+
+/// Makes a folder for everybody to read, as the manager's files are, and those above it.
+pub fn make_folder(steps: &mut Steps<'_>, manager: &Manager<'_>, folder: &Path) -> anyhow::Result<()> {
+    let missing = missing(folder);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    steps.run(&manager.change(&["install", "-d", "-m", "0755", word(folder)?]))?;
+    let undo = missing.iter().map(|folder| Ok(manager.change(&["rmdir", word(folder)?])));
+    steps.undo_by(undo.collect::<anyhow::Result<Vec<_>>>()?);
+    Ok(())
+}
+
+/// `folder` and those above it that don't exist, the innermost first.
+pub fn missing(folder: &Path) -> Vec<PathBuf> {
+    folder.ancestors().take_while(|folder| !folder.exists()).map(Path::to_path_buf).collect()
+}
+
+/// The project that the copy at `path` is for, if that is known.
+fn project(path: &Path) -> Option<PathBuf> {
+    let text = fs::read_to_string(path.parent()?.join(PROJECT)).ok()?;
+    text.strip_suffix('\n').map(PathBuf::from)
+}
+
+/// Says at `target` whose program it is.
+fn mark(
+    steps: &mut Steps<'_>,
+    manager: &Manager<'_>,
+    root: &Path,
+    target: &Path,
+    temporary: &Path,
+) -> anyhow::Result<()> {
+    let (new, old) = (temporary.join(PROJECT), temporary.join("old-project"));
+    fs::write(&new, format!("{}\n", word(root)?)).context("write whose program it is")?;
+    let target_name = word(target)?;
+    let put = |source: &str| manager.change(&["install", "-m", "0644", source, target_name]);
+    let undo = match fs::copy(target, &old) {
+        Ok(_) => put(word(&old)?),
+        Err(_) => manager.change(&["rm", "-f", target_name]),
     };
-    let [copy, sync, rename] = put(manager, this, new, target);
+    steps.undo_by([undo]);
+    steps.run(&put(word(&new)?))
+}
+
+/// Puts a copy of this program at `target`, in place of what is there.
+fn put(steps: &mut Steps<'_>, manager: &Manager<'_>, target: &Path, temporary: &Path) -> anyhow::Result<()> {
+    let (new, old) = (target.with_file_name(NEW), temporary.join("old-xtask"));
+    let (new, name) = (word(&new)?, word(target)?);
+    let put = |source: &Path| -> anyhow::Result<[Step; 3]> {
+        Ok([
+            manager.change(&["install", "-p", "-m", "0755", word(source)?, new]),
+            manager.change(&["sync", new]),
+            manager.change(&["mv", "-f", new, name]),
+        ])
+    };
+    let undo = if target.exists() {
+        keep(target, &old).with_context(|| format!("keep a copy of {name}"))?;
+        put(&old)?.to_vec()
+    } else {
+        vec![manager.change(&["rm", "-f", name])]
+    };
+    let [copy, sync, rename] = put(&this()?)?;
     steps.undo_by([manager.change(&["rm", "-f", new])]);
     steps.run(&copy)?;
     steps.run(&sync)?;
@@ -79,30 +174,9 @@ pub fn install(steps: &mut Steps<'_>, manager: &Manager<'_>, path: &Path, kept: 
     Ok(())
 }
 
-/// Removes the copy at `path` and its folder.
-pub fn remove(steps: &mut Steps<'_>, manager: &Manager<'_>, path: &Path) -> anyhow::Result<()> {
-    let folder = path.parent().context("find the folder of the installed program")?;
-    if folder.exists() {
-        steps.run(&manager.change(&["rm", "-f", word(path)?, word(&folder.join(NEW))?]))?;
-        steps.run(&manager.change(&["rmdir", "--ignore-fail-on-non-empty", word(folder)?]))?;
-    }
-    Ok(())
-}
-
-fn put(manager: &Manager<'_>, source: &str, new: &str, target: &str) -> [Step; 3] {
-    [
-        manager.change(&["install", "-p", "-m", "0755", source, new]),
-        manager.change(&["sync", new]),
-        manager.change(&["mv", "-f", new, target]),
-    ]
-}
-
-fn keep(path: &Path, copy: &Path) -> anyhow::Result<()> {
-    let keep = || {
-        fs::copy(path, copy)?;
-        File::options().write(true).open(copy)?.set_modified(fs::metadata(path)?.modified()?)
-    };
-    keep().with_context(|| format!("keep a copy of {}", path.display()))
+fn keep(path: &Path, copy: &Path) -> std::io::Result<()> {
+    fs::copy(path, copy)?;
+    File::options().write(true).open(copy)?.set_modified(fs::metadata(path)?.modified()?)
 }
 
 fn this() -> anyhow::Result<PathBuf> {

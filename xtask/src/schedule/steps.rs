@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::process::Output as Ended;
 
 use anyhow::{Context as _, anyhow};
 use backup::Error;
@@ -13,6 +14,13 @@ use crate::text::printable;
 
 /// Where the user's service manager is to be found: `man 5 user@.service`.
 pub const RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
+
+/// What runs steps. In the root folder: the one that this process was started in may be closed to it.
+pub fn shell() -> anyhow::Result<Shell> {
+    let shell = Shell::new().context("find the current folder")?;
+    shell.change_dir("/");
+    Ok(shell)
+}
 
 /// A command and its arguments: one word at least.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +63,7 @@ impl Step {
     /// The same for whoever wants to stream what it says, or go on while it runs.
     pub fn expression(&self, shell: &Shell) -> duct::Expression {
         let (program, arguments) = self.words.split_first().expect("a step has words");
-        let command = duct::cmd(program, arguments).unchecked();
+        let command = duct::cmd(program, arguments).dir(shell.current_dir()).unchecked();
         // What the shell has set for its commands is not in the environment of this process.
         match shell.var_os(RUNTIME_DIR) {
             Some(folder) => command.env(RUNTIME_DIR, folder),
@@ -66,24 +74,40 @@ impl Step {
     /// Runs it and gives what it said on stdout.
     ///
     /// # Errors
-    /// Names the command, how it ended and what it said.
+    /// Names the command, how it ended and what it said; or that it was interrupted, as this process was.
     pub fn run(&self, shell: &Shell) -> anyhow::Result<String> {
-        let (program, arguments) = self.words.split_first().expect("a step has words");
+        let ended = self.run_words(shell, &self.words)?;
+        let said = [ended.stderr.as_slice(), &ended.stdout].concat();
+        let said = String::from_utf8_lossy(&said);
+        let how = match &self.refused {
+            // It has heard the signal as well.
+            _ if !ended.status.success() && Signals::received().is_some() => return Err(Error::interrupted().into()),
+            _ if !ended.status.success() => format!("failed ({})", ended.status),
+            Some(text) if said.contains(text) => "found fault".into(),
+            _ => return Ok(String::from_utf8_lossy(&ended.stdout).into_owned()),
+        };
+        let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let said = if lines.is_empty() { "it said nothing".into() } else { lines.join("; ") };
+        Err(anyhow!("`{self}` {how}: {said}"))
+    }
+
+    /// The same, whatever signals come in the meantime.
+    fn run_unswerving(&self, shell: &Shell) -> anyhow::Result<()> {
+        let deaf = ["sh", "-c", "trap '' HUP INT TERM; exec \"$@\"", "sh"].map(str::to_string);
+        let ended = self.run_words(shell, &[deaf.as_slice(), &self.words].concat())?;
+        let said = String::from_utf8_lossy(&ended.stderr).trim().replace('\n', "; ");
+        anyhow::ensure!(ended.status.success(), "`{self}` failed ({}): {said}", ended.status);
+        Ok(())
+    }
+
+    fn run_words(&self, shell: &Shell, words: &[String]) -> anyhow::Result<Ended> {
+        let (program, arguments) = words.split_first().expect("a step has words");
         let command = shell.cmd(program).args(arguments).quiet().ignore_status();
         let command = match &self.stdin {
             Some(text) => command.stdin(text),
             None => command,
         };
-        let output = command.output().with_context(|| format!("run `{self}`"))?;
-        let said = [output.stderr.as_slice(), &output.stdout].concat();
-        let said = String::from_utf8_lossy(&said);
-        let refused = self.refused.as_ref().is_some_and(|text| said.contains(text));
-        if output.status.success() && !refused {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-        }
-        let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        let said = if lines.is_empty() { "it said nothing".into() } else { lines.join("; ") };
-        Err(anyhow!("`{self}` failed ({}): {said}", output.status))
+        command.output().with_context(|| format!("run `{self}`"))
     }
 }
 
@@ -154,10 +178,12 @@ impl Drop for Steps<'_> {
     fn drop(&mut self) {
         if !self.undo.is_empty() {
             self.output.note("taking back what was done");
+            // Half taken back would be worse than done.
+            Signals::hold();
         }
         while let Some(step) = self.undo.pop() {
             self.output.note(&printable(&format!("$ {step}")));
-            if let Err(error) = step.run(self.shell) {
+            if let Err(error) = step.run_unswerving(self.shell) {
                 self.output.warn(&printable(&format!("this could not be taken back: {error:#}")));
             }
         }
@@ -211,6 +237,27 @@ mod tests {
         steps.run(&Step::new(["false"])).unwrap_err();
         drop(steps);
         assert!(!gone.exists() && kept.exists());
+    }
+
+    #[test]
+    fn what_is_taken_back_does_not_hear_signals() {
+        let (folder, shell) = (tempfile::tempdir().unwrap(), Shell::new().unwrap());
+        let done = folder.path().join("it's done");
+        let script = format!("kill -INT $$; kill -TERM $$; kill -HUP $$; touch \"{}\"", done.display());
+        Step::new(["sh", "-c", &script]).run_unswerving(&shell).unwrap();
+        assert!(done.exists());
+        let failed = Step::new(["sh", "-c", "echo no >&2; exit 1"]).run_unswerving(&shell).unwrap_err();
+        assert_eq!(failed.to_string(), "`sh -c 'echo no >&2; exit 1'` failed (exit status: 1): no");
+    }
+
+    #[test]
+    fn a_warning_can_be_refused() {
+        let shell = Shell::new().unwrap();
+        let warns = Step::new(["sh", "-c", "echo /tmp/x/a.service: odd >&2"]);
+        warns.run(&shell).unwrap();
+        warns.clone().refusing("/tmp/y/").run(&shell).unwrap();
+        let refused = warns.refusing("/tmp/x/").run(&shell).unwrap_err().to_string();
+        assert!(refused.ends_with("found fault: /tmp/x/a.service: odd"), "{refused}");
     }
 
     #[test]

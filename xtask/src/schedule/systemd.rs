@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use backup::{Error, ErrorKind};
-use chrono::{DateTime, FixedOffset, Local, NaiveDateTime};
+use chrono::{DateTime, FixedOffset, Local, NaiveDateTime, TimeDelta};
 use serde::Serialize;
 use xshell::{Shell, cmd};
 
@@ -34,12 +34,13 @@ pub struct Manager<'a> {
 }
 
 /// What is asked of `systemctl show`: of all units, of timers, of services.
-const PROPERTIES: &str = "FragmentPath,UnitFileState,ActiveState,NeedDaemonReload,NextElapseUSecRealtime,\
+const PROPERTIES: &str = "LoadState,FragmentPath,UnitFileState,ActiveState,SubState,NeedDaemonReload,Job,\
+                          NextElapseUSecRealtime,LastTriggerUSec,LastTriggerUSecMonotonic,\
                           User,Result,InvocationID,InactiveExitTimestamp,ExecMainCode,ExecMainStatus,\
                           ExecMainStartTimestamp,ExecMainStartTimestampMonotonic,ExecMainExitTimestampMonotonic";
 
 /// How one unit stands: what `systemctl show` says, by property.
-#[derive(Debug)]
+#[derive(Debug, Default, Clone)]
 pub struct State(BTreeMap<String, String>);
 
 /// How the last run of a service went, as long as systemd remembers: since the machine was started.
@@ -70,12 +71,14 @@ pub fn is_booted() -> bool {
 
 /// Checks a calendar expression, which messages call `name`.
 pub fn check_calendar(shell: &Shell, name: &str, spec: &str) -> anyhow::Result<()> {
-    let step = Step::new(["systemd-analyze", "calendar", "--", spec]);
-    step.run(shell).map(drop).map_err(|error| {
-        Error::new(ErrorKind::InvalidInput, format!("{name}: {error:#}"))
+    let wrong = |why: String| {
+        Error::new(ErrorKind::InvalidInput, format!("{name}: {why}"))
             .with_hint("write it as systemd does, *-*-* 02:00:00 or Mon..Fri 22:30: man 7 systemd.time")
-            .into()
-    })
+    };
+    let step = Step::new(["systemd-analyze", "calendar", "--", spec]);
+    let said = step.run(shell).map_err(|error| wrong(format!("{error:#}")))?;
+    let never = said.lines().any(|line| line.trim() == "Next elapse: never");
+    if never { Err(wrong(format!("{spec:?} never comes again")).into()) } else { Ok(()) }
 }
 
 impl<'a> Manager<'a> {
@@ -107,6 +110,17 @@ impl<'a> Manager<'a> {
         }
     }
 
+    /// A command as `user`; none is the one who asks.
+    pub fn as_user(&self, user: Option<&str>, words: &[&str]) -> anyhow::Result<Step> {
+        let others = user.map(|user| Ok::<_, anyhow::Error>((user, self.user()? == user))).transpose()?;
+        let switch: &[&str] = match others {
+            None | Some((_, true)) => &[],
+            Some((user, false)) if is_root() => &["runuser", "-u", user, "--"],
+            Some((user, false)) => &["sudo", "-u", user],
+        };
+        Ok(Step::new(switch.iter().chain(words).copied()))
+    }
+
     /// A command that changes files where this manager's are.
     pub fn change(&self, words: &[&str]) -> Step {
         let step = Step::new(words.iter().copied());
@@ -123,7 +137,8 @@ impl<'a> Manager<'a> {
     /// A `journalctl` command, for which the system's journal takes root where it is closed to this user.
     pub fn journalctl(&self, words: &[&str]) -> Step {
         let open = self.scope == Scope::User || can_read_journal() || !self.has_sudo();
-        Step::new(["journalctl"].iter().chain(words).copied()).sudo_unless(open)
+        // Without the hint that there is more than a user's own journal.
+        Step::new(["journalctl", "-q"].iter().chain(words).copied()).sudo_unless(open)
     }
 
     /// What `journalctl` has to be told to show what these units say, and what is said of them.
@@ -162,8 +177,11 @@ impl<'a> Manager<'a> {
         cmd!(self.shell, "id -un").quiet().read().context("find out who you are")
     }
 
-    /// How the units stand, in their order.
+    /// How the units stand, in their order. To a user's manager that doesn't run, none is known.
     pub fn states(&self, units: &[String]) -> anyhow::Result<Vec<State>> {
+        if !self.is_up() {
+            return Ok(vec![State::default(); units.len()]);
+        }
         let scope = (self.scope == Scope::User).then_some("--user");
         // A template is asked for by way of an instance.
         let units = units.iter().map(|unit| unit.replace("@.", "@any."));
@@ -179,22 +197,31 @@ impl<'a> Manager<'a> {
 
     /// All that this program has installed for this manager.
     pub fn installed(&self) -> anyhow::Result<Vec<Origin>> {
-        let Ok(entries) = fs::read_dir(self.unit_folder()?) else { return Ok(Vec::new()) };
-        // What can't be read is not ours: units are for everybody to read.
-        let texts = entries.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok());
-        let mut found: Vec<Origin> = texts.filter_map(|text| Origin::read(&text)).collect();
-        // Of those that belong together, the one with the flags comes first, and stays.
-        let key = |origin: &Origin| (origin.unit.clone(), origin.root.clone());
-        found.sort_by_key(|origin| (key(origin), origin.flags == Flags::default()));
-        found.dedup_by_key(|origin| key(origin));
-        Ok(found)
+        Ok(installed_in(&self.unit_folder()?))
+    }
+
+    /// Where timers remember when they last ran: `man 5 systemd.timer`, `Persistent=`.
+    pub fn stamp(&self, timer: &str) -> anyhow::Result<PathBuf> {
+        let folder = match self.scope {
+            Scope::System => "/var/lib/systemd/timers".into(),
+            Scope::User => match self.shell.var_os("XDG_DATA_HOME").filter(|folder| !folder.is_empty()) {
+                Some(folder) => PathBuf::from(folder).join("systemd/timers"),
+                None => home()?.join(".local/share/systemd/timers"),
+            },
+        };
+        Ok(folder.join(format!("stamp-{timer}")))
+    }
+
+    /// Whether it can be talked to. A user's own runs while the user is logged in, or lingers.
+    pub fn is_up(&self) -> bool {
+        let folder = self.shell.var_os(RUNTIME_DIR).unwrap_or_default();
+        self.scope == Scope::System || Path::new(&folder).join("systemd/private").exists()
     }
 
     /// Waits until the user's manager, which lingering has just started, can be talked to.
     pub fn wait_until_up(&self) -> anyhow::Result<()> {
         let begun = Instant::now();
-        let private = Path::new(&self.shell.var_os(RUNTIME_DIR).unwrap_or_default()).join("systemd/private");
-        while !private.exists() {
+        while !self.is_up() {
             anyhow::ensure!(begun.elapsed() < Duration::from_secs(30), "the user's service manager did not start");
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -225,6 +252,20 @@ impl State {
         matches!(self.get("ActiveState"), "active" | "activating" | "reloading" | "deactivating")
     }
 
+    /// Whether a timer waits for its time, or for what it started to end.
+    pub fn is_ticking(&self) -> bool {
+        self.is_active() && self.get("SubState") != "elapsed"
+    }
+
+    /// Whether a timer started something in this uptime, more than a minute before `now`, which then did not run.
+    pub fn missed(&self, service: &Self, now: DateTime<FixedOffset>) -> bool {
+        let number = |state: &Self, name: &str| state.get(name).parse::<u64>().unwrap_or(0);
+        let (triggered, began) =
+            (number(self, "LastTriggerUSecMonotonic"), number(service, "ExecMainStartTimestampMonotonic"));
+        let a_while_ago = self.time("LastTriggerUSec").is_some_and(|time| now - time > TimeDelta::minutes(1));
+        triggered > began && a_while_ago && !service.is_active()
+    }
+
     /// Whether it will be started with the machine.
     pub fn is_enabled(&self) -> bool {
         self.get("UnitFileState") == "enabled"
@@ -245,6 +286,18 @@ impl State {
             exit_status: (self.get("ExecMainCode") == "1").then(|| self.get("ExecMainStatus").parse().ok()).flatten(),
         })
     }
+}
+
+/// All that this program has installed in a folder of units. What can't be read is not there.
+pub fn installed_in(folder: &Path) -> Vec<Origin> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let texts = entries.filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    let mut found: Vec<Origin> = texts.filter_map(|text| Origin::read(&text)).collect();
+    // Of those that belong together, the one with the flags comes first, and stays.
+    let key = |origin: &Origin| (origin.unit.clone(), origin.root.clone());
+    found.sort_by_key(|origin| (key(origin), origin.flags == Flags::default()));
+    found.dedup_by_key(|origin| key(origin));
+    found
 }
 
 /// Whether the user's service manager runs while the user is not logged in: `man 1 loginctl`, `enable-linger`.
@@ -270,4 +323,59 @@ pub fn home() -> anyhow::Result<PathBuf> {
 
 fn runtime_folder() -> PathBuf {
     format!("/run/user/{}", rustix::process::geteuid()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: &str = "2026-11-26T02:05:00Z";
+
+    fn now() -> DateTime<FixedOffset> {
+        DateTime::parse_from_rfc3339(NOW).unwrap()
+    }
+
+    #[test]
+    fn what_systemctl_shows_is_read() {
+        let timer = State::parse(
+            "NextElapseUSecRealtime=Fri 2026-11-27 02:00:00 UTC\nActiveState=active\nSubState=waiting\nUnitFileState=enabled",
+        );
+        assert_eq!(timer.time("NextElapseUSecRealtime").unwrap(), now() + TimeDelta::minutes(24 * 60 - 5));
+        assert!(timer.is_enabled() && timer.is_active() && timer.is_ticking());
+        assert_eq!(State::parse("NextElapseUSecRealtime=").time("NextElapseUSecRealtime"), None);
+        assert!(!State::parse("ActiveState=active\nSubState=elapsed").is_ticking());
+        assert!(State::default().ran().is_none() && !State::default().is_active());
+    }
+
+    #[test]
+    fn a_run_has_its_time_and_its_result() {
+        let shown = "ActiveState=failed\nResult=exit-code\nExecMainCode=1\nExecMainStatus=3\n\
+                     ExecMainStartTimestamp=Thu 2026-11-26 02:05:00 UTC\n\
+                     ExecMainStartTimestampMonotonic=1000000\nExecMainExitTimestampMonotonic=3500000";
+        let ran = State::parse(shown).ran().unwrap();
+        assert_eq!((ran.at, ran.duration_ms, ran.exit_status), (now(), Some(2500), Some(3)));
+        let running = shown.replace("failed", "activating");
+        assert_eq!(State::parse(&running).ran().unwrap().duration_ms, None);
+        let killed = shown.replace("ExecMainCode=1", "ExecMainCode=2");
+        assert_eq!(State::parse(&killed).ran().unwrap().exit_status, None);
+        let never_begun =
+            "Result=resources\nInactiveExitTimestamp=Thu 2026-11-26 02:05:00 UTC\nExecMainStartTimestamp=";
+        assert_eq!(State::parse(never_begun).ran().unwrap().at, now());
+    }
+
+    #[test]
+    fn a_run_that_its_timer_started_in_vain_is_missed() {
+        let timer = |monotonic: u64, time: &str| {
+            State::parse(&format!("LastTriggerUSecMonotonic={monotonic}\nLastTriggerUSec=Thu 2026-11-26 {time} UTC"))
+        };
+        let service = |began: u64, state: &str| {
+            State::parse(&format!("ExecMainStartTimestampMonotonic={began}\nActiveState={state}"))
+        };
+        assert!(timer(500, "02:00:00").missed(&service(0, "inactive"), now()));
+        assert!(timer(500, "02:00:00").missed(&service(400, "inactive"), now()), "it ran the time before");
+        assert!(!timer(500, "02:00:00").missed(&service(501, "inactive"), now()));
+        assert!(!timer(500, "02:00:00").missed(&service(0, "activating"), now()));
+        assert!(!timer(500, "02:04:30").missed(&service(0, "inactive"), now()), "it may still be about to start");
+        assert!(!timer(0, "02:00:00").missed(&service(0, "inactive"), now()), "of an earlier uptime");
+    }
 }

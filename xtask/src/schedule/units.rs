@@ -71,9 +71,15 @@ pub struct Origin {
     pub flags: Flags,
 }
 
-/// Flags of `install-timer` that beat the settings. One of the units knows them.
+/// Flags that `install-timer` was given. One of the units remembers them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flags {
+    /// `--config`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<PathBuf>,
+    /// `--backup-dir`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_dir: Option<PathBuf>,
     /// `--on-calendar`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_calendar: Option<String>,
@@ -83,6 +89,38 @@ pub struct Flags {
     /// `--run-as`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_as: Option<String>,
+    /// `--allow-root`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_root: bool,
+}
+
+impl Flags {
+    /// These flags, and of the `remembered` ones those that were not given again.
+    #[must_use]
+    pub fn over(self, remembered: Self) -> Self {
+        Self {
+            config: self.config.or(remembered.config),
+            backup_dir: self.backup_dir.or(remembered.backup_dir),
+            on_calendar: self.on_calendar.or(remembered.on_calendar),
+            randomized_delay: self.randomized_delay.or(remembered.randomized_delay),
+            run_as: self.run_as.or(remembered.run_as),
+            allow_root: self.allow_root || remembered.allow_root,
+        }
+    }
+
+    /// The words that give them again.
+    pub fn words(&self) -> Vec<String> {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let flags = [
+            ("--config", path(&self.config)),
+            ("--backup-dir", path(&self.backup_dir)),
+            ("--on-calendar", self.on_calendar.clone()),
+            ("--randomized-delay", self.randomized_delay.clone()),
+            ("--run-as", self.run_as.clone()),
+        ];
+        let given = flags.into_iter().filter_map(|(flag, value)| Some([flag.to_string(), value?])).flatten();
+        given.chain(self.allow_root.then(|| "--allow-root".to_string())).collect()
+    }
 }
 
 /// Who a service runs as.
@@ -153,14 +191,17 @@ impl Spec {
 
     /// What stands for each `{{word}}` of the templates.
     fn words(&self) -> Result<BTreeMap<&'static str, String>> {
-        let (identity, by_scope, journalctl) = match &self.identity {
+        let (identity, nobody, by_scope, journalctl) = match &self.identity {
             Identity::System { user, group } => {
-                (format!("User={user}\nGroup={group}"), OF_SYSTEM_SERVICES, "journalctl -u")
+                (format!("User={user}\nGroup={group}"), "DynamicUser=yes", OF_SYSTEM_SERVICES, "journalctl -u")
             }
             Identity::User => {
-                ("# As the user whose service manager this is.".into(), "PrivateUsers=yes", "journalctl --user-unit")
+                let identity = "# As the user whose service manager this is.";
+                // By the identifier: what a process says last may come without its unit's name there.
+                (identity.into(), identity, "PrivateUsers=yes", "journalctl --user -t")
             }
         };
+        let as_root = matches!(&self.identity, Identity::System { user, .. } if user == "root");
         let (hidden_writable, writable) = self.writable.iter().partition::<Vec<&PathBuf>, _>(|path| is_hidden(path));
         // What is bound twice to the same place stays read-only.
         let hidden = self.readable.iter().filter(|path| is_hidden(path) && !hidden_writable.contains(path));
@@ -171,7 +212,10 @@ impl Spec {
             ("unit", self.origin.unit.clone()),
             ("project", plain(&self.project)?),
             ("identity", identity),
+            ("nobody", nobody.into()),
             ("by_scope", by_scope.into()),
+            // Without these, root may read and write less than the owner of the files.
+            ("capabilities", if as_root { "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER" } else { "" }.into()),
             ("journalctl", journalctl.into()),
             // A command line has variables in it.
             ("program", program.replace('$', "$$")),
@@ -203,10 +247,14 @@ pub fn slug(project: &str) -> String {
     words.collect::<Vec<_>>().join("-").to_lowercase()
 }
 
+/// What [`is_unit_name`] asks for.
+pub const UNIT_NAMES: &str = "use up to 200 letters, digits, dashes, dots and underscores, without .service or .timer";
+
 /// Whether units can be called so: `man 5 systemd.unit` allows a few more characters, which need quoting elsewhere.
 pub fn is_unit_name(name: &str) -> bool {
     let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    (1..=200).contains(&name.len()) && name.chars().all(known) && !name.starts_with(['-', '.'])
+    let ending = name.ends_with(".service") || name.ends_with(".timer");
+    (1..=200).contains(&name.len()) && name.chars().all(known) && !name.starts_with(['-', '.']) && !ending
 }
 
 /// `template` with a value for each `{{word}}` that has one.
@@ -303,7 +351,7 @@ mod tests {
         };
         insta::assert_snapshot!("user", unit(&spec, "charger-api-backup.service"));
         let failure = unit(&spec, "charger-api-backup-failure@.service");
-        assert!(failure.contains("journalctl --user-unit %i"), "{failure}");
+        assert!(failure.contains("journalctl --user -t %i") && !failure.contains("DynamicUser"), "{failure}");
     }
 
     #[test]
@@ -316,9 +364,12 @@ mod tests {
     #[test]
     fn a_unit_says_whose_it_is() {
         let flags = Flags {
+            config: Some("/srv/x.toml".into()),
             on_calendar: Some("*:0/15".into()),
             randomized_delay: Some("10m".into()),
             run_as: Some("ada".into()),
+            allow_root: true,
+            ..Flags::default()
         };
         let mut spec = spec();
         spec.origin = Origin { flags, root: "/srv/a \"b\" é".into(), ..spec.origin };
@@ -327,6 +378,23 @@ mod tests {
                 if unit.file == "charger-api-backup.timer" { spec.origin.flags.clone() } else { Flags::default() };
             assert_eq!(Origin::read(&unit.text), Some(Origin { flags, ..spec.origin.clone() }));
         }
+    }
+
+    #[test]
+    fn flags_are_remembered_until_they_are_given_anew() {
+        let remembered = Flags { on_calendar: Some("hourly".into()), run_as: Some("ada".into()), ..Flags::default() };
+        let given = Flags { on_calendar: Some("a b".into()), allow_root: true, ..Flags::default() };
+        let flags = given.over(remembered);
+        assert_eq!(flags.words(), ["--on-calendar", "a b", "--run-as", "ada", "--allow-root"]);
+        assert_eq!(Flags::default().words(), [""; 0]);
+    }
+
+    #[test]
+    fn a_service_of_roots_may_read_what_its_files_owner_may() {
+        let root = Identity::System { user: "root".into(), group: "root".into() };
+        let text = unit(&Spec { identity: root, ..spec() }, "charger-api-backup.service");
+        assert_eq!(line(&text, "CapabilityBoundingSet="), "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER");
+        assert_eq!(line(&unit(&spec(), "charger-api-backup.service"), "CapabilityBoundingSet="), "");
     }
 
     #[test]
@@ -375,7 +443,7 @@ mod tests {
         for good in ["charger-backup", "a", "A_b.c"] {
             assert!(is_unit_name(good), "{good}");
         }
-        for bad in ["", "a b", "a@", "../x", "a/b", ".a", "-a", "a%", "é"] {
+        for bad in ["", "a b", "a@", "../x", "a/b", ".a", "-a", "a%", "é", "a.service", "a.timer"] {
             assert!(!is_unit_name(bad), "{bad}");
         }
     }

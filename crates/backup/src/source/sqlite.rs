@@ -6,6 +6,8 @@
 //! snapshot is taken by SQLite.
 
 use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
@@ -35,12 +37,42 @@ pub(crate) fn require_sound_library() -> Result<()> {
 /// # Errors
 /// [`ErrorKind::MissingSource`], [`ErrorKind::NotADatabase`], [`ErrorKind::PermissionDenied`], [`ErrorKind::Busy`].
 pub(crate) fn open_read_only(path: &Path, busy_timeout: Duration) -> Result<Connection> {
+    require_harmless(path)?;
     open(path, OpenFlags::SQLITE_OPEN_READ_ONLY, busy_timeout)
 }
 
 /// Opens an existing database for writing; errors as [`open_read_only`].
 pub(crate) fn open_read_write(path: &Path, busy_timeout: Duration) -> Result<Connection> {
     open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, busy_timeout)
+}
+
+/// Reading a WAL database that nobody has open makes its `-shm` and `-wal`, which stay. If another user than the
+/// database's owner makes them, the owner can't write any more: so that is refused, unless the folder hands its group
+/// on and the group may write. Root gives them to the owner.
+fn require_harmless(path: &Path) -> Result<()> {
+    let (Ok(place), Ok(found)) = (path.canonicalize(), fs::metadata(path)) else { return Ok(()) };
+    if !found.is_file() {
+        return Ok(());
+    }
+    let user = rustix::process::geteuid();
+    let shared = fs::metadata(fsutil::parent(&place))
+        .is_ok_and(|folder| folder.mode() & 0o2000 != 0 && folder.gid() == found.gid() && found.mode() & 0o020 != 0);
+    let in_use = fsutil::with_suffix(&place, "-shm").exists();
+    if user.is_root() || user.as_raw() == found.uid() || shared || in_use || !is_wal(&place) {
+        return Ok(());
+    }
+    let message =
+        format!("nobody has database {} open, and to read it now would close it to its owner", path.display());
+    let hint = format!("SQLite makes files beside it: run this as their owner, uid {}", found.uid());
+    Err(Error::new(ErrorKind::PermissionDenied, message).with_hint(hint))
+}
+
+/// Whether the header says that the database is in WAL mode (<https://www.sqlite.org/fileformat2.html>, section 1.3.3).
+/// Only asked where nobody has it open in WAL mode, so that closing it again drops no lock of this process.
+fn is_wal(path: &Path) -> bool {
+    let mut header = [0; 20];
+    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    read.is_ok() && header[18..20] == [2, 2]
 }
 
 fn open(path: &Path, access: OpenFlags, busy_timeout: Duration) -> Result<Connection> {
