@@ -63,7 +63,7 @@ fn settings_that_can_not_be_read_are_a_finding() {
     project.write("ops/backup.toml", "lock_wait = 'soon'");
     expect(&doctor(&project, "", "settings"), "failure", "ops/backup.toml, line 1: ", "shows every setting");
     let ran = Ran::of(program().args(["doctor", "--root", "/nonsense"]));
-    assert!(ran.expect(1).stdout.contains("failure  settings: can't use as the application's folder: /nonsense"));
+    assert!(ran.expect(2).stderr.contains("can't use as the application's folder: /nonsense"), "{ran:?}");
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn configuration_that_can_not_be_read_is_warned_of() {
 fn the_backup_folder_has_to_be_one_and_private() {
     let project = Project::new();
     let folder = || doctor(&project, "", "backup folder");
-    expect(&folder(), "failure", "backups doesn't exist", "cargo xtask backup");
+    expect(&folder(), "failure", "backups doesn't exist", " backup");
     project.write("backups", "");
     expect(&folder(), "failure", "backups is not a folder", "another `backup_dir`");
     fs::remove_file(project.path("backups")).unwrap();
@@ -145,6 +145,9 @@ fn the_backup_folder_has_to_be_one_and_private() {
     assert_eq!(folder().verdict, "ok");
     fs::set_permissions(project.path("backups"), fs::Permissions::from_mode(0o755)).unwrap();
     expect(&folder(), "warning", "can be read by others (mode 0755)", "chmod 700 ");
+    fs::set_permissions(project.path("backups"), fs::Permissions::from_mode(0o500)).unwrap();
+    expect(&folder(), "failure", "is closed to its owner (mode 0500)", "chmod 700 ");
+    fs::set_permissions(project.path("backups"), fs::Permissions::from_mode(0o700)).unwrap();
 }
 
 #[test]
@@ -168,6 +171,13 @@ fn backups_that_git_would_commit_are_a_failure() {
     expect(&ignored(), "failure", "secrets and all", "echo '/backups/' >> ");
     shell(project.root(), &ignored().hint);
     expect(&ignored(), "ok", "yes", "");
+    // What a link leads to out of the repository is not in it.
+    let elsewhere = tempfile::tempdir().unwrap();
+    shell(project.root(), &format!("mv backups {0}/b; ln -s {0}/b backups", elsewhere.path().display()));
+    expect(&ignored(), "ok", "no git repository", "");
+    let mut command = project.command(["doctor", "--json", "--backup-dir"]);
+    let without_git = Ran::of(command.arg(project.path("data")).env("PATH", "/nonsense"));
+    assert!(without_git.stdout.contains("\"not known: "), "{without_git:?}");
 }
 
 #[test]
@@ -177,12 +187,7 @@ fn a_lock_that_is_held_and_leftovers_are_told_apart() {
     assert_eq!(doctor(&project, "", "lock").detail, "free");
     assert_eq!(doctor(&project, "", "staging").detail, "empty");
     project.write("backups/.staging/left.db", "x");
-    expect(
-        &doctor(&project, "", "staging"),
-        "warning",
-        "1 file left by a run that was cut short",
-        "cargo xtask backup",
-    );
+    expect(&doctor(&project, "", "staging"), "warning", "1 file left by a run that was cut short", "by itself");
     let lock = fs::File::open(project.path("backups/.lock")).unwrap();
     lock.lock().unwrap();
     expect(&doctor(&project, "", "lock"), "warning", "held by backup (pid ", "given back when that run ends");
@@ -195,7 +200,7 @@ fn the_newest_backup_its_drill_and_its_date_are_held_against_the_clock() {
     let id = project.backup();
     let check = |check: &str| doctor(&project, "", check);
     expect(&check("newest backup"), "ok", "s old, complete", "");
-    expect(&check("last drill"), "warning", "never", "cargo xtask drill");
+    expect(&check("last drill"), "warning", "never", " drill");
     project.run("drill").expect(0);
     expect(&check("last drill"), "ok", "passed", "");
     project.write(
@@ -203,15 +208,15 @@ fn the_newest_backup_its_drill_and_its_date_are_held_against_the_clock() {
         "[[database]]\nname = 'sessions_db'\npath = 'data/sessions.db'\nprobes = ['SELECT 0']",
     );
     project.run("drill").expect(12);
-    expect(&check("last drill"), "failure", "failed", "drill -v");
+    expect(&check("last drill"), "failure", "failed", " drill -v");
     project.write(
         "backups/history.jsonl",
         &project.read("backups/history.jsonl").replace("\"at\":\"20", "\"at\":\"19").replace("failed", "ok"),
     );
-    expect(&check("last drill"), "warning", "d ago", "cargo xtask drill");
+    expect(&check("last drill"), "warning", "d ago", " drill");
 
     project.redate(&id, "20200101_120000");
-    expect(&check("newest backup"), "failure", "it should be younger than 26h", "cargo xtask logs");
+    expect(&check("newest backup"), "failure", "it should be younger than 26h", " logs");
     project.redate("20200101_120000", "20990101_120000");
     expect(&check("newest backup and clock"), "failure", "ahead of the clock", "timedatectl");
 }
@@ -238,12 +243,12 @@ fn doctor_changes_nothing_and_needs_no_right_to() {
         let temp = tempfile::tempdir().unwrap();
         let ran = as_nobody(&project, temp.path(), "doctor");
         assert!(ran.expect(1).stdout.contains("failure  backups: can't list "), "{ran:?}");
-        assert!(ran.stdout.contains("hint: ask as root: sudo -u root "), "{ran:?}");
+        assert!(ran.stdout.contains("hint: check the owner and mode of that path"), "{ran:?}");
     }
 }
 
 #[test]
-fn an_unfinished_restore_is_said_by_doctor_too() {
+fn an_unfinished_restore_is_a_failure() {
     let project = Project::new();
     let id = project.backup();
     let line = format!(
@@ -251,5 +256,6 @@ fn an_unfinished_restore_is_said_by_doctor_too() {
         project.root().display()
     );
     project.write("backups/history.jsonl", &(project.read("backups/history.jsonl") + &line + "\n"));
-    assert!(project.run("doctor").stderr.contains(&format!("the restore of {id} begun")));
+    let what = format!("the restore of {id} begun");
+    expect(&doctor(&project, "", "restore"), "failure", &what, "repeat it (restore --from");
 }

@@ -17,10 +17,13 @@ mod status;
 mod timer;
 mod verify;
 
+use ::backup::{Error, ErrorKind};
+
 use crate::cli::{Cli, Command, Global, ProjectCommand, ScheduleCommand};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::Output;
+use crate::schedule::{self, steps};
 
 /// Carries a command out.
 pub fn run(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
@@ -36,7 +39,7 @@ pub fn run(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
 
 fn run_in_project(context: &Context<'_>, command: &ProjectCommand) -> anyhow::Result<Exit> {
     context.warn_of_unfinished_restore();
-    match command {
+    let result = match command {
         ProjectCommand::Backup(args) => backup::run(context, args),
         ProjectCommand::List => list::run(context),
         ProjectCommand::Restore(args) => restore::run(context, args),
@@ -48,6 +51,21 @@ fn run_in_project(context: &Context<'_>, command: &ProjectCommand) -> anyhow::Re
         ProjectCommand::Status => status::run(context),
         ProjectCommand::InstallTimer(args) => install_timer::install(context, args),
         ProjectCommand::InstallCron(args) => install_cron::install(context, args),
+    };
+    result.map_err(|error| whom_to_ask(context, error))
+}
+
+/// The backups may be somebody else's, and closed to all others: says whom to ask, then.
+fn whom_to_ask(context: &Context<'_>, error: anyhow::Error) -> anyhow::Error {
+    let Some(own) = error.downcast_ref::<Error>().filter(|own| own.kind() == ErrorKind::PermissionDenied) else {
+        return error;
+    };
+    match steps::shell().ok().and_then(|shell| schedule::as_maker(context, &shell)) {
+        Some(ask) => {
+            let hint = format!("what is closed to you may be open to who makes the backups: {ask} ...");
+            Error::new(own.kind(), own.one_line()).with_hint(hint).into()
+        }
+        None => error,
     }
 }
 

@@ -4,16 +4,13 @@ mod schedule;
 mod sources;
 mod store;
 
-use anyhow::Context as _;
 use backup::ErrorKind;
 use serde::Serialize;
-use xshell::{Shell, cmd};
+use xshell::Shell;
 
 use crate::cli::Which;
 use crate::context::Context;
-use crate::schedule::identity;
-use crate::schedule::steps::{Step, word};
-use crate::schedule::timers::{self, Schedule};
+use crate::schedule::{as_maker, timers};
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -91,9 +88,10 @@ pub fn examine(context: &Context<'_>, shell: &Shell, deep: bool, broken: Option<
         findings.extend(sources::examine(context, deep));
         findings.extend(store::examine(context, shell, known));
     }
-    if let Some(ask) = elsewhere(context, shell, known) {
+    if let Some(ask) = as_maker(context, shell) {
         for finding in findings.iter_mut().filter(|finding| finding.denied) {
-            (finding.verdict, finding.hint) = (Verdict::Warning, Some(ask.clone()));
+            (finding.verdict, finding.hint) =
+                (Verdict::Warning, Some(format!("it is closed to you; ask: {ask} doctor")));
         }
     }
     findings.extend(schedule::examine(context, shell, schedule, is_broken));
@@ -103,28 +101,6 @@ pub fn examine(context: &Context<'_>, shell: &Shell, deep: bool, broken: Option<
 /// Whether the backup folder is one for `user`, who makes the backups.
 pub fn backup_folder(context: &Context<'_>, shell: &Shell, user: Option<&str>) -> Finding {
     Finding::of("backup folder", store::owner(context, shell, user))
-}
-
-/// Who makes the backups: whom the schedule names, or would.
-fn maker(context: &Context<'_>, shell: &Shell, schedule: Option<&Schedule>) -> Option<String> {
-    let scheduled = schedule.map(|schedule| schedule.user.clone());
-    // A user's own schedule names nobody.
-    scheduled.unwrap_or_else(|| identity(context, shell, None).ok()?.user())
-}
-
-/// Where to ask about what is closed to who asks: as the one who makes the backups, if that is somebody else.
-fn elsewhere(context: &Context<'_>, shell: &Shell, schedule: Option<&Schedule>) -> Option<String> {
-    let maker = maker(context, shell, schedule)?;
-    let uid = cmd!(shell, "id -u -- {maker}").quiet().ignore_stderr().read().ok()?;
-    let own = rustix::process::geteuid();
-    if own.is_root() || own.to_string() == uid {
-        return None;
-    }
-    // The installed copy, which its owner can run.
-    let this = std::env::current_exe().context("find this program's file").ok()?;
-    let program = schedule.map_or(this.as_path(), |schedule| &schedule.program.path);
-    let words = ["sudo", "-u", &maker, word(program).ok()?, "--root", word(&context.root).ok()?, "doctor"];
-    Some(format!("it is closed to you; ask as {maker}: {}", Step::new(words)))
 }
 
 fn settings(context: &Context<'_>) -> Finding {

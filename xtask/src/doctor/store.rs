@@ -11,8 +11,9 @@ use chrono::TimeDelta;
 use rustix::fs::StatVfsMountFlags;
 use xshell::{Shell, cmd};
 
-use super::{Finding, backup_folder, maker};
+use super::{Finding, backup_folder};
 use crate::context::Context;
+use crate::schedule::maker;
 use crate::schedule::timers::Schedule;
 use crate::text::{age, count, printable, size};
 
@@ -36,7 +37,7 @@ pub fn examine(context: &Context<'_>, shell: &Shell, schedule: Option<&Schedule>
         Err(e) => return vec![Finding::error("backup folder", &backup::Error::io("look at", folder, e).into())],
     };
     let mut findings = vec![
-        backup_folder(context, shell, maker(context, shell, schedule).as_deref()),
+        backup_folder(context, shell, maker(context, shell).as_deref()),
         disk(context, folder, &found),
         Finding::of("ignored by git", git(shell, folder)),
     ];

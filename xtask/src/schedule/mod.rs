@@ -26,7 +26,7 @@ use crate::cli::Which;
 use crate::config::parse_duration;
 use crate::context::Context;
 use crate::exit::Signals;
-use steps::word;
+use steps::{Step, word};
 use systemd::{Manager, Scope};
 use units::{Flags, Identity, Origin, Spec};
 
@@ -104,6 +104,31 @@ pub fn require(context: &Context<'_>, shell: &Shell, which: &Which) -> anyhow::R
         ),
     };
     Err(Error::new(ErrorKind::Io, message).with_hint(hint).into())
+}
+
+/// Who makes the backups: whom an installed service names, or whom one would. None is whoever installs it, or nobody
+/// that is known.
+pub fn maker(context: &Context<'_>, shell: &Shell) -> Option<String> {
+    let installed = find(context, shell, &Which::default()).ok().flatten();
+    let run_as = match &installed {
+        Some(Installed { scope: Scope::User, .. }) => return None,
+        Some(installed) => installed.origin.flags.run_as.as_deref(),
+        None => None,
+    };
+    identity(context, shell, run_as).ok()?.user()
+}
+
+/// How to ask about what is closed to who asks: as the one whom a schedule names, if that is somebody else.
+pub fn as_maker(context: &Context<'_>, shell: &Shell) -> Option<Step> {
+    let installed = find(context, shell, &Which::default()).ok().flatten()?;
+    let maker = maker(context, shell)?;
+    let uid = cmd!(shell, "id -u -- {maker}").quiet().ignore_stderr().read().ok()?;
+    if systemd::is_root() || rustix::process::geteuid().to_string() == uid {
+        return None;
+    }
+    // The installed copy, which its user can run.
+    let program = word(&installed.origin.program).ok()?;
+    Some(Step::new(["sudo", "-u", &maker, program, "--root", word(&context.root).ok()?]))
 }
 
 /// How often a waiting installation tries again.
