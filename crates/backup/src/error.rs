@@ -87,9 +87,9 @@ impl Error {
             _ => ErrorKind::Io,
         };
         let hint = match kind {
-            _ if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
-                Some("is its disk mounted, and for writing? a scheduled run writes only where install-timer found its folders")
-            }
+            _ if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem => Some(
+                "is its disk mounted, and for writing? a scheduled run writes only where install-timer found its folders",
+            ),
             ErrorKind::NoSpace => Some(NO_SPACE_HINT),
             ErrorKind::PermissionDenied => Some("check the owner and mode of that path and of the folders above it"),
             _ => None,

@@ -74,6 +74,8 @@ fn cursor(manager: &Manager<'_>) -> anyhow::Result<Option<String>> {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "UPPERCASE", default)]
 struct Entry {
+    #[serde(rename = "__CURSOR")]
+    cursor: String,
     message: Value,
     priority: String,
     job_type: String,
@@ -121,11 +123,12 @@ struct Journal {
 impl Journal {
     /// Follows what `unit` says since `cursor`.
     fn follow(manager: &Manager<'_>, unit: &String, cursor: Option<String>) -> anyhow::Result<Self> {
-        let after = cursor.map_or(["-n".into(), "all".into()], |cursor| ["--after-cursor".to_string(), cursor]);
-        let command = manager.journalctl(&["-f", "-o", "json"]).and(after).and(manager.entries_of(from_ref(unit)));
+        // Not `--after-cursor`: among entries of one unit, that skips the first one as well.
+        let from = cursor.clone().map_or(["-n".into(), "all".into()], |cursor| ["--cursor".to_string(), cursor]);
+        let command = manager.journalctl(&["-f", "-o", "json"]).and(from).and(manager.entries_of(from_ref(unit)));
         let process = command.expression(manager.shell).reader().context("start journalctl")?;
         let process = Arc::new(process);
-        Ok(Self { entries: read(Arc::clone(&process)), process })
+        Ok(Self { entries: read(Arc::clone(&process), cursor), process })
     }
 
     /// Shows the lines of the run that comes after the state `before` until it is over.
@@ -180,12 +183,13 @@ impl Drop for Journal {
     }
 }
 
-/// Reads the journal's lines in a thread that ends with them.
-fn read(journal: Arc<duct::ReaderHandle>) -> Receiver<Box<Entry>> {
+/// Reads the journal's lines after `cursor` in a thread that ends with them.
+fn read(journal: Arc<duct::ReaderHandle>, cursor: Option<String>) -> Receiver<Box<Entry>> {
     let (sender, entries) = mpsc::channel();
     std::thread::spawn(move || {
         let lines = BufReader::new(&*journal).lines().map_while(Result::ok);
-        let mut entries = lines.filter_map(|line| serde_json::from_str(&line).ok());
+        let entries = lines.filter_map(|line| serde_json::from_str(&line).ok());
+        let mut entries = entries.filter(|entry: &Entry| cursor.as_ref() != Some(&entry.cursor));
         // Nobody listens any more: the run has ended.
         let _ = entries.by_ref().map(Box::new).try_for_each(|entry| sender.send(entry));
     });

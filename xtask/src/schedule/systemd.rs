@@ -110,15 +110,13 @@ impl<'a> Manager<'a> {
         }
     }
 
-    /// A command as `user`; none is the one who asks.
+    /// A command as `user`, by way of root; none is the one who asks.
     pub fn as_user(&self, user: Option<&str>, words: &[&str]) -> anyhow::Result<Step> {
-        let others = user.map(|user| Ok::<_, anyhow::Error>((user, self.user()? == user))).transpose()?;
-        let switch: &[&str] = match others {
-            None | Some((_, true)) => &[],
-            Some((user, false)) if is_root() => &["runuser", "-u", user, "--"],
-            Some((user, false)) => &["sudo", "-u", user],
-        };
-        Ok(Step::new(switch.iter().chain(words).copied()))
+        let own = self.user()?;
+        Ok(match user.filter(|user| *user != own) {
+            None => Step::new(words.iter().copied()),
+            Some(user) => Step::new(["runuser", "-u", user, "--"].iter().chain(words).copied()).sudo_unless(is_root()),
+        })
     }
 
     /// A command that changes files where this manager's are.
