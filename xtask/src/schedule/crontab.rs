@@ -97,7 +97,7 @@ pub fn line(schedule: &str, command: &[String], log: &str) -> Result<String> {
     Ok(format!("{schedule} {}", line.replace('%', "\\%")))
 }
 
-/// The schedule of a line that [`line`] made.
+/// The schedule of a line that [`line()`] made.
 pub fn schedule(line: &str) -> &str {
     line.split_once(UMASK).map_or(line, |(schedule, _)| schedule).trim_end()
 }
