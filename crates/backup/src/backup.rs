@@ -179,10 +179,10 @@ impl Writer<'_> {
         let codec = self.request.encoding.codec();
         let file = ArtifactName { name: name.to_string(), id: self.id, kind, codec }.to_string();
         let stored: Hashing<Box<dyn Staged>> = Hashing::new(self.run.store().stage(&file)?);
-        let mut plain = Hashing::new(Encoder::new(self.request.encoding, stored));
-        let content = fill(&mut plain, &file)?;
-        let (encoder, plain) = plain.finish();
-        let (staged, stored) = encoder.finish().map_err(|e| Error::io_named("store", &file, e))?.finish();
+        let mut encoder = Encoder::new(self.request.encoding, stored);
+        let content = fill(&mut encoder, &file)?;
+        let (stored, plain) = encoder.finish().map_err(|e| Error::io_named("store", &file, e))?;
+        let (staged, stored) = stored.finish();
         staged.finish()?;
         Ok(Artifact {
             name: name.to_string(),

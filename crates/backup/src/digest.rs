@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread::{self, JoinHandle};
 
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
@@ -78,11 +81,6 @@ impl<T> Hashing<T> {
         (self.inner, Passed { bytes: self.bytes, sha256: Digest(self.sha256.finalize().into()) })
     }
 
-    /// Bytes that have passed so far.
-    pub fn passed(&self) -> u64 {
-        self.bytes
-    }
-
     fn saw(&mut self, bytes: &[u8]) {
         self.sha256.update(bytes);
         self.bytes += bytes.len() as u64;
@@ -109,6 +107,71 @@ impl<W: Write> Write for Hashing<W> {
     }
 }
 
+/// Hashes members in their order: in a thread of its own as soon as there is more than one, since a digest is a single
+/// stream that no second core can help with.
+#[derive(Default)]
+pub(crate) struct MemberHash {
+    /// The first member, for as long as it is the only one.
+    first: Option<Arc<Vec<u8>>>,
+    thread: Option<HashThread>,
+}
+
+struct HashThread {
+    members: SyncSender<Arc<Vec<u8>>>,
+    handle: JoinHandle<Passed>,
+}
+
+/// Members that may wait to be hashed.
+const QUEUE: usize = 4;
+
+impl MemberHash {
+    /// Takes the next member. Waits if too many are waiting already.
+    pub fn add(&mut self, member: &Arc<Vec<u8>>) {
+        match (self.first.take(), &self.thread) {
+            (None, None) => self.first = Some(Arc::clone(member)),
+            (None, Some(thread)) => thread.hash(member),
+            (Some(first), _) => {
+                let thread = self.thread.insert(HashThread::start());
+                thread.hash(&first);
+                thread.hash(member);
+            }
+        }
+    }
+
+    /// What has been added.
+    pub fn finish(self) -> Passed {
+        match (self.first, self.thread) {
+            (_, Some(thread)) => thread.finish(),
+            (first, None) => Passed::all_of(first.iter()),
+        }
+    }
+}
+
+impl Passed {
+    fn all_of<M: AsRef<Vec<u8>>>(members: impl Iterator<Item = M>) -> Self {
+        let mut hashing = Hashing::new(());
+        members.for_each(|member| hashing.saw(member.as_ref()));
+        hashing.finish().1
+    }
+}
+
+impl HashThread {
+    fn start() -> Self {
+        let (members, queue) = mpsc::sync_channel::<Arc<Vec<u8>>>(QUEUE);
+        Self { members, handle: thread::spawn(|| Passed::all_of(queue.into_iter())) }
+    }
+
+    fn hash(&self, member: &Arc<Vec<u8>>) {
+        // It takes members until it is finished; were it dead, `finish` would say so.
+        let _ = self.members.send(Arc::clone(member));
+    }
+
+    fn finish(self) -> Passed {
+        drop(self.members);
+        self.handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,5 +193,18 @@ mod tests {
         let (inner, passed) = hashing.finish();
         assert_eq!(inner, b"abc");
         assert_eq!(passed, Passed { bytes: 3, sha256: Digest::of(b"abc") });
+    }
+
+    #[test]
+    fn members_are_hashed_in_their_order_however_many_there_are() {
+        for count in [0, 1, 2, 100_u8] {
+            let members: Vec<_> = (0..count).map(|n| Arc::new(vec![n; 1000])).collect();
+            let mut hash = MemberHash::default();
+            for member in &members {
+                hash.add(member);
+            }
+            let all: Vec<u8> = members.iter().flat_map(|member| member.to_vec()).collect();
+            assert_eq!(hash.finish(), Passed { bytes: all.len() as u64, sha256: Digest::of(&all) });
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! The one read path: a stored file's bytes, decoded, and held against the manifest on the way.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
+use std::sync::Arc;
 
 use crate::catalog::StoredFile;
-use crate::codec::Decoder;
-use crate::digest::{Hashing, Passed};
+use crate::codec::{Decoder, Member};
+use crate::digest::{Hashing, MemberHash, Passed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Phase, Progress, Step};
 use crate::source::files::{self, ConfigFile};
@@ -18,14 +19,10 @@ type Stored = Hashing<Box<dyn Read + Send>>;
 /// [`ErrorKind::Damaged`] if the file is missing, can't be decoded, or isn't what the manifest says.
 pub(crate) fn copy(store: &dyn Store, file: &StoredFile, progress: &dyn Progress, sink: &mut dyn Write) -> Result<()> {
     let mut reader = ArtifactReader::open(store, file, progress)?;
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        let count = reader.read(&mut buffer).map_err(|e| reader.cause(e))?;
-        if count == 0 {
-            return reader.finish();
-        }
-        sink.write_all(&buffer[..count]).map_err(|e| Error::io_named("write what is read from", &file.file, e))?;
+    while let Some(member) = reader.next_member()? {
+        sink.write_all(&member).map_err(|e| Error::io_named("write what is read from", &file.file, e))?;
     }
+    reader.finish()
 }
 
 /// Reads a stored archive, calling `each` with its files. They are good only if this returns `Ok`.
@@ -53,7 +50,12 @@ pub(crate) fn archive(
 /// Decoded bytes of a stored file.
 struct ArtifactReader<'a> {
     file: &'a StoredFile,
-    decoder: Hashing<Decoder<Stored>>,
+    decoder: Decoder<Stored>,
+    hash: MemberHash,
+    decoded: u64,
+    /// What is being read, through `Read`, and from where on.
+    member: Member,
+    at: usize,
     progress: &'a dyn Progress,
     step: Step<'a>,
     /// What went wrong, whole: on its way through `Read`, and through `tar`, an error loses its hint or more.
@@ -69,50 +71,64 @@ impl<'a> ArtifactReader<'a> {
             let lengths = format!("it has {bytes} bytes, the manifest says {}", recorded.bytes);
             return Err(damaged(file, &lengths));
         }
-        let stored = Hashing::new(store.read(&file.file)?);
-        let decoder = Decoder::new(file.codec, stored).map_err(|e| Error::io_named("read", &file.file, e))?;
+        let decoder = Decoder::new(file.codec, Hashing::new(store.read(&file.file)?));
         let total = file.recorded.as_ref().map(|recorded| recorded.plain_bytes);
         let step = Step::begin(progress, Phase::Read, &file.file, total);
-        Ok(Self { file, decoder: Hashing::new(decoder), progress, step, failed: None })
+        let (hash, member) = (MemberHash::default(), Arc::default());
+        Ok(Self { file, decoder, hash, decoded: 0, member, at: 0, progress, step, failed: None })
+    }
+
+    fn next_member(&mut self) -> Result<Option<Member>> {
+        let Some(member) = self.decoder.next_member().map_err(|e| decoding(self.file, e))? else { return Ok(None) };
+        self.step.advance(member.len() as u64);
+        self.decoded += member.len() as u64;
+        let bound = self.file.recorded.as_ref().map_or(u64::MAX, |recorded| recorded.plain_bytes);
+        if self.decoded > bound {
+            return Err(damaged(self.file, &format!("it decodes to more than the {bound} bytes of the manifest")));
+        }
+        if self.progress.should_stop() {
+            return Err(Error::interrupted());
+        }
+        self.hash.add(&member);
+        Ok(Some(member))
     }
 
     /// Reads on to the very end and holds sizes and digests against the manifest.
     fn finish(mut self) -> Result<()> {
-        io::copy(&mut self, &mut io::sink()).map_err(|e| self.cause(e))?;
-        let (decoder, plain) = self.decoder.finish();
-        let mut stored = decoder.into_inner();
-        io::copy(&mut stored, &mut io::sink()).map_err(|e| Error::io_named("read", &self.file.file, e))?;
-        let (_, stored) = stored.finish();
+        while self.next_member()?.is_some() {}
         let Some(recorded) = &self.file.recorded else { return Ok(()) };
+        let (_, stored) = self.decoder.into_inner().map_err(|e| decoding(self.file, e))?.finish();
         compare(self.file, "stored", stored, Passed { bytes: recorded.bytes, sha256: recorded.sha256 })?;
-        compare(self.file, "decoded", plain, Passed { bytes: recorded.plain_bytes, sha256: recorded.plain_sha256 })
+        let plain = Passed { bytes: recorded.plain_bytes, sha256: recorded.plain_sha256 };
+        compare(self.file, "decoded", self.hash.finish(), plain)
     }
+}
 
-    fn cause(&mut self, error: io::Error) -> Error {
-        self.failed.take().unwrap_or_else(|| Error::io_named("read", &self.file.file, error))
-    }
-
-    fn advance(&mut self, count: usize) -> Result<()> {
-        self.step.advance(count as u64);
-        let bound = self.file.recorded.as_ref().map_or(u64::MAX, |recorded| recorded.plain_bytes);
-        if self.decoder.passed() > bound {
-            return Err(damaged(self.file, &format!("it decodes to more than the {bound} bytes of the manifest")));
+impl BufRead for ArtifactReader<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.at == self.member.len() {
+            match self.next_member() {
+                Ok(member) => (self.member, self.at) = (member.unwrap_or_default(), 0),
+                Err(error) => {
+                    let again = Error::new(error.kind(), error.to_string());
+                    self.failed = Some(error);
+                    return Err(again.into());
+                }
+            }
         }
-        if self.progress.should_stop() { Err(Error::interrupted()) } else { Ok(()) }
+        Ok(&self.member[self.at..])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.at += count;
     }
 }
 
 impl Read for ArtifactReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.decoder.read(buffer).map_err(|e| decoding(self.file, e));
-        match read.and_then(|count| self.advance(count).map(|()| count)) {
-            Ok(count) => Ok(count),
-            Err(error) => {
-                let again = Error::new(error.kind(), error.to_string());
-                self.failed = Some(error);
-                Err(again.into())
-            }
-        }
+        let count = self.fill_buf()?.read(buffer)?;
+        self.consume(count);
+        Ok(count)
     }
 }
 

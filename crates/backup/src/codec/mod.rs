@@ -3,19 +3,31 @@
 //! Compressed artifacts are sequences of independently compressed members: any `gunzip` or `zstd -d` reads them, and
 //! all cores can work on them at once. Encryption will be a further stage here, after compression.
 
+mod decoder;
+mod encoder;
 mod gzip;
-mod members;
+mod pool;
 mod zstd;
 
 use std::fmt;
-use std::io::{self, BufReader, Read, Write};
+use std::io;
 use std::str::FromStr;
 
-use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind};
-use members::MemberWriter;
+use decoder::Cut;
+use pool::Transform;
+
+pub(crate) use decoder::Decoder;
+pub(crate) use encoder::Encoder;
+pub(crate) use pool::Member;
+
+/// Plain bytes in each member but the last.
+const MEMBER_BYTES: usize = 1 << 20;
+
+/// Stored bytes that a member of ours may have: no codec here adds more to what it can't compress.
+const MOST_STORED: usize = MEMBER_BYTES + (16 << 10);
 
 /// How an artifact is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +57,22 @@ impl Codec {
             Self::Gzip => Some(1..=9),
             Self::Zstd => Some(1..=22),
             Self::None => None,
+        }
+    }
+
+    fn cut(self, stored: &[u8]) -> Cut {
+        match self {
+            Self::Gzip => gzip::cut(stored),
+            Self::Zstd => zstd::cut(stored),
+            Self::None => Cut::Whole(stored.len().min(MEMBER_BYTES)),
+        }
+    }
+
+    fn decompress(self) -> io::Result<Transform> {
+        match self {
+            Self::Gzip => gzip::decompress(),
+            Self::Zstd => zstd::decompress(),
+            Self::None => Ok(Box::new(|member| Ok(member.to_vec()))),
         }
     }
 }
@@ -95,88 +123,20 @@ impl Encoding {
     pub fn codec(self) -> Codec {
         self.codec
     }
-}
 
-/// Encodes what is written to it. Only [`Encoder::finish`] makes the result whole.
-pub(crate) enum Encoder<W: Write> {
-    Members(MemberWriter<W>),
-    Plain(W),
-}
-
-impl<W: Write> Encoder<W> {
-    pub fn new(encoding: Encoding, sink: W) -> Self {
-        let level = encoding.level;
-        match encoding.codec {
-            Codec::Gzip => Self::Members(MemberWriter::new(sink, Box::new(move |plain| gzip::member(plain, level)))),
-            Codec::Zstd => Self::Members(MemberWriter::new(sink, Box::new(move |plain| zstd::frame(plain, level)))),
-            Codec::None => Self::Plain(sink),
-        }
-    }
-
-    /// Writes what is still held back and gives the sink back.
-    pub fn finish(self) -> io::Result<W> {
-        match self {
-            Self::Members(members) => members.finish(),
-            Self::Plain(sink) => Ok(sink),
-        }
-    }
-}
-
-impl<W: Write> Write for Encoder<W> {
-    fn write(&mut self, plain: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Members(members) => members.write(plain),
-            Self::Plain(sink) => sink.write(plain),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Decodes what it reads from `R`: any sequence of members or frames, ours or another program's.
-pub(crate) enum Decoder<R: Read> {
-    Gzip(Box<MultiGzDecoder<BufReader<R>>>),
-    Zstd(::zstd::stream::read::Decoder<'static, BufReader<R>>),
-    Plain(R),
-}
-
-/// Stored bytes are read in pieces of this size.
-const READ_BUFFER: usize = 128 << 10;
-
-impl<R: Read> Decoder<R> {
-    pub fn new(codec: Codec, source: R) -> io::Result<Self> {
-        let buffered = |source| BufReader::with_capacity(READ_BUFFER, source);
-        Ok(match codec {
-            Codec::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(buffered(source)))),
-            Codec::Zstd => Self::Zstd(::zstd::stream::read::Decoder::with_buffer(buffered(source))?),
-            Codec::None => Self::Plain(source),
-        })
-    }
-
-    /// The source back, at wherever reading has come to (read ahead included).
-    pub fn into_inner(self) -> R {
-        match self {
-            Self::Gzip(decoder) => decoder.into_inner().into_inner(),
-            Self::Zstd(decoder) => decoder.finish().into_inner(),
-            Self::Plain(source) => source,
-        }
-    }
-}
-
-impl<R: Read> Read for Decoder<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Gzip(decoder) => decoder.read(buffer),
-            Self::Zstd(decoder) => decoder.read(buffer),
-            Self::Plain(source) => source.read(buffer),
+    fn compress(self) -> io::Result<Transform> {
+        match self.codec {
+            Codec::Gzip => gzip::compress(self.level),
+            Codec::Zstd => zstd::compress(self.level),
+            Codec::None => Ok(Box::new(|member| Ok(member.to_vec()))),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     const CODECS: [(Codec, i32); 3] = [(Codec::Gzip, 6), (Codec::Zstd, 3), (Codec::None, 0)];
@@ -184,18 +144,23 @@ mod tests {
     fn encode(codec: Codec, level: i32, plain: &[u8]) -> Vec<u8> {
         let mut encoder = Encoder::new(Encoding::new(codec, level).unwrap(), Vec::new());
         encoder.write_all(plain).unwrap();
-        encoder.finish().unwrap()
+        encoder.finish().unwrap().0
     }
 
     fn decode(codec: Codec, stored: &[u8]) -> io::Result<Vec<u8>> {
+        let mut decoder = Decoder::new(codec, stored);
         let mut plain = Vec::new();
-        Decoder::new(codec, stored)?.read_to_end(&mut plain).map(|_| plain)
+        while let Some(member) = decoder.next_member()? {
+            plain.extend_from_slice(&member);
+        }
+        assert!(decoder.into_inner().unwrap().is_empty(), "all of it is read");
+        Ok(plain)
     }
 
     #[test]
     fn what_goes_in_comes_out_at_every_kind_of_length() {
-        let bytes: Vec<u8> = (0..3 * members::MEMBER_BYTES + 7).map(|n| (n * n / 977).to_le_bytes()[0]).collect();
-        let member = members::MEMBER_BYTES;
+        let bytes: Vec<u8> = (0..3 * MEMBER_BYTES + 7).map(|n| (n * n / 977).to_le_bytes()[0]).collect();
+        let member = MEMBER_BYTES;
         for (codec, level) in CODECS {
             for length in [0, 1, member - 1, member, member + 1, bytes.len()] {
                 let stored = encode(codec, level, &bytes[..length]);
@@ -206,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_truncated_artifact_is_an_error_not_a_short_file() {
-        let bytes = vec![7; 2 * members::MEMBER_BYTES];
+        let bytes = vec![7; 2 * MEMBER_BYTES];
         for (codec, level) in &CODECS[..2] {
             let stored = encode(*codec, *level, &bytes);
             assert!(decode(*codec, &stored[..stored.len() - 3]).is_err(), "{codec}");
@@ -219,5 +184,33 @@ mod tests {
         assert!(Encoding::new(Codec::Gzip, 10).is_err());
         assert!(Encoding::new(Codec::Zstd, 23).is_err());
         assert!(Encoding::new(Codec::None, 99).is_ok());
+    }
+
+    /// What another program writes: one long stream, and one after members of ours.
+    #[test]
+    fn streams_of_other_programs_are_decoded_as_well() {
+        let bytes: Vec<u8> = (0..2 * MEMBER_BYTES + 7).map(|n| (n * n / 977).to_le_bytes()[0]).collect();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&bytes).unwrap();
+        let zstd = ::zstd::stream::encode_all(&bytes[..], 1).unwrap();
+        for (codec, foreign) in [(Codec::Gzip, gzip.finish().unwrap()), (Codec::Zstd, zstd)] {
+            assert!(decode(codec, &foreign).unwrap() == bytes, "{codec}");
+            let mixed = [encode(codec, 1, b"charger"), foreign, encode(codec, 1, b"charger")].concat();
+            assert!(decode(codec, &mixed).unwrap() == [b"charger", &bytes[..], b"charger"].concat(), "{codec}");
+        }
+    }
+
+    #[test]
+    fn what_follows_the_last_member_is_an_error() {
+        for codec in [Codec::Gzip, Codec::Zstd] {
+            let stored = encode(codec, 1, &vec![7; 2 * MEMBER_BYTES]);
+            assert!(decode(codec, &[&stored[..], b"more"].concat()).is_err(), "{codec}");
+        }
+    }
+
+    #[test]
+    fn nothing_at_all_is_not_an_artifact_unless_its_bytes_are_plain() {
+        assert!(decode(Codec::Gzip, b"").is_err());
+        assert_eq!(decode(Codec::None, b"").unwrap(), b"");
     }
 }

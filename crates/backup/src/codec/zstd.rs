@@ -2,9 +2,63 @@
 
 use std::io;
 
-/// Compresses one frame. `level` is 1 to 22.
-pub(super) fn frame(plain: &[u8], level: i32) -> io::Result<Vec<u8>> {
-    let mut compressor = zstd::bulk::Compressor::new(level)?;
+use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe;
+
+use super::decoder::Cut;
+use super::pool::Transform;
+use super::{MEMBER_BYTES, MOST_STORED};
+
+/// Compresses frames at a level of 1 to 22.
+pub(super) fn compress(level: i32) -> io::Result<Transform> {
+    let mut compressor = Compressor::new(level)?;
     compressor.include_checksum(true)?;
-    compressor.compress(plain)
+    Ok(Box::new(move |plain| compressor.compress(plain)))
+}
+
+/// Where the frame ends that `stored` begins with: its blocks say how long they are.
+pub(super) fn cut(stored: &[u8]) -> Cut {
+    match zstd_safe::find_frame_compressed_size(stored) {
+        Err(_) => Cut::More,
+        Ok(length) if length > MOST_STORED || plain_bytes(stored).is_none_or(|plain| plain > MEMBER_BYTES) => {
+            Cut::Foreign
+        }
+        Ok(length) => Cut::Whole(length),
+    }
+}
+
+/// Decompresses frames that [`cut`] has found to be whole.
+pub(super) fn decompress() -> io::Result<Transform> {
+    let mut decompressor = Decompressor::new()?;
+    Ok(Box::new(move |frame| decompressor.decompress(frame, plain_bytes(frame).unwrap_or_default())))
+}
+
+fn plain_bytes(frame: &[u8]) -> Option<usize> {
+    zstd_safe::get_frame_content_size(frame).ok().flatten().and_then(|bytes| usize::try_from(bytes).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_frame_says_where_it_ends() {
+        let frame = compress(3).unwrap()(b"charger").unwrap();
+        assert_eq!(cut(&[&frame[..], b"more"].concat()), Cut::Whole(frame.len()));
+        assert_eq!(decompress().unwrap()(&frame).unwrap(), b"charger");
+        for end in 0..frame.len() {
+            assert_eq!(cut(&frame[..end]), Cut::More, "{end}");
+        }
+    }
+
+    #[test]
+    fn what_may_decode_to_too_much_is_left_to_the_stream() {
+        let long = compress(1).unwrap()(&vec![0; MEMBER_BYTES + 1]).unwrap();
+        assert_eq!(cut(&long), Cut::Foreign);
+        let mut unsized_ = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+        unsized_.write_all(b"charger").unwrap();
+        assert_eq!(cut(&unsized_.finish().unwrap()), Cut::Foreign);
+    }
 }
