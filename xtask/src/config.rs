@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use backup::manifest::Snapshot;
 use backup::retention::Policy;
 use backup::{Codec, DatabaseSource, Encoding, Error, ErrorKind, FilesSource, RelPath, Result, Sources};
 use serde::Deserialize;
@@ -50,6 +51,9 @@ pub struct Database {
     pub name: String,
     /// Where it is, relative to the root.
     pub path: RelPath,
+    /// How its snapshot is taken.
+    #[serde(default)]
+    pub snapshot: Snapshot,
     /// SQL that a drill runs on the restored copy.
     #[serde(default)]
     pub probes: Vec<String>,
@@ -124,7 +128,12 @@ impl Default for Config {
             backup_dir: "backups".into(),
             lock_wait: Duration::from_secs(10),
             busy_timeout: Duration::from_secs(30),
-            database: vec![Database { name: "sessions_db".into(), path: rel("data/sessions.db"), probes: Vec::new() }],
+            database: vec![Database {
+                name: "sessions_db".into(),
+                path: rel("data/sessions.db"),
+                snapshot: Snapshot::Vacuum,
+                probes: Vec::new(),
+            }],
             files: vec![Files { name: "config".into(), paths: vec![rel(".env"), rel("data/station_info.json")] }],
             codec: CodecSettings::default(),
             retention: Policy::default(),
@@ -226,7 +235,9 @@ impl Config {
         let databases = self.database.iter().cloned();
         let files = self.files.iter().cloned();
         Sources {
-            databases: databases.map(|d| DatabaseSource { name: d.name, path: d.path, probes: d.probes }).collect(),
+            databases: databases
+                .map(|d| DatabaseSource { name: d.name, path: d.path, snapshot: d.snapshot, probes: d.probes })
+                .collect(),
             files: files.map(|f| FilesSource { name: f.name, paths: f.paths }).collect(),
         }
     }
@@ -264,7 +275,7 @@ const SECTIONS: [(&str, &[&str]); 8] = [
             "schedule",
         ],
     ),
-    ("database", &["name", "path", "probes"]),
+    ("database", &["name", "path", "snapshot", "probes"]),
     ("files", &["name", "paths"]),
     ("codec", &["name", "gzip_level", "zstd_level"]),
     ("retention", &["keep_days", "keep_last", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly"]),

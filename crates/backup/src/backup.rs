@@ -9,13 +9,18 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use rusqlite::Connection;
+
+use crate::catalog::{Catalog, Entry};
 use crate::check;
 use crate::codec::{Encoder, Encoding};
 use crate::digest::Hashing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{Command, Line, Outcome};
 use crate::id::BackupId;
-use crate::manifest::{Artifact, Content, Database, FORMAT, Failure, Manifest, Snapshot, Status, Trigger, Warning};
+use crate::manifest::{
+    Artifact, Content, Database, FORMAT, Facts, Failure, Manifest, Snapshot, Status, Trigger, Warning,
+};
 use crate::names::{self, ArtifactName, Kind};
 use crate::progress::{Phase, Step};
 use crate::relpath::RelPath;
@@ -54,7 +59,9 @@ pub struct Made {
 /// [`ErrorKind::Interrupted`], with nothing published, if the run was asked to stop; whatever kept the manifest from
 /// being published.
 pub fn backup(run: &Run<'_>, request: &Request<'_>) -> Result<Made> {
-    let result = Writer { run, request, id: next_id(run)?, warnings: Vec::new() }.write();
+    let catalog = run.catalog()?;
+    let id = next_id(run, &catalog)?;
+    let result = Writer { run, request, catalog, id, warnings: Vec::new() }.write();
     if result.is_err() {
         // What was staged is of no use; if even this fails, the next run does it.
         let _ = run.sweep();
@@ -62,8 +69,8 @@ pub fn backup(run: &Run<'_>, request: &Request<'_>) -> Result<Made> {
     result
 }
 
-fn next_id(run: &Run<'_>) -> Result<BackupId> {
-    let id = BackupId::next(run.now().to_utc(), run.catalog()?.last_id());
+fn next_id(run: &Run<'_>, catalog: &Catalog) -> Result<BackupId> {
+    let id = BackupId::next(run.now().to_utc(), catalog.last_id());
     match id.to_string().parse::<BackupId>() {
         Ok(_) => Ok(id),
         Err(_) => Err(Error::new(ErrorKind::InvalidInput, "the newest backup is dated so late that no id can follow")
@@ -74,6 +81,7 @@ fn next_id(run: &Run<'_>) -> Result<BackupId> {
 struct Writer<'a> {
     run: &'a Run<'a>,
     request: &'a Request<'a>,
+    catalog: Catalog,
     id: BackupId,
     warnings: Vec<Warning>,
 }
@@ -112,29 +120,71 @@ impl Writer<'_> {
         let owner = std::fs::metadata(&path).map_err(|e| Error::io("stat", &path, e))?;
         let journal_mode: String =
             sqlite::pragma(&connection, "journal_mode").map_err(|e| Error::sqlite("read database", &path, &e))?;
+        let taken = |facts, read_ms| {
+            Content::Database(Database {
+                source: source.path.clone(),
+                mode: owner.mode() & 0o7777,
+                uid: owner.uid(),
+                gid: owner.gid(),
+                snapshot: source.snapshot,
+                read_ms: Some(read_ms),
+                journal_mode,
+                facts,
+            })
+        };
+        match source.snapshot {
+            Snapshot::Vacuum => self.store_vacuumed(&source.name, &connection, &path, taken),
+            Snapshot::Pages => self.store_pages(&source.name, &connection, &path, taken),
+        }
+    }
 
-        let scratch = self.run.scratch(owner.len())?;
+    /// Makes a copy beside the store's files, and stores that.
+    fn store_vacuumed(
+        &self,
+        name: &str,
+        connection: &Connection,
+        path: &Path,
+        taken: impl FnOnce(Facts, u64) -> Content,
+    ) -> Result<Artifact> {
+        let compact = sqlite::bytes_in_use(connection, path)?;
+        let scratch = self.run.scratch(compact.saturating_add(self.expected_bytes(name)))?;
         let copy = scratch.path().join("snapshot.db");
-        sqlite::vacuum_into(&connection, &path, &copy, self.run.progress())?;
-        drop(connection);
+        let begun = self.run.elapsed_ms();
+        sqlite::vacuum_into(connection, path, &copy, self.run.progress())?;
+        let read_ms = self.run.elapsed_ms() - begun;
 
         let facts = sqlite::facts(&sqlite::open_read_only(&copy, self.run.busy_timeout())?, &copy)?;
-        let content = Content::Database(Database {
-            source: source.path.clone(),
-            mode: owner.mode() & 0o7777,
-            uid: owner.uid(),
-            gid: owner.gid(),
-            snapshot: Snapshot::Vacuum,
-            journal_mode,
-            facts,
-        });
         let mut plain = File::open(&copy).map_err(|e| Error::io("open", &copy, e))?;
         let total = plain.metadata().map_err(|e| Error::io("stat", &copy, e))?.len();
-        self.store(&source.name, Kind::Database, |artifact, file| {
+        self.store(name, Kind::Database, |artifact, file| {
             let step = Step::begin(self.run.progress(), Phase::Store, file, Some(total));
             step.copy(&mut plain, artifact).map_err(|e| Error::io_named("store", file, e))?;
-            Ok(content)
+            Ok(taken(facts, read_ms))
         })
+    }
+
+    /// Stores the pages as they are read.
+    fn store_pages(
+        &self,
+        name: &str,
+        connection: &Connection,
+        path: &Path,
+        taken: impl FnOnce(Facts, u64) -> Content,
+    ) -> Result<Artifact> {
+        self.run.require_room(self.expected_bytes(name))?;
+        self.store(name, Kind::Database, |artifact, file| {
+            let begun = self.run.elapsed_ms();
+            let facts = sqlite::pages(connection, path, self.run.progress(), |pages| {
+                artifact.write_all(pages).map_err(|e| Error::io_named("store", file, e))
+            })?;
+            Ok(taken(facts, self.run.elapsed_ms() - begun))
+        })
+    }
+
+    /// What the newest artifact of that name took; nothing is known of a first one.
+    fn expected_bytes(&self, name: &str) -> u64 {
+        let mut artifacts = self.catalog.entries().iter().filter_map(Entry::manifest).flat_map(|it| &it.artifacts);
+        artifacts.rfind(|artifact| artifact.name == name).map_or(0, |artifact| artifact.bytes)
     }
 
     /// `None` if there is none of the files.
@@ -252,7 +302,7 @@ pub(crate) mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::catalog::{Catalog, Record};
+    use crate::catalog::Record;
     use crate::check::Verdict;
     use crate::lock::{Holder, Lock};
     use crate::names::HISTORY;

@@ -11,6 +11,7 @@ use crate::error::{ErrorKind, Result};
 use crate::manifest::{Facts, Table, Warning};
 use crate::run::Run;
 use crate::source::files::ConfigFile;
+use crate::source::integrity::{self, Scope};
 use crate::source::sqlite;
 
 /// One thing that was checked.
@@ -98,12 +99,18 @@ impl<'a> Checks<'a> {
     }
 }
 
-/// Checks the database file at `path` by itself and, if there are any, against `expected` facts.
+/// Checks the decoded database at `path` by itself and, if there are any, against `expected` facts.
 ///
 /// # Errors
 /// Only what keeps the checks from being made: [`ErrorKind::Interrupted`], I/O. Damage is a verdict.
-pub(crate) fn database(checks: &mut Checks<'_>, path: &Path, expected: Option<&Facts>, run: &Run<'_>) -> Result<()> {
-    match open_and_check(checks, path, expected, run) {
+pub(crate) fn database(
+    checks: &mut Checks<'_>,
+    path: &Path,
+    expected: Option<&Facts>,
+    scope: Scope,
+    run: &Run<'_>,
+) -> Result<()> {
+    match open_and_check(checks, path, expected, scope, run) {
         Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::NotADatabase | ErrorKind::Sqlite) => {
             checks.damaged(What::Integrity, format!("SQLite can't read it: {}", error.detail()));
             Ok(())
@@ -112,22 +119,26 @@ pub(crate) fn database(checks: &mut Checks<'_>, path: &Path, expected: Option<&F
     }
 }
 
-fn open_and_check(checks: &mut Checks<'_>, path: &Path, expected: Option<&Facts>, run: &Run<'_>) -> Result<()> {
-    let connection = sqlite::open_read_only(path, run.busy_timeout())?;
-    let problems = sqlite::integrity_check(&connection, path, run.progress())?;
-    match problems.first() {
+fn open_and_check(
+    checks: &mut Checks<'_>,
+    path: &Path,
+    expected: Option<&Facts>,
+    scope: Scope,
+    run: &Run<'_>,
+) -> Result<()> {
+    let found = integrity::check(path, expected, scope, run.progress())?;
+    match found.problems.first() {
         None => checks.ok(What::Integrity, "integrity_check ok"),
         Some(first) => checks.damaged(What::Integrity, format!("integrity_check: {first}")),
     }
-    let violations = sqlite::foreign_key_check(&connection, path, run.progress())?;
-    if violations.is_empty() {
+    if scope == Scope::Flaws && found.orphans.is_empty() {
         checks.ok(What::ForeignKeys, "foreign_key_check ok");
     }
-    for Table { name, rows } in violations {
+    for Table { name, rows } in found.orphans {
         checks.warning(What::ForeignKeys, format!("{rows} rows of {name} have no parent (in the source as well)"));
     }
     if let Some(expected) = expected {
-        against_facts(checks, &sqlite::facts(&connection, path)?, expected);
+        against_facts(checks, &sqlite::facts(&integrity::open(path)?, path)?, expected);
     }
     Ok(())
 }

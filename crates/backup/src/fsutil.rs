@@ -67,7 +67,11 @@ pub(crate) fn free_bytes(path: &Path) -> Result<u64> {
 /// # Errors
 /// [`ErrorKind::NoSpace`], with both figures, if they don't.
 pub(crate) fn require_space(path: &Path, name: &str, bytes: u64) -> Result<()> {
-    let free = free_bytes(path)?;
+    require_free(free_bytes(path)?, name, bytes)
+}
+
+/// [`require_space`], where it is known how much is `free`.
+pub(crate) fn require_free(free: u64, name: &str, bytes: u64) -> Result<()> {
     if free >= bytes {
         return Ok(());
     }

@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use crate::error::{Error, Result};
 use crate::fsutil;
 use crate::progress::Progress;
+use crate::source::integrity;
 use crate::source::sqlite::{self, pragma};
 
 /// What a look at a live database shows.
@@ -75,7 +76,7 @@ pub fn inspect(path: &Path, busy_timeout: Duration) -> Result<Inspection> {
 /// As [`inspect`], and [`Interrupted`](crate::ErrorKind::Interrupted).
 pub fn check_integrity(path: &Path, busy_timeout: Duration, progress: &dyn Progress) -> Result<Vec<String>> {
     let connection = sqlite::open_read_only(path, busy_timeout)?;
-    sqlite::integrity_check(&connection, path, progress)
+    integrity::integrity_check(&connection, path, progress)
 }
 
 /// The number at offset 96 of the database header (<https://www.sqlite.org/fileformat2.html#validfor>), read through

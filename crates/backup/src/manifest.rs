@@ -149,6 +149,10 @@ pub struct Database {
     pub gid: u32,
     /// How the snapshot was taken.
     pub snapshot: Snapshot,
+    /// How long the source was read in one transaction, in milliseconds: in WAL mode its log could not be emptied then,
+    /// in rollback mode nobody could commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_ms: Option<u64>,
     /// The source's journal mode, `wal` or one of the rollback modes. A snapshot itself is never in WAL mode.
     pub journal_mode: String,
     /// What the snapshot must show when it is opened.
@@ -156,12 +160,16 @@ pub struct Database {
     pub facts: Facts,
 }
 
-/// How a snapshot was taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// How a snapshot is taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Snapshot {
-    /// `VACUUM INTO`: <https://www.sqlite.org/lang_vacuum.html>.
+    /// `VACUUM INTO` (<https://www.sqlite.org/lang_vacuum.html>): compact, without what was deleted.
+    #[default]
     Vacuum,
+    /// Page by page as they are in the source (<https://www.sqlite.org/dbpage.html>), but for the two bytes that say
+    /// WAL mode.
+    Pages,
 }
 
 /// What a database file shows when it is opened.

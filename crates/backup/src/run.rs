@@ -157,6 +157,17 @@ impl<'a> Run<'a> {
             .map_err(|e| Error::io("create a folder in", &place, e))
     }
 
+    /// Makes sure that the store has room for `bytes`, as far as it knows.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSpace`], with both figures.
+    pub(crate) fn require_room(&self, bytes: u64) -> Result<()> {
+        match self.store().free_bytes()? {
+            Some(free) => fsutil::require_free(free, &self.store().location(), bytes),
+            None => Ok(()),
+        }
+    }
+
     /// All backups of the store.
     pub fn catalog(&self) -> Result<Catalog> {
         Catalog::load(self.store())
@@ -214,7 +225,7 @@ pub(crate) mod tests {
     use crate::backup::{Made, Request, backup};
     use crate::codec::{Codec, Encoding};
     use crate::id::BackupId;
-    use crate::manifest::Trigger;
+    use crate::manifest::{Snapshot, Trigger};
     use crate::progress::Silent;
     use crate::relpath::RelPath;
     use crate::source::{DatabaseSource, FilesSource, Sources};
@@ -232,7 +243,12 @@ pub(crate) mod tests {
             let memory = Path::new("/dev/shm");
             let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
             let path = |text| RelPath::new(text).unwrap();
-            let database = DatabaseSource { name: "sessions_db".into(), path: path("sessions.db"), probes: Vec::new() };
+            let database = DatabaseSource {
+                name: "sessions_db".into(),
+                path: path("sessions.db"),
+                snapshot: Snapshot::Vacuum,
+                probes: Vec::new(),
+            };
             let files = FilesSource { name: "config".into(), paths: vec![path(".env")] };
             let site = Self { folder, sources: Sources { databases: vec![database], files: vec![files] } };
             site.execute(

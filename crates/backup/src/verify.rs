@@ -13,6 +13,7 @@ use crate::names::Kind;
 use crate::read;
 use crate::run::Run;
 use crate::source::files::ConfigFile;
+use crate::source::integrity::Scope;
 
 /// What a verification found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -71,7 +72,7 @@ fn verify_database(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) ->
     let mut decoded = fsutil::create_private(&path).map_err(|e| Error::io("create", &path, e))?;
     read::copy(run.store(), file, run.progress(), &mut decoded)?;
     checks.ok(What::Content, content_detail(file));
-    check::database(checks, &path, expected_facts(file), run)
+    check::database(checks, &path, expected_facts(file), Scope::Flaws, run)
 }
 
 fn verify_archive(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::manifest;
 use crate::progress::{Phase, Silent, Step};
 use crate::run::Run;
-use crate::source::sqlite;
+use crate::source::{integrity, sqlite};
 
 /// How often a busy database is tried again.
 const RETRY: Duration = Duration::from_millis(20);
@@ -141,7 +141,7 @@ pub(super) fn settle(run: &Run<'_>, path: &Path, recorded: Option<&manifest::Dat
     };
     connection.busy_timeout(run.busy_timeout()).map_err(failed)?;
     // The new state is committed: whoever wants to stop waits for this last look.
-    let problems = sqlite::integrity_check(&connection, path, &Silent)?;
+    let problems = integrity::integrity_check(&connection, path, &Silent)?;
     match problems.first() {
         None => Ok(warning),
         Some(first) => Err(Error::new(ErrorKind::Damaged, format!("{} after the restore: {first}", path.display()))),

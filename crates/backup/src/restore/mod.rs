@@ -29,7 +29,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fsutil;
 use crate::history::{Command, History, Line, Outcome, RestoreLine};
 use crate::id::BackupId;
-use crate::manifest::{self, Trigger};
+use crate::manifest::{self, Snapshot, Trigger};
 use crate::relpath::RelPath;
 use crate::run::Run;
 use crate::source::{DatabaseSource, FilesSource, Sources};
@@ -169,6 +169,7 @@ fn keep_what_is_replaced(run: &Run<'_>, plan: &Plan, encoding: Encoding) -> Resu
             Planned::Database { file, path, present: Present::Replaced } => sources.databases.push(DatabaseSource {
                 name: file.name.clone(),
                 path: path.clone(),
+                snapshot: Snapshot::Vacuum,
                 probes: Vec::new(),
             }),
             Planned::Database { .. } => {}

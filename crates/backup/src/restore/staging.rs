@@ -3,7 +3,9 @@
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use tempfile::NamedTempFile;
 
@@ -18,6 +20,7 @@ use crate::read;
 use crate::relpath::RelPath;
 use crate::run::Run;
 use crate::source::files::ConfigFile;
+use crate::source::integrity::Scope;
 use crate::verify::{expected_facts, plain_bytes, require_sound};
 
 /// A decoded and checked file beside its place. Dropped, it is gone.
@@ -98,7 +101,13 @@ fn stage_database(
     fsutil::require_space(&path, &folder, plain_bytes(file).saturating_mul(if live { 2 } else { 1 }))?;
     read::copy(run.store(), file, run.progress(), temp.as_file_mut())?;
     let mut checks = Checks::of(&file.file);
-    check::database(&mut checks, temp.path(), expected_facts(file), run)?;
+    thread::scope(|scope| {
+        // The disk needs no core: what will be renamed into place is synced while it is checked.
+        let synced = (!live).then(|| scope.spawn(|| temp.as_file().sync_all()));
+        check::database(&mut checks, temp.path(), expected_facts(file), Scope::Damage, run)?;
+        let synced = synced.map_or(Ok(()), |synced| synced.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        synced.map_err(|e| Error::io("sync", temp.path(), e))
+    })?;
     require_sound(&checks)?;
     Ok(StagedFile::Database { temp, path, live, recorded })
 }

@@ -1,8 +1,10 @@
 //! What is backed up: databases and sets of configuration files, by their configured names.
 
 pub(crate) mod files;
+pub(crate) mod integrity;
 pub(crate) mod sqlite;
 
+use crate::manifest::Snapshot;
 use crate::names::is_set_name;
 use crate::relpath::RelPath;
 use crate::{Error, ErrorKind, Result};
@@ -14,6 +16,8 @@ pub struct DatabaseSource {
     pub name: String,
     /// Where it is, relative to the project's root.
     pub path: RelPath,
+    /// How its snapshot is taken.
+    pub snapshot: Snapshot,
     /// SQL that a drill runs on the restored copy; each must give one true value.
     pub probes: Vec<String>,
 }
@@ -85,6 +89,7 @@ mod tests {
         let database = |(at, name): (usize, &&str)| DatabaseSource {
             name: (*name).into(),
             path: path("db", at),
+            snapshot: Snapshot::Vacuum,
             probes: Vec::new(),
         };
         let set = |(at, name): (usize, &&str)| FilesSource { name: (*name).into(), paths: vec![path("file", at)] };

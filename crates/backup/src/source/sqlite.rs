@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -72,7 +73,7 @@ fn require_harmless(path: &Path) -> Result<()> {
 fn is_wal(path: &Path) -> bool {
     let mut header = [0; 20];
     let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut header));
-    read.is_ok() && header[18..20] == [2, 2]
+    read.is_ok() && header[WAL_FLAGS] == [2, 2]
 }
 
 fn open(path: &Path, access: OpenFlags, busy_timeout: Duration) -> Result<Connection> {
@@ -131,6 +132,56 @@ pub(crate) fn vacuum_into(
     Ok(())
 }
 
+/// Bytes of the database's pages but for the free ones: what a compact copy takes.
+pub(crate) fn bytes_in_use(connection: &Connection, path: &Path) -> Result<u64> {
+    let number = |name| pragma::<u64>(connection, name).map_err(|e| Error::sqlite("read database", path, &e));
+    Ok(number("page_count")?.saturating_sub(number("freelist_count")?).saturating_mul(number("page_size")?))
+}
+
+/// Where the header says how the file is written and read: 2 means WAL, 1 anything else
+/// (<https://www.sqlite.org/fileformat2.html>, section 1.3.3).
+const WAL_FLAGS: Range<usize> = 18..20;
+
+/// Hands the database's pages to `each` in their order, and gives what the database shows: all in one transaction. Together
+/// they are a complete database in rollback mode, whatever mode the source is in.
+///
+/// # Errors
+/// As [`vacuum_into`], and what `each` says.
+pub(crate) fn pages(
+    connection: &Connection,
+    source: &Path,
+    progress: &dyn Progress,
+    mut each: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<Facts> {
+    let failed = |e| Error::sqlite("take a snapshot of", source, &e);
+    let transaction = connection.unchecked_transaction().map_err(failed)?;
+    let facts = facts(&transaction, source)?;
+    let step = Step::begin(
+        progress,
+        Phase::Snapshot,
+        &source.display().to_string(),
+        Some(facts.page_count * u64::from(facts.page_size)),
+    );
+    let mut statement = transaction.prepare("SELECT data FROM sqlite_dbpage ORDER BY pgno").map_err(failed)?;
+    let mut rows = statement.query([]).map_err(failed)?;
+    let mut is_first = true;
+    while let Some(row) = rows.next().map_err(failed)? {
+        let page = row.get_ref(0).and_then(|page| Ok(page.as_blob()?)).map_err(failed)?;
+        if std::mem::take(&mut is_first) {
+            let mut page = page.to_vec();
+            page[WAL_FLAGS].fill(1);
+            each(&page)?;
+        } else {
+            each(page)?;
+        }
+        step.advance(page.len() as u64);
+        if progress.should_stop() {
+            return Err(Error::interrupted());
+        }
+    }
+    Ok(facts)
+}
+
 /// What the database shows.
 ///
 /// # Errors
@@ -172,60 +223,33 @@ fn schema_digest(connection: &Connection) -> rusqlite::Result<Digest> {
 }
 
 /// Tables that hold rows of their own: virtual tables keep theirs in shadow tables, which are listed.
-fn tables(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
+pub(super) fn table_names(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare(
         "SELECT name FROM pragma_table_list \
          WHERE schema = 'main' AND type IN ('table', 'shadow') AND name <> 'sqlite_schema' ORDER BY name",
     )?;
-    let names = statement.query_map([], |row| row.get::<_, String>(0))?;
-    names
-        .map(|name| {
-            let name = name?;
-            let count = format!("SELECT count(*) FROM \"{}\"", name.replace('"', "\"\""));
-            let rows = connection.query_row(&count, [], |row| row.get(0))?;
-            Ok(Table { name, rows })
-        })
-        .collect()
+    statement.query_map([], |row| row.get(0))?.collect()
 }
 
-/// What `PRAGMA integrity_check` finds wrong, at most ten lines; empty if nothing.
-pub(crate) fn integrity_check(connection: &Connection, path: &Path, progress: &dyn Progress) -> Result<Vec<String>> {
-    let step = Step::begin(progress, Phase::Check, &path.display().to_string(), None);
-    let mut found = stoppable(
-        connection,
-        progress,
-        || step.advance(0),
-        |connection| {
-            let mut statement = connection.prepare("PRAGMA integrity_check(10)")?;
-            statement.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
-        },
-    )
-    .map_err(|e| Error::sqlite("check database", path, &e))?;
-    found.retain(|line| line != "ok");
-    Ok(found)
+fn tables(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
+    let count = |name: String| {
+        let count = format!("SELECT count(*) FROM {}", quoted(&name));
+        let rows = connection.query_row(&count, [], |row| row.get(0))?;
+        Ok(Table { name, rows })
+    };
+    table_names(connection)?.into_iter().map(count).collect()
 }
 
-/// How many rows `PRAGMA foreign_key_check` finds without a parent, by table.
-pub(crate) fn foreign_key_check(connection: &Connection, path: &Path, progress: &dyn Progress) -> Result<Vec<Table>> {
-    stoppable(
-        connection,
-        progress,
-        || {},
-        |connection| {
-            let mut statement = connection
-                .prepare("SELECT \"table\", count(*) FROM pragma_foreign_key_check GROUP BY \"table\" ORDER BY 1")?;
-            let violations = statement.query_map([], |row| Ok(Table { name: row.get(0)?, rows: row.get(1)? }))?;
-            violations.collect::<rusqlite::Result<Vec<_>>>()
-        },
-    )
-    .map_err(|e| Error::sqlite("check database", path, &e))
+/// A name as SQL takes it, whatever is in it.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// How often a long SQLite call is looked after.
-const TICK: Duration = Duration::from_millis(50);
+pub(super) const TICK: Duration = Duration::from_millis(50);
 
 /// Runs `work`, one long SQLite call, while another thread calls `tick` now and then and passes on the wish to stop.
-fn stoppable<T>(
+pub(super) fn stoppable<T>(
     connection: &Connection,
     progress: &dyn Progress,
     mut tick: impl FnMut() + Send,
@@ -283,6 +307,47 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_by_pages_is_the_database_in_rollback_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let writer = Connection::open(&path).unwrap();
+        writer
+            .execute_batch(
+                "PRAGMA page_size = 512; PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t(x);
+                 INSERT INTO t VALUES (randomblob(5000)), (randomblob(5000)); DELETE FROM t WHERE rowid = 1",
+            )
+            .unwrap();
+        let reader = open_read_only(&path, PATIENCE).unwrap();
+        let mut image = Vec::new();
+        let facts = pages(&reader, &path, &Silent, |page| {
+            image.extend_from_slice(page);
+            // The snapshot is frozen: what is committed now is not in it.
+            writer.execute_batch("INSERT INTO t VALUES (1)").unwrap();
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(image.len() as u64, facts.page_count * u64::from(facts.page_size));
+        let copy = folder.path().join("copy.db");
+        fs::write(&copy, &image).unwrap();
+        let copied = open_read_only(&copy, PATIENCE).unwrap();
+        assert_eq!(pragma::<String>(&copied, "journal_mode").unwrap(), "delete");
+        assert_eq!(super::facts(&copied, &copy).unwrap(), facts);
+        assert_eq!(facts.tables, [Table { name: "t".into(), rows: 1 }]);
+    }
+
+    #[test]
+    fn a_copy_by_pages_stops_when_asked_to_and_when_nobody_takes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE t(x)").unwrap();
+        let reader = open_read_only(&path, PATIENCE).unwrap();
+        let stopped = pages(&reader, &path, &crate::backup::tests::Stop, |_| Ok(()));
+        assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
+        let refused = pages(&reader, &path, &Silent, |_| Err(Error::new(ErrorKind::NoSpace, "full")));
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::NoSpace);
+    }
+
+    #[test]
     fn a_snapshot_holds_what_is_still_in_the_wal_and_keeps_its_numbers() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
@@ -301,18 +366,5 @@ mod tests {
         assert_eq!((copied.user_version, copied.application_id), (7, 42));
         assert_eq!(copied.tables, [Table { name: "a \" b".into(), rows: 3 }]);
         assert_eq!(copied.schema_sha256, facts(&reader, &path).unwrap().schema_sha256);
-    }
-
-    #[test]
-    fn the_checks_find_what_is_wrong() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.db");
-        let writer = Connection::open(&path).unwrap();
-        writer.execute_batch("CREATE TABLE p(id INTEGER PRIMARY KEY); CREATE TABLE c(p REFERENCES p)").unwrap();
-        assert_eq!(integrity_check(&writer, &path, &Silent).unwrap(), Vec::<String>::new());
-        assert_eq!(foreign_key_check(&writer, &path, &Silent).unwrap(), []);
-        writer.execute_batch("PRAGMA foreign_keys = off; INSERT INTO c VALUES (1), (2)").unwrap();
-        let violations = foreign_key_check(&writer, &path, &Silent).unwrap();
-        assert_eq!(violations, [Table { name: "c".into(), rows: 2 }]);
     }
 }

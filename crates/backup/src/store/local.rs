@@ -5,9 +5,12 @@
 //! Folders are 0700 and files 0600 from their first byte, whatever the umask.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::{Object, Staged, Store};
@@ -149,7 +152,7 @@ impl Store for LocalStore {
         let path = self.staging().join(name);
         let file = fsutil::create_private(&path).map_err(|e| Error::io("create", &path, e))?;
         fsutil::inherit_owner(&path);
-        Ok(Box::new(LocalStaged { file: BufWriter::with_capacity(256 << 10, file), path, finished: false }))
+        Ok(Box::new(LocalStaged { file: Arc::new(file), path, unsynced: 0, syncing: None, finished: false }))
     }
 
     fn publish(&self, names: &[String]) -> Result<()> {
@@ -217,25 +220,46 @@ fn append_line(path: &Path, line: &str) -> io::Result<()> {
 
 /// A file in the staging area, removed again when dropped unfinished.
 struct LocalStaged {
-    file: BufWriter<File>,
+    file: Arc<File>,
     path: PathBuf,
+    /// Bytes that no sync has been begun for.
+    unsynced: usize,
+    syncing: Option<JoinHandle<io::Result<()>>>,
     finished: bool,
+}
+
+/// So much is written before it is synced in the background: the disk works while the next bytes are encoded, and the
+/// last sync has little left to wait for.
+const SYNC_EVERY: usize = 32 << 20;
+
+impl LocalStaged {
+    /// Waits for the sync that goes on. Its error must not get lost: the kernel tells of one only once.
+    fn wait_for_sync(&mut self) -> io::Result<()> {
+        self.syncing.take().map_or(Ok(()), |syncing| syncing.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    }
 }
 
 impl Write for LocalStaged {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        let count = (&*self.file).write(bytes)?;
+        self.unsynced += count;
+        if self.unsynced >= SYNC_EVERY && self.syncing.as_ref().is_none_or(JoinHandle::is_finished) {
+            self.wait_for_sync()?;
+            self.unsynced = 0;
+            let file = Arc::clone(&self.file);
+            self.syncing = Some(thread::spawn(move || file.sync_data()));
+        }
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        Ok(())
     }
 }
 
 impl Staged for LocalStaged {
     fn finish(mut self: Box<Self>) -> Result<()> {
-        self.file.flush().map_err(|e| Error::io("write", &self.path, e))?;
-        self.file.get_ref().sync_all().map_err(|e| Error::io("sync", &self.path, e))?;
+        self.wait_for_sync().and_then(|()| self.file.sync_all()).map_err(|e| Error::io("sync", &self.path, e))?;
         fsutil::sync_parent(&self.path)?;
         self.finished = true;
         Ok(())

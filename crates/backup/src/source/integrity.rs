@@ -1,0 +1,250 @@
+//! Whether a database is sound: `integrity_check` and `foreign_key_check`, of a decoded copy on all cores.
+//!
+//! `PRAGMA integrity_check` is one long computation, and what a restore and a verification wait for most. It falls into
+//! parts, though (<https://www.sqlite.org/pragma.html#pragma_integrity_check>): given a table, it checks that table and
+//! its indexes, and leaves out what concerns the whole file, such as pages that are used twice or not at all; those,
+//! and all else but the content of the indexes, are what `quick_check` looks at. So `quick_check` and one
+//! `integrity_check` for each table find together what a single one finds.
+
+use std::cmp::Reverse;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::{Connection, InterruptHandle};
+
+use super::sqlite::{self, TICK, stoppable};
+use crate::error::{Error, Result};
+use crate::manifest::{Facts, Table};
+use crate::progress::{Phase, Progress, Step};
+
+/// A smaller database is checked sooner than a second thread would help.
+const SMALL: u64 = 16 << 20;
+
+/// What the checks of a decoded database found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Findings {
+    /// What is wrong with its structure, at most ten lines a part; empty if nothing.
+    pub problems: Vec<String>,
+    /// How many rows have no parent, by table.
+    pub orphans: Vec<Table>,
+}
+
+/// What `PRAGMA integrity_check` finds wrong, at most ten lines; empty if nothing.
+pub(crate) fn integrity_check(connection: &Connection, path: &Path, progress: &dyn Progress) -> Result<Vec<String>> {
+    let step = Step::begin(progress, Phase::Check, &path.display().to_string(), None);
+    let found = stoppable(connection, progress, || step.advance(0), |connection| Part::Whole.run(connection));
+    found.map(|found| found.problems).map_err(|e| Error::sqlite("check database", path, &e))
+}
+
+/// What a check is after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// What keeps a database from being used.
+    Damage,
+    /// Rows without a parent as well, which the source must have had already.
+    Flaws,
+}
+
+/// Checks a decoded database, which nobody else has open.
+///
+/// # Errors
+/// [`crate::ErrorKind::Damaged`] and the like if SQLite can't read it, [`crate::ErrorKind::Interrupted`].
+pub(crate) fn check(path: &Path, expected: Option<&Facts>, scope: Scope, progress: &dyn Progress) -> Result<Findings> {
+    let failed = |e| Error::sqlite("check database", path, &e);
+    let first = open(path)?;
+    let parts = parts(&first, expected, scope).map_err(failed)?;
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let helpers = if matches!(parts[..], [Part::Whole, ..]) { 0 } else { cores.min(parts.len()) - 1 };
+    let helpers = std::iter::repeat_with(|| open(path)).take(helpers);
+    let connections = std::iter::once(Ok(first)).chain(helpers).collect::<Result<Vec<_>>>()?;
+    let step = Step::begin(progress, Phase::Check, &path.display().to_string(), None);
+    let mut findings = Findings::default();
+    for found in run(&parts, connections, progress, &step) {
+        let found = found.ok_or_else(Error::interrupted)?.map_err(failed)?;
+        findings.problems.extend(found.problems);
+        findings.orphans.extend(found.orphans);
+    }
+    Ok(findings)
+}
+
+/// Opens a decoded database for reading and maps it into memory: reading costs no copy then. Never a live one, for an error of the
+/// disk would be a signal there instead of an error; what was decoded a moment ago is in memory still.
+pub(crate) fn open(path: &Path) -> Result<Connection> {
+    let connection = sqlite::open_read_only(path, Duration::ZERO)?;
+    // SQLite takes as much of it as the file has.
+    connection.pragma_update(None, "mmap_size", i64::MAX).map_err(|e| Error::sqlite("open database", path, &e))?;
+    Ok(connection)
+}
+
+/// A part of the checks.
+#[derive(Debug, Clone)]
+enum Part {
+    Whole,
+    Quick,
+    Table(String),
+    ForeignKeys,
+}
+
+/// What has to be checked, the longest first.
+fn parts(connection: &Connection, expected: Option<&Facts>, scope: Scope) -> rusqlite::Result<Vec<Part>> {
+    let bytes = sqlite::pragma::<u64>(connection, "page_count")? * sqlite::pragma::<u64>(connection, "page_size")?;
+    let mut parts = if bytes < SMALL { vec![Part::Whole] } else { parts_of_structure(connection, expected)? };
+    if scope == Scope::Flaws {
+        parts.push(Part::ForeignKeys);
+    }
+    Ok(parts)
+}
+
+fn parts_of_structure(connection: &Connection, expected: Option<&Facts>) -> rusqlite::Result<Vec<Part>> {
+    let rows = |name: &str| expected?.tables.iter().find(|table| table.name == name).map(|table| table.rows);
+    let mut tables = sqlite::table_names(connection)?;
+    tables.sort_by_key(|name| Reverse(rows(name)));
+    let mut parts: Vec<Part> = tables.into_iter().map(Part::Table).collect();
+    parts.insert(parts.len().min(1), Part::Quick);
+    Ok(parts)
+}
+
+impl Part {
+    fn run(&self, connection: &Connection) -> rusqlite::Result<Findings> {
+        match self {
+            Self::Whole => problems(connection, "integrity_check(10)"),
+            Self::Quick => problems(connection, "quick_check(10)"),
+            Self::Table(name) => problems(connection, &format!("integrity_check({})", sqlite::quoted(name))),
+            Self::ForeignKeys => orphans(connection),
+        }
+    }
+}
+
+fn problems(connection: &Connection, pragma: &str) -> rusqlite::Result<Findings> {
+    let mut statement = connection.prepare(&format!("PRAGMA {pragma}"))?;
+    let lines = statement.query_map([], |row| row.get::<_, String>(0))?;
+    let mut problems = lines.collect::<rusqlite::Result<Vec<_>>>()?;
+    problems.retain(|line| line != "ok");
+    Ok(Findings { problems, orphans: Vec::new() })
+}
+
+fn orphans(connection: &Connection) -> rusqlite::Result<Findings> {
+    let mut statement =
+        connection.prepare("SELECT \"table\", count(*) FROM pragma_foreign_key_check GROUP BY \"table\" ORDER BY 1")?;
+    let orphans = statement.query_map([], |row| Ok(Table { name: row.get(0)?, rows: row.get(1)? }))?;
+    Ok(Findings { problems: Vec::new(), orphans: orphans.collect::<rusqlite::Result<_>>()? })
+}
+
+type Found = Option<rusqlite::Result<Findings>>;
+
+/// Runs the parts, one at a time on each connection; `None` for those that the wish to stop came before.
+fn run(parts: &[Part], connections: Vec<Connection>, progress: &dyn Progress, step: &Step<'_>) -> Vec<Found> {
+    let interrupts: Vec<InterruptHandle> = connections.iter().map(Connection::get_interrupt_handle).collect();
+    let next = AtomicUsize::new(0);
+    let (sender, results) = mpsc::channel();
+    thread::scope(|scope| {
+        for connection in connections {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                while !progress.should_stop() {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(part) = parts.get(at) else { return };
+                    // The receiver lives until all threads have ended.
+                    let _ = sender.send((at, part.run(&connection)));
+                }
+            });
+        }
+        drop(sender);
+        let mut found: Vec<Found> = parts.iter().map(|_| None).collect();
+        loop {
+            match results.recv_timeout(TICK) {
+                Ok((at, result)) => found[at] = Some(result),
+                Err(RecvTimeoutError::Disconnected) => return found,
+                Err(RecvTimeoutError::Timeout) => {
+                    step.advance(0);
+                    if progress.should_stop() {
+                        interrupts.iter().for_each(InterruptHandle::interrupt);
+                    }
+                }
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::tests::Stop;
+    use crate::error::ErrorKind;
+    use crate::progress::Silent;
+
+    /// A database of some `rows` in two tables and an index.
+    fn database(rows: u32) -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let writer = Connection::open(&path).unwrap();
+        let fill = format!(
+            "PRAGMA synchronous = off;
+             CREATE TABLE p(id INTEGER PRIMARY KEY, x); CREATE TABLE \"c \"\" d\"(p REFERENCES p);
+             CREATE INDEX by_x ON p(x);
+             WITH RECURSIVE n(id) AS (VALUES (1) UNION ALL SELECT id + 1 FROM n WHERE id < {rows})
+             INSERT INTO p SELECT id, hex(randomblob(100)) || id FROM n"
+        );
+        writer.execute_batch(&fill).unwrap();
+        (folder, path)
+    }
+
+    const BIG: u32 = 50_000;
+
+    fn parts_of(path: &Path) -> usize {
+        parts(&open(path).unwrap(), None, Scope::Flaws).unwrap().len()
+    }
+
+    #[test]
+    fn a_sound_database_is_found_so_in_one_go_or_in_parts() {
+        for (rows, parts) in [(10, 2), (BIG, 4)] {
+            let (_folder, path) = database(rows);
+            assert_eq!(parts_of(&path), parts);
+            assert_eq!(check(&path, None, Scope::Flaws, &Silent).unwrap(), Findings::default());
+            let live = sqlite::open_read_only(&path, Duration::ZERO).unwrap();
+            assert_eq!(integrity_check(&live, &path, &Silent).unwrap(), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn rows_without_a_parent_are_counted_by_table_if_asked_for() {
+        for rows in [10, BIG] {
+            let (_folder, path) = database(rows);
+            let orphans = format!("PRAGMA foreign_keys = off; INSERT INTO \"c \"\" d\" VALUES ({}), (0)", rows + 1);
+            Connection::open(&path).unwrap().execute_batch(&orphans).unwrap();
+            let found = check(&path, None, Scope::Flaws, &Silent).unwrap();
+            assert_eq!(found.orphans, [Table { name: "c \" d".into(), rows: 2 }]);
+            assert_eq!(check(&path, None, Scope::Damage, &Silent).unwrap(), Findings::default());
+        }
+    }
+
+    /// The parts must find whatever the whole finds: an entry that is missing in an index, which `quick_check` alone
+    /// doesn't see, and a page that nothing refers to, which the tables' checks don't.
+    #[test]
+    fn the_parts_find_what_the_whole_finds() {
+        let damages = [
+            "CREATE TABLE t AS SELECT 1; PRAGMA writable_schema = on; DELETE FROM sqlite_schema WHERE name = 't'",
+            "PRAGMA writable_schema = on;
+             UPDATE sqlite_schema SET sql = 'CREATE INDEX by_x ON p(id)' WHERE name = 'by_x'",
+        ];
+        for damage in damages {
+            let (_folder, path) = database(BIG);
+            let writer = Connection::open(&path).unwrap();
+            writer.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false).unwrap();
+            writer.execute_batch(damage).unwrap();
+            drop(writer);
+            let whole = integrity_check(&open(&path).unwrap(), &path, &Silent).unwrap();
+            let parts = check(&path, None, Scope::Flaws, &Silent).unwrap().problems;
+            assert!(!whole.is_empty() && parts.iter().any(|line| whole.contains(line)), "{whole:?} {parts:?}");
+        }
+    }
+
+    #[test]
+    fn who_wants_to_stop_is_heard() {
+        let (_folder, path) = database(BIG);
+        assert_eq!(check(&path, None, Scope::Damage, &Stop).unwrap_err().kind(), ErrorKind::Interrupted);
+    }
+}
