@@ -8,6 +8,7 @@ mod config;
 mod context;
 mod doctor;
 mod exit;
+mod folder;
 mod output;
 mod sample;
 mod schedule;
