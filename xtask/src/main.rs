@@ -2,6 +2,7 @@
 //! of it.
 
 mod bars;
+mod bench;
 mod cli;
 mod commands;
 mod config;
