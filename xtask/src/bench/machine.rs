@@ -5,7 +5,9 @@ use std::path::Path;
 use std::thread::available_parallelism;
 
 use serde::Serialize;
-use xshell::{Shell, cmd};
+use xshell::cmd;
+
+use crate::schedule::steps;
 
 const UNKNOWN: &str = "unknown";
 
@@ -45,7 +47,7 @@ pub fn cores() -> usize {
 }
 
 fn file_system(dir: &Path) -> Option<String> {
-    let shell = Shell::new().ok()?;
+    let shell = steps::shell().ok()?;
     cmd!(shell, "findmnt --noheadings --output FSTYPE --target {dir}").quiet().ignore_stderr().read().ok()
 }
 

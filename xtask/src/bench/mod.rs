@@ -53,7 +53,12 @@ struct Job {
 /// In this order: the later ones read what the backup left.
 const JOBS: [Job; 4] = [
     Job { name: "backup", about: "the project into an empty store", task: Task::Backup, is_small: false },
-    Job { name: "restore", about: "from the store into an empty folder", task: Task::Restore, is_small: false },
+    Job {
+        name: "restore",
+        about: "from the store into an empty folder; xtask checks the database as in verify",
+        task: Task::Restore,
+        is_small: false,
+    },
     Job {
         name: "verify",
         about: "xtask: hashes, and the database's integrity and rows; restic, borg and rustic:\n\
@@ -191,6 +196,9 @@ impl<'a> Turn<'a> {
         settle(&self.home, &read).context("bring the machine to rest")?;
         let measured = measure::script(self.contestant.script(self.task).unwrap_or_default(), &self.home, &env)?;
         self.check()?;
+        // Kept for nobody: all of them together would need much room.
+        folder::remove(&self.home)?;
+        folder::remove(&self.out)?;
         Ok(measured)
     }
 

@@ -16,12 +16,12 @@
 //!
 //! Those that know nothing of projects store the database alone, without the configuration. That favours them.
 
-use std::path::Path;
-
 use anyhow::Context as _;
 use backup::{Error, ErrorKind};
 use serde::Serialize;
-use xshell::{Shell, cmd};
+use xshell::cmd;
+
+use crate::schedule::steps;
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,31 +62,40 @@ struct Against {
     verify: &'static [&'static str],
 }
 
-const NOBODY: Against = Against { backup: &[], restore: &[], verify: &[] };
+/// What an entry doesn't say.
+const ELSE: Contestant = Contestant {
+    name: "",
+    needs: &[],
+    install: "",
+    version: "",
+    prepare: "",
+    backup: "",
+    restore: "",
+    verify: "",
+    against: Against { backup: &[], restore: &[], verify: &[] },
+};
+
+const OWN_RESTORE: &str =
+    r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" restore --from latest --to "$OUT" --yes"#;
+const OWN_VERIFY: &str = r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" verify --from latest"#;
 
 /// This program.
 pub const OWN: [Contestant; 2] = [
     Contestant {
         name: "xtask gzip",
-        needs: &[],
-        install: "",
-        version: "",
-        prepare: "",
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup"#,
-        restore: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" restore --from latest --to "$OUT" --yes"#,
-        verify: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" verify --from latest"#,
+        restore: OWN_RESTORE,
+        verify: OWN_VERIFY,
         against: Against { backup: &["pigz", "python"], restore: &["pigz"], verify: &["restic"] },
+        ..ELSE
     },
     Contestant {
         name: "xtask zstd",
-        needs: &[],
-        install: "",
-        version: "",
-        prepare: "",
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup --codec zstd"#,
-        restore: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" restore --from latest --to "$OUT" --yes"#,
-        verify: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" verify --from latest"#,
+        restore: OWN_RESTORE,
+        verify: OWN_VERIFY,
         against: Against { backup: &["zstd"], restore: &["zstd"], verify: &["restic"] },
+        ..ELSE
     },
 ];
 
@@ -106,15 +115,13 @@ pub const PEERS: [Contestant; 8] = [
         ),
         backup: r#"exec ./python backup_manager.py backup "$PROJECT" "$STORE""#,
         restore: r#"exec ./python backup_manager.py restore "$STORE" "$OUT""#,
-        verify: "",
-        against: NOBODY,
+        ..ELSE
     },
     Contestant {
         name: "gzip",
         needs: &["sqlite3", "gzip"],
         install: "apt-get install sqlite3 gzip",
         version: "gzip --version",
-        prepare: "",
         backup: r#"
             sqlite3 "$DB" "VACUUM INTO 'sessions.db'"
             gzip -6 -c sessions.db > "$STORE/sessions.db.gz"
@@ -124,14 +131,13 @@ pub const PEERS: [Contestant; 8] = [
             gzip -dc "$STORE/sessions.db.gz" > "$OUT/sessions.db"
             sync "$OUT/sessions.db" "$OUT""#,
         verify: r#"exec gzip -t "$STORE/sessions.db.gz""#,
-        against: NOBODY,
+        ..ELSE
     },
     Contestant {
         name: "pigz",
         needs: &["sqlite3", "pigz"],
         install: "apt-get install sqlite3 pigz",
         version: "pigz --version",
-        prepare: "",
         backup: r#"
             sqlite3 "$DB" "VACUUM INTO 'sessions.db'"
             pigz -6 -c -p "$CORES" sessions.db > "$STORE/sessions.db.gz"
@@ -141,14 +147,13 @@ pub const PEERS: [Contestant; 8] = [
             pigz -dc "$STORE/sessions.db.gz" > "$OUT/sessions.db"
             sync "$OUT/sessions.db" "$OUT""#,
         verify: r#"exec pigz -t "$STORE/sessions.db.gz""#,
-        against: NOBODY,
+        ..ELSE
     },
     Contestant {
         name: "zstd",
         needs: &["sqlite3", "zstd"],
         install: "apt-get install sqlite3 zstd",
         version: "zstd --version",
-        prepare: "",
         backup: r#"
             sqlite3 "$DB" ".backup sessions.db"
             zstd -q -3 -T"$CORES" sessions.db -o "$STORE/sessions.db.zst"
@@ -158,7 +163,7 @@ pub const PEERS: [Contestant; 8] = [
             zstd -q -dc "$STORE/sessions.db.zst" > "$OUT/sessions.db"
             sync "$OUT/sessions.db" "$OUT""#,
         verify: r#"exec zstd -q -t "$STORE/sessions.db.zst""#,
-        against: NOBODY,
+        ..ELSE
     },
     Contestant {
         name: "restic",
@@ -174,7 +179,7 @@ pub const PEERS: [Contestant; 8] = [
             restic restore latest --target "$OUT"
             find "$OUT" -exec sync {} +"#,
         verify: "exec restic check --read-data",
-        against: NOBODY,
+        ..ELSE
     },
     Contestant {
         name: "borg",
@@ -192,7 +197,7 @@ pub const PEERS: [Contestant; 8] = [
             borg extract ::bench
             sync sessions.db ."#,
         verify: "exec borg check --verify-data",
-        against: NOBODY,
+        ..ELSE
     },
     Contestant {
         name: "rustic",
@@ -208,7 +213,7 @@ pub const PEERS: [Contestant; 8] = [
             rustic restore latest "$OUT"
             find "$OUT" -exec sync {} +"#,
         verify: "exec rustic check --read-data",
-        against: NOBODY,
+        ..ELSE
     },
     Contestant {
         name: "litestream",
@@ -221,8 +226,7 @@ pub const PEERS: [Contestant; 8] = [
         restore: r#"
             litestream restore -o "$OUT/sessions.db" "file://$STORE"
             sync "$OUT/sessions.db" "$OUT""#,
-        verify: "",
-        against: NOBODY,
+        ..ELSE
     },
 ];
 
@@ -310,8 +314,7 @@ fn not_installed(peer: &Contestant, program: &str) -> Error {
 
 /// The version that a command says.
 fn version(command: &str) -> anyhow::Result<String> {
-    let shell = Shell::new()?;
-    shell.change_dir(Path::new("/"));
+    let shell = steps::shell()?;
     let said =
         cmd!(shell, "sh -c {command}").quiet().ignore_status().output().with_context(|| format!("run `{command}`"))?;
     let said = [said.stdout, said.stderr].concat();
