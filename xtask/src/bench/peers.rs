@@ -80,7 +80,7 @@ const OWN_RESTORE: &str =
 const OWN_VERIFY: &str = r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" verify --from latest"#;
 
 /// This program.
-pub const OWN: [Contestant; 2] = [
+pub const OWN: [Contestant; 3] = [
     Contestant {
         name: "xtask gzip",
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup"#,
@@ -92,6 +92,23 @@ pub const OWN: [Contestant; 2] = [
     Contestant {
         name: "xtask zstd",
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup --codec zstd"#,
+        restore: OWN_RESTORE,
+        verify: OWN_VERIFY,
+        against: Against { backup: &["zstd"], restore: &["zstd"], verify: &["restic"] },
+        ..ELSE
+    },
+    Contestant {
+        name: "xtask pages",
+        prepare: r#"cat > pages.toml <<'EOF'
+[[database]]
+name = "sessions_db"
+path = "data/sessions.db"
+snapshot = "pages"
+
+[codec]
+name = "zstd"
+EOF"#,
+        backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config pages.toml backup"#,
         restore: OWN_RESTORE,
         verify: OWN_VERIFY,
         against: Against { backup: &["zstd"], restore: &["zstd"], verify: &["restic"] },
