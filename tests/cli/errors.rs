@@ -866,7 +866,9 @@ fn a_root_that_doesnt_exist() {
 #[test]
 fn usage_errors_are_one_document_in_json_too() {
     let project = Project::new();
-    for arguments in ["", "no-such-command", "list --no-such-flag", "pin", "completions csh", "demo --size-mb 0"] {
+    for arguments in
+        ["", "no-such-command", "list --no-such-flag", "pin", "completions csh", "demo --size-mb 0", "bench --runs 0"]
+    {
         assert_eq!(refused_in_json(&project, 2, arguments), "usage", "{arguments}");
     }
     insta::assert_snapshot!(project.run("lst --json").stdout, @r#"

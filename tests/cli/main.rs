@@ -5,6 +5,7 @@
 mod support;
 
 mod backup;
+mod bench;
 mod concurrency;
 mod docs;
 mod doctor;

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::{Ran, program, shell};
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "backup",
     "list",
     "restore",
@@ -23,6 +23,7 @@ const COMMANDS: [&str; 20] = [
     "install-cron",
     "uninstall-cron",
     "demo",
+    "bench",
     "completions",
     "man",
 ];
@@ -95,6 +96,7 @@ fn every_command_has_help_with_all_that_it_takes() {
         ("install-cron", "--schedule --allow-root --dry-run"),
         ("uninstall-cron", "--dry-run"),
         ("demo", "--size-mb --dir"),
+        ("bench", "--size-mb --runs --peers --dir"),
         ("completions", "<SHELL>"),
         ("man", "<DIR>"),
     ] {

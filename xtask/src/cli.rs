@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::bench::peers;
 use crate::config::parse_duration;
 use crate::schedule::units::{UNIT_NAMES, is_unit_name};
 use backup::Codec;
@@ -93,6 +94,8 @@ pub enum Command {
     Doctor(Doctor),
     /// Make a sample project and take it through the whole cycle
     Demo(Demo),
+    /// Measure this program beside the tools that people use for the same
+    Bench(Bench),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -392,4 +395,25 @@ pub struct Demo {
     /// Where to make the sample project [default: target/demo of the workspace]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+}
+
+/// `bench`.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// Size of the sample database in megabytes
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub size_mb: u64,
+    /// How often each job is measured, after a first time that isn't
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub runs: u32,
+    /// What to compare with, separated by commas; auto: all that are installed
+    #[arg(long, value_name = "LIST", default_value = "auto", value_delimiter = ',', value_parser = peers())]
+    pub peers: Vec<String>,
+    /// Where to work; it is removed at the end [default: target/bench of the workspace]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+fn peers() -> PossibleValuesParser {
+    PossibleValuesParser::new(peers::choices())
 }

@@ -2,12 +2,14 @@
 //! of it.
 
 mod bars;
+mod bench;
 mod cli;
 mod commands;
 mod config;
 mod context;
 mod doctor;
 mod exit;
+mod folder;
 mod output;
 mod sample;
 mod schedule;

@@ -6,29 +6,25 @@
 use std::env;
 use std::fmt::Display;
 use std::fs;
-use std::io::ErrorKind::NotFound;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use backup::{Error, ErrorKind};
+use backup::Error;
 use xshell::{Shell, cmd};
 
 use crate::cli;
-use crate::context;
 use crate::exit::Exit;
+use crate::folder;
 use crate::output::Output;
 use crate::sample::{self, DATABASE, Writers};
 
-/// What tells a folder that may be removed from one that is somebody's.
-const MARKER: &str = ".demo-project";
 const SEED: u64 = 16;
 
-/// Runs the demo, in target/demo (named as short as it can be from here) if no folder is given.
+/// Runs the demo, in target/demo if no folder is given.
 pub fn run(output: &Output, args: &cli::Demo) -> anyhow::Result<Exit> {
-    let (here, default) = (env::current_dir()?, context::root(None)?.join("target/demo"));
-    let default = default.strip_prefix(here).ok().filter(|rest| rest.file_name().is_some()).unwrap_or(&default);
-    cycle(output, args.dir.as_deref().unwrap_or(default), args.size_mb, &env::current_exe()?)?;
+    let dir = args.dir.clone().map_or_else(|| folder::default("demo"), Ok)?;
+    cycle(output, &dir, args.size_mb, &env::current_exe()?)?;
     Ok(Exit::Done)
 }
 
@@ -57,7 +53,9 @@ type Kept = (Vec<u8>, u32);
 impl Demo<'_> {
     fn make_project(&self, size_mb: u64) -> anyhow::Result<(Writers, Kept)> {
         self.step("1. A charging back end, and four writers that never rest");
-        self.clear()?;
+        if folder::make(self.dir, "demo")? {
+            self.say("the project of an earlier demo is removed");
+        }
         sample::create(self.dir, size_mb, SEED)?;
         self.say(format!("{}: {size_mb} MB of charging sessions and OCPP messages", self.path(DATABASE).display()));
         self.say(format!("{}: its secrets, invented", self.path(".env").display()));
@@ -148,28 +146,6 @@ impl Demo<'_> {
         read().map_err(|error| Error::io("read", &path, error).into())
     }
 
-    /// Makes an empty folder of ours. Of what is there, only an earlier demo is removed.
-    fn clear(&self) -> anyhow::Result<()> {
-        let dir = self.dir;
-        let empty = match fs::read_dir(dir) {
-            Ok(mut entries) => entries.next().is_none(),
-            Err(error) if error.kind() == NotFound => true,
-            Err(error) => return Err(Error::io("read", dir, error).into()),
-        };
-        if !empty && !dir.join(MARKER).is_file() {
-            let message = format!("{} has files in it that are not a demo's", dir.display());
-            let error = Error::new(ErrorKind::InvalidInput, message);
-            return Err(error.with_hint("give the demo a folder of its own: --dir DIR").into());
-        }
-        if !empty {
-            self.say("removing the project of an earlier demo");
-            fs::remove_dir_all(dir).map_err(|error| Error::io("remove", dir, error))?;
-        }
-        let make =
-            || fs::create_dir_all(dir).and_then(|()| fs::write(dir.join(MARKER), "the demo removes this folder\n"));
-        make().map_err(|error| Error::io("create", dir, error).into())
-    }
-
     fn step(&self, title: &str) {
         self.say(format!("\n== {title}"));
     }
@@ -186,15 +162,6 @@ fn total(commits: &[u64]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_folder_that_is_somebodys_is_left_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("thesis.tex"), "").unwrap();
-        let error = cycle(&Output::silent(), dir.path(), 1, Path::new("true")).unwrap_err();
-        assert!(error.downcast_ref::<Error>().unwrap().hint().is_some());
-        assert!(dir.path().join("thesis.tex").exists());
-    }
 
     #[test]
     fn a_failure_names_the_command_and_an_earlier_demo_is_replaced() {

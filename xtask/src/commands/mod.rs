@@ -1,6 +1,7 @@
 //! One file for each command: options in, one library call, render.
 
 mod backup;
+mod bench;
 mod demo;
 mod doctor;
 mod drill;
@@ -32,6 +33,7 @@ pub fn run(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
         Command::Schedule(command) => run_on_schedule(&cli.global, output, command),
         Command::Doctor(args) => doctor::run(&cli.global, output, args),
         Command::Demo(args) => demo::run(output, args),
+        Command::Bench(args) => bench::run(output, args),
         Command::Completions { shell } => shell::completions(*shell),
         Command::Man { dir } => shell::man(output, dir),
     }

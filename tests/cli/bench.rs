@@ -1,0 +1,134 @@
+//! `bench`: what it tells, whom it refuses, and what it leaves.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::{Ran, program, wait_for};
+
+/// The smallest bench there is, in `dir`.
+fn bench(dir: &Path, flags: &str) -> Command {
+    let mut command = program();
+    command.args(["bench", "--size-mb", "1", "--dir"]).arg(dir).args(flags.split_whitespace());
+    command
+}
+
+/// A pigz that does this instead, first in the command's PATH as long as the folder lives.
+fn fake_pigz(command: &mut Command, script: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let pigz = folder.path().join("pigz");
+    fs::write(&pigz, format!("#!/bin/sh\n[ \"$1\" = --version ] && exit\n{script}\n")).unwrap();
+    fs::set_permissions(&pigz, fs::Permissions::from_mode(0o755)).unwrap();
+    command.env("PATH", format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap()));
+    folder
+}
+
+#[test]
+fn a_bench_without_peers_tells_every_time_of_every_job() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("a place");
+    let ran = Ran::of(&mut bench(&dir, "--runs 2 --peers none --json"));
+    let report = ran.expect(0).json();
+    let who = [&report["peers"], &report["not_installed"], &report["sqlite3"], &report["runs"]];
+    assert_eq!(who, [&json!([]), &json!([]), &json!(null), &json!(2)]);
+    assert!(report["machine"]["cores"].as_u64().unwrap() > 0);
+    let jobs = report["jobs"].as_array().unwrap();
+    assert_eq!(jobs.iter().map(|job| &job["job"]).collect::<Vec<_>>(), ["backup", "restore", "verify", "small"]);
+    for row in jobs.iter().flat_map(|job| job["contestants"].as_array().unwrap()) {
+        assert!(row["name"].as_str().unwrap().starts_with("xtask "), "{row}");
+        let seconds = |key: &str| row[key].as_f64().unwrap();
+        assert_eq!(row["seconds"].as_array().unwrap().len(), 2, "{row}");
+        assert!(0.0 < seconds("min_s") && seconds("min_s") <= seconds("median_s"), "{row}");
+        assert!(seconds("median_s") <= seconds("max_s") && seconds("max_s") < 60.0, "{row}");
+        assert!(row["against"].as_array().unwrap().iter().all(|peer| peer["ratio"].is_null()), "{row}");
+    }
+    let stored = &jobs[0]["contestants"][0];
+    assert!(stored["compression"].as_f64().unwrap() > 2.0, "{stored}");
+    assert!(stored["peak_anon_bytes"].as_u64().unwrap() > 100_000, "{stored}");
+    assert!(!dir.exists(), "the folder is removed");
+}
+
+#[test]
+fn the_tables_fit_eighty_columns() {
+    let parent = tempfile::tempdir().unwrap();
+    let ran = Ran::of(&mut bench(&parent.path().join("x"), "--runs 1 --peers python,zstd"));
+    assert_eq!(ran.expect(0).stdout.lines().find(|line| line.chars().count() > 80), None);
+    for line in ["== backup (", "xtask zstd ", "python ", " zstd", "peers "] {
+        assert!(ran.stdout.contains(line), "{line} in {}", ran.stdout);
+    }
+}
+
+#[test]
+fn peers_that_are_unknown_or_not_installed_are_refused() {
+    let parent = tempfile::tempdir().unwrap();
+    let ran = Ran::of(&mut bench(&parent.path().join("x"), "--runs 1 --peers zstd,winzip"));
+    assert!(ran.expect(2).stderr.contains("invalid value 'winzip' for '--peers <LIST>'"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("auto, none, python, gzip, pigz, zstd, restic, borg, rustic, litestream"));
+    let empty = tempfile::tempdir().unwrap();
+    let ran = Ran::of(bench(&parent.path().join("x"), "--runs 1 --peers borg").env("PATH", empty.path()));
+    insta::assert_snapshot!(ran.shown(), @"
+    --
+    error: the peer borg can't take part: sqlite3 is not installed
+    hint: get it (apt-get install sqlite3 borgbackup), or leave it out
+    => 2
+    ");
+    assert!(!parent.path().join("x").exists());
+}
+
+#[test]
+fn a_folder_of_somebodys_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("thesis.tex"), "").unwrap();
+    let ran = Ran::of(&mut bench(dir.path(), "--runs 1 --peers none"));
+    assert!(ran.expect(2).stderr.contains("hint: give the bench a folder of its own: --dir DIR"), "{}", ran.stderr);
+    assert!(dir.path().join("thesis.tex").exists());
+}
+
+#[test]
+fn a_peer_that_fails_is_named_with_its_script_and_what_it_said() {
+    let parent = tempfile::tempdir().unwrap();
+    let mut command = bench(&parent.path().join("x"), "--runs 1 --peers pigz");
+    let _pigz = fake_pigz(&mut command, "echo out of breath >&2; exit 7");
+    insta::assert_snapshot!(Ran::of(&mut command).shown(), @r#"
+    --
+    making a database of 1 MB
+    backup: warm-up
+    error: pigz can't do its job: backup: `sqlite3 "$DB" "VACUUM INTO 'sessions.db'"; pigz -6 -c -p "$CORES" sessions.db > "$STORE/sessions.db.gz"; rm sessions.db; sync "$STORE/sessions.db.gz" "$STORE"` failed (exit status: 7): out of breath
+    => 1
+    "#);
+    assert!(!parent.path().join("x").exists());
+}
+
+#[test]
+fn a_peer_that_does_nothing_does_not_win() {
+    let parent = tempfile::tempdir().unwrap();
+    let mut command = bench(&parent.path().join("x"), "--runs 1 --peers pigz");
+    let _pigz = fake_pigz(&mut command, "true");
+    let ran = Ran::of(&mut command);
+    assert!(ran.expect(1).stderr.contains("pigz can't do its job: backup: it stored 0 bytes of "), "{}", ran.stderr);
+}
+
+#[test]
+fn an_interrupted_bench_ends_what_it_started_and_removes_its_folder() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("x");
+    let mut command = bench(&dir, "--runs 1 --peers pigz --quiet");
+    let pigz = fake_pigz(&mut command, "echo $$ > \"$0.pid\"; sleep 1000");
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = pigz.path().join("pigz.pid");
+    wait_for("pigz", || fs::read_to_string(&pid).is_ok_and(|pid| pid.ends_with('\n')));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(
+        (ended.status.code(), String::from_utf8(ended.stderr).unwrap()),
+        (Some(130), "error: interrupted\n".into())
+    );
+    assert!(!dir.exists());
+    let pid = fs::read_to_string(pid).unwrap();
+    wait_for("its end", || !Path::new("/proc").join(pid.trim()).join("exe").exists());
+}

@@ -1,0 +1,106 @@
+//! The time and the memory of a process.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use backup::Error;
+use duct::{Handle, cmd};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::machine::kilobytes;
+use crate::exit::Signals;
+
+/// How often its memory is looked at, and a signal is looked for.
+const TICK: Duration = Duration::from_millis(3);
+
+/// What a script took.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured {
+    /// From its start to its end.
+    pub seconds: f64,
+    /// The most anonymous memory that it was seen with, if it is a single process: a script that begins with `exec`.
+    pub peak_anon_bytes: Option<u64>,
+}
+
+/// Runs a script in `dir`, with nothing in its environment but `env`.
+///
+/// # Errors
+/// Names the script, how it ended and what it said; or that it was interrupted, and then all of it is killed.
+pub fn script(script: &str, dir: &Path, env: &[(&str, OsString)]) -> anyhow::Result<Measured> {
+    let command = cmd("sh", ["-euc", script]).dir(dir).full_env(env.iter().cloned()).stdin_null();
+    // In a group of its own, so that whatever the script has started can be ended with it.
+    let command = command.before_spawn(|command| {
+        command.process_group(0);
+        Ok(())
+    });
+    let begun = Instant::now();
+    let process = command.stderr_to_stdout().stdout_capture().unchecked().start().context("start sh")?;
+    let mut peak = None;
+    let ended = loop {
+        if let Some(ended) = process.wait_timeout(TICK).context("wait for sh")? {
+            break ended;
+        }
+        if Signals::received().is_some() {
+            kill(&process);
+            return Err(Error::interrupted().into());
+        }
+        if script.starts_with("exec ") {
+            peak = peak.max(anonymous(&process));
+        }
+    };
+    let seconds = begun.elapsed().as_secs_f64();
+    if !ended.status.success() {
+        let said = String::from_utf8_lossy(&ended.stdout);
+        bail!("`{}` failed ({}): {}", one_line(script), ended.status, one_line(&said));
+    }
+    Ok(Measured { seconds, peak_anon_bytes: peak })
+}
+
+fn kill(process: &Handle) {
+    let group = process.pids().first().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+    // It may have ended by itself.
+    let _ = group.map(|group| kill_process_group(group, Signal::KILL));
+    let _ = process.wait();
+}
+
+/// What the process has of memory that no file is behind: `man 5 proc_pid_status`.
+fn anonymous(process: &Handle) -> Option<u64> {
+    kilobytes(&format!("/proc/{}/status", process.pids().first()?), "RssAnon")
+}
+
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(text: &str) -> anyhow::Result<Measured> {
+        let env = [("PATH", std::env::var_os("PATH").unwrap()), ("GIVEN", "yes".into())];
+        script(text, Path::new("/"), &env)
+    }
+
+    #[test]
+    fn a_script_takes_its_time_and_only_what_it_is_given() {
+        assert!(run("sleep 0.05").unwrap().seconds >= 0.05);
+        run("[ $GIVEN = yes ]; [ -z \"${HOME-}\" ]; [ $PWD = / ]").unwrap();
+    }
+
+    #[test]
+    fn a_script_that_fails_anywhere_is_named_with_what_it_said() {
+        let error = run("echo one\nls /nowhere\necho two").unwrap_err().to_string();
+        assert!(error.starts_with("`echo one; ls /nowhere; echo two` failed (exit status: 2): one; ls: "), "{error}");
+    }
+
+    #[test]
+    fn memory_is_that_of_a_single_process() {
+        let peak = run("exec sleep 0.05").unwrap().peak_anon_bytes.unwrap();
+        assert!((1024..10_000_000).contains(&peak), "{peak}");
+        assert!(run("sleep 0.05").unwrap().peak_anon_bytes.is_none());
+    }
+}

@@ -1,0 +1,384 @@
+//! Who takes part, as a table that a stranger can check for fairness: each does what a person would type.
+//!
+//! Scripts are of `sh`. They run in an empty folder, which is their `HOME` too, and find these in their environment:
+//!
+//! | variable | what it is |
+//! |---|---|
+//! | `XTASK` | this program |
+//! | `PROJECT`, `DB` | the project's folder, the database in it |
+//! | `STORE` | where a backup goes, empty before each, and where `restore` and `verify` find it |
+//! | `OUT` | an empty folder to restore to |
+//! | `CORES` | how many cores there are |
+//!
+//! When a script ends, what it was to write is on disk. restic, borg, rustic and litestream see to it by themselves
+//! when they write to a local repository, so does this program; the others, and every restore, end with `sync` of the
+//! files and folders that were written. Copies that a tool needs on the way are removed in its time, not synced.
+//!
+//! Those that know nothing of projects store the database alone, without the configuration. That favours them.
+
+use anyhow::Context as _;
+use backup::{Error, ErrorKind};
+use serde::Serialize;
+use xshell::cmd;
+
+use crate::schedule::steps;
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// From the project to the store.
+    Backup,
+    /// From the store to an empty folder.
+    Restore,
+    /// From the store to nowhere: is all of it intact?
+    Verify,
+}
+
+/// One that takes part. A task without a script is not one of its own.
+#[derive(Debug)]
+pub struct Contestant {
+    /// Its name.
+    pub name: &'static str,
+    /// Programs that have to be installed.
+    needs: &'static [&'static str],
+    /// How to get them.
+    install: &'static str,
+    /// Says its version.
+    version: &'static str,
+    /// Runs before each of the others, outside of the time measured.
+    pub prepare: &'static str,
+    backup: &'static str,
+    restore: &'static str,
+    verify: &'static str,
+    /// Whose times its own are compared with.
+    against: Against,
+}
+
+/// Names of others, task by task.
+#[derive(Debug)]
+struct Against {
+    backup: &'static [&'static str],
+    restore: &'static [&'static str],
+    verify: &'static [&'static str],
+}
+
+/// What an entry doesn't say.
+const ELSE: Contestant = Contestant {
+    name: "",
+    needs: &[],
+    install: "",
+    version: "",
+    prepare: "",
+    backup: "",
+    restore: "",
+    verify: "",
+    against: Against { backup: &[], restore: &[], verify: &[] },
+};
+
+const OWN_RESTORE: &str =
+    r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" restore --from latest --to "$OUT" --yes"#;
+const OWN_VERIFY: &str = r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" verify --from latest"#;
+
+/// This program.
+pub const OWN: [Contestant; 3] = [
+    Contestant {
+        name: "xtask gzip",
+        backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup"#,
+        restore: OWN_RESTORE,
+        verify: OWN_VERIFY,
+        against: Against { backup: &["pigz", "python"], restore: &["pigz"], verify: &["restic"] },
+        ..ELSE
+    },
+    Contestant {
+        name: "xtask zstd",
+        backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup --codec zstd"#,
+        restore: OWN_RESTORE,
+        verify: OWN_VERIFY,
+        against: Against { backup: &["zstd"], restore: &["zstd"], verify: &["restic"] },
+        ..ELSE
+    },
+    Contestant {
+        name: "xtask pages",
+        prepare: r#"cat > pages.toml <<'EOF'
+[[database]]
+name = "sessions_db"
+path = "data/sessions.db"
+snapshot = "pages"
+
+[codec]
+name = "zstd"
+EOF"#,
+        backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config pages.toml backup"#,
+        restore: OWN_RESTORE,
+        verify: OWN_VERIFY,
+        against: Against { backup: &["zstd"], restore: &["zstd"], verify: &["restic"] },
+        ..ELSE
+    },
+];
+
+/// What people use for the same.
+pub const PEERS: [Contestant; 8] = [
+    Contestant {
+        name: "python",
+        needs: &["python3"],
+        install: "apt-get install python3",
+        version: "python3 --version",
+        // The interpreter itself, not what may stand before it to choose among several.
+        prepare: concat!(
+            "python3 -c 'import os, sys; os.symlink(sys.executable, \"python\")'\n",
+            "cat > backup_manager.py <<'EOF'\n",
+            include_str!("backup_manager.py"),
+            "EOF\n"
+        ),
+        backup: r#"exec ./python backup_manager.py backup "$PROJECT" "$STORE""#,
+        restore: r#"exec ./python backup_manager.py restore "$STORE" "$OUT""#,
+        ..ELSE
+    },
+    Contestant {
+        name: "gzip",
+        needs: &["sqlite3", "gzip"],
+        install: "apt-get install sqlite3 gzip",
+        version: "gzip --version",
+        backup: r#"
+            sqlite3 "$DB" "VACUUM INTO 'sessions.db'"
+            gzip -6 -c sessions.db > "$STORE/sessions.db.gz"
+            rm sessions.db
+            sync "$STORE/sessions.db.gz" "$STORE""#,
+        restore: r#"
+            gzip -dc "$STORE/sessions.db.gz" > "$OUT/sessions.db"
+            sync "$OUT/sessions.db" "$OUT""#,
+        verify: r#"exec gzip -t "$STORE/sessions.db.gz""#,
+        ..ELSE
+    },
+    Contestant {
+        name: "pigz",
+        needs: &["sqlite3", "pigz"],
+        install: "apt-get install sqlite3 pigz",
+        version: "pigz --version",
+        backup: r#"
+            sqlite3 "$DB" "VACUUM INTO 'sessions.db'"
+            pigz -6 -c -p "$CORES" sessions.db > "$STORE/sessions.db.gz"
+            rm sessions.db
+            sync "$STORE/sessions.db.gz" "$STORE""#,
+        restore: r#"
+            pigz -dc "$STORE/sessions.db.gz" > "$OUT/sessions.db"
+            sync "$OUT/sessions.db" "$OUT""#,
+        verify: r#"exec pigz -t "$STORE/sessions.db.gz""#,
+        ..ELSE
+    },
+    Contestant {
+        name: "zstd",
+        needs: &["sqlite3", "zstd"],
+        install: "apt-get install sqlite3 zstd",
+        version: "zstd --version",
+        backup: r#"
+            sqlite3 "$DB" ".backup sessions.db"
+            zstd -q -3 -T"$CORES" sessions.db -o "$STORE/sessions.db.zst"
+            rm sessions.db
+            sync "$STORE/sessions.db.zst" "$STORE""#,
+        restore: r#"
+            zstd -q -dc "$STORE/sessions.db.zst" > "$OUT/sessions.db"
+            sync "$OUT/sessions.db" "$OUT""#,
+        verify: r#"exec zstd -q -t "$STORE/sessions.db.zst""#,
+        ..ELSE
+    },
+    Contestant {
+        name: "restic",
+        needs: &["sqlite3", "restic"],
+        install: "apt-get install sqlite3 restic",
+        version: "restic version",
+        prepare: r#"[ -e "$STORE/config" ] || restic init"#,
+        backup: r#"
+            sqlite3 "$DB" ".backup sessions.db"
+            restic backup sessions.db
+            rm sessions.db"#,
+        restore: r#"
+            restic restore latest --target "$OUT"
+            find "$OUT" -exec sync {} +"#,
+        verify: "exec restic check --read-data",
+        ..ELSE
+    },
+    Contestant {
+        name: "borg",
+        needs: &["sqlite3", "borg"],
+        install: "apt-get install sqlite3 borgbackup",
+        version: "borg --version",
+        prepare: r#"[ -e "$STORE/config" ] || borg init --encryption none"#,
+        // Its default, lz4, stores much more.
+        backup: r#"
+            sqlite3 "$DB" ".backup sessions.db"
+            borg create --compression zstd,3 ::bench sessions.db
+            rm sessions.db"#,
+        restore: r#"
+            cd "$OUT"
+            borg extract ::bench
+            sync sessions.db ."#,
+        verify: "exec borg check --verify-data",
+        ..ELSE
+    },
+    Contestant {
+        name: "rustic",
+        needs: &["sqlite3", "rustic"],
+        install: "cargo install rustic-rs, or https://rustic.cli.rs/docs/installation.html",
+        version: "rustic --version",
+        prepare: r#"[ -e "$STORE/config" ] || rustic init"#,
+        backup: r#"
+            sqlite3 "$DB" ".backup sessions.db"
+            rustic backup sessions.db
+            rm sessions.db"#,
+        restore: r#"
+            rustic restore latest "$OUT"
+            find "$OUT" -exec sync {} +"#,
+        verify: "exec rustic check --read-data",
+        ..ELSE
+    },
+    Contestant {
+        name: "litestream",
+        needs: &["sqlite3", "litestream"],
+        install: "https://litestream.io/install/",
+        version: "litestream version",
+        // It writes into the database that it replicates, so it gets one of its own.
+        prepare: r#"sqlite3 "$DB" ".backup sessions.db""#,
+        backup: r#"exec litestream replicate -once sessions.db "file://$STORE""#,
+        restore: r#"
+            litestream restore -o "$OUT/sessions.db" "file://$STORE"
+            sync "$OUT/sessions.db" "$OUT""#,
+        ..ELSE
+    },
+];
+
+impl Contestant {
+    /// What it does for a task; none if it can't.
+    pub fn script(&self, task: Task) -> Option<&'static str> {
+        let script = match task {
+            Task::Backup => self.backup,
+            Task::Restore => self.restore,
+            Task::Verify => self.verify,
+        };
+        Some(script.trim()).filter(|script| !script.is_empty())
+    }
+
+    /// Whose times its own are compared with.
+    pub fn against(&self, task: Task) -> &'static [&'static str] {
+        match task {
+            Task::Backup => self.against.backup,
+            Task::Restore => self.against.restore,
+            Task::Verify => self.against.verify,
+        }
+    }
+
+    /// The first of its programs that is not installed.
+    fn lacks(&self) -> Option<&'static str> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let installed = |program: &str| std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+        self.needs.iter().find(|program| !installed(program)).copied()
+    }
+}
+
+/// What `--peers` takes.
+pub fn choices() -> impl Iterator<Item = &'static str> {
+    ["auto", "none"].into_iter().chain(PEERS.iter().map(|peer| peer.name))
+}
+
+/// A peer that takes part.
+#[derive(Debug, Serialize)]
+pub struct Peer {
+    /// Its name.
+    pub name: &'static str,
+    /// Its version.
+    pub version: String,
+    /// What it does.
+    #[serde(skip)]
+    pub contestant: &'static Contestant,
+}
+
+/// Who takes part beside this program.
+#[derive(Debug)]
+pub struct LineUp {
+    /// What this program is compared with.
+    pub peers: Vec<Peer>,
+    /// Peers that were looked for and are not installed.
+    pub missing: Vec<&'static str>,
+    /// The version of the `sqlite3` that some of them use.
+    pub sqlite3: Option<String>,
+}
+
+impl LineUp {
+    /// The peers asked for, which are among [`choices`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if one was named that is not installed.
+    pub fn of(asked: &[String]) -> anyhow::Result<Self> {
+        let is_asked = |name: &str| asked.iter().any(|asked| asked == name);
+        let (mut peers, mut missing) = (Vec::<Peer>::new(), Vec::new());
+        for peer in PEERS.iter().filter(|peer| is_asked(peer.name) || is_asked("auto")) {
+            match peer.lacks() {
+                None => peers.push(Peer { name: peer.name, version: version(peer.version)?, contestant: peer }),
+                Some(program) if is_asked(peer.name) => return Err(not_installed(peer, program).into()),
+                Some(_) => missing.push(peer.name),
+            }
+        }
+        let use_sqlite3 = peers.iter().any(|peer| peer.contestant.needs.contains(&"sqlite3"));
+        let sqlite3 = use_sqlite3.then(|| version("sqlite3 --version")).transpose()?;
+        Ok(Self { peers, missing, sqlite3 })
+    }
+}
+
+fn not_installed(peer: &Contestant, program: &str) -> Error {
+    let message = format!("the peer {} can't take part: {program} is not installed", peer.name);
+    Error::new(ErrorKind::InvalidInput, message).with_hint(format!("get it ({}), or leave it out", peer.install))
+}
+
+/// The version that a command says.
+fn version(command: &str) -> anyhow::Result<String> {
+    let shell = steps::shell()?;
+    let said =
+        cmd!(shell, "sh -c {command}").quiet().ignore_status().output().with_context(|| format!("run `{command}`"))?;
+    let said = [said.stdout, said.stderr].concat();
+    Ok(version_in(&String::from_utf8_lossy(&said)).unwrap_or("unknown").to_string())
+}
+
+/// The first word with a digit on both sides of a point, without what is around it.
+fn version_in(text: &str) -> Option<&str> {
+    let words = text.split_whitespace().map(|word| word.trim_matches(|c: char| !c.is_ascii_digit()));
+    words.into_iter().find(|word| word.contains('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_found_in_whatever_is_around_it() {
+        for (text, version) in [
+            ("Python 3.11.7\n", Some("3.11.7")),
+            ("*** Zstandard CLI (64-bit) v1.5.4, by Yann Collet ***", Some("1.5.4")),
+            ("restic 0.14.0 compiled with go1.19.8 on linux/amd64", Some("0.14.0")),
+            ("v0.5.2", Some("0.5.2")),
+            ("no idea.", None),
+        ] {
+            assert_eq!(version_in(text), version, "{text}");
+        }
+    }
+
+    #[test]
+    fn whoever_is_compared_with_takes_part_in_that_task() {
+        for task in [Task::Backup, Task::Restore, Task::Verify] {
+            for name in OWN.iter().flat_map(|own| own.against(task)) {
+                let peer = PEERS.iter().find(|peer| peer.name == *name).unwrap();
+                assert!(peer.script(task).is_some(), "{name} {task:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_used_once_and_what_is_restored_was_backed_up() {
+        let all: Vec<&Contestant> = OWN.iter().chain(&PEERS).collect();
+        let mut names: Vec<&str> = all.iter().map(|one| one.name).chain(["auto", "none"]).collect();
+        let number = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), number);
+        assert!(all.iter().all(|one| one.script(Task::Backup).is_some()));
+    }
+}

@@ -1,0 +1,157 @@
+//! What came of a bench, and its arithmetic; pure.
+
+use serde::Serialize;
+
+use super::machine::Machine;
+use super::measure::Measured;
+use super::peers::Peer;
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// This program.
+    pub tool: Tool,
+    /// The machine.
+    pub machine: Machine,
+    /// What this program was compared with.
+    pub peers: Vec<Peer>,
+    /// The version of the `sqlite3` that some of them use.
+    pub sqlite3: Option<String>,
+    /// Peers that were looked for and are not installed.
+    pub not_installed: Vec<&'static str>,
+    /// How often each job was measured.
+    pub runs: u32,
+    /// Job by job.
+    pub jobs: Vec<JobReport>,
+}
+
+/// This program.
+#[derive(Debug, Serialize)]
+pub struct Tool {
+    /// Its version.
+    pub version: &'static str,
+    /// That of SQLite in it.
+    pub sqlite: &'static str,
+    /// Whether it was built to be fast.
+    pub optimized: bool,
+}
+
+/// What came of a job.
+#[derive(Debug, Serialize)]
+pub struct JobReport {
+    /// Its name.
+    pub job: &'static str,
+    /// What it is, for people.
+    #[serde(skip)]
+    pub about: &'static str,
+    /// The size of the database.
+    pub database_bytes: u64,
+    /// Those that took part.
+    pub contestants: Vec<Row>,
+}
+
+/// What came of a job for one that took part.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    /// Its name.
+    pub name: &'static str,
+    /// All times, in the order they were taken.
+    pub seconds: Vec<f64>,
+    /// The middle of them.
+    pub median_s: f64,
+    /// The shortest.
+    pub min_s: f64,
+    /// The longest.
+    pub max_s: f64,
+    /// Its time beside those of others.
+    pub against: Vec<Compared>,
+    /// A backup: all that it left in its store, the last time.
+    pub stored_bytes: Option<u64>,
+    /// A backup: the database's size over that.
+    pub compression: Option<f64>,
+    /// The most anonymous memory that it was seen with, where it is a single process.
+    pub peak_anon_bytes: Option<u64>,
+}
+
+/// A time beside that of a peer.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Compared {
+    /// The peer.
+    pub peer: &'static str,
+    /// This one's median over the peer's: less than 1 is faster. None if the peer took no part.
+    pub ratio: Option<f64>,
+}
+
+impl Row {
+    /// What came of these runs, which left `stored_bytes` of a database.
+    pub fn of(name: &'static str, runs: &[Measured], stored_bytes: Option<u64>, database_bytes: u64) -> Self {
+        let seconds: Vec<f64> = runs.iter().map(|run| run.seconds).collect();
+        Self {
+            name,
+            median_s: median(&seconds),
+            min_s: seconds.iter().copied().fold(f64::INFINITY, f64::min),
+            max_s: seconds.iter().copied().fold(0.0, f64::max),
+            seconds,
+            against: Vec::new(),
+            stored_bytes,
+            compression: stored_bytes.map(|stored| ratio(database_bytes, stored)),
+            peak_anon_bytes: runs.iter().filter_map(|run| run.peak_anon_bytes).max(),
+        }
+    }
+
+    /// Its time beside those of `peers` among `rows`.
+    pub fn compare(&self, peers: &[&'static str], rows: &[Row]) -> Vec<Compared> {
+        let median = |peer| rows.iter().find(|row| row.name == peer).map(|row| row.median_s);
+        peers.iter().map(|&peer| Compared { peer, ratio: median(peer).map(|peer| self.median_s / peer) }).collect()
+    }
+}
+
+/// The one in the middle; of an even number, the mean of the two there; of none, no number.
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        number => f64::midpoint(values[(number - 1) / 2], values[number / 2]),
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "no file has 2⁵³ bytes")]
+fn ratio(whole: u64, part: u64) -> f64 {
+    whole as f64 / part as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &'static str, seconds: &[f64]) -> Row {
+        let runs = seconds.iter().map(|&seconds| Measured { seconds, peak_anon_bytes: None });
+        Row::of(name, &runs.collect::<Vec<_>>(), Some(250), 1000)
+    }
+
+    #[test]
+    fn the_median_is_the_one_in_the_middle_or_between_the_two_there() {
+        for (seconds, figures) in [(&[3.0, 1.0, 8.0][..], "3 1 8"), (&[4.0, 1.0, 2.0, 9.0], "3 1 9"), (&[5.0], "5 5 5")]
+        {
+            let Row { median_s, min_s, max_s, .. } = row("a", seconds);
+            assert_eq!(format!("{median_s} {min_s} {max_s}"), figures);
+        }
+    }
+
+    #[test]
+    fn times_are_compared_by_their_medians_and_not_with_who_is_not_there() {
+        let rows = [row("own", &[1.0, 2.0, 9.0]), row("pigz", &[8.0])];
+        assert_eq!(
+            rows[0].compare(&["pigz", "zstd"], &rows),
+            [Compared { peer: "pigz", ratio: Some(0.25) }, Compared { peer: "zstd", ratio: None }]
+        );
+        assert_eq!(rows[0].compression, Some(4.0));
+    }
+
+    #[test]
+    fn the_peak_is_the_highest_of_all_runs() {
+        let runs = [None, Some(3), Some(2)].map(|peak_anon_bytes| Measured { seconds: 1.0, peak_anon_bytes });
+        assert_eq!(Row::of("a", &runs, None, 1).peak_anon_bytes, Some(3));
+    }
+}

@@ -1,0 +1,78 @@
+//! `bench`.
+
+use crate::bench::report::{Compared, JobReport, Report, Row};
+use crate::bench::{self, Options};
+use crate::cli;
+use crate::exit::Exit;
+use crate::folder;
+use crate::output::{Layout, Output};
+use crate::text::size;
+
+pub fn run(output: &Output, args: &cli::Bench) -> anyhow::Result<Exit> {
+    let dir = args.dir.clone().map_or_else(|| folder::default("bench"), Ok)?;
+    let options = Options { dir: &dir, size_mb: args.size_mb, runs: args.runs, peers: &args.peers };
+    let report = bench::run(&options, &|step| output.note(step))?;
+    show_header(output, &report);
+    report.jobs.iter().for_each(|job| show_job(output, job));
+    if !report.tool.optimized {
+        output.warn("this is a debug build: its times mean nothing");
+        output.hint("cargo xtask makes a release build");
+    }
+    output.json(&report)?;
+    Ok(Exit::Done)
+}
+
+fn show_header(output: &Output, report: &Report) {
+    let Report { tool, machine, peers, sqlite3, not_installed, runs, .. } = report;
+    let say = |name: &str, value: &str| output.line(&format!("{name:<15}{value}"));
+    say("program", &format!("xtask {}, SQLite {}", tool.version, tool.sqlite));
+    say("machine", &format!("{}, {} cores, {}", machine.cpu, machine.cores, size(machine.memory_bytes)));
+    say("", &format!("{}, {}", machine.kernel, machine.file_system));
+    let versions = peers.iter().map(|peer| format!("{} {}", peer.name, peer.version));
+    let versions = versions.chain(sqlite3.iter().map(|version| format!("sqlite3 {version}")));
+    list(&say, "peers", &versions.collect::<Vec<_>>());
+    list(&say, "not installed", &not_installed.iter().map(ToString::to_string).collect::<Vec<_>>());
+    say("rounds", &format!("{runs} after a warm-up; in each, everyone once"));
+    say("before a run", "earlier output is removed, the disk is at rest,");
+    say("", "what will be read is in the page cache");
+    say("after a run", "what it wrote is on disk (fsync, in its time)");
+    say("against", "the median over that of a peer: less than 1 is faster");
+    say("memory", "anonymous, at its peak, where one process does all");
+}
+
+/// Names, a few on each line.
+fn list(say: &impl Fn(&str, &str), name: &str, items: &[String]) {
+    let lines = items.chunks(5).map(|items| items.join(", "));
+    lines.enumerate().for_each(|(at, line)| say(if at == 0 { name } else { "" }, &line));
+}
+
+fn show_job(output: &Output, job: &JobReport) {
+    output.line(&format!("\n== {} ({})\n{}\n", job.job, size(job.database_bytes), job.about));
+    let stores = job.contestants.iter().any(|row| row.stored_bytes.is_some());
+    let mut header = vec!["", "MEDIAN", "MIN", "MAX", "AGAINST", "MEMORY"];
+    if stores {
+        header.extend(["STORED", "RATIO"]);
+    }
+    let rows = job.contestants.iter().map(cells).collect();
+    output.table(&[Layout { header, figures: vec![1, 2, 3, 5, 6, 7], rows }]);
+}
+
+fn cells(row: &Row) -> Vec<String> {
+    let mut cells = vec![row.name.to_string()];
+    cells.extend([row.median_s, row.min_s, row.max_s].map(seconds));
+    cells.push(row.against.iter().map(compared).collect::<Vec<_>>().join("\n"));
+    cells.push(row.peak_anon_bytes.map(|bytes| size(bytes).to_string()).unwrap_or_default());
+    if let (Some(stored), Some(compression)) = (row.stored_bytes, row.compression) {
+        cells.extend([size(stored).to_string(), format!("{compression:.2}")]);
+    }
+    cells
+}
+
+fn compared(Compared { peer, ratio }: &Compared) -> String {
+    ratio.map_or_else(|| format!("   – {peer}"), |ratio| format!("{ratio:.2} {peer}"))
+}
+
+/// A time to three digits or so: `0.034 s`, `12.34 s`.
+fn seconds(seconds: f64) -> String {
+    if seconds < 1.0 { format!("{seconds:.3} s") } else { format!("{seconds:.2} s") }
+}

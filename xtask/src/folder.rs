@@ -1,0 +1,78 @@
+//! A folder of this program's own to work in. It is emptied and removed, so it must never be somebody's: what may go
+//! bears a mark.
+
+use std::io::ErrorKind::NotFound;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use backup::{Error, ErrorKind};
+
+use crate::context;
+
+/// Where `command` works if no folder is given: below the workspace's `target`, named as short as it can be from here.
+pub fn default(command: &str) -> anyhow::Result<PathBuf> {
+    let (here, folder) = (env::current_dir()?, context::root(None)?.join("target").join(command));
+    let short = folder.strip_prefix(here).ok().filter(|rest| rest.file_name().is_some());
+    Ok(short.map_or(folder.clone(), Path::to_path_buf))
+}
+
+/// Makes `dir` an empty folder of `command`'s. Of what is there, only an earlier one of the same command is removed:
+/// then it returns true.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] if it has anything else in it.
+pub fn make(dir: &Path, command: &str) -> anyhow::Result<bool> {
+    let marker = dir.join(format!(".{command}-project"));
+    let empty = match fs::read_dir(dir) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == NotFound => true,
+        Err(error) => return Err(Error::io("read", dir, error).into()),
+    };
+    if !empty && !marker.is_file() {
+        let message = format!("{} has files in it that are not a {command}'s", dir.display());
+        let error = Error::new(ErrorKind::InvalidInput, message);
+        return Err(error.with_hint(format!("give the {command} a folder of its own: --dir DIR")).into());
+    }
+    if !empty {
+        remove(dir)?;
+    }
+    let mark = format!("the {command} removes this folder\n");
+    let make = || fs::create_dir_all(dir).and_then(|()| fs::write(marker, mark));
+    make().map_err(|error| Error::io("create", dir, error))?;
+    Ok(!empty)
+}
+
+/// Removes a folder that [`make`] made, or one in it.
+pub fn remove(dir: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != NotFound => Err(Error::io("remove", dir, error).into()),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_somebodys_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("thesis.tex"), "").unwrap();
+        let error = make(dir.path(), "demo").unwrap_err();
+        assert!(error.downcast_ref::<Error>().unwrap().hint().is_some());
+        assert!(dir.path().join("thesis.tex").exists());
+    }
+
+    #[test]
+    fn a_folder_of_the_same_command_is_emptied_and_no_other() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("a/b");
+        assert!(!make(&dir, "demo").unwrap());
+        fs::write(dir.join("old"), "").unwrap();
+        assert!(make(&dir, "demo").unwrap());
+        assert!(!dir.join("old").exists());
+        assert!(make(&dir, "bench").is_err());
+        remove(&dir).unwrap();
+        remove(&dir).unwrap();
+    }
+}
