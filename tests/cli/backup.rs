@@ -156,7 +156,7 @@ fn without_a_level_it_is_the_one_of_the_settings() {
     let project = Project::new();
     grow(&project);
     let bytes = |flags: &str| recorded(&project, &project.backup_with(flags), "sessions_db")["bytes"].clone();
-    assert_eq!((bytes(""), bytes("--codec zstd")), (bytes("--level 6"), bytes("--codec zstd --level 3")));
+    assert_eq!((bytes(""), bytes("--codec zstd")), (bytes("--level 6"), bytes("--codec zstd --level 1")));
     project.write("ops/backup.toml", "[codec]\ngzip_level = 1\nzstd_level = 9\n");
     assert_eq!((bytes(""), bytes("--codec zstd")), (bytes("--level 1"), bytes("--codec zstd --level 9")));
     assert_ne!(bytes("--level 6"), bytes(""));
@@ -331,6 +331,31 @@ fn tar_alone_restores_configuration_with_content_and_mode() {
 }
 
 #[test]
+fn a_snapshot_by_pages_is_the_sources_file_and_restores_like_any_other() {
+    let project = Project::new();
+    project.write(
+        "ops/backup.toml",
+        "[[database]]\nname = \"sessions_db\"\npath = \"data/sessions.db\"\nsnapshot = \"pages\"\n",
+    );
+    project.execute("PRAGMA wal_checkpoint(truncate)");
+    for (codec, tool) in [("gzip", "gunzip"), ("zstd", "zstd -d -q"), ("none", "cat")] {
+        let id = project.backup_with(&format!("--codec {codec} --database-only"));
+        let artifact = recorded(&project, &id, "sessions_db");
+        assert_eq!((&artifact["snapshot"], artifact["read_ms"].is_u64()), (&"pages".into(), true));
+        let file = project.artifact(&id, "sessions_db");
+        shell(project.root(), &format!("{tool} < {file} > copy.db"));
+        // All but the bytes 19 and 20 of the header: 2 is WAL mode, 1 is not.
+        let differs = shell(project.root(), "cmp -l copy.db data/sessions.db || true");
+        assert_eq!(differs.split_whitespace().collect::<Vec<_>>(), ["19", "1", "2", "20", "1", "2"], "{codec}");
+        project.run("verify").expect(0);
+    }
+    project.execute("DELETE FROM sessions");
+    project.run("restore --from latest --yes").expect(0);
+    assert_eq!(project.sessions(), 1000);
+    assert_eq!(sqlite3(project.root(), "data/sessions.db", "PRAGMA journal_mode; PRAGMA integrity_check"), "wal\nok");
+}
+
+#[test]
 fn sha256sum_and_stat_agree_with_the_manifest_on_stored_and_decoded_bytes() {
     let project = Project::new();
     for (codec, tool) in [("gzip", "gunzip"), ("zstd", "zstd -d -q"), ("none", "cat")] {
@@ -428,7 +453,7 @@ fn the_manifest_says_all_about_the_database() {
     }
     let id = project.backup_with("--database-only");
     let mut artifact = recorded(&project, &id, "sessions_db");
-    for digest in ["sha256", "plain_sha256", "schema_sha256", "bytes", "plain_bytes"] {
+    for digest in ["sha256", "plain_sha256", "schema_sha256", "bytes", "plain_bytes", "read_ms"] {
         assert!(!artifact[digest].take().is_null(), "{digest}");
     }
     let pages = sqlite3(project.root(), "data/sessions.db", "VACUUM; PRAGMA page_count");
@@ -439,7 +464,7 @@ fn the_manifest_says_all_about_the_database() {
         "plain_sha256": null, "codec": "gzip", "snapshot": "vacuum", "mode": 0o640,
         "uid": owner("u").unwrap(), "gid": owner("g").unwrap(),
         "page_size": 8192, "page_count": pages.parse::<u64>().unwrap(), "journal_mode": "wal",
-        "encoding": "UTF-16le", "user_version": 17, "application_id": 4242, "schema_sha256": null,
+        "encoding": "UTF-16le", "user_version": 17, "application_id": 4242, "schema_sha256": null, "read_ms": null,
         "tables": [
             { "name": "a", "rows": 1 }, { "name": "b", "rows": 3 }, { "name": "sqlite_sequence", "rows": 1 },
         ],

@@ -250,7 +250,7 @@ fn a_full_backup_folder_keeps_what_it_has_and_works_again_once_there_is_room() {
     backups/config_ID.tar.gz
     backups/manifest_ID.json
     backups/sessions_db_ID.db.gz
-    error: can't write ROOT/backups/.staging/manifest_ID.json: No space left on device (os error 28)
+    error: can't write manifest_ID.json: No space left on device (os error 28)
     hint: free some space (df -h), or remove old backups (rotate)
     => 1
     backups/config_ID.tar.gz

@@ -150,7 +150,7 @@ fn rel(path: &str) -> RelPath {
 
 impl Default for CodecSettings {
     fn default() -> Self {
-        Self { name: Codec::Gzip, gzip_level: 6, zstd_level: 3 }
+        Self { name: Codec::Gzip, gzip_level: 6, zstd_level: 1 }
     }
 }
 
@@ -401,6 +401,7 @@ mod tests {
             "[[database]]\nname = 'a b'\npath = 'x'",
             "[[database]]\nname = 'config'\npath = 'x'",
             "[[database]]\npath = 'x'",
+            "[[database]]\nname = 'a'\npath = 'x'\nsnapshot = 'copy'",
             "[schedule]\nunit = 'a b'",
             "[schedule]\nrandomized_delay = 5",
             "not toml",

@@ -1,5 +1,6 @@
 //! `backup`.
 
+use backup::manifest::{Content, Database};
 use backup::prune::{self, Pruned};
 use backup::retention::Reason;
 use backup::{Error, ErrorKind, Made, Manifest, Request, Run, Sources, Status, Trigger};
@@ -87,6 +88,11 @@ fn report(context: &Context<'_>, run: &Run<'_>, made: &Made) {
     for artifact in &manifest.artifacts {
         let (stored, plain) = (size(artifact.bytes), size(artifact.plain_bytes));
         context.output.line(&format!("  {}  {stored} (plain {plain})", artifact.file));
+        if let Content::Database(Database { read_ms: Some(read_ms), .. }) = artifact.content
+            && context.output.is_verbose()
+        {
+            context.output.line(&format!("    read in one transaction of {}", took(read_ms)));
+        }
     }
     let size = format!("{}, from {}", size(manifest.stored_bytes()), size(manifest.plain_bytes()));
     let (id, time) = (manifest.id, took(run.elapsed_ms()));
