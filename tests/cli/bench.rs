@@ -44,7 +44,7 @@ fn a_bench_without_peers_tells_every_time_of_every_job() {
         let seconds = |key: &str| row[key].as_f64().unwrap();
         assert_eq!(row["seconds"].as_array().unwrap().len(), 2, "{row}");
         assert!(0.0 < seconds("min_s") && seconds("min_s") <= seconds("median_s"), "{row}");
-        assert!(seconds("median_s") <= seconds("max_s") && seconds("max_s") < 60.0, "{row}");
+        assert!(seconds("median_s") <= seconds("max_s"), "{row}");
         assert!(row["against"].as_array().unwrap().iter().all(|peer| peer["ratio"].is_null()), "{row}");
     }
     let stored = &jobs[0]["contestants"][0];

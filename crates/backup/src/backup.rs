@@ -156,9 +156,11 @@ impl Writer<'_> {
         let facts = sqlite::facts(&sqlite::open_read_only(&copy, self.run.busy_timeout())?, &copy)?;
         let mut plain = File::open(&copy).map_err(|e| Error::io("open", &copy, e))?;
         let total = plain.metadata().map_err(|e| Error::io("stat", &copy, e))?.len();
-        self.store(name, Kind::Database, |artifact, file| {
+        self.store(name, Kind::Database, move |artifact, file| {
             let step = Step::begin(self.run.progress(), Phase::Store, file, Some(total));
             step.copy(&mut plain, artifact).map_err(|e| Error::io_named("store", file, e))?;
+            // To remove so much takes time, in which the last of it is encoded and synced.
+            drop((plain, scratch));
             Ok(taken(facts, read_ms))
         })
     }

@@ -49,6 +49,8 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make the damage that the library must not"))]
 
 mod backup;
+#[doc(hidden)]
+pub mod benchmark;
 mod catalog;
 mod check;
 mod codec;

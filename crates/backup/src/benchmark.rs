@@ -1,0 +1,48 @@
+//! Doors for this crate's own benchmarks (`benches/`), which see only what is public. Nobody else should use them.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::codec::{Codec, Decoder, Encoder, Encoding};
+use crate::error::{Error, Result};
+use crate::progress::Silent;
+use crate::source::integrity::{self, Scope};
+use crate::source::sqlite;
+
+/// What `plain` is encoded to.
+pub fn encode(encoding: Encoding, plain: &[u8]) -> Result<Vec<u8>> {
+    let mut encoder = Encoder::new(encoding, Vec::new());
+    let encoded = encoder.write_all(plain).and_then(|()| encoder.finish());
+    encoded.map(|(stored, _)| stored).map_err(|e| Error::io_named("encode", "a benchmark", e))
+}
+
+/// How many bytes `stored` decodes to.
+pub fn decode(codec: Codec, stored: &[u8]) -> Result<usize> {
+    let mut decoder = Decoder::new(codec, stored);
+    let mut bytes = 0;
+    while let Some(member) = decoder.next_member().map_err(|e| Error::io_named("decode", "a benchmark", e))? {
+        bytes += member.len();
+    }
+    Ok(bytes)
+}
+
+/// A compact copy of a database.
+pub fn vacuum(database: &Path, copy: &Path) -> Result<()> {
+    sqlite::vacuum_into(&sqlite::open_read_only(database, Duration::ZERO)?, database, copy, &Silent)
+}
+
+/// How many bytes the pages of a database have.
+pub fn pages(database: &Path) -> Result<usize> {
+    let mut bytes = 0;
+    sqlite::pages(&sqlite::open_read_only(database, Duration::ZERO)?, database, &Silent, |page| {
+        bytes += page.len();
+        Ok(())
+    })?;
+    Ok(bytes)
+}
+
+/// How much is wrong with a database.
+pub fn check(database: &Path) -> Result<usize> {
+    integrity::check(database, None, Scope::Flaws, &Silent).map(|found| found.problems.len() + found.orphans.len())
+}
