@@ -304,6 +304,29 @@ fn a_disk_that_fills_up_on_the_way_leaves_nothing_but_the_record_of_it() {
     ");
 }
 
+#[test]
+fn without_room_for_as_much_as_the_last_backup_took_nothing_is_begun() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    project.execute("CREATE TABLE big(x); INSERT INTO big VALUES (randomblob(400000));");
+    project.write(
+        "ops/backup.toml",
+        "[[database]]\nname = \"sessions_db\"\npath = \"data/sessions.db\"\nsnapshot = \"pages\"\n",
+    );
+    let script = format!("x backup -q; x backup --database-only; echo '=>' $?; {STORED}");
+    insta::assert_snapshot!(on_small_disk(&project, "700k", &script), @"
+    error: ROOT/backups has SIZE free, SIZE are needed
+    hint: free some space (df -h), or remove old backups (rotate)
+    error: backup ID failed: nothing was saved
+    hint: mend what failed above, then run `backup` again; older backups are untouched
+    => 1
+    backups/config_ID.tar.gz
+    backups/manifest_ID.json
+    backups/manifest_ID.json
+    backups/sessions_db_ID.db.gz
+    ");
+}
+
 // The database.
 
 /// A backup whose database can't be saved: partial with the configuration, failed without; says the same both times.

@@ -70,8 +70,8 @@ pub(crate) fn check(path: &Path, expected: Option<&Facts>, scope: Scope, progres
     Ok(findings)
 }
 
-/// Opens a decoded database for reading and maps it into memory: reading costs no copy then. Never a live one, for an error of the
-/// disk would be a signal there instead of an error; what was decoded a moment ago is in memory still.
+/// Opens a decoded database for reading and maps it into memory: reading costs no copy then. Never a live one, for an
+/// error of the disk would be a signal there instead of an error; what was decoded a moment ago is in memory still.
 pub(crate) fn open(path: &Path) -> Result<Connection> {
     let connection = sqlite::open_read_only(path, Duration::ZERO)?;
     // SQLite takes as much of it as the file has.
