@@ -55,7 +55,7 @@ const JOBS: [Job; 4] = [
     Job { name: "backup", about: "the project into an empty store", task: Task::Backup, is_small: false },
     Job {
         name: "restore",
-        about: "from the store into an empty folder; xtask checks hashes, integrity and rows as well",
+        about: "from the store into an empty folder; xtask checks hashes, integrity, rows too",
         task: Task::Restore,
         is_small: false,
     },
