@@ -106,9 +106,11 @@ impl<'a> ArtifactReader<'a> {
 
 impl BufRead for ArtifactReader<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.at == self.member.len() {
+        // A member may be empty without being the last.
+        while self.at == self.member.len() {
             match self.next_member() {
-                Ok(member) => (self.member, self.at) = (member.unwrap_or_default(), 0),
+                Ok(Some(member)) => (self.member, self.at) = (member, 0),
+                Ok(None) => break,
                 Err(error) => {
                     let again = Error::new(error.kind(), error.to_string());
                     self.failed = Some(error);
@@ -284,6 +286,25 @@ mod tests {
         assert_eq!(decoded(&store, &foreign).unwrap_err().kind(), ErrorKind::Damaged);
         let plain = StoredFile { codec: Codec::None, ..foreign };
         assert_eq!(decoded(&store, &plain).unwrap(), half);
+    }
+
+    #[test]
+    fn an_empty_member_is_not_the_end() {
+        let (store, _) = stored();
+        let catalog = Catalog::load(&store).unwrap();
+        let config = catalog.entries()[0].files.iter().find(|file| file.name == "config").unwrap();
+        let mut content = Vec::new();
+        store.read(&config.file).unwrap().read_to_end(&mut content).unwrap();
+        let content = [::zstd::bulk::compress(b"", 1).unwrap(), content].concat();
+        publish(&store, &config.file, &content);
+        let foreign = StoredFile { recorded: None, bytes: Some(content.len() as u64), ..config.clone() };
+        let mut members = 0;
+        archive(&store, &foreign, &Silent, |_| {
+            members += 1;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(members, 1);
     }
 
     #[test]
