@@ -133,25 +133,26 @@ impl Writer<'_> {
             })
         };
         match source.snapshot {
-            Snapshot::Vacuum => self.store_vacuumed(&source.name, &connection, &path, taken),
+            Snapshot::Vacuum => self.store_vacuumed(&source.name, connection, &path, taken),
             Snapshot::Pages => self.store_pages(&source.name, &connection, &path, taken),
         }
     }
 
-    /// Makes a copy beside the store's files, and stores that.
+    /// Makes a copy beside the store's files, lets go of the database, and stores the copy.
     fn store_vacuumed(
         &self,
         name: &str,
-        connection: &Connection,
+        connection: Connection,
         path: &Path,
         taken: impl FnOnce(Facts, u64) -> Content,
     ) -> Result<Artifact> {
-        let compact = sqlite::bytes_in_use(connection, path)?;
+        let compact = sqlite::bytes_in_use(&connection, path)?;
         let scratch = self.run.scratch(compact.saturating_add(self.expected_bytes(name)))?;
         let copy = scratch.path().join("snapshot.db");
         let begun = self.run.elapsed_ms();
-        sqlite::vacuum_into(connection, path, &copy, self.run.progress())?;
+        sqlite::vacuum_into(&connection, path, &copy, self.run.progress())?;
         let read_ms = self.run.elapsed_ms() - begun;
+        drop(connection);
 
         let facts = sqlite::facts(&sqlite::open_read_only(&copy, self.run.busy_timeout())?, &copy)?;
         let mut plain = File::open(&copy).map_err(|e| Error::io("open", &copy, e))?;

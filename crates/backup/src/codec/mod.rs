@@ -72,7 +72,7 @@ impl Codec {
         match self {
             Self::Gzip => gzip::decompress(),
             Self::Zstd => zstd::decompress(),
-            Self::None => Ok(Box::new(|member| Ok(member.to_vec()))),
+            Self::None => Ok(pool::unchanged()),
         }
     }
 }
@@ -128,7 +128,7 @@ impl Encoding {
         match self.codec {
             Codec::Gzip => gzip::compress(self.level),
             Codec::Zstd => zstd::compress(self.level),
-            Codec::None => Ok(Box::new(|member| Ok(member.to_vec()))),
+            Codec::None => Ok(pool::unchanged()),
         }
     }
 }

@@ -21,6 +21,11 @@ pub(crate) type Member = Arc<Vec<u8>>;
 /// Turns a member into another. Each worker has its own, with tables and buffers that it goes on using.
 pub(super) type Transform = Box<dyn FnMut(&[u8]) -> io::Result<Vec<u8>> + Send>;
 
+/// Leaves members as they are.
+pub(super) fn unchanged() -> Transform {
+    Box::new(|member| Ok(member.to_vec()))
+}
+
 /// Makes a worker's transform.
 type NewTransform = dyn Fn() -> io::Result<Transform> + Send;
 

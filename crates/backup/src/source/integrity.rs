@@ -90,11 +90,10 @@ enum Part {
 
 /// What has to be checked, the longest first.
 fn parts(connection: &Connection, expected: Option<&Facts>, scope: Scope) -> rusqlite::Result<Vec<Part>> {
-    let bytes = sqlite::pragma::<u64>(connection, "page_count")? * sqlite::pragma::<u64>(connection, "page_size")?;
     let rows = |name: &str| expected?.tables.iter().find(|table| table.name == name).map(|table| table.rows);
     let mut tables = sqlite::table_names(connection)?;
     tables.sort_by_key(|name| Reverse(rows(name)));
-    let mut parts = if bytes < SMALL { vec![Part::Whole] } else { parts_of_structure(&tables) };
+    let mut parts = if sqlite::bytes(connection)? < SMALL { vec![Part::Whole] } else { parts_of_structure(&tables) };
     if scope == Scope::Flaws {
         parts.extend(tables.into_iter().map(Part::ForeignKeys));
     }

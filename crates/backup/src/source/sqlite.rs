@@ -118,8 +118,7 @@ pub(crate) fn vacuum_into(
     // VACUUM INTO takes an empty file as it is: so made, nobody else can ever read it.
     fsutil::create_private(destination).map_err(|e| Error::io("create", destination, e))?;
     connection.pragma_update(None, "synchronous", "off").map_err(failed)?;
-    let expected = pragma::<u64>(connection, "page_count").map_err(failed)?
-        * pragma::<u64>(connection, "page_size").map_err(failed)?;
+    let expected = bytes(connection).map_err(failed)?;
     let step = Step::begin(progress, Phase::Snapshot, &source.display().to_string(), Some(expected));
     let mut seen = 0;
     let grown = || {
@@ -132,6 +131,11 @@ pub(crate) fn vacuum_into(
     Ok(())
 }
 
+/// Bytes of the database's pages.
+pub(super) fn bytes(connection: &Connection) -> rusqlite::Result<u64> {
+    Ok(pragma::<u64>(connection, "page_count")? * pragma::<u64>(connection, "page_size")?)
+}
+
 /// Bytes of the database's pages but for the free ones: what a compact copy takes.
 pub(crate) fn bytes_in_use(connection: &Connection, path: &Path) -> Result<u64> {
     let number = |name| pragma::<u64>(connection, name).map_err(|e| Error::sqlite("read database", path, &e));
@@ -142,8 +146,8 @@ pub(crate) fn bytes_in_use(connection: &Connection, path: &Path) -> Result<u64> 
 /// (<https://www.sqlite.org/fileformat2.html>, section 1.3.3).
 const WAL_FLAGS: Range<usize> = 18..20;
 
-/// Hands the database's pages to `each` in their order, and gives what the database shows: all in one transaction. Together
-/// they are a complete database in rollback mode, whatever mode the source is in.
+/// Hands the database's pages to `each` in their order, and gives what the database shows: all in one transaction.
+/// Together they are a complete database in rollback mode, whatever mode the source is in.
 ///
 /// # Errors
 /// As [`vacuum_into`], and what `each` says.
