@@ -261,6 +261,17 @@ pub fn shell(folder: &Path, script: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Leaves the index on `station` as it is while a row that it covers changes.
+pub fn break_index(path: &Path) {
+    let hide =
+        "PRAGMA writable_schema = on; CREATE TABLE hidden AS SELECT * FROM sqlite_schema WHERE name = 'by_station';
+                DELETE FROM sqlite_schema WHERE name = 'by_station'";
+    let show = "PRAGMA writable_schema = on; INSERT INTO sqlite_schema SELECT * FROM hidden";
+    for step in [hide, "UPDATE sessions SET station = 3 - station WHERE id = 500", show, "DROP TABLE hidden"] {
+        Connection::open(path).unwrap().execute_batch(step).unwrap();
+    }
+}
+
 /// Waits until `happened`; panics if it doesn't in two minutes.
 #[track_caller]
 pub fn wait_for(what: &str, mut happened: impl FnMut() -> bool) {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Project, Ran, as_nobody, is_root, shell};
+use crate::support::{Project, Ran, as_nobody, break_index, is_root, shell};
 
 /// Flips the bits of one byte in the middle of a file.
 fn flip_byte(path: &Path) {
@@ -246,17 +246,6 @@ fn an_entry_that_the_manifest_lacks_is_found() {
         manifest["artifacts"][1]["entries"].as_array_mut().unwrap().pop();
     });
     assert_eq!(damage(&project), "data/station_info.json: not in the manifest\n");
-}
-
-/// Leaves the index on `station` as it is while a row that it covers changes.
-fn break_index(path: &Path) {
-    let hide =
-        "PRAGMA writable_schema = on; CREATE TABLE hidden AS SELECT * FROM sqlite_schema WHERE name = 'by_station';
-                DELETE FROM sqlite_schema WHERE name = 'by_station'";
-    let show = "PRAGMA writable_schema = on; INSERT INTO sqlite_schema SELECT * FROM hidden";
-    for step in [hide, "UPDATE sessions SET station = 3 - station WHERE id = 500", show, "DROP TABLE hidden"] {
-        rusqlite::Connection::open(path).unwrap().execute_batch(step).unwrap();
-    }
 }
 
 #[test]

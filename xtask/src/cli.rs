@@ -172,6 +172,9 @@ pub struct Backup {
     /// Rotation never touches this backup
     #[arg(long)]
     pub pin: bool,
+    /// Save a damaged database too, page by page as it is; the backup is partial, and no restore puts it back
+    #[arg(long)]
+    pub allow_damaged: bool,
     /// Leave out the rotation
     #[arg(long)]
     pub no_rotate: bool,

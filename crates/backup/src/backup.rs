@@ -7,7 +7,9 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread;
 
 use rusqlite::Connection;
 
@@ -15,18 +17,20 @@ use crate::catalog::{Catalog, Entry};
 use crate::check;
 use crate::codec::{Encoder, Encoding};
 use crate::digest::Hashing;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, SALVAGE_HINT};
 use crate::history::{Command, Line, Outcome};
 use crate::id::BackupId;
+use crate::inspect;
 use crate::manifest::{
     Artifact, Content, Database, FORMAT, Facts, Failure, Manifest, Snapshot, Status, Trigger, Warning,
 };
 use crate::names::{self, ArtifactName, Kind};
-use crate::progress::{Phase, Step};
+use crate::progress::{Phase, Step, Unseen};
 use crate::relpath::RelPath;
 use crate::run::Run;
 use crate::source::files::{ArchiveWriter, ConfigFile};
-use crate::source::{DatabaseSource, FilesSource, Sources, sqlite};
+use crate::source::integrity::Scope;
+use crate::source::{DatabaseSource, FilesSource, Sources, integrity, sqlite};
 use crate::store::Staged;
 
 /// What to back up, and how.
@@ -42,6 +46,9 @@ pub struct Request<'a> {
     pub trigger: Trigger,
     /// Whether rotation has to leave it alone.
     pub pinned: bool,
+    /// Whether a damaged database is saved all the same, and marked so. [`Snapshot::Vacuum`] saves what SQLite can read
+    /// of it, [`Snapshot::Pages`] all of it as it is.
+    pub allow_damaged: bool,
 }
 
 /// A finished run: the manifest it published, and why what is not in it isn't.
@@ -49,7 +56,7 @@ pub struct Request<'a> {
 pub struct Made {
     /// The published manifest; [`Status::Failed`] if nothing could be saved.
     pub manifest: Manifest,
-    /// One error for each database or set of files that could not be saved, with its name.
+    /// One error for each database or set of files that could not be saved, or is damaged, with its name.
     pub failures: Vec<(String, Error)>,
 }
 
@@ -93,6 +100,8 @@ impl Writer<'_> {
         let mut failures = Vec::new();
         let mut take = |name: &str, taken: Result<Option<Artifact>>| match taken {
             Ok(artifact) => {
+                let damage = artifact.iter().find_map(damage_of);
+                failures.extend(damage.map(|error| (name.to_string(), error)));
                 artifacts.extend(artifact);
                 Ok(())
             }
@@ -116,11 +125,11 @@ impl Writer<'_> {
 
     fn store_database(&self, source: &DatabaseSource) -> Result<Artifact> {
         let path = source.path.under(self.request.root);
-        let connection = sqlite::open_read_only(&path, self.run.busy_timeout())?;
+        let connection = self.open(source, &path)?;
         let owner = std::fs::metadata(&path).map_err(|e| Error::io("stat", &path, e))?;
         let journal_mode: String =
             sqlite::pragma(&connection, "journal_mode").map_err(|e| Error::sqlite("read database", &path, &e))?;
-        let taken = |facts, read_ms| {
+        let taken = |facts, read_ms, damage| {
             Content::Database(Database {
                 source: source.path.clone(),
                 mode: owner.mode() & 0o7777,
@@ -128,6 +137,7 @@ impl Writer<'_> {
                 gid: owner.gid(),
                 snapshot: source.snapshot,
                 read_ms: Some(read_ms),
+                damage,
                 journal_mode,
                 facts,
             })
@@ -138,13 +148,20 @@ impl Writer<'_> {
         }
     }
 
-    /// Makes a copy beside the store's files, lets go of the database, and stores the copy.
+    fn open(&self, source: &DatabaseSource, path: &Path) -> Result<Connection> {
+        match source.snapshot {
+            Snapshot::Pages if self.request.allow_damaged => sqlite::open_damaged(path, self.run.busy_timeout()),
+            _ => sqlite::open_read_only(path, self.run.busy_timeout()),
+        }
+    }
+
+    /// Makes a copy beside the store's files, lets go of the database, and stores the copy while it is checked.
     fn store_vacuumed(
         &self,
         name: &str,
         connection: Connection,
         path: &Path,
-        taken: impl FnOnce(Facts, u64) -> Content,
+        taken: impl FnOnce(Facts, u64, Vec<String>) -> Content,
     ) -> Result<Artifact> {
         let compact = sqlite::bytes_in_use(&connection, path)?;
         let scratch = self.run.scratch(compact.saturating_add(self.expected_bytes(name)))?;
@@ -154,34 +171,59 @@ impl Writer<'_> {
         let read_ms = self.run.elapsed_ms() - begun;
         drop(connection);
 
-        let facts = sqlite::facts(&sqlite::open_read_only(&copy, self.run.busy_timeout())?, &copy)?;
         let mut plain = File::open(&copy).map_err(|e| Error::io("open", &copy, e))?;
         let total = plain.metadata().map_err(|e| Error::io("stat", &copy, e))?.len();
         self.store(name, Kind::Database, move |artifact, file| {
             let step = Step::begin(self.run.progress(), Phase::Store, file, Some(total));
-            step.copy(&mut plain, artifact).map_err(|e| Error::io_named("store", file, e))?;
+            let store = || step.copy(&mut plain, artifact).map_err(|e| Error::io_named("store", file, e));
+            let ((), checked) = beside(&copy, || self.check_copy(&copy), store)?;
+            let (facts, problems) = checked?;
             // To remove so much takes time, in which the last of it is encoded and synced.
             drop((plain, scratch));
-            Ok(taken(facts, read_ms))
+            Ok(taken(facts, read_ms, self.admit(path, Ok(problems))?))
         })
     }
 
-    /// Stores the pages as they are read.
+    fn check_copy(&self, copy: &Path) -> Result<(Facts, Vec<String>)> {
+        let facts = sqlite::facts(&integrity::open(copy)?, copy)?;
+        let found = integrity::check(copy, Some(&facts), Scope::Damage, &Unseen(self.run.progress()))?;
+        Ok((facts, found.problems))
+    }
+
+    /// Stores the pages as they are read, while another connection checks them.
     fn store_pages(
         &self,
         name: &str,
         connection: &Connection,
         path: &Path,
-        taken: impl FnOnce(Facts, u64) -> Content,
+        taken: impl FnOnce(Facts, u64, Vec<String>) -> Content,
     ) -> Result<Artifact> {
         self.run.require_room(self.expected_bytes(name))?;
         self.store(name, Kind::Database, |artifact, file| {
             let begun = self.run.elapsed_ms();
-            let facts = sqlite::pages(connection, path, self.run.progress(), |pages| {
-                artifact.write_all(pages).map_err(|e| Error::io_named("store", file, e))
-            })?;
-            Ok(taken(facts, self.run.elapsed_ms() - begun))
+            let check = || inspect::check_integrity(path, self.run.busy_timeout(), &Unseen(self.run.progress()));
+            let facts = if self.request.allow_damaged { sqlite::readable_facts } else { sqlite::facts };
+            let store = || {
+                sqlite::pages(connection, path, self.run.progress(), facts, |pages| {
+                    artifact.write_all(pages).map_err(|e| Error::io_named("store", file, e))
+                })
+            };
+            let (facts, problems) = beside(path, check, store)?;
+            Ok(taken(facts, self.run.elapsed_ms() - begun, self.admit(path, problems)?))
         })
+    }
+
+    /// What the manifest says of the damage, if it may be saved.
+    fn admit(&self, path: &Path, found: Result<Vec<String>>) -> Result<Vec<String>> {
+        let allowed = self.request.allow_damaged;
+        let problems = match found {
+            Err(error) if allowed && error.means_unreadable() => vec![error.detail()],
+            found => found?,
+        };
+        match problems.first() {
+            Some(first) if !allowed => Err(Error::damaged_database(path, first)),
+            _ => Ok(problems),
+        }
     }
 
     /// What the newest artifact of that name took; nothing is known of a first one.
@@ -287,6 +329,27 @@ impl Writer<'_> {
         let error = failures.first().map(|(_, error)| error.one_line());
         self.run.record(Line { id: Some(self.id), error, ..Line::new(self.run.now(), Command::Backup, outcome) })
     }
+}
+
+/// Does `work` while the database at `path` is checked in a thread of its own.
+fn beside<W, C: Send>(
+    path: &Path,
+    check: impl FnOnce() -> Result<C> + Send,
+    work: impl FnOnce() -> Result<W>,
+) -> Result<(W, Result<C>)> {
+    thread::scope(|scope| {
+        let checked = thread::Builder::new().spawn_scoped(scope, check);
+        let checked = checked.map_err(|e| Error::io("check database", path, e))?;
+        let done = work()?;
+        Ok((done, checked.join().unwrap_or_else(|panic| resume_unwind(panic))))
+    })
+}
+
+/// The error that says of an artifact that it was saved damaged.
+fn damage_of(artifact: &Artifact) -> Option<Error> {
+    let problem = artifact.damage().first()?;
+    let message = format!("database {} is damaged, and saved as it is: {problem}", artifact.name);
+    Some(Error::new(ErrorKind::Damaged, message).with_hint(SALVAGE_HINT))
 }
 
 /// Writes a manifest to the staging area.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::manifest::{Facts, Table, Warning};
 use crate::run::Run;
 use crate::source::files::ConfigFile;
@@ -102,7 +102,7 @@ impl<'a> Checks<'a> {
 /// Checks the decoded database at `path` by itself and, if there are any, against `expected` facts.
 ///
 /// # Errors
-/// Only what keeps the checks from being made: [`ErrorKind::Interrupted`], I/O. Damage is a verdict.
+/// Only what keeps the checks from being made: [`crate::ErrorKind::Interrupted`], I/O. Damage is a verdict.
 pub(crate) fn database(
     checks: &mut Checks<'_>,
     path: &Path,
@@ -111,7 +111,7 @@ pub(crate) fn database(
     run: &Run<'_>,
 ) -> Result<()> {
     match open_and_check(checks, path, expected, scope, run) {
-        Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::NotADatabase | ErrorKind::Sqlite) => {
+        Err(error) if error.means_unreadable() => {
             checks.damaged(What::Integrity, format!("SQLite can't read it: {}", error.detail()));
             Ok(())
         }
@@ -129,7 +129,11 @@ fn open_and_check(
     let found = integrity::check(path, expected, scope, run.progress())?;
     match found.problems.first() {
         None => checks.ok(What::Integrity, "integrity_check ok"),
-        Some(first) => checks.damaged(What::Integrity, format!("integrity_check: {first}")),
+        Some(first) => {
+            checks.damaged(What::Integrity, format!("integrity_check: {first}"));
+            // What SQLite finds broken may lead it in circles when it is read.
+            return Ok(());
+        }
     }
     if scope == Scope::Flaws && found.orphans.is_empty() {
         checks.ok(What::ForeignKeys, "foreign_key_check ok");

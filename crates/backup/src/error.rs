@@ -51,6 +51,14 @@ pub enum ErrorKind {
 /// What to do when nothing fits any more.
 pub(crate) const NO_SPACE_HINT: &str = "free some space (df -h), or remove old backups (rotate)";
 
+/// What to do about a damaged database.
+const DAMAGED_HINT: &str =
+    "restore it from a backup (restore --from latest); to save it as it is before that: backup --allow-damaged";
+
+/// What to do with a backup of a damaged database.
+pub(crate) const SALVAGE_HINT: &str =
+    "no restore puts it back; decode it by hand, and sqlite3's .recover or .dump gives what can be read of it";
+
 /// A failure: its kind, one line that names the thing and its value, a hint on what to do, and what caused it.
 #[derive(thiserror::Error)]
 #[error("{message}")]
@@ -113,14 +121,16 @@ impl Error {
                 ErrorKind::NotADatabase,
                 Some("not an SQLite file, or an encrypted one: check the path in the settings"),
             ),
-            Some(Code::DatabaseCorrupt) => {
-                (ErrorKind::Damaged, Some("the database is damaged: restore it from a backup (restore --from latest)"))
-            }
+            Some(Code::DatabaseCorrupt) => (ErrorKind::Damaged, Some(DAMAGED_HINT)),
             Some(Code::DiskFull) => (ErrorKind::NoSpace, Some(NO_SPACE_HINT)),
             Some(Code::PermissionDenied | Code::ReadOnly | Code::CannotOpen) => (
                 ErrorKind::PermissionDenied,
                 Some("check that this user can read the file and write its folder (SQLite needs that for -shm)"),
             ),
+            // A number in the header that can't be.
+            None if matches!(source, rusqlite::Error::IntegralValueOutOfRange(..)) => {
+                (ErrorKind::Damaged, Some(DAMAGED_HINT))
+            }
             Some(Code::OperationInterrupted) => return Self::interrupted(),
             Some(Code::SystemIoFailure) => (ErrorKind::Io, None),
             _ => (ErrorKind::Sqlite, None),
@@ -142,6 +152,23 @@ impl Error {
             hint: Some("restore another backup: `verify --all` shows which are sound".into()),
             source: Some(what.into().into()),
         }
+    }
+
+    /// A live database that fails its checks: `problem` is the first thing found.
+    pub(crate) fn damaged_database(path: &Path, problem: &str) -> Self {
+        let message = format!("database {} is damaged: {problem}", path.display());
+        Self::new(ErrorKind::Damaged, message).with_hint(DAMAGED_HINT)
+    }
+
+    /// Whether it means that a database is damaged beyond what SQLite can read.
+    pub(crate) fn means_damaged(&self) -> bool {
+        matches!(self.kind, ErrorKind::NotADatabase | ErrorKind::Damaged)
+    }
+
+    /// Whether it means that SQLite can't make sense of a database: it is damaged, or it needs what only its application
+    /// has, such as a function in an index.
+    pub(crate) fn means_unreadable(&self) -> bool {
+        self.means_damaged() || self.kind == ErrorKind::Sqlite
     }
 
     /// The run was asked to stop and has done so.

@@ -45,6 +45,7 @@ pub struct Line {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoreLine {
     /// The folder restored into.
+    #[serde(with = "crate::ospath::one")]
     pub target: PathBuf,
     /// What was asked for.
     #[serde(default)]
@@ -54,6 +55,7 @@ pub struct RestoreLine {
     /// Paths that are to be written, relative to the target.
     pub written: Vec<String>,
     /// Damaged or orphaned files that were moved aside, and where to.
+    #[serde(with = "crate::ospath::many")]
     pub moved_aside: Vec<PathBuf>,
 }
 

@@ -39,6 +39,7 @@
 //!     encoding: Encoding::new(Codec::Gzip, 6)?,
 //!     trigger: Trigger::Manual,
 //!     pinned: false,
+//!     allow_damaged: false,
 //! })?;
 //! println!("{}", made.manifest.id);
 //! # Ok(())
@@ -64,6 +65,7 @@ pub mod inspect;
 mod lock;
 pub mod manifest;
 mod names;
+mod ospath;
 mod progress;
 pub mod prune;
 mod read;

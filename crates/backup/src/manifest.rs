@@ -153,6 +153,9 @@ pub struct Database {
     /// in rollback mode nobody could commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_ms: Option<u64>,
+    /// What is wrong with it, a line each, if it was saved although the source is damaged; empty if it is sound.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damage: Vec<String>,
     /// The source's journal mode, `wal` or one of the rollback modes. A snapshot itself is never in WAL mode.
     pub journal_mode: String,
     /// What the snapshot must show when it is opened.
@@ -267,6 +270,14 @@ impl Artifact {
         match self.content {
             Content::Database(_) => Kind::Database,
             Content::Files { .. } => Kind::Files,
+        }
+    }
+
+    /// What is wrong with what was saved, if it was damaged then.
+    pub fn damage(&self) -> &[String] {
+        match &self.content {
+            Content::Database(database) => &database.damage,
+            Content::Files { .. } => &[],
         }
     }
 

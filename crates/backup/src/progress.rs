@@ -59,6 +59,17 @@ impl Progress for Silent {
     fn event(&self, _: Event<'_>) {}
 }
 
+/// Passes on the wish to stop and no events: for what goes on beside a step that is shown.
+pub(crate) struct Unseen<'a>(pub &'a dyn Progress);
+
+impl Progress for Unseen<'_> {
+    fn event(&self, _: Event<'_>) {}
+
+    fn should_stop(&self) -> bool {
+        self.0.should_stop()
+    }
+}
+
 /// One step: begun when made, ended when dropped.
 pub(crate) struct Step<'a> {
     progress: &'a dyn Progress,

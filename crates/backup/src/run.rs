@@ -304,7 +304,10 @@ pub(crate) mod tests {
         pub fn back_up(&self, run: &Run<'_>) -> Result<Made> {
             let encoding = Encoding::new(Codec::Zstd, 1).unwrap();
             let (root, sources) = (self.root(), &self.sources);
-            backup(run, &Request { root, sources, encoding, trigger: Trigger::Timer, pinned: false })
+            backup(
+                run,
+                &Request { root, sources, encoding, trigger: Trigger::Timer, pinned: false, allow_damaged: false },
+            )
         }
 
         /// Makes a backup of that id; it has to be complete.

@@ -72,7 +72,11 @@ fn verify_database(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) ->
     let mut decoded = fsutil::create_private(&path).map_err(|e| Error::io("create", &path, e))?;
     read::copy(run.store(), file, run.progress(), &mut decoded)?;
     checks.ok(What::Content, content_detail(file));
-    check::database(checks, &path, expected_facts(file), Scope::Flaws, run)
+    match file.recorded.as_ref().and_then(|recorded| recorded.damage().first()) {
+        Some(problem) => checks.warning(What::Integrity, format!("{problem} (in the source as well)")),
+        None => check::database(checks, &path, expected_facts(file), Scope::Flaws, run)?,
+    }
+    Ok(())
 }
 
 fn verify_archive(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {

@@ -1,6 +1,6 @@
 //! `backup`.
 
-use backup::manifest::{Content, Database};
+use backup::manifest::{Content, Database, Snapshot};
 use backup::prune::{self, Pruned};
 use backup::retention::Reason;
 use backup::{Error, ErrorKind, Made, Manifest, Request, Run, Sources, Status, Trigger};
@@ -21,7 +21,8 @@ pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<Exit> {
     let trigger = if scheduled { Trigger::Timer } else { Trigger::Manual };
 
     let run = context.begin("backup")?;
-    let request = Request { root: &context.root, sources: &sources, encoding, trigger, pinned: args.pin };
+    let (root, pinned, allow_damaged) = (&context.root, args.pin, args.allow_damaged);
+    let request = Request { root, sources: &sources, encoding, trigger, pinned, allow_damaged };
     let made = backup::backup(&run, &request)?;
     report(context, &run, &made);
     let Made { manifest, mut failures } = made;
@@ -48,7 +49,11 @@ pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<Exit> {
     })
 }
 
-fn selected(sources: Sources, args: &cli::Backup) -> Sources {
+fn selected(mut sources: Sources, args: &cli::Backup) -> Sources {
+    if args.allow_damaged {
+        // As they are: a VACUUM would leave out what can't be read.
+        sources.databases.iter_mut().for_each(|database| database.snapshot = Snapshot::Pages);
+    }
     Sources {
         databases: if args.config_only { Vec::new() } else { sources.databases },
         files: if args.database_only { Vec::new() } else { sources.files },

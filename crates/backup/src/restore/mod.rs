@@ -34,8 +34,8 @@ use crate::relpath::RelPath;
 use crate::run::Run;
 use crate::source::{DatabaseSource, FilesSource, Sources};
 use live::{Live, Overwrite};
+use plan::Planned;
 pub use plan::{Item, Plan, Present, Selection, plan};
-use plan::{Planned, means_damaged};
 use staging::{StagedFile, Staging, set_owner_and_mode, stage};
 
 /// A database file and what SQLite may leave beside it, as suffixes of its name.
@@ -47,12 +47,14 @@ pub struct Restored {
     /// The backup.
     pub id: BackupId,
     /// The folder that everything is below.
+    #[serde(serialize_with = "crate::ospath::one::serialize")]
     pub target: PathBuf,
     /// What was written, relative to the target.
     pub written: Vec<RelPath>,
     /// The pre-restore backup of what was replaced.
     pub kept: Option<BackupId>,
     /// Where damaged or orphaned files were moved to.
+    #[serde(serialize_with = "crate::ospath::many::serialize")]
     pub moved_aside: Vec<PathBuf>,
     /// What a person should know of how it went; the plan has warnings of its own.
     pub warnings: Vec<String>,
@@ -71,12 +73,12 @@ pub fn restore(run: &Run<'_>, plan: &Plan, encoding: Encoding) -> Result<Restore
     let staging = stage(run, plan)?;
     let mut live = open_live(run, &staging)?;
     let held: Vec<Overwrite<'_>> = live.iter_mut().map(Live::hold).collect::<Result<_>>()?;
-    let (kept, damaged) = keep_what_is_replaced(run, plan, encoding)?;
+    let Kept { id: kept, unreadable, warnings } = keep_what_is_replaced(run, plan, encoding)?;
     let ledger = Ledger { run, plan, kept };
     ledger.record(Outcome::Begun, &[], None)?;
 
-    let mut done = Done::default();
-    let committed = commit(run, staging, held, &damaged, &mut done);
+    let mut done = Done { warnings, ..Done::default() };
+    let committed = commit(run, staging, held, &unreadable, &mut done);
     drop(live);
     let settled = committed.and_then(|()| done.settle(run));
     let outcome = match settled {
@@ -159,13 +161,24 @@ pub fn undo(history: &History, root: &Path) -> Result<(BackupId, PathBuf)> {
     }
 }
 
-/// Backs up what is about to be replaced. Says which databases turned out to be too damaged for that.
-fn keep_what_is_replaced(run: &Run<'_>, plan: &Plan, encoding: Encoding) -> Result<(Option<BackupId>, Vec<PathBuf>)> {
+/// What is about to be replaced, as it is kept.
+#[derive(Default)]
+struct Kept {
+    /// The pre-restore backup; none if nothing is replaced.
+    id: Option<BackupId>,
+    /// Databases that are too damaged to be in it: they have to be moved aside.
+    unreadable: Vec<PathBuf>,
+    /// What the backup's flaws mean for the way back.
+    warnings: Vec<String>,
+}
+
+/// Backs up what is about to be replaced.
+fn keep_what_is_replaced(run: &Run<'_>, plan: &Plan, encoding: Encoding) -> Result<Kept> {
     let mut sources = Sources::default();
-    let mut damaged = Vec::new();
+    let mut kept = Kept::default();
     for planned in &plan.artifacts {
         match planned {
-            Planned::Database { path, present: Present::Damaged, .. } => damaged.push(path.under(&plan.target)),
+            Planned::Database { path, present: Present::Damaged, .. } => kept.unreadable.push(path.under(&plan.target)),
             Planned::Database { file, path, present: Present::Replaced } => sources.databases.push(DatabaseSource {
                 name: file.name.clone(),
                 path: path.clone(),
@@ -177,19 +190,26 @@ fn keep_what_is_replaced(run: &Run<'_>, plan: &Plan, encoding: Encoding) -> Resu
         }
     }
     if sources == Sources::default() {
-        return Ok((None, damaged));
+        return Ok(kept);
     }
     let trigger = Trigger::PreRestore;
-    let request = backup::Request { root: &plan.target, sources: &sources, encoding, trigger, pinned: false };
+    // What SQLite can still read is kept as it is, and overwritten: an application may have it open.
+    let allow_damaged = true;
+    let root = &plan.target;
+    let request = backup::Request { root, sources: &sources, encoding, trigger, pinned: false, allow_damaged };
     let Made { manifest, failures } = backup::backup(run, &request)?;
     for (name, error) in failures {
-        match sources.databases.iter().find(|database| database.name == name) {
-            Some(database) if means_damaged(&error) => damaged.push(database.path.under(&plan.target)),
+        let database = sources.databases.iter().find(|database| database.name == name);
+        match (database, manifest.artifacts.iter().find(|artifact| artifact.name == name)) {
+            (Some(database), Some(saved)) => kept.warnings.extend(saved.damage().first().map(|problem| {
+                format!("{} was damaged ({problem}): it is kept, but --undo can't put it back", database.path)
+            })),
+            (Some(database), None) if error.means_damaged() => kept.unreadable.push(database.path.under(&plan.target)),
             _ => return Err(error),
         }
     }
-    let kept = (!manifest.artifacts.is_empty()).then_some(manifest.id);
-    Ok((kept, damaged))
+    kept.id = (!manifest.artifacts.is_empty()).then_some(manifest.id);
+    Ok(kept)
 }
 
 fn replaced_files(plan: &Plan, name: &str, paths: &[(RelPath, RelPath)]) -> Option<FilesSource> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Entry, StoredFile};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, SALVAGE_HINT};
 use crate::id::BackupId;
 use crate::manifest::Content;
 use crate::names::Kind;
@@ -44,6 +44,7 @@ pub struct Plan {
     /// The backup.
     pub id: BackupId,
     /// The folder that everything is below.
+    #[serde(serialize_with = "crate::ospath::one::serialize")]
     pub target: PathBuf,
     /// What will be written, in this order.
     pub items: Vec<Item>,
@@ -127,6 +128,10 @@ pub fn plan(run: &Run<'_>, entry: &Entry, target: &Path, selection: Selection, s
 
 impl Plan {
     fn add_database(&mut self, run: &Run<'_>, file: &StoredFile, sources: &Sources) -> Result<()> {
+        if let Some(problem) = file.recorded.as_ref().and_then(|recorded| recorded.damage().first()) {
+            let damaged = format!("{} holds a database that was damaged when it was saved: {problem}", file.file);
+            return Err(Error::new(ErrorKind::Damaged, damaged).with_hint(SALVAGE_HINT));
+        }
         let configured = || sources.databases.iter().find(|database| database.name == file.name);
         let path = match file.recorded.as_ref().map(|recorded| &recorded.content) {
             Some(Content::Database(database)) => database.source.clone(),
@@ -203,11 +208,7 @@ fn database_present(path: &Path, busy_timeout: Duration) -> Result<Present> {
     }
     match sqlite::open_read_only(path, busy_timeout) {
         Ok(_) => Ok(Present::Replaced),
-        Err(error) if means_damaged(&error) => Ok(Present::Damaged),
+        Err(error) if error.means_damaged() => Ok(Present::Damaged),
         Err(error) => Err(error),
     }
-}
-
-pub(super) fn means_damaged(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotADatabase | ErrorKind::Damaged)
 }

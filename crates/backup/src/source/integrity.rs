@@ -119,7 +119,7 @@ impl Part {
 
 fn problems(connection: &Connection, pragma: &str) -> rusqlite::Result<Findings> {
     let mut statement = connection.prepare(&format!("PRAGMA {pragma}"))?;
-    let lines = statement.query_map([], |row| row.get::<_, String>(0))?;
+    let lines = statement.query_map([], sqlite::text)?;
     let mut problems = lines.collect::<rusqlite::Result<Vec<_>>>()?;
     problems.retain(|line| line != "ok");
     Ok(Findings { problems, orphans: Vec::new() })

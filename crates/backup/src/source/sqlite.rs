@@ -8,12 +8,13 @@
 use std::fs;
 use std::io::Read as _;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -40,6 +41,19 @@ pub(crate) fn require_sound_library() -> Result<()> {
 pub(crate) fn open_read_only(path: &Path, busy_timeout: Duration) -> Result<Connection> {
     require_harmless(path)?;
     open(path, OpenFlags::SQLITE_OPEN_READ_ONLY, busy_timeout)
+}
+
+/// Opens an existing database that may be damaged, to read its pages as they are: neither a schema that can't be read
+/// nor a header that says more pages than there are keeps it closed
+/// (<https://www.sqlite.org/pragma.html#pragma_writable_schema>). Checks find nothing wrong with its schema then.
+///
+/// # Errors
+/// As [`open_read_only`].
+pub(crate) fn open_damaged(path: &Path, busy_timeout: Duration) -> Result<Connection> {
+    require_harmless(path)?;
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, busy_timeout)?;
+    connection.pragma_update(None, "writable_schema", true).map_err(|e| Error::sqlite("open database", path, &e))?;
+    Ok(connection)
 }
 
 /// Opens an existing database for writing; errors as [`open_read_only`].
@@ -77,6 +91,19 @@ fn is_wal(path: &Path) -> bool {
 }
 
 fn open(path: &Path, access: OpenFlags, busy_timeout: Duration) -> Result<Connection> {
+    let connection = connect(path, access, busy_timeout)?;
+    // Opening is lazy: only the first read finds out whether this is a database at all, and one whose schema parses.
+    match connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)) {
+        Ok(_) => Ok(connection),
+        // Of all that SQLite has no other word for, this can only be a format number that it doesn't know.
+        Err(e) if e.sqlite_error_code() == Some(ErrorCode::Unknown) => {
+            Err(Error::damaged_database(path, &e.to_string()))
+        }
+        Err(e) => Err(Error::sqlite("read database", path, &e)),
+    }
+}
+
+fn connect(path: &Path, access: OpenFlags, busy_timeout: Duration) -> Result<Connection> {
     match fs::metadata(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             return Err(Error::new(ErrorKind::MissingSource, format!("database {} doesn't exist", path.display()))
@@ -88,13 +115,9 @@ fn open(path: &Path, access: OpenFlags, busy_timeout: Duration) -> Result<Connec
         }
         Ok(_) => {}
     }
-    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .map_err(|e| Error::sqlite("open database", path, &e))?;
+    let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(path, flags).map_err(|e| Error::sqlite("open database", path, &e))?;
     connection.busy_timeout(busy_timeout).map_err(|e| Error::sqlite("open database", path, &e))?;
-    // Opening is lazy: only the first read finds out whether this is a database at all.
-    connection
-        .query_row("PRAGMA schema_version", [], |row| row.get::<_, i64>(0))
-        .map_err(|e| Error::sqlite("read database", path, &e))?;
     Ok(connection)
 }
 
@@ -111,10 +134,6 @@ pub(crate) fn vacuum_into(
     progress: &dyn Progress,
 ) -> Result<()> {
     let failed = |e| Error::sqlite("take a snapshot of", source, &e);
-    let name = destination.to_str().ok_or_else(|| {
-        Error::new(ErrorKind::InvalidInput, format!("SQLite can't write to {}", destination.display()))
-            .with_hint("the backup folder's path has to be UTF-8")
-    })?;
     // VACUUM INTO takes an empty file as it is: so made, nobody else can ever read it.
     fsutil::create_private(destination).map_err(|e| Error::io("create", destination, e))?;
     connection.pragma_update(None, "synchronous", "off").map_err(failed)?;
@@ -126,9 +145,18 @@ pub(crate) fn vacuum_into(
         step.advance(size.saturating_sub(seen));
         seen = size.max(seen);
     };
-    stoppable(connection, progress, grown, |connection| connection.execute("VACUUM INTO ?1", [name]))
+    stoppable(connection, progress, grown, |connection| connection.execute("VACUUM INTO ?1", [uri(destination)]))
         .map_err(failed)?;
     Ok(())
+}
+
+/// A path as SQLite takes it within SQL, where it has to be text, whatever its bytes
+/// (<https://www.sqlite.org/uri.html>).
+fn uri(path: &Path) -> String {
+    let literal = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
+    let each = path.as_os_str().as_bytes().iter();
+    let each = each.map(|byte| if literal(byte) { char::from(*byte).to_string() } else { format!("%{byte:02x}") });
+    std::iter::once("file:".to_string()).chain(each).collect()
 }
 
 /// Bytes of the database's pages.
@@ -146,8 +174,8 @@ pub(crate) fn bytes_in_use(connection: &Connection, path: &Path) -> Result<u64> 
 /// (<https://www.sqlite.org/fileformat2.html>, section 1.3.3).
 const WAL_FLAGS: Range<usize> = 18..20;
 
-/// Hands the database's pages to `each` in their order, and gives what the database shows: all in one transaction.
-/// Together they are a complete database in rollback mode, whatever mode the source is in.
+/// Hands the database's pages to `each` in their order, and gives what it shows to `facts`: all in one transaction.
+/// Together the pages are a complete database in rollback mode, whatever mode the source is in.
 ///
 /// # Errors
 /// As [`vacuum_into`], and what `each` says.
@@ -155,6 +183,7 @@ pub(crate) fn pages(
     connection: &Connection,
     source: &Path,
     progress: &dyn Progress,
+    facts: impl Fn(&Connection, &Path) -> Result<Facts>,
     mut each: impl FnMut(&[u8]) -> Result<()>,
 ) -> Result<Facts> {
     let failed = |e| Error::sqlite("take a snapshot of", source, &e);
@@ -194,15 +223,31 @@ pub(crate) fn facts(connection: &Connection, path: &Path) -> Result<Facts> {
     read_facts(connection).map_err(|e| Error::sqlite("read database", path, &e))
 }
 
+/// What a database shows; one that is too damaged for that, what its header says.
+pub(crate) fn readable_facts(connection: &Connection, path: &Path) -> Result<Facts> {
+    match facts(connection, path) {
+        Err(error) if error.means_unreadable() => {
+            header_facts(connection).map_err(|e| Error::sqlite("read database", path, &e))
+        }
+        other => other,
+    }
+}
+
 fn read_facts(connection: &Connection) -> rusqlite::Result<Facts> {
+    let header = header_facts(connection)?;
+    Ok(Facts { schema_sha256: schema_digest(connection)?, tables: tables(connection)?, ..header })
+}
+
+/// Without schema and tables.
+fn header_facts(connection: &Connection) -> rusqlite::Result<Facts> {
     Ok(Facts {
         page_size: pragma(connection, "page_size")?,
         page_count: pragma(connection, "page_count")?,
         encoding: pragma(connection, "encoding")?,
         user_version: pragma(connection, "user_version")?,
         application_id: pragma(connection, "application_id")?,
-        schema_sha256: schema_digest(connection)?,
-        tables: tables(connection)?,
+        schema_sha256: Digest::of(b""),
+        tables: Vec::new(),
     })
 }
 
@@ -216,14 +261,19 @@ const SCHEMA: &str = "SELECT type || '|' || name || '|' || tbl_name || '|' || co
                       FROM sqlite_schema ORDER BY type, name, tbl_name";
 
 fn schema_digest(connection: &Connection) -> rusqlite::Result<Digest> {
-    let mut text = String::new();
+    let mut text = Vec::new();
     let mut statement = connection.prepare(SCHEMA)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        text.push_str(&row.get::<_, String>(0)?);
-        text.push('\n');
+        text.extend_from_slice(row.get_ref(0)?.as_bytes()?);
+        text.push(b'\n');
     }
-    Ok(Digest::of(text.as_bytes()))
+    Ok(Digest::of(&text))
+}
+
+/// The first column as text. SQLite doesn't make sure that it is UTF-8: what isn't is shown as U+FFFD.
+pub(super) fn text(row: &Row<'_>) -> rusqlite::Result<String> {
+    Ok(String::from_utf8_lossy(row.get_ref(0)?.as_bytes()?).into_owned())
 }
 
 /// Tables that hold rows of their own: virtual tables keep theirs in shadow tables, which are listed.
@@ -323,7 +373,7 @@ mod tests {
             .unwrap();
         let reader = open_read_only(&path, PATIENCE).unwrap();
         let mut image = Vec::new();
-        let facts = pages(&reader, &path, &Silent, |page| {
+        let facts = pages(&reader, &path, &Silent, super::facts, |page| {
             image.extend_from_slice(page);
             // The snapshot is frozen: what is committed now is not in it.
             writer.execute_batch("INSERT INTO t VALUES (1)").unwrap();
@@ -345,9 +395,9 @@ mod tests {
         let path = folder.path().join("a.db");
         Connection::open(&path).unwrap().execute_batch("CREATE TABLE t(x)").unwrap();
         let reader = open_read_only(&path, PATIENCE).unwrap();
-        let stopped = pages(&reader, &path, &crate::backup::tests::Stop, |_| Ok(()));
+        let stopped = pages(&reader, &path, &crate::backup::tests::Stop, super::facts, |_| Ok(()));
         assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
-        let refused = pages(&reader, &path, &Silent, |_| Err(Error::new(ErrorKind::NoSpace, "full")));
+        let refused = pages(&reader, &path, &Silent, super::facts, |_| Err(Error::new(ErrorKind::NoSpace, "full")));
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::NoSpace);
     }
 

@@ -1,0 +1,128 @@
+//! Backups of a database that is damaged: refused, or saved on demand and marked.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::support::{Project, break_index, shell};
+
+/// A project whose database was sound when it was backed up, and isn't now. Gives that backup's id.
+fn damaged() -> (Project, String) {
+    let project = Project::new();
+    project.execute("PRAGMA journal_mode = delete");
+    let id = project.backup();
+    break_index(&project.path("data/sessions.db"));
+    (project, id)
+}
+
+#[test]
+fn a_flaw_that_can_be_copied_is_found_before_it_is_published() {
+    for snapshot in ["vacuum", "pages"] {
+        let (project, sound) = damaged();
+        let database = "[[database]]\nname = \"sessions_db\"\npath = \"data/sessions.db\"\n";
+        project.write("ops/backup.toml", &format!("{database}snapshot = \"{snapshot}\"\n"));
+        let _tidy = project.tidy();
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(project.run("backup").shown(), @r"
+              config_ID.tar.gz  SIZE (plain SIZE)
+            backup ID is partial: SIZE, from SIZE, in TIME
+            --
+            error: database ROOT/data/sessions.db is damaged: row 500 missing from index by_station
+            hint: restore it from a backup (restore --from latest); to save it as it is before that: backup --allow-damaged
+            hint: mend what failed above, then run `backup` again
+            => 3
+            ");
+        }
+        let databases = project.stored().into_iter().filter(|file| file.starts_with("sessions_db"));
+        assert_eq!(databases.collect::<Vec<_>>(), [format!("sessions_db_{sound}.db.gz")]);
+        project.run("verify --all").expect(0);
+        project.run("restore --from latest --yes").expect(0);
+        assert_eq!(project.query("SELECT count(*) FROM pragma_integrity_check WHERE integrity_check = 'ok'"), 1);
+    }
+}
+
+#[test]
+fn a_damaged_database_can_be_saved_as_it_is_and_is_marked() {
+    let (project, sound) = damaged();
+    let _tidy = project.tidy();
+    let ran = project.run("backup --allow-damaged --database-only");
+    insta::assert_snapshot!(ran.shown(), @r"
+      sessions_db_ID.db.gz  SIZE (plain SIZE)
+    backup ID is partial: SIZE, from SIZE, in TIME
+    --
+    error: database sessions_db is damaged, and saved as it is: row 500 missing from index by_station
+    hint: no restore puts it back; decode it by hand, and sqlite3's .recover or .dump gives what can be read of it
+    hint: mend what failed above, then run `backup` again
+    => 3
+    ");
+    let newest = project.run("list --json").json()["backups"][0].clone();
+    assert_eq!(newest["status"], "partial");
+    let id = newest["id"].as_str().unwrap();
+    assert_eq!(project.manifest(id)["artifacts"][0]["damage"][0], "row 500 missing from index by_station");
+    let script = format!(
+        "gunzip -c {} > copy.db; cmp copy.db data/sessions.db
+         sqlite3 copy.db .dump | sqlite3 recovered.db; sqlite3 recovered.db 'SELECT count(*) FROM sessions'",
+        project.artifact(id, "sessions_db")
+    );
+    assert_eq!(shell(project.root(), &script), "1000\n");
+
+    // It can be told from a backup that has become damaged, and doesn't take the place of the sound one.
+    insta::assert_snapshot!(project.run(&format!("verify --from {id} -v")).shown(), @r"
+      ok       sessions_db_ID.db.gz: stored and decoded bytes as recorded
+      warning  sessions_db_ID.db.gz: row 500 missing from index by_station (in the source as well)
+    backup ID is sound, with warnings: 2 checks in TIME
+    --
+    => 0
+    ");
+    for command in ["restore --yes", "drill"] {
+        let ran = project.run(&format!("{command} --from {id}"));
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(ran.shown(), @r"
+            --
+            error: sessions_db_ID.db.gz holds a database that was damaged when it was saved: row 500 missing from index by_station
+            hint: no restore puts it back; decode it by hand, and sqlite3's .recover or .dump gives what can be read of it
+            => 12
+            ");
+        }
+    }
+    assert!(project.run("restore --from latest --yes").expect(0).stdout.contains(&format!("restored {sound}")));
+}
+
+#[test]
+fn what_sqlite_cannot_read_at_all_is_saved_page_by_page() {
+    let project = Project::new();
+    project.execute("PRAGMA journal_mode = delete");
+    let file = project.path("data/sessions.db");
+    let mut bytes = fs::read(&file).unwrap();
+    // The schema, and the end of the file.
+    bytes[100..4096].fill(0xff);
+    bytes.truncate(6 * 4096 + 100);
+    fs::write(&file, &bytes).unwrap();
+    project.run("backup --database-only").expect(1);
+    let saved = project.run("backup --database-only --allow-damaged --no-compress --json");
+    let manifest = saved.expect(3).json()["backup"].clone();
+    let artifact = &manifest["artifacts"][0];
+    assert_eq!(
+        (&manifest["status"], &artifact["tables"], &artifact["page_count"]),
+        (&json!("partial"), &json!([]), &json!(7))
+    );
+    let stored = fs::read(project.path(&format!("backups/{}", artifact["file"].as_str().unwrap()))).unwrap();
+    assert!(stored[..bytes.len()] == bytes && stored[bytes.len()..].iter().all(|byte| *byte == 0));
+    project.run("verify").expect(0);
+}
+
+#[test]
+fn a_flawed_database_that_a_restore_replaces_is_kept_as_it_is() {
+    let (project, sound) = damaged();
+    let application = project.open();
+    let ran = project.run(&format!("restore --from {sound} --database-only --yes --json"));
+    let restored = ran.expect(0).json()["restored"].clone();
+    let sound_again: String = application.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(sound_again, "ok", "in place: the application didn't have to reopen it");
+    let kept = restored["kept"].as_str().unwrap();
+    assert_eq!(project.manifest(kept)["artifacts"][0]["damage"][0], "row 500 missing from index by_station");
+    let warning = "data/sessions.db was damaged (row 500 missing from index by_station): it is kept, but --undo can't \
+                   put it back";
+    assert_eq!(restored["warnings"], json!([warning]));
+    project.run("restore --undo --yes").expect(12);
+}
