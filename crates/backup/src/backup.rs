@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -25,7 +26,7 @@ use crate::manifest::{
     Artifact, Content, Database, FORMAT, Facts, Failure, Manifest, Snapshot, Status, Trigger, Warning,
 };
 use crate::names::{self, ArtifactName, Kind};
-use crate::progress::{Phase, Step, Unseen};
+use crate::progress::{Phase, Progress, Step, Unseen};
 use crate::relpath::RelPath;
 use crate::run::Run;
 use crate::source::files::{ArchiveWriter, ConfigFile};
@@ -66,9 +67,15 @@ pub struct Made {
 /// [`ErrorKind::Interrupted`], with nothing published, if the run was asked to stop; whatever kept the manifest from
 /// being published.
 pub fn backup(run: &Run<'_>, request: &Request<'_>) -> Result<Made> {
+    backup_locked(run, request, &[])
+}
+
+/// The same, where connections of this process have locked databases: they are read through those, which it leaves with
+/// `synchronous` turned off.
+pub(crate) fn backup_locked(run: &Run<'_>, request: &Request<'_>, locked: &[(&Path, &Connection)]) -> Result<Made> {
     let catalog = run.catalog()?;
     let id = next_id(run, &catalog)?;
-    let result = Writer { run, request, catalog, id, warnings: Vec::new() }.write();
+    let result = Writer { run, request, locked, catalog, id, warnings: Vec::new() }.write();
     if result.is_err() {
         // What was staged is of no use; if even this fails, the next run does it.
         let _ = run.sweep();
@@ -85,9 +92,27 @@ fn next_id(run: &Run<'_>, catalog: &Catalog) -> Result<BackupId> {
     }
 }
 
+/// A connection that a database is read through.
+enum Source<'a> {
+    Own(Connection),
+    Locked(&'a Connection),
+}
+
+impl Deref for Source<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        match self {
+            Self::Own(connection) => connection,
+            Self::Locked(connection) => connection,
+        }
+    }
+}
+
 struct Writer<'a> {
     run: &'a Run<'a>,
     request: &'a Request<'a>,
+    locked: &'a [(&'a Path, &'a Connection)],
     catalog: Catalog,
     id: BackupId,
     warnings: Vec<Warning>,
@@ -148,10 +173,13 @@ impl Writer<'_> {
         }
     }
 
-    fn open(&self, source: &DatabaseSource, path: &Path) -> Result<Connection> {
-        match source.snapshot {
-            Snapshot::Pages if self.request.allow_damaged => sqlite::open_damaged(path, self.run.busy_timeout()),
-            _ => sqlite::open_read_only(path, self.run.busy_timeout()),
+    fn open(&self, source: &DatabaseSource, path: &Path) -> Result<Source<'_>> {
+        match self.locked.iter().find(|(locked, _)| *locked == path) {
+            Some((_, connection)) => Ok(Source::Locked(connection)),
+            None if self.request.allow_damaged && source.snapshot == Snapshot::Pages => {
+                Ok(Source::Own(sqlite::open_damaged(path, self.run.busy_timeout())?))
+            }
+            None => Ok(Source::Own(sqlite::open_read_only(path, self.run.busy_timeout())?)),
         }
     }
 
@@ -159,7 +187,7 @@ impl Writer<'_> {
     fn store_vacuumed(
         &self,
         name: &str,
-        connection: Connection,
+        connection: Source<'_>,
         path: &Path,
         taken: impl FnOnce(Facts, u64, Vec<String>) -> Content,
     ) -> Result<Artifact> {
@@ -176,18 +204,13 @@ impl Writer<'_> {
         self.store(name, Kind::Database, move |artifact, file| {
             let step = Step::begin(self.run.progress(), Phase::Store, file, Some(total));
             let store = || step.copy(&mut plain, artifact).map_err(|e| Error::io_named("store", file, e));
-            let ((), checked) = beside(&copy, || self.check_copy(&copy), store)?;
+            let unseen = Unseen(self.run.progress());
+            let ((), checked) = beside(&copy, || check_copy(&copy, &unseen), store)?;
             let (facts, problems) = checked?;
             // To remove so much takes time, in which the last of it is encoded and synced.
             drop((plain, scratch));
             Ok(taken(facts, read_ms, self.admit(path, Ok(problems))?))
         })
-    }
-
-    fn check_copy(&self, copy: &Path) -> Result<(Facts, Vec<String>)> {
-        let facts = sqlite::facts(&integrity::open(copy)?, copy)?;
-        let found = integrity::check(copy, Some(&facts), Scope::Damage, &Unseen(self.run.progress()))?;
-        Ok((facts, found.problems))
     }
 
     /// Stores the pages as they are read, while another connection checks them.
@@ -201,7 +224,8 @@ impl Writer<'_> {
         self.run.require_room(self.expected_bytes(name))?;
         self.store(name, Kind::Database, |artifact, file| {
             let begun = self.run.elapsed_ms();
-            let check = || inspect::check_integrity(path, self.run.busy_timeout(), &Unseen(self.run.progress()));
+            let (unseen, busy_timeout) = (Unseen(self.run.progress()), self.run.busy_timeout());
+            let check = || inspect::check_integrity(path, busy_timeout, &unseen);
             let facts = if self.request.allow_damaged { sqlite::readable_facts } else { sqlite::facts };
             let store = || {
                 sqlite::pages(connection, path, self.run.progress(), facts, |pages| {
@@ -329,6 +353,13 @@ impl Writer<'_> {
         let error = failures.first().map(|(_, error)| error.one_line());
         self.run.record(Line { id: Some(self.id), error, ..Line::new(self.run.now(), Command::Backup, outcome) })
     }
+}
+
+/// What a copy shows, and what is wrong with it.
+fn check_copy(copy: &Path, progress: &dyn Progress) -> Result<(Facts, Vec<String>)> {
+    let facts = sqlite::facts(&integrity::open(copy)?, copy)?;
+    let found = integrity::check(copy, Some(&facts), Scope::Damage, progress)?;
+    Ok((facts, found.problems))
 }
 
 /// Does `work` while the database at `path` is checked in a thread of its own.

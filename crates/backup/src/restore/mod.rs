@@ -72,8 +72,8 @@ pub fn restore(run: &Run<'_>, plan: &Plan, encoding: Encoding) -> Result<Restore
     let begun = run.elapsed_ms();
     let staging = stage(run, plan)?;
     let mut live = open_live(run, &staging)?;
-    let held: Vec<Overwrite<'_>> = live.iter_mut().map(Live::hold).collect::<Result<_>>()?;
-    let Kept { id: kept, unreadable, warnings } = keep_what_is_replaced(run, plan, encoding)?;
+    let held: Vec<Overwrite<'_>> = live.iter_mut().map(|live| live.hold(run)).collect::<Result<_>>()?;
+    let Kept { id: kept, unreadable, warnings } = keep_what_is_replaced(run, plan, &held, encoding)?;
     let ledger = Ledger { run, plan, kept };
     ledger.record(Outcome::Begun, &[], None)?;
 
@@ -173,7 +173,7 @@ struct Kept {
 }
 
 /// Backs up what is about to be replaced.
-fn keep_what_is_replaced(run: &Run<'_>, plan: &Plan, encoding: Encoding) -> Result<Kept> {
+fn keep_what_is_replaced(run: &Run<'_>, plan: &Plan, held: &[Overwrite<'_>], encoding: Encoding) -> Result<Kept> {
     let mut sources = Sources::default();
     let mut kept = Kept::default();
     for planned in &plan.artifacts {
@@ -197,7 +197,8 @@ fn keep_what_is_replaced(run: &Run<'_>, plan: &Plan, encoding: Encoding) -> Resu
     let allow_damaged = true;
     let root = &plan.target;
     let request = backup::Request { root, sources: &sources, encoding, trigger, pinned: false, allow_damaged };
-    let Made { manifest, failures } = backup::backup(run, &request)?;
+    let locked: Vec<_> = held.iter().filter_map(Overwrite::locked).collect();
+    let Made { manifest, failures } = backup::backup_locked(run, &request, &locked)?;
     for (name, error) in failures {
         let database = sources.databases.iter().find(|database| database.name == name);
         match (database, manifest.artifacts.iter().find(|artifact| artifact.name == name)) {
