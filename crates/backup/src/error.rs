@@ -34,6 +34,9 @@ pub enum ErrorKind {
     NotADatabase,
     /// The database stayed locked past the deadline.
     Busy,
+    /// A crash broke off a transaction of a database in rollback mode. Before it can be read, somebody who may write has
+    /// to roll that back, as the application does when it is started again.
+    HotJournal,
     /// The file system has no room.
     NoSpace,
     /// The operating system refused access.
@@ -114,6 +117,12 @@ impl Error {
     pub(crate) fn sqlite(verb: &str, database: &Path, source: &rusqlite::Error) -> Self {
         use rusqlite::ErrorCode as Code;
         let (kind, hint) = match source.sqlite_error_code() {
+            _ if has_hot_journal(source) => (
+                ErrorKind::HotJournal,
+                Some(
+                    "a crash broke off a transaction: the next `backup` or the application's next start rolls it back",
+                ),
+            ),
             Some(Code::DatabaseBusy | Code::DatabaseLocked) => {
                 (ErrorKind::Busy, Some("another program holds it: wait for it, or allow more time with --busy-timeout"))
             }
@@ -216,6 +225,11 @@ impl Error {
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }
+}
+
+/// <https://www.sqlite.org/rescode.html#readonly_rollback>.
+fn has_hot_journal(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_READONLY_ROLLBACK)
 }
 
 impl fmt::Debug for Error {

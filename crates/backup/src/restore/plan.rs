@@ -16,6 +16,7 @@ use crate::read;
 use crate::relpath::RelPath;
 use crate::run::Run;
 use crate::source::{Sources, sqlite};
+use crate::verify::expected_facts;
 
 /// Which kinds of things to restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,7 +138,15 @@ impl Plan {
             Some(Content::Database(database)) => database.source.clone(),
             _ => configured().ok_or_else(|| unknown_place(file))?.path.clone(),
         };
-        let present = database_present(&path.under(&self.target), run.busy_timeout())?;
+        let (present, encoding) = database_present(&path.under(&self.target), run.busy_timeout())?;
+        let will_be = expected_facts(file).map(|facts| &facts.encoding);
+        if let (Some(is), Some(will_be)) = (encoding, will_be)
+            && is != *will_be
+        {
+            // SQLite itself refuses to go on with another encoding.
+            let warning = "a program that has it open has to open it again";
+            self.warnings.push(format!("the text of {path} is {is} and will be {will_be}: {warning}"));
+        }
         let bytes = file.recorded.as_ref().map(|recorded| recorded.plain_bytes);
         self.items.push(Item { path: path.clone(), bytes, present });
         self.artifacts.push(Planned::Database { file: file.clone(), path, present });
@@ -202,13 +211,16 @@ fn file_present(path: &Path) -> Result<Present> {
     }
 }
 
-fn database_present(path: &Path, busy_timeout: Duration) -> Result<Present> {
+/// What is in the place of a database, and the encoding of its text if it can be read.
+fn database_present(path: &Path, busy_timeout: Duration) -> Result<(Present, Option<String>)> {
     if file_present(path)? == Present::Absent {
-        return Ok(Present::Absent);
+        return Ok((Present::Absent, None));
     }
     match sqlite::open_read_only(path, busy_timeout) {
-        Ok(_) => Ok(Present::Replaced),
-        Err(error) if error.means_damaged() => Ok(Present::Damaged),
+        Ok(connection) => Ok((Present::Replaced, sqlite::pragma(&connection, "encoding").ok())),
+        Err(error) if error.means_damaged() => Ok((Present::Damaged, None)),
+        // It is rolled back when it is opened to be replaced, not for a look.
+        Err(error) if error.kind() == ErrorKind::HotJournal => Ok((Present::Replaced, None)),
         Err(error) => Err(error),
     }
 }

@@ -37,10 +37,23 @@ pub(crate) fn require_sound_library() -> Result<()> {
 /// Opens an existing database for reading. It waits for locks up to `busy_timeout`.
 ///
 /// # Errors
-/// [`ErrorKind::MissingSource`], [`ErrorKind::NotADatabase`], [`ErrorKind::PermissionDenied`], [`ErrorKind::Busy`].
+/// [`ErrorKind::MissingSource`], [`ErrorKind::NotADatabase`], [`ErrorKind::PermissionDenied`], [`ErrorKind::Busy`],
+/// [`ErrorKind::HotJournal`].
 pub(crate) fn open_read_only(path: &Path, busy_timeout: Duration) -> Result<Connection> {
     require_harmless(path)?;
     open(path, OpenFlags::SQLITE_OPEN_READ_ONLY, busy_timeout)
+}
+
+/// The same, after a transaction that a crash broke off was rolled back, if there was one: what is committed can't be read
+/// before.
+pub(crate) fn open_recovered(path: &Path, busy_timeout: Duration) -> Result<Connection> {
+    match open_read_only(path, busy_timeout) {
+        Err(error) if error.kind() == ErrorKind::HotJournal => {
+            drop(open_read_write(path, busy_timeout)?);
+            open_read_only(path, busy_timeout)
+        }
+        opened => opened,
+    }
 }
 
 /// Opens an existing database that may be damaged, to read its pages as they are: neither a schema that can't be read
