@@ -12,6 +12,7 @@ mod docs;
 mod doctor;
 mod errors;
 mod foreign;
+mod live;
 mod restore;
 mod rotate;
 mod shapes;
