@@ -680,7 +680,7 @@ fn the_json_documents_say_what_would_be_and_what_was_done() {
         "warnings": [],
     });
     let ran = project.run("restore --from latest --dry-run --json");
-    assert_eq!(ran.expect(0).json(), json!({ "dry_run": true, "plan": plan }));
+    assert_eq!(ran.expect(0).json(), json!({ "dry_run": true, "plan": plan, "stops": null }));
     assert_eq!(ran.stderr, "");
 
     let mut done = project.run("restore --from latest --yes --json").expect(0).json();
@@ -690,7 +690,7 @@ fn the_json_documents_say_what_would_be_and_what_was_done() {
     assert_eq!(project.manifest(kept.as_str().unwrap())["trigger"], "pre-restore");
     assert_eq!(
         done,
-        json!({ "dry_run": false, "plan": plan, "restored": {
+        json!({ "dry_run": false, "plan": plan, "stops": null, "error": null, "restored": {
             "id": id,
             "target": project.root(),
             "written": ["data/sessions.db", ".env", "data/station_info.json"],

@@ -4,6 +4,7 @@
 
 mod host;
 mod machine;
+mod restore;
 #[path = "../cli/support.rs"]
 #[allow(dead_code, reason = "shared with the other end-to-end tests")]
 mod support;

@@ -212,6 +212,9 @@ pub struct Restore {
     /// Don't ask before replacing anything
     #[arg(short, long)]
     pub yes: bool,
+    /// Let the application run on that the settings would stop (`stop_unit`)
+    #[arg(long)]
+    pub no_stop: bool,
 }
 
 /// `verify`.

@@ -38,6 +38,8 @@ pub struct Config {
     pub retention: Policy,
     /// When `status` is content.
     pub status: StatusSettings,
+    /// What a restore does beside restoring.
+    pub restore: RestoreSettings,
     /// What a drill does beside restoring.
     pub drill: DrillSettings,
     /// When the jobs run, and as whom.
@@ -89,6 +91,14 @@ pub struct StatusSettings {
     pub max_age: Duration,
 }
 
+/// `[restore]`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct RestoreSettings {
+    /// The application's systemd unit, stopped while something is replaced; empty for none.
+    pub stop_unit: String,
+}
+
 /// `[drill]`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]
@@ -138,6 +148,7 @@ impl Default for Config {
             codec: CodecSettings::default(),
             retention: Policy::default(),
             status: StatusSettings::default(),
+            restore: RestoreSettings::default(),
             drill: DrillSettings::default(),
             schedule: ScheduleSettings::default(),
         }
@@ -227,6 +238,11 @@ impl Config {
                 Error::new(ErrorKind::InvalidInput, format!("no unit can be called {unit:?}")).with_hint(UNIT_NAMES)
             );
         }
+        let unit = &self.restore.stop_unit;
+        if !unit.is_empty() && !is_any_unit(unit) {
+            return Err(Error::new(ErrorKind::InvalidInput, format!("no unit is called {unit:?}"))
+                .with_hint("write it as `systemctl stop` takes it: charger-api.service"));
+        }
         self.retention.validate()
     }
 
@@ -257,8 +273,13 @@ impl Config {
     }
 }
 
+/// Whether anybody's unit can be called so: `man 5 systemd.unit`.
+fn is_any_unit(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@:\\".contains(c)) && !name.starts_with('-')
+}
+
 /// Every section and its keys, the top level first. A test holds it to `ops/backup.toml` and so to [`Config`].
-const SECTIONS: [(&str, &[&str]); 8] = [
+const SECTIONS: [(&str, &[&str]); 9] = [
     (
         "",
         &[
@@ -271,6 +292,7 @@ const SECTIONS: [(&str, &[&str]); 8] = [
             "codec",
             "retention",
             "status",
+            "restore",
             "drill",
             "schedule",
         ],
@@ -280,6 +302,7 @@ const SECTIONS: [(&str, &[&str]); 8] = [
     ("codec", &["name", "gzip_level", "zstd_level"]),
     ("retention", &["keep_days", "keep_last", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly"]),
     ("status", &["max_age"]),
+    ("restore", &["stop_unit"]),
     ("drill", &["command", "timeout"]),
     ("schedule", &["unit", "run_as", "on_calendar", "drill_on_calendar", "randomized_delay", "cron", "drill_cron"]),
 ];
@@ -403,6 +426,8 @@ mod tests {
             "[[database]]\npath = 'x'",
             "[[database]]\nname = 'a'\npath = 'x'\nsnapshot = 'copy'",
             "[schedule]\nunit = 'a b'",
+            "[restore]\nstop_unit = 'a b'",
+            "[restore]\nstop_unit = '--now'",
             "[schedule]\nrandomized_delay = 5",
             "not toml",
         ] {

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the command line of the backup library. It parses, makes one library call, and renders what came
 //! of it.
 
+mod application;
 mod bars;
 mod bench;
 mod cli;

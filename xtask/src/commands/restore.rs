@@ -6,10 +6,14 @@ use anyhow::Context as _;
 use backup::restore::{self, Plan, Present, Restored, Selection};
 use backup::{BackupId, Error, ErrorKind, Run};
 use serde_json::json;
+use xshell::Shell;
 
+use crate::application::{Application, Stopped};
 use crate::cli;
 use crate::context::Context;
-use crate::exit::Exit;
+use crate::exit::{Exit, Signals};
+use crate::output::error_document;
+use crate::schedule::steps;
 use crate::text::{Tone, count, paint, printable, size, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Restore) -> anyhow::Result<Exit> {
@@ -17,15 +21,22 @@ pub fn run(context: &Context<'_>, args: &cli::Restore) -> anyhow::Result<Exit> {
     let look = context.look();
     let (id, target) = what(context, &look, args)?;
     let shown = plan(context, &look, args, id, &target)?;
-    show_plan(context, &shown);
+    let shell = steps::shell()?;
+    let application = if args.no_stop || target != context.root { None } else { to_be_stopped(context, &shell)? };
+    let stops = application.as_ref().map(|application| application.unit);
+    show_plan(context, &shown, stops);
     if args.dry_run {
         context.output.line("dry run: nothing was changed");
-        context.output.json(&json!({ "dry_run": true, "plan": shown }))?;
+        context.output.json(&json!({ "dry_run": true, "plan": shown, "stops": stops }))?;
         return Ok(Exit::Done);
     }
-    if shown.replaces() && !args.yes && !agreed(context)? {
+    if (shown.replaces() || stops.is_some()) && !args.yes && !agreed(context, stops)? {
         context.output.line("nothing was changed");
         return Ok(Exit::Failed);
+    }
+    if stops.is_some() {
+        // The terminal may go away: the application must not stay stopped.
+        Signals::catch_hangup().context("catch signals")?;
     }
     // Into another place, where it replaces nothing, it needs no right to write to the store: a rescue from a disk that
     // can only be read any more.
@@ -37,10 +48,29 @@ pub fn run(context: &Context<'_>, args: &cli::Restore) -> anyhow::Result<Exit> {
             .with_hint("run the command again")
             .into());
     }
-    let restored = restore::restore(&run, &plan, context.config.encoding(None, None)?)?;
+    let mut stopped = None;
+    let restored = restore::restore(&run, &plan, context.config.encoding(None, None)?, &mut || {
+        stopped = application.as_ref().map(|application| application.stop(context.output)).transpose()?;
+        Ok(())
+    })?;
     show(context, &restored);
-    context.output.json(&json!({ "dry_run": false, "plan": plan, "restored": restored }))?;
-    Ok(Exit::Done)
+    let started = stopped.map_or(Ok(()), Stopped::start).inspect_err(|error| context.output.problem(error));
+    let error = started.as_ref().err().map(error_document);
+    let document = json!({ "dry_run": false, "plan": plan, "stops": stops, "restored": restored, "error": error });
+    context.output.json(&document)?;
+    Ok(if started.is_ok() { Exit::Done } else { Exit::Partly })
+}
+
+/// The application that the settings want stopped, if it runs.
+fn to_be_stopped<'a>(context: &'a Context<'_>, shell: &'a Shell) -> anyhow::Result<Option<Application<'a>>> {
+    let unit = &context.config.restore.stop_unit;
+    let found = Application::find(context, shell)?;
+    if found.is_none() && !unit.is_empty() {
+        context.output.warn(&format!("systemd knows no unit {unit}, so it is not stopped"));
+    }
+    let running = found.filter(Application::is_active);
+    running.as_ref().map_or(Ok(()), Application::require_sudo)?;
+    Ok(running)
 }
 
 /// Which backup, and where to.
@@ -64,8 +94,10 @@ fn plan(
     restore::plan(run, run.catalog()?.get(id)?, target, selection, &context.config.sources())
 }
 
-fn agreed(context: &Context<'_>) -> anyhow::Result<bool> {
-    context.output.agrees("replace what is there? It is kept, and `restore --undo` puts it back").ok_or_else(|| {
+fn agreed(context: &Context<'_>, stops: Option<&str>) -> anyhow::Result<bool> {
+    let stop = stops.map(|unit| format!("stop {unit} and ")).unwrap_or_default();
+    let question = format!("{stop}replace what is there? It is kept, and `restore --undo` puts it back");
+    context.output.agrees(&question).ok_or_else(|| {
         Error::new(
             ErrorKind::InvalidInput,
             "this restore replaces files, and there is no terminal to ask on; nothing was changed",
@@ -75,7 +107,7 @@ fn agreed(context: &Context<'_>) -> anyhow::Result<bool> {
     })
 }
 
-fn show_plan(context: &Context<'_>, plan: &Plan) {
+fn show_plan(context: &Context<'_>, plan: &Plan, stops: Option<&str>) {
     let target = printable(&plan.target.display().to_string());
     context.output.line(&format!("restore {} into {target}", plan.id));
     for item in &plan.items {
@@ -87,6 +119,9 @@ fn show_plan(context: &Context<'_>, plan: &Plan) {
         let bytes = item.bytes.map(|bytes| format!("  {}", size(bytes))).unwrap_or_default();
         let note = if item.present == Present::Damaged { "  (the damaged database there is kept)" } else { "" };
         context.output.line(&format!("  {action}  {}{bytes}{note}", item.path));
+    }
+    if let Some(unit) = stops {
+        context.output.line(&format!("  {}  {unit}  (and starts it again)", paint(Tone::Warning, "stops    ")));
     }
     plan.warnings.iter().for_each(|warning| context.output.warn(&printable(warning)));
 }

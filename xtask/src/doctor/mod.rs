@@ -1,5 +1,6 @@
 //! What `doctor` looks at: everything that a backup, a restore and the schedule depend on. It changes nothing.
 
+mod application;
 mod schedule;
 mod sources;
 mod store;
@@ -87,6 +88,7 @@ pub fn examine(context: &Context<'_>, shell: &Shell, deep: bool, broken: Option<
         findings.push(settings(context));
         findings.extend(sources::examine(context, deep));
         findings.extend(store::examine(context, shell, known));
+        findings.extend(application::examine(context, shell));
     }
     if let Some(ask) = as_maker(context, shell) {
         for finding in findings.iter_mut().filter(|finding| finding.denied) {

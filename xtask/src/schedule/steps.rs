@@ -92,7 +92,7 @@ impl Step {
     }
 
     /// The same, whatever signals come in the meantime.
-    fn run_unswerving(&self, shell: &Shell) -> anyhow::Result<()> {
+    pub fn run_unswerving(&self, shell: &Shell) -> anyhow::Result<()> {
         let deaf = ["sh", "-c", "trap '' HUP INT TERM; exec \"$@\"", "sh"].map(str::to_string);
         let ended = self.run_words(shell, &[deaf.as_slice(), &self.words].concat())?;
         let said = String::from_utf8_lossy(&ended.stderr).trim().replace('\n', "; ");

@@ -189,7 +189,7 @@ impl<'a> Manager<'a> {
             .and(["-p", PROPERTIES, "--"])
             .and(units)
             .run(self.shell)
-            .context("ask systemd how the schedule stands")?;
+            .context("ask systemd how units stand")?;
         Ok(shown.split("\n\n").map(State::parse).collect())
     }
 

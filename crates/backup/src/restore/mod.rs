@@ -63,14 +63,21 @@ pub struct Restored {
 }
 
 /// Carries out a plan. What it replaces is kept as a backup encoded with `encoding`; the ledger gets its two lines.
+/// `ready` is called when everything is decoded and checked, and nothing is locked yet: the moment to stop an application.
 ///
 /// # Errors
 /// [`ErrorKind::Damaged`] if the backup isn't sound, [`ErrorKind::NoSpace`] if it doesn't fit, [`ErrorKind::Busy`] if a
-/// live database stays locked: nothing has changed then. [`ErrorKind::Partial`] if an error comes after a first change;
+/// live database stays locked, and what `ready` says: nothing has changed then. [`ErrorKind::Partial`] if an error comes after a first change;
 /// the ledger says [`Outcome::Partial`] then.
-pub fn restore(run: &Run<'_>, plan: &Plan, encoding: Encoding) -> Result<Restored> {
+pub fn restore(
+    run: &Run<'_>,
+    plan: &Plan,
+    encoding: Encoding,
+    ready: &mut dyn FnMut() -> Result<()>,
+) -> Result<Restored> {
     let begun = run.elapsed_ms();
     let staging = stage(run, plan)?;
+    ready()?;
     let mut live = open_live(run, &staging)?;
     let held: Vec<Overwrite<'_>> = live.iter_mut().map(|live| live.hold(run)).collect::<Result<_>>()?;
     let Kept { id: kept, unreadable, warnings } = keep_what_is_replaced(run, plan, &held, encoding)?;
@@ -349,7 +356,7 @@ mod tests {
     fn restore_all(run: &Run<'_>, site: &Site) -> Result<Restored> {
         let catalog = run.catalog()?;
         let plan = plan(run, catalog.get(id(BACKUP))?, site.root(), Selection::ALL, &site.sources)?;
-        restore(run, &plan, encoding())
+        restore(run, &plan, encoding(), &mut || Ok(()))
     }
 
     /// A backup, and changes after it.
@@ -376,7 +383,7 @@ mod tests {
         let kept = catalog.get(kept).unwrap();
         assert_eq!(kept.manifest().unwrap().trigger, Trigger::PreRestore);
         let plan = plan(&run, kept, &target, Selection::ALL, &site.sources).unwrap();
-        restore(&run, &plan, encoding()).unwrap();
+        restore(&run, &plan, encoding(), &mut || Ok(())).unwrap();
         assert_eq!((site.sessions(), env(&site).as_str()), (4, "PORT=9090\n"));
     }
 
@@ -482,7 +489,7 @@ mod tests {
         let catalog = run.catalog().unwrap();
         let elsewhere = site.root().join("elsewhere");
         let plan = plan(&run, catalog.get(id(BACKUP)).unwrap(), &elsewhere, Selection::ALL, &site.sources).unwrap();
-        assert_eq!(restore(&run, &plan, encoding()).unwrap().kept, None);
+        assert_eq!(restore(&run, &plan, encoding(), &mut || Ok(())).unwrap().kept, None);
         let error = undo(&History::load(&store).unwrap(), site.root()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoSuchBackup);
         assert!(error.to_string().ends_with("no restore that replaced anything"), "{error}");

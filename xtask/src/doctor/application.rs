@@ -1,0 +1,25 @@
+//! A check of the application's own unit, which a restore is to stop.
+
+use xshell::Shell;
+
+use super::Finding;
+use crate::application::Application;
+use crate::context::Context;
+
+/// Nothing, if the settings name none.
+pub fn examine(context: &Context<'_>, shell: &Shell) -> Option<Finding> {
+    let (check, unit) = ("application", &context.config.restore.stop_unit);
+    if unit.is_empty() {
+        return None;
+    }
+    Some(match Application::find(context, shell) {
+        Err(error) => Finding::error(check, &error),
+        Ok(Some(found)) if found.is_active() => Finding::ok(check, format!("{unit} runs; a restore stops it")),
+        Ok(Some(_)) => Finding::ok(check, format!("{unit} doesn't run")),
+        Ok(None) => Finding::warning(
+            check,
+            format!("systemd knows no unit {unit}: a restore will not stop it"),
+            "correct stop_unit under [restore] in the settings",
+        ),
+    })
+}
