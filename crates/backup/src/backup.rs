@@ -23,7 +23,7 @@ use crate::history::{Command, Line, Outcome};
 use crate::id::BackupId;
 use crate::inspect;
 use crate::manifest::{
-    Artifact, Content, Database, FORMAT, Facts, Failure, Manifest, Snapshot, Status, Trigger, Warning,
+    self, Artifact, Content, Database, FORMAT, Facts, Failure, Manifest, Snapshot, Status, Trigger, Warning,
 };
 use crate::names::{self, ArtifactName, Kind};
 use crate::progress::{Phase, Progress, Step, Unseen};
@@ -31,7 +31,7 @@ use crate::relpath::RelPath;
 use crate::run::Run;
 use crate::source::files::{ArchiveWriter, ConfigFile};
 use crate::source::integrity::Scope;
-use crate::source::{DatabaseSource, FilesSource, Sources, integrity, sqlite};
+use crate::source::{DatabaseSource, FilesSource, Sources, followed, integrity, sqlite};
 use crate::store::Staged;
 
 /// What to back up, and how.
@@ -149,7 +149,7 @@ impl Writer<'_> {
     }
 
     fn store_database(&self, source: &DatabaseSource) -> Result<Artifact> {
-        let path = source.path.under(self.request.root);
+        let path = followed(self.request.root, &source.path)?;
         let connection = self.open(source, &path)?;
         let owner = std::fs::metadata(&path).map_err(|e| Error::io("stat", &path, e))?;
         let journal_mode: String =
@@ -386,8 +386,14 @@ fn damage_of(artifact: &Artifact) -> Option<Error> {
 /// Writes a manifest to the staging area.
 pub(crate) fn stage_manifest(run: &Run<'_>, manifest: &Manifest) -> Result<()> {
     let name = names::manifest(manifest.id);
+    let json = manifest.to_json();
+    if json.len() as u64 > manifest::MAX_BYTES {
+        let message = format!("{name} would be larger than {} MiB, and could not be read", manifest::MAX_BYTES >> 20);
+        return Err(Error::new(ErrorKind::InvalidInput, message)
+            .with_hint("it names every table and configuration file: are there so many?"));
+    }
     let mut staged = run.store().stage(&name)?;
-    staged.write_all(&manifest.to_json()).map_err(|e| Error::io_named("write", &name, e))?;
+    staged.write_all(&json).map_err(|e| Error::io_named("write", &name, e))?;
     staged.finish()
 }
 

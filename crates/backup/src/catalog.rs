@@ -76,20 +76,19 @@ impl Catalog {
         unfinished.extend(self::unfinished(store)?);
         let mut entries = Vec::new();
         for id in sizes.keys().filter_map(|name| names::parse_manifest(name)) {
-            match read_manifest(store, id) {
-                Ok(Some(json)) => entries.push(Entry::read(id, &json, &sizes)),
-                // Gone since the listing: somebody removed it, so it isn't there.
-                Ok(None) => {}
+            entries.push(match read_manifest(store, id) {
+                Ok(json) => Entry::read(id, &json, &sizes),
                 // One that can't be read says nothing against the others.
-                Err(error) => entries.push(Entry { id, record: Record::Unreadable(error), files: Vec::new() }),
-            }
+                Err(error) => Entry { id, record: Record::Unreadable(error), files: Vec::new() },
+            });
         }
         entries.extend(without_manifest(&entries, &unfinished, &sizes));
-        if entries.iter().any(|entry| matches!(entry.record, Record::Foreign)) {
-            // One that was published in the meantime is no other tool's: the next listing has it.
+        if entries.iter().any(|entry| entry.manifest().is_none()) {
+            // One whose manifest was removed since the listing isn't there, and one that was published in the meantime is no
+            // other tool's: the next listing has it.
             let now: BTreeSet<String> = store.list()?.into_iter().map(|object| object.name).collect();
-            let late = |id| now.contains(&names::manifest(id)) && !sizes.contains_key(&names::manifest(id));
-            entries.retain(|entry| !late(entry.id));
+            let is_as_listed = |name: &str| now.contains(name) == sizes.contains_key(name);
+            entries.retain(|entry| entry.manifest().is_some() || is_as_listed(&names::manifest(entry.id)));
         }
         entries.sort_by_key(|entry| entry.id);
         Ok(Self { location: store.location(), entries })
@@ -127,8 +126,10 @@ impl Catalog {
     /// # Errors
     /// [`ErrorKind::NoSuchBackup`].
     pub fn get(&self, id: BackupId) -> Result<&Entry> {
-        let found = self.entries.iter().find(|entry| entry.id == id);
-        found.ok_or_else(|| self.no_such_backup(format!("no backup {id} in {}", self.location)))
+        match self.entries.binary_search_by_key(&id, |entry| entry.id) {
+            Ok(at) => Ok(&self.entries[at]),
+            Err(_) => Err(self.no_such_backup(format!("no backup {id} in {}", self.location))),
+        }
     }
 
     /// The backup that `selector` means.
@@ -324,17 +325,13 @@ fn unfinished(store: &dyn Store) -> Result<BTreeSet<BackupId>> {
     Ok(store.list_staged()?.iter().filter_map(|object| names::parse_manifest(&object.name)).collect())
 }
 
-fn read_manifest(store: &dyn Store, id: BackupId) -> Result<Option<Vec<u8>>> {
+/// A manifest's bytes: of one that is too large, as many as show that it is.
+fn read_manifest(store: &dyn Store, id: BackupId) -> Result<Vec<u8>> {
     let name = names::manifest(id);
     let mut json = Vec::new();
-    match store.read(&name) {
-        Ok(reader) => {
-            reader.take(manifest::MAX_BYTES).read_to_end(&mut json).map_err(|e| Error::io_named("read", &name, e))?;
-            Ok(Some(json))
-        }
-        Err(_) if !store.list()?.iter().any(|object| object.name == name) => Ok(None),
-        Err(error) => Err(error),
-    }
+    let mut reader = store.read(&name)?.take(manifest::MAX_BYTES + 1);
+    reader.read_to_end(&mut json).map_err(|e| Error::io_named("read", &name, e))?;
+    Ok(json)
 }
 
 /// Backups that are known by the names of their files alone, one for each id.
@@ -349,8 +346,9 @@ fn without_manifest(entries: &[Entry], unfinished: &BTreeSet<BackupId>, sizes: &
             continue;
         }
         let group = groups.entry(name.id).or_default();
-        // A run that was cut short leaves `x.db` beside a half-written `x.db.gz`: the first, sorted, is the whole one.
-        if !group.iter().any(|stored| stored.name == name.name && stored.kind == name.kind) {
+        // A run that was cut short leaves `x.db` beside a half-written `x.db.gz`: the first, sorted, is the whole one, and
+        // no other name sorts between them.
+        if !group.last().is_some_and(|stored| stored.name == name.name && stored.kind == name.kind) {
             group.extend(StoredFile::foreign(file, Some(*bytes)));
         }
     }

@@ -2,14 +2,48 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, lchown};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, NO_SPACE_HINT, Result};
 
 /// Opens `path` for writing, empty, and readable by its owner alone.
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+    open_own(path, OpenOptions::new().write(true).create(true).truncate(true))
+}
+
+/// Opens a file that this program writes, private if it is new. A link in its place is not followed: whoever could put it
+/// there would choose what is written to, and this may be root.
+pub(crate) fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    match options.mode(0o600).custom_flags(flags.bits().cast_signed()).open(path) {
+        Ok(file) => require_plain(file),
+        Err(e) if e.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+            Err(io::Error::other("it is a link, which is not followed there"))
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Opens a plain file for reading. What else may be in its place is an error: a pipe would be waited for without end, and
+/// to open a device can do anything.
+pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(not_plain());
+    }
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    require_plain(OpenOptions::new().read(true).custom_flags(flags).open(path)?)
+}
+
+fn require_plain(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() { Ok(file) } else { Err(not_plain()) }
+}
+
+fn not_plain() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "it is not a plain file")
 }
 
 /// Makes the entries of `folder` durable: a rename or a new file counts only after this.
@@ -33,10 +67,11 @@ pub(crate) fn parent(path: &Path) -> &Path {
 /// Gives what was made at `path` to the owner of the folder it is in: what root makes by hand must not be closed to the
 /// user whose folder it is. Nobody but root can, and for nobody else is it needed.
 pub(crate) fn inherit_owner(path: &Path) {
-    if let (Ok(made), Ok(folder)) = (fs::metadata(path), fs::metadata(parent(path)))
+    if let (Ok(made), Ok(folder)) = (fs::symlink_metadata(path), fs::metadata(parent(path)))
         && (made.uid(), made.gid()) != (folder.uid(), folder.gid())
     {
-        let _ = chown(path, Some(folder.uid()), Some(folder.gid()));
+        // Of what is there now, not of what a link that was put there a moment ago leads to.
+        let _ = lchown(path, Some(folder.uid()), Some(folder.gid()));
     }
 }
 

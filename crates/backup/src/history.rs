@@ -3,7 +3,8 @@
 //! It is what says when a backup was last proved, how long a restore takes, and whether one was cut short. Lines are
 //! only ever added; a line that can't be read (torn by a crash, or of a later version) is passed over.
 
-use std::io::{BufRead, BufReader};
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
 
 use chrono::{DateTime, FixedOffset};
@@ -94,10 +95,23 @@ impl Line {
     }
 }
 
+/// A line of the ledger is short: one that is longer than this is none of this program's.
+const MAX_LINE_BYTES: u64 = 8 << 20;
+
 /// The ledger's lines, oldest first.
 #[derive(Debug, Clone, Default)]
 pub struct History {
     lines: Vec<Line>,
+    proofs: BTreeMap<BackupId, Proof>,
+}
+
+/// What the ledger knows of one backup's proofs.
+#[derive(Debug, Clone, Copy, Default)]
+struct Proof {
+    /// When it last went well.
+    last: Option<DateTime<FixedOffset>>,
+    /// Whether the newest one failed.
+    failed: bool,
 }
 
 impl History {
@@ -106,13 +120,23 @@ impl History {
         if !store.list()?.iter().any(|object| object.name == HISTORY) {
             return Ok(Self::default());
         }
-        let reader = BufReader::new(store.read(HISTORY)?);
+        let mut reader = BufReader::new(store.read(HISTORY)?);
         let mut lines = Vec::new();
-        for bytes in reader.split(b'\n') {
-            let bytes = bytes.map_err(|e| Error::io_named("read", HISTORY, e))?;
+        while let Some(bytes) = next_line(&mut reader).map_err(|e| Error::io_named("read", HISTORY, e))? {
             lines.extend(serde_json::from_slice::<Line>(&bytes).ok());
         }
-        Ok(Self { lines })
+        Ok(Self::of(lines))
+    }
+
+    fn of(lines: Vec<Line>) -> Self {
+        let mut proofs: BTreeMap<BackupId, Proof> = BTreeMap::new();
+        for line in lines.iter().filter(|line| matches!(line.command, Command::Verify | Command::Drill)) {
+            let Some(id) = line.id else { continue };
+            let proof = proofs.entry(id).or_default();
+            proof.failed = line.outcome == Outcome::Failed;
+            proof.last = if line.proves() { Some(line.at) } else { proof.last };
+        }
+        Self { lines, proofs }
     }
 
     /// Adds a line to the ledger in the store.
@@ -129,7 +153,7 @@ impl History {
 
     /// When `id` was last verified or drilled without finding damage.
     pub fn last_proved(&self, id: BackupId) -> Option<DateTime<FixedOffset>> {
-        self.lines.iter().rev().find(|line| line.proves() && line.id == Some(id)).map(|line| line.at)
+        self.proofs.get(&id)?.last
     }
 
     /// The newest line that proves a backup.
@@ -144,8 +168,7 @@ impl History {
 
     /// Whether the newest proof of `id`, if there is any, found it wanting.
     pub fn is_known_bad(&self, id: BackupId) -> bool {
-        let of_it = |line: &&Line| line.id == Some(id) && matches!(line.command, Command::Verify | Command::Drill);
-        self.lines.iter().rev().find(of_it).is_some_and(|line| line.outcome == Outcome::Failed)
+        self.proofs.get(&id).is_some_and(|proof| proof.failed)
     }
 
     /// Restores that changed something or may have, newest first: of each the last line. One that failed before it
@@ -168,6 +191,17 @@ impl History {
     pub fn unfinished_restore(&self) -> Option<(&Line, &RestoreLine)> {
         self.restores().next().filter(|(line, _)| matches!(line.outcome, Outcome::Begun | Outcome::Partial))
     }
+}
+
+/// The next line; an empty one in place of one that is too long.
+fn next_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    let count = reader.take(MAX_LINE_BYTES).read_until(b'\n', &mut line)?;
+    if count as u64 == MAX_LINE_BYTES && !line.ends_with(b"\n") {
+        reader.skip_until(b'\n')?;
+        line.clear();
+    }
+    Ok((count > 0).then_some(line))
 }
 
 impl Line {
@@ -204,7 +238,7 @@ mod tests {
     #[test]
     fn a_backup_is_proved_by_what_found_it_sound() {
         let id = "20251210_140000";
-        let history = |lines| History { lines };
+        let history = |lines| History::of(lines);
         let proved = |lines| history(lines).last_proved(id.parse().unwrap()).is_some();
         assert!(!proved(vec![line(Command::Backup, Outcome::Ok, id)]));
         assert!(!proved(vec![line(Command::Verify, Outcome::Failed, id)]));
@@ -216,7 +250,7 @@ mod tests {
     #[test]
     fn a_backup_is_known_bad_until_a_later_proof_finds_it_good() {
         let id = "20251210_140000";
-        let bad = |lines| History { lines }.is_known_bad(id.parse().unwrap());
+        let bad = |lines| History::of(lines).is_known_bad(id.parse().unwrap());
         assert!(!bad(vec![line(Command::Backup, Outcome::Ok, id)]));
         assert!(bad(vec![line(Command::Verify, Outcome::Ok, id), line(Command::Drill, Outcome::Failed, id)]));
         assert!(!bad(vec![line(Command::Verify, Outcome::Failed, id), line(Command::Verify, Outcome::Ok, id)]));
@@ -228,16 +262,13 @@ mod tests {
         let begun = line(Command::Restore, Outcome::Begun, id);
         let ended = line(Command::Restore, Outcome::Ok, id);
         let backup = line(Command::Backup, Outcome::Ok, id);
-        assert!(History { lines: vec![begun.clone(), ended, backup.clone()] }.unfinished_restore().is_none());
-        assert!(History { lines: vec![begun.clone(), backup.clone()] }.unfinished_restore().is_some());
+        assert!(History::of(vec![begun.clone(), ended, backup.clone()]).unfinished_restore().is_none());
+        assert!(History::of(vec![begun.clone(), backup.clone()]).unfinished_restore().is_some());
         let half_done = line(Command::Restore, Outcome::Partial, id);
-        assert!(History { lines: vec![begun.clone(), half_done] }.unfinished_restore().is_some());
+        assert!(History::of(vec![begun.clone(), half_done]).unfinished_restore().is_some());
         let failed = line(Command::Restore, Outcome::Failed, id);
-        assert!(
-            History { lines: vec![begun.clone(), failed.clone()] }.unfinished_restore().is_none(),
-            "it changed nothing"
-        );
+        assert!(History::of(vec![begun.clone(), failed.clone()]).unfinished_restore().is_none(), "it changed nothing");
         let retried = vec![begun.clone(), begun, failed];
-        assert!(History { lines: retried }.unfinished_restore().is_some(), "the first one is still unfinished");
+        assert!(History::of(retried).unfinished_restore().is_some(), "the first one is still unfinished");
     }
 }

@@ -29,6 +29,7 @@
 //!     command: "backup".into(),
 //!     lock_wait: std::time::Duration::from_secs(10),
 //!     busy_timeout: std::time::Duration::from_secs(30),
+//!     max_foreign: 20_000_000_000,
 //!     scratch: None,
 //!     temp: "/tmp".into(),
 //! };

@@ -5,7 +5,6 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,9 +12,13 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::fsutil;
 
 /// How often a waiting run tries again.
 const RETRY: Duration = Duration::from_millis(50);
+
+/// So much of a lock file is read: more is none of ours.
+const MAX_BYTES: u64 = 4096;
 
 /// Who holds a lock: written into the lock file for others to read.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -47,14 +50,9 @@ impl Lock {
     /// # Errors
     /// [`ErrorKind::Locked`] when `wait` is over.
     pub(crate) fn acquire(path: &Path, holder: &Holder, wait: Duration, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(|e| Error::io("open", path, e))?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = fsutil::open_own(path, &mut options).map_err(|e| Error::io("open", path, e))?;
         let begun = Instant::now();
         let mut told = false;
         loop {
@@ -85,7 +83,7 @@ impl Lock {
     ///
     /// It asks for a shared lock for an instant, so a run that doesn't wait at all could be kept out by it.
     pub(crate) fn holder(path: &Path) -> Result<Option<String>> {
-        let mut file = match File::open(path) {
+        let mut file = match fsutil::open_plain(path) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io("open", path, e)),
@@ -107,7 +105,7 @@ fn write_holder(file: &mut File, holder: &Holder) -> io::Result<()> {
 
 fn describe(file: &mut File) -> String {
     let mut text = String::new();
-    let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
+    let read = file.rewind().and_then(|()| file.take(MAX_BYTES).read_to_string(&mut text));
     match read.ok().and_then(|_| serde_json::from_str::<Holder>(&text).ok()) {
         Some(Holder { pid, host, command, since }) => format!("{command} (pid {pid} on {host}, since {since})"),
         None => "one that has only just begun".into(),

@@ -2,6 +2,8 @@
 //!
 //! `docs/format.md` describes each field for those who read manifests with other tools.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +17,8 @@ use crate::relpath::RelPath;
 /// The format this library writes, and the newest it reads.
 pub const FORMAT: u32 = 1;
 
-/// Manifests are small; one that claims to be larger than this is refused before it is read into memory.
-pub const MAX_BYTES: u64 = 64 << 20;
+/// Manifests are small: none is written that is larger than this, and no more of one is read into memory.
+pub const MAX_BYTES: u64 = 16 << 20;
 
 /// One backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -221,9 +223,13 @@ impl Manifest {
     ///
     /// # Errors
     /// [`ErrorKind::UnsupportedFormat`] if it has another format; [`ErrorKind::BadManifest`] if it isn't JSON of this
-    /// format, belongs to another id, or names a file that can't be this backup's own.
+    /// format, is larger than [`MAX_BYTES`], belongs to another id, or names a file that can't be this backup's own, or
+    /// one twice.
     pub fn parse(id: BackupId, json: &[u8]) -> Result<Self> {
         let bad = |what: String| Error::new(ErrorKind::BadManifest, format!("manifest of {id} {what}"));
+        if json.len() as u64 > MAX_BYTES {
+            return Err(bad(format!("is larger than {} MiB", MAX_BYTES >> 20)));
+        }
         let version: Version = serde_json::from_slice(json).map_err(|e| bad("can't be read".into()).with_source(e))?;
         if version.format != FORMAT {
             let message = format!("manifest of {id} has format {}, this program reads {FORMAT}", version.format);
@@ -234,10 +240,16 @@ impl Manifest {
         if manifest.id != id {
             return Err(bad(format!("says it is {}", manifest.id)));
         }
-        match manifest.artifacts.iter().find(|artifact| !artifact.is_of(id)) {
-            Some(artifact) => Err(bad(format!("names {:?}, which is no file of that backup", artifact.file))),
-            None => Ok(manifest),
+        let mut files = BTreeSet::new();
+        for artifact in &manifest.artifacts {
+            if !artifact.is_of(id) {
+                return Err(bad(format!("names {:?}, which is no file of that backup", artifact.file)));
+            }
+            if !files.insert(artifact.file.as_str()) {
+                return Err(bad(format!("names {} twice", artifact.file)));
+            }
         }
+        Ok(manifest)
     }
 
     /// The manifest as it is stored: indented JSON with a final newline.

@@ -13,37 +13,43 @@ use crate::store::Store;
 
 type Stored = Hashing<Box<dyn Read + Send>>;
 
-/// Decodes a stored file into `sink`. What has come out is good only if this returns `Ok`.
-///
-/// # Errors
-/// [`ErrorKind::Damaged`] if the file is missing, can't be decoded, or isn't what the manifest says.
-pub(crate) fn copy(store: &dyn Store, file: &StoredFile, progress: &dyn Progress, sink: &mut dyn Write) -> Result<()> {
-    let mut reader = ArtifactReader::open(store, file, progress)?;
-    while let Some(member) = reader.next_member()? {
-        sink.write_all(&member).map_err(|e| Error::io_named("write what is read from", &file.file, e))?;
-    }
-    reader.finish()
+/// What reads the stored files of one store.
+#[derive(Clone, Copy)]
+pub(crate) struct Reader<'a> {
+    pub store: &'a dyn Store,
+    pub progress: &'a dyn Progress,
+    /// The most bytes that a file may decode to of which no manifest says how many they are.
+    pub max_foreign: u64,
 }
 
-/// Reads a stored archive, calling `each` with its files. They are good only if this returns `Ok`.
-///
-/// # Errors
-/// As [`copy`], as [`files::read_archive`], and what `each` says.
-pub(crate) fn archive(
-    store: &dyn Store,
-    file: &StoredFile,
-    progress: &dyn Progress,
-    each: impl FnMut(ConfigFile) -> Result<()>,
-) -> Result<()> {
-    let mut reader = ArtifactReader::open(store, file, progress)?;
-    let result = files::read_archive(&file.file, &mut reader, each);
-    match reader.failed.take() {
-        Some(cause) => Err(cause),
-        None => match result {
-            // That the bytes are not those that were stored explains more than what `tar` makes of them.
-            Err(error) if error.kind() == ErrorKind::Damaged => reader.finish().and(Err(error)),
-            other => other.and_then(|()| reader.finish()),
-        },
+impl Reader<'_> {
+    /// Decodes a stored file into `sink`. What has come out is good only if this returns `Ok`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`] if the file is missing, can't be decoded, or isn't what the manifest says.
+    pub fn copy(self, file: &StoredFile, sink: &mut dyn Write) -> Result<()> {
+        let mut reader = ArtifactReader::open(self, file)?;
+        while let Some(member) = reader.next_member()? {
+            sink.write_all(&member).map_err(|e| Error::io_named("write what is read from", &file.file, e))?;
+        }
+        reader.finish()
+    }
+
+    /// Reads a stored archive, calling `each` with its files. They are good only if this returns `Ok`.
+    ///
+    /// # Errors
+    /// As [`Reader::copy`], as [`files::read_archive`], and what `each` says.
+    pub fn archive(self, file: &StoredFile, each: impl FnMut(ConfigFile) -> Result<()>) -> Result<()> {
+        let mut reader = ArtifactReader::open(self, file)?;
+        let result = files::read_archive(&file.file, &mut reader, each);
+        match reader.failed.take() {
+            Some(cause) => Err(cause),
+            None => match result {
+                // That the bytes are not those that were stored explains more than what `tar` makes of them.
+                Err(error) if error.kind() == ErrorKind::Damaged => reader.finish().and(Err(error)),
+                other => other.and_then(|()| reader.finish()),
+            },
+        }
     }
 }
 
@@ -53,6 +59,7 @@ struct ArtifactReader<'a> {
     decoder: Decoder<Stored>,
     hash: MemberHash,
     decoded: u64,
+    max_foreign: u64,
     /// What is being read, through `Read`, and from where on.
     member: Member,
     at: usize,
@@ -63,7 +70,7 @@ struct ArtifactReader<'a> {
 }
 
 impl<'a> ArtifactReader<'a> {
-    fn open(store: &dyn Store, file: &'a StoredFile, progress: &'a dyn Progress) -> Result<Self> {
+    fn open(Reader { store, progress, max_foreign }: Reader<'a>, file: &'a StoredFile) -> Result<Self> {
         let bytes = file.bytes.ok_or_else(|| damaged(file, "it is missing from the store"))?;
         if let Some(recorded) = &file.recorded
             && recorded.bytes != bytes
@@ -75,22 +82,33 @@ impl<'a> ArtifactReader<'a> {
         let total = file.recorded.as_ref().map(|recorded| recorded.plain_bytes);
         let step = Step::begin(progress, Phase::Read, &file.file, total);
         let (hash, member) = (MemberHash::default(), Arc::default());
-        Ok(Self { file, decoder, hash, decoded: 0, member, at: 0, progress, step, failed: None })
+        Ok(Self { file, decoder, hash, decoded: 0, max_foreign, member, at: 0, progress, step, failed: None })
     }
 
     fn next_member(&mut self) -> Result<Option<Member>> {
         let Some(member) = self.decoder.next_member().map_err(|e| decoding(self.file, e))? else { return Ok(None) };
         self.step.advance(member.len() as u64);
         self.decoded += member.len() as u64;
-        let bound = self.file.recorded.as_ref().map_or(u64::MAX, |recorded| recorded.plain_bytes);
-        if self.decoded > bound {
-            return Err(damaged(self.file, &format!("it decodes to more than the {bound} bytes of the manifest")));
-        }
+        self.check_bound()?;
         if self.progress.should_stop() {
             return Err(Error::interrupted());
         }
         self.hash.add(&member);
         Ok(Some(member))
+    }
+
+    /// Makes sure that a few stored bytes don't fill the disk.
+    fn check_bound(&self) -> Result<()> {
+        let recorded = self.file.recorded.as_ref().map(|recorded| recorded.plain_bytes);
+        if self.decoded <= recorded.unwrap_or(self.max_foreign) {
+            return Ok(());
+        }
+        if let Some(bytes) = recorded {
+            return Err(damaged(self.file, &format!("it decodes to more than the {bytes} bytes of the manifest")));
+        }
+        let megabytes = self.max_foreign / 1_000_000;
+        let what = format!("it decodes to more than {megabytes} MB, and no manifest says that it may");
+        Err(damaged(self.file, &what).with_hint("if it is to be so large, set `max_foreign_mb` in the settings"))
     }
 
     /// Reads on to the very end and holds sizes and digests against the manifest.
@@ -190,9 +208,13 @@ mod tests {
         bytes
     }
 
+    fn reader<'a>(store: &'a MemoryStore, progress: &'a dyn Progress) -> Reader<'a> {
+        Reader { store, progress, max_foreign: u64::MAX }
+    }
+
     fn decoded(store: &MemoryStore, file: &StoredFile) -> Result<Vec<u8>> {
         let mut sink = Vec::new();
-        copy(store, file, &Silent, &mut sink).map(|()| sink)
+        reader(store, &Silent).copy(file, &mut sink).map(|()| sink)
     }
 
     /// The file's bytes changed in the store; what is known of it stays.
@@ -259,7 +281,7 @@ mod tests {
         let (store, file) = stored();
         let file = with_record(&file, |artifact| artifact.plain_bytes = 10);
         let mut sink = Vec::new();
-        let error = copy(&store, &file, &Silent, &mut sink).unwrap_err();
+        let error = reader(&store, &Silent).copy(&file, &mut sink).unwrap_err();
         let message =
             "sessions_db_20251210_140000.db.zst is damaged: it decodes to more than the 10 bytes of the manifest";
         assert_eq!(error.one_line(), message);
@@ -289,6 +311,19 @@ mod tests {
     }
 
     #[test]
+    fn without_a_record_a_file_decodes_to_no_more_than_is_allowed() {
+        let (store, file) = stored();
+        let foreign = StoredFile { recorded: None, ..file };
+        let plain = decoded(&store, &foreign).unwrap().len() as u64;
+        let bounded = |max_foreign| {
+            Reader { max_foreign, ..reader(&store, &Silent) }.copy(&foreign, &mut io::sink()).map_err(|e| e.one_line())
+        };
+        assert_eq!(bounded(plain), Ok(()));
+        let message = format!("{FILE} is damaged: it decodes to more than 0 MB, and no manifest says that it may");
+        assert_eq!(bounded(plain - 1), Err(message));
+    }
+
+    #[test]
     fn an_empty_member_is_not_the_end() {
         let (store, _) = stored();
         let catalog = Catalog::load(&store).unwrap();
@@ -299,18 +334,18 @@ mod tests {
         publish(&store, &config.file, &content);
         let foreign = StoredFile { recorded: None, bytes: Some(content.len() as u64), ..config.clone() };
         let mut members = 0;
-        archive(&store, &foreign, &Silent, |_| {
+        let count = |_| {
             members += 1;
             Ok(())
-        })
-        .unwrap();
+        };
+        reader(&store, &Silent).archive(&foreign, count).unwrap();
         assert_eq!(members, 1);
     }
 
     #[test]
     fn reading_stops_when_asked_to() {
         let (store, file) = stored();
-        let error = copy(&store, &file, &Stop, &mut io::sink()).unwrap_err();
+        let error = reader(&store, &Stop).copy(&file, &mut io::sink()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Interrupted);
     }
 
@@ -321,7 +356,7 @@ mod tests {
         let config = catalog.entries()[0].files.iter().find(|file| file.name == "config").unwrap();
         let mut members = Vec::new();
         let mut read = |progress: &dyn Progress, file: &StoredFile| {
-            archive(&store, file, progress, |member| {
+            reader(&store, progress).archive(file, |member| {
                 members.push(member.path.to_string());
                 Ok(())
             })

@@ -13,7 +13,7 @@
 //!    in no rule, so a clock that went back can't let them stand for others.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc};
@@ -109,7 +109,7 @@ pub struct Decision {
 }
 
 /// Why an entry is kept or removed. In JSON an object with a `code` and what belongs to it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Reason {
     /// Kept: a person said so.
@@ -182,7 +182,7 @@ pub enum Reason {
 }
 
 /// What sort of entry an age limit was applied to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// A backup, complete or partial.
@@ -219,12 +219,12 @@ pub fn plan(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> Re
     let stale = staleness(&past, policy, now, future);
 
     let mut keeps: BTreeMap<BackupId, Vec<Reason>> = BTreeMap::new();
+    let mut seen = HashSet::new();
     let rules = [by_nature(&newest_first, now), by_age(&past, policy, now), by_count(&past, policy), newest(&past)];
     for (id, reason) in rules.into_iter().flatten() {
-        let reasons = keeps.entry(id).or_default();
         // Two series may keep a backup for the same reason.
-        if !reasons.contains(&reason) {
-            reasons.push(reason);
+        if seen.insert((id, reason.clone())) {
+            keeps.entry(id).or_default().push(reason);
         }
     }
     let decide = |candidate: &&Candidate| match keeps.get(&candidate.id) {
@@ -325,10 +325,6 @@ impl Candidate {
     fn is_partial(&self) -> bool {
         self.standing == Standing::Partial
     }
-
-    fn holds(&self, name: &str) -> bool {
-        self.holds.iter().any(|held| held == name)
-    }
 }
 
 /// The period a day is in, as the reason to keep the newest backup of that period.
@@ -384,8 +380,8 @@ fn by_count(past: &[&Candidate], policy: &Policy) -> Keeps {
     ];
     let count = policy.keep_last;
     let mut keeps = Keeps::new();
-    for name in series(past) {
-        let ids: Vec<_> = past.iter().filter(|it| it.is_counted() && it.holds(name)).map(|it| it.id).collect();
+    for holders in series(past).values() {
+        let ids: Vec<_> = holders.iter().filter(|it| it.is_counted()).map(|it| it.id).collect();
         keeps.extend(ids.iter().take(count as usize).map(|id| (*id, Reason::Last { count })));
         for (count, period) in periods {
             // Backups of one period have equal reasons and are neighbours; the first of them is the newest.
@@ -401,8 +397,8 @@ fn by_count(past: &[&Candidate], policy: &Policy) -> Keeps {
 fn newest(past: &[&Candidate]) -> Keeps {
     let overall = past.iter().find(|it| it.is_counted()).or_else(|| past.iter().find(|it| it.is_complete()));
     let mut keeps: Keeps = overall.map(|it| (it.id, Reason::Newest)).into_iter().collect();
-    for name in series(past) {
-        let find = |wanted: fn(&Candidate) -> bool| past.iter().find(|it| it.holds(name) && wanted(it));
+    for (name, holders) in series(past) {
+        let find = |wanted: fn(&Candidate) -> bool| holders.iter().find(|it| wanted(it));
         let best = find(Candidate::is_counted)
             .or_else(|| find(Candidate::is_complete))
             .or_else(|| find(Candidate::is_partial))
@@ -416,9 +412,19 @@ fn newest(past: &[&Candidate]) -> Keeps {
     keeps
 }
 
-/// Every name held; the backups that hold it are one series.
-fn series<'a>(past: &[&'a Candidate]) -> BTreeSet<&'a str> {
-    past.iter().flat_map(|candidate| &candidate.holds).map(String::as_str).collect()
+/// Every name held, with the backups that hold it, newest first: a series.
+fn series<'a>(past: &[&'a Candidate]) -> BTreeMap<&'a str, Vec<&'a Candidate>> {
+    let mut series: BTreeMap<&str, Vec<&Candidate>> = BTreeMap::new();
+    for candidate in past {
+        for name in &candidate.holds {
+            let holders = series.entry(name).or_default();
+            // A name may be that of a database and of a set of files.
+            if holders.last().is_none_or(|last| last.id != candidate.id) {
+                holders.push(candidate);
+            }
+        }
+    }
+    series
 }
 
 /// The reason as a person reads it in a table.
@@ -482,6 +488,8 @@ fn in_words(days: impl Into<i64>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -490,6 +498,12 @@ mod tests {
     const NOW: &str = "20251210_140000";
     const NO_RULE: Policy =
         Policy { keep_days: None, keep_last: 0, keep_daily: 0, keep_weekly: 0, keep_monthly: 0, keep_yearly: 0 };
+
+    impl Candidate {
+        fn holds(&self, name: &str) -> bool {
+            self.holds.iter().any(|held| held == name)
+        }
+    }
 
     fn at(id: &str) -> DateTime<Utc> {
         id.parse::<BackupId>().unwrap().time()

@@ -1,5 +1,6 @@
 //! A run: what every operation on a store needs, and the right to write to it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -10,10 +11,12 @@ use crate::catalog::Catalog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fsutil;
 use crate::history::{History, Line};
+use crate::id::BackupId;
 use crate::lock::{Holder, Lock};
 use crate::manifest::Tool;
 use crate::names::{self, ArtifactName};
 use crate::progress::Progress;
+use crate::read::Reader;
 use crate::source::sqlite;
 use crate::store::Store;
 
@@ -38,6 +41,9 @@ pub struct Setup<'a> {
     pub lock_wait: Duration,
     /// How long to wait for a locked database.
     pub busy_timeout: Duration,
+    /// The most bytes that a stored file may decode to of which no manifest says how many they are: a small one could
+    /// fill the disk.
+    pub max_foreign: u64,
     /// Where decoded databases go, if the caller wants a place of its own.
     pub scratch: Option<PathBuf>,
     /// Where they go if neither that nor the store has a place: the system's folder for temporary files.
@@ -118,18 +124,19 @@ impl<'a> Run<'a> {
         if staged.is_empty() {
             return Ok(());
         }
-        let published = self.store().list()?;
-        let is_published = |name: &str| published.iter().any(|object| object.name == name);
+        let mut published: BTreeMap<BackupId, Vec<String>> = BTreeMap::new();
+        for object in self.store().list()? {
+            if let Some(id) = id_of(&object.name) {
+                published.entry(id).or_default().push(object.name);
+            }
+        }
         let (manifests, others): (Vec<_>, Vec<_>) =
             staged.into_iter().partition(|object| names::parse_manifest(&object.name).is_some());
         others.iter().try_for_each(|object| self.store().discard(&object.name))?;
         for manifest in manifests.iter().map(|object| &object.name) {
-            let id = names::parse_manifest(manifest);
-            let of_it = |file: &str| ArtifactName::parse(file).is_some_and(|name| Some(name.id) == id);
-            if !is_published(manifest) {
-                for object in published.iter().filter(|object| of_it(&object.name)) {
-                    self.store().remove(&object.name)?;
-                }
+            let of_it = id_of(manifest).and_then(|id| published.get(&id)).map_or(&[][..], Vec::as_slice);
+            if !of_it.contains(manifest) {
+                of_it.iter().try_for_each(|name| self.store().remove(name))?;
             }
             self.store().discard(manifest)?;
         }
@@ -178,6 +185,11 @@ impl<'a> Run<'a> {
         self.setup.store
     }
 
+    /// What reads the store's files.
+    pub(crate) fn reader(&self) -> Reader<'a> {
+        Reader { store: self.store(), progress: self.progress(), max_foreign: self.setup.max_foreign }
+    }
+
     /// Takes the run's events.
     pub(crate) fn progress(&self) -> &'a dyn Progress {
         self.setup.progress
@@ -212,6 +224,11 @@ impl<'a> Run<'a> {
     }
 }
 
+/// The backup that a stored file belongs to, by its name.
+fn id_of(file: &str) -> Option<BackupId> {
+    names::parse_manifest(file).or_else(|| ArtifactName::parse(file).map(|name| name.id))
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use std::fs;
@@ -224,7 +241,6 @@ pub(crate) mod tests {
     use crate::backup::tests::{assert_clean, fault_sweep};
     use crate::backup::{Made, Request, backup};
     use crate::codec::{Codec, Encoding};
-    use crate::id::BackupId;
     use crate::manifest::{Snapshot, Trigger};
     use crate::progress::Silent;
     use crate::relpath::RelPath;
@@ -292,6 +308,7 @@ pub(crate) mod tests {
                 command: "test".into(),
                 lock_wait: Duration::ZERO,
                 busy_timeout: Duration::from_secs(10),
+                max_foreign: 1 << 30,
                 scratch: None,
                 temp: self.root().to_path_buf(),
             }

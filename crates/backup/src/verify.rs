@@ -10,7 +10,6 @@ use crate::history::{Command, Line, Outcome};
 use crate::id::BackupId;
 use crate::manifest::{Content, Facts, FileEntry};
 use crate::names::Kind;
-use crate::read;
 use crate::run::Run;
 use crate::source::files::ConfigFile;
 use crate::source::integrity::Scope;
@@ -70,7 +69,7 @@ fn verify_database(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) ->
     let scratch = run.scratch(plain_bytes(file))?;
     let path = scratch.path().join(format!("{}.db", file.name));
     let mut decoded = fsutil::create_private(&path).map_err(|e| Error::io("create", &path, e))?;
-    read::copy(run.store(), file, run.progress(), &mut decoded)?;
+    run.reader().copy(file, &mut decoded)?;
     checks.ok(What::Content, content_detail(file));
     match file.recorded.as_ref().and_then(|recorded| recorded.damage().first()) {
         Some(problem) => checks.warning(What::Integrity, format!("{problem} (in the source as well)")),
@@ -82,7 +81,7 @@ fn verify_database(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) ->
 fn verify_archive(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
     let mut found = Vec::new();
     let mut warnings = Vec::new();
-    read::archive(run.store(), file, run.progress(), |member| {
+    run.reader().archive(file, |member| {
         warnings.extend(check::config_file(&member));
         found.push(ConfigFile::entry(&member));
         Ok(())

@@ -86,6 +86,7 @@ fn setup<'a>(store: &'a dyn Store, folder: &Path) -> Setup<'a> {
         lock_wait: Duration::ZERO,
         busy_timeout: Duration::ZERO,
         scratch: None,
+        max_foreign: u64::MAX,
         temp: folder.into(),
     }
 }

@@ -1,5 +1,6 @@
 //! What a restore would do: read from the backup and from what is there now, changing nothing.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,10 +13,9 @@ use crate::error::{Error, ErrorKind, Result, SALVAGE_HINT};
 use crate::id::BackupId;
 use crate::manifest::Content;
 use crate::names::Kind;
-use crate::read;
 use crate::relpath::RelPath;
 use crate::run::Run;
-use crate::source::{Sources, sqlite};
+use crate::source::{Sources, followed, sqlite};
 use crate::verify::expected_facts;
 
 /// Which kinds of things to restore.
@@ -99,7 +99,8 @@ impl Plan {
 ///
 /// # Errors
 /// What [`Entry::require_usable`] says; [`ErrorKind::NoSuchBackup`] if the backup holds nothing of the selection;
-/// [`ErrorKind::InvalidInput`] if it isn't known where something belongs.
+/// [`ErrorKind::InvalidInput`] if it isn't known where something belongs; [`ErrorKind::Damaged`] if two things belong to
+/// one place; [`ErrorKind::PermissionDenied`] if a link that can't be trusted leads there.
 pub fn plan(run: &Run<'_>, entry: &Entry, target: &Path, selection: Selection, sources: &Sources) -> Result<Plan> {
     entry.require_usable()?;
     let mut plan = Plan {
@@ -123,6 +124,7 @@ pub fn plan(run: &Run<'_>, entry: &Entry, target: &Path, selection: Selection, s
         )
         .with_hint("`list` shows which backup holds what"));
     }
+    plan.require_distinct()?;
     plan.warn_of_what_is_missing(entry, selection, sources);
     Ok(plan)
 }
@@ -138,7 +140,7 @@ impl Plan {
             Some(Content::Database(database)) => database.source.clone(),
             _ => configured().ok_or_else(|| unknown_place(file))?.path.clone(),
         };
-        let (present, encoding) = database_present(&path.under(&self.target), run.busy_timeout())?;
+        let (present, encoding) = database_present(&followed(&self.target, &path)?, run.busy_timeout())?;
         let will_be = expected_facts(file).map(|facts| &facts.encoding);
         if let (Some(is), Some(will_be)) = (encoding, will_be)
             && is != *will_be
@@ -156,7 +158,7 @@ impl Plan {
     /// Reads the archive once for its members, so that one which can't be read is found before anything changes.
     fn add_files(&mut self, run: &Run<'_>, file: &StoredFile, sources: &Sources) -> Result<()> {
         let mut members = Vec::new();
-        read::archive(run.store(), file, run.progress(), |member| {
+        run.reader().archive(file, |member| {
             members.push((member.path, member.content.len() as u64));
             Ok(())
         })?;
@@ -167,7 +169,7 @@ impl Plan {
                 self.warnings.push(format!("{member}: the settings don't say where it belongs, so it is left out"));
                 continue;
             };
-            let place = path.under(&self.target);
+            let place = followed(&self.target, &path)?;
             let present = file_present(&place)?;
             if place.is_symlink() {
                 self.warnings.push(format!("{path} is a link: a plain file takes its place"));
@@ -177,6 +179,21 @@ impl Plan {
         }
         self.artifacts.push(Planned::Files { file: file.clone(), paths });
         Ok(())
+    }
+
+    /// Makes sure that no two things go to one place, nor one of them to a folder by the name of another.
+    fn require_distinct(&self) -> Result<()> {
+        let mut places = BTreeSet::new();
+        let twice = self.items.iter().find(|item| !places.insert(Path::new(item.path.as_str())));
+        let is_below = |item: &&Item| Path::new(item.path.as_str()).ancestors().skip(1).any(|it| places.contains(it));
+        match twice.or_else(|| self.items.iter().find(is_below)) {
+            None => Ok(()),
+            Some(Item { path, .. }) => {
+                let message = format!("backup {} has two things that can't both be restored: {path}", self.id);
+                Err(Error::new(ErrorKind::Damaged, message)
+                    .with_hint("restore a part of it: --database-only or --config-only"))
+            }
+        }
     }
 
     fn warn_of_what_is_missing(&mut self, entry: &Entry, selection: Selection, sources: &Sources) {

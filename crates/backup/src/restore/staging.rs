@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, lchown};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -16,7 +16,6 @@ use crate::check::{self, Checks};
 use crate::error::{Error, Result};
 use crate::fsutil;
 use crate::manifest::{self, Content};
-use crate::read;
 use crate::relpath::RelPath;
 use crate::run::Run;
 use crate::source::files::ConfigFile;
@@ -50,7 +49,7 @@ impl NewFolders {
         for made in missing.into_iter().rev() {
             if let Some((uid, gid)) = owner {
                 // Only root can: for everybody else, the folder is theirs, and so is the file.
-                let _ = std::os::unix::fs::chown(&made, Some(uid), Some(gid));
+                let _ = lchown(&made, Some(uid), Some(gid));
             }
             self.0.push(made);
         }
@@ -99,7 +98,7 @@ fn stage_database(
     // Over a live database, its transaction needs as much again.
     let folder = fsutil::parent(&path).display().to_string();
     fsutil::require_space(&path, &folder, plain_bytes(file).saturating_mul(if live { 2 } else { 1 }))?;
-    read::copy(run.store(), file, run.progress(), temp.as_file_mut())?;
+    run.reader().copy(file, temp.as_file_mut())?;
     let mut checks = Checks::of(&file.file);
     thread::scope(|scope| {
         // The disk needs no core: what will be renamed into place is synced while it is checked.
@@ -127,7 +126,7 @@ fn stage_files(
     target: &Path,
     staging: &mut Staging,
 ) -> Result<()> {
-    read::archive(run.store(), file, run.progress(), |member| {
+    run.reader().archive(file, |member| {
         if let Some((_, path)) = paths.iter().find(|(name, _)| *name == member.path) {
             let path = path.under(target);
             staging.folders.make_for(&path, Some((member.uid, member.gid)))?;
@@ -160,9 +159,10 @@ fn temp_beside(path: &Path) -> Result<NamedTempFile> {
         .map_err(|e| Error::io("create", &leftover, e))
 }
 
-/// Gives the file at `temp` its recorded owner and mode. A warning, if this user can't give it that owner.
+/// Gives the file at `temp` its recorded owner and mode. A warning, if this user can't give it that owner. No file that is
+/// backed up is a program: who could write to a store could have root make one that runs as root.
 pub(super) fn set_owner_and_mode(temp: &Path, path: &Path, mode: u32, uid: u32, gid: u32) -> Result<Option<String>> {
-    let refused = match std::os::unix::fs::chown(temp, Some(uid), Some(gid)) {
+    let refused = match lchown(temp, Some(uid), Some(gid)) {
         Ok(()) => None,
         // EINVAL: a container that doesn't know that user.
         Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => {
@@ -170,6 +170,7 @@ pub(super) fn set_owner_and_mode(temp: &Path, path: &Path, mode: u32, uid: u32, 
         }
         Err(e) => return Err(Error::io("change the owner of", temp, e)),
     };
-    fs::set_permissions(temp, Permissions::from_mode(mode)).map_err(|e| Error::io("change the mode of", temp, e))?;
+    fs::set_permissions(temp, Permissions::from_mode(mode & 0o777))
+        .map_err(|e| Error::io("change the mode of", temp, e))?;
     Ok(refused)
 }

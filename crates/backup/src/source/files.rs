@@ -3,19 +3,31 @@
 //! Archives hold plain files with paths relative to the project's root. Files are taken whole into memory, one at a
 //! time: what is hashed, checked and archived is then the same bytes, whoever writes to the file meanwhile.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fsutil;
 use crate::manifest::FileEntry;
 use crate::relpath::RelPath;
+use crate::source::followed;
 
 /// The largest configuration file that is taken.
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
+
+/// The most members that an archive may have: what is known of each is held in memory.
+pub const MAX_FILES: usize = 10_000;
+
+/// The most that may stand in an archive between two contents. `tar` reads names and attributes into memory, however
+/// long they are.
+const MAX_BETWEEN: u64 = 1 << 20;
+
+/// How often a file that is being written to is read again.
+const TRIES: usize = 10;
 
 /// A file on its way into or out of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,19 +43,38 @@ pub(crate) struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Reads a file of the project.
+    /// Reads a file of the project. It is read until it is twice the same: a program that writes to it meanwhile must not
+    /// leave half of it in a backup.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if it isn't a plain file or too large, else as the operating system says.
+    /// [`ErrorKind::InvalidInput`] if it isn't a plain file or too large, [`ErrorKind::Busy`] if it is never twice the
+    /// same, else as [`followed`] and the operating system say.
     pub fn read(root: &Path, path: &RelPath) -> Result<Self> {
-        let full = path.under(root);
-        let found = fs::metadata(&full).map_err(|e| Error::io("stat", &full, e))?;
-        if !found.is_file() {
-            return Err(Error::new(ErrorKind::InvalidInput, format!("{} is not a plain file", full.display()))
-                .with_hint("name each configuration file by itself in the settings"));
+        let mut found = Self::read_once(root, path)?;
+        for _ in 0..TRIES {
+            let again = Self::read_once(root, path)?;
+            if again == found {
+                return Ok(found);
+            }
+            found = again;
         }
+        let message = format!("{} changes while it is read", path.under(root).display());
+        Err(Error::new(ErrorKind::Busy, message)
+            .with_hint("wait until what writes it is done, then run `backup` again"))
+    }
+
+    fn read_once(root: &Path, path: &RelPath) -> Result<Self> {
+        let full = followed(root, path)?;
+        let file = fsutil::open_plain(&full).map_err(|e| match e.kind() {
+            io::ErrorKind::InvalidInput => {
+                Error::new(ErrorKind::InvalidInput, format!("{} is not a plain file", full.display()))
+                    .with_hint("name each configuration file by itself in the settings")
+            }
+            _ => Error::io("open", &full, e),
+        })?;
+        // Of what is read, not of what may have taken its place.
+        let found = file.metadata().map_err(|e| Error::io("stat", &full, e))?;
         let mut content = Vec::new();
-        let file = File::open(&full).map_err(|e| Error::io("open", &full, e))?;
         file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(|e| Error::io("read", &full, e))?;
         if content.len() as u64 > MAX_FILE_BYTES {
             let message = format!("{} is larger than {} MiB", full.display(), MAX_FILE_BYTES >> 20);
@@ -102,19 +133,28 @@ impl<W: Write> ArchiveWriter<W> {
 /// them: in a damaged archive a "name" may be a piece of a secret.
 ///
 /// # Errors
-/// [`ErrorKind::Damaged`] if it is no tar archive, or has a member that is no plain file, is larger than
-/// [`MAX_FILE_BYTES`], or whose path leads out of the project; else what `each` or the reader says.
+/// [`ErrorKind::Damaged`] if it is no tar archive, lacks its end, has more than [`MAX_FILES`] members, or one that is no
+/// plain file, is larger than [`MAX_FILE_BYTES`], has a name that goes on and on, or whose path leads out of the project;
+/// else what `each` or the reader says.
 pub(crate) fn read_archive(
     name: &str,
     reader: &mut dyn Read,
     mut each: impl FnMut(ConfigFile) -> Result<()>,
 ) -> Result<()> {
-    let mut archive = tar::Archive::new(reader);
+    let (ration, ended) = (Cell::new(MAX_BETWEEN), Cell::new(false));
+    let mut archive = tar::Archive::new(Rationed { reader, ration: &ration, ended: &ended });
     let mut seen = BTreeSet::new();
     for (at, member) in archive.entries().map_err(|e| own_or_damaged(name, e))?.enumerate() {
-        let unreadable = |e| own_or_damaged(name, e);
-        let mut member = member.map_err(unreadable)?;
         let refuse = |why: &str| Error::damaged(name, format!("member {} {why}", at + 1));
+        let unreadable = |e| match ration.get() {
+            0 => refuse("has a name or attributes of more than 1 MiB"),
+            _ => own_or_damaged(name, e),
+        };
+        let mut member = member.map_err(unreadable)?;
+        ration.set(MAX_BETWEEN);
+        if at == MAX_FILES {
+            return Err(refuse("is one too many"));
+        }
         if member.header().entry_type().is_dir() {
             continue;
         }
@@ -131,7 +171,9 @@ pub(crate) fn read_archive(
             return Err(refuse("stands in it twice"));
         }
         let mut content = Vec::new();
+        ration.set(member.size());
         member.read_to_end(&mut content).map_err(unreadable)?;
+        ration.set(MAX_BETWEEN);
         let header = member.header();
         each(ConfigFile {
             path,
@@ -142,7 +184,28 @@ pub(crate) fn read_archive(
             content,
         })?;
     }
-    Ok(())
+    // Cut off between two members, an archive looks whole but for the empty block that ends it.
+    if ended.get() { Err(Error::damaged(name, "its end is missing")) } else { Ok(()) }
+}
+
+/// A reader that fails once its ration is used up, and remembers whether it has come to the end.
+struct Rationed<'a> {
+    reader: &'a mut dyn Read,
+    ration: &'a Cell<u64>,
+    ended: &'a Cell<bool>,
+}
+
+impl Read for Rationed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.ration.get()).unwrap_or(usize::MAX).min(buffer.len());
+        if most == 0 && !buffer.is_empty() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let count = self.reader.read(&mut buffer[..most])?;
+        self.ration.set(self.ration.get() - count as u64);
+        self.ended.set(count == 0 && most > 0);
+        Ok(count)
+    }
 }
 
 /// An error of ours that came through the reader keeps its kind; what `tar` itself says means damage. Its words are
@@ -239,7 +302,7 @@ mod tests {
     #[test]
     fn what_is_no_plain_file_is_refused() {
         let root = tempfile::tempdir().unwrap();
-        fs::create_dir(root.path().join("data")).unwrap();
+        std::fs::create_dir(root.path().join("data")).unwrap();
         let path = |text| RelPath::new(text).unwrap();
         assert_eq!(ConfigFile::read(root.path(), &path(".env")).unwrap_err().kind(), ErrorKind::Io);
         assert_eq!(ConfigFile::read(root.path(), &path("data")).unwrap_err().kind(), ErrorKind::InvalidInput);

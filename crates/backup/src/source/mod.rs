@@ -4,10 +4,15 @@ pub(crate) mod files;
 pub(crate) mod integrity;
 pub(crate) mod sqlite;
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
 use crate::manifest::Snapshot;
 use crate::names::is_set_name;
 use crate::relpath::RelPath;
 use crate::{Error, ErrorKind, Result};
+use files::MAX_FILES;
 
 /// A database to back up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +52,8 @@ impl Sources {
         databases.chain(self.files.iter().map(|files| files.name.as_str()))
     }
 
-    /// Checks that every name can stand in a file name and stands for one thing, and that no path is there twice.
+    /// Checks that every name can stand in a file name and stands for one thing, that no path is there twice, and that no
+    /// set has more files than an archive may have members.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`], naming the first that can't or doesn't.
@@ -69,6 +75,10 @@ impl Sources {
                 .with_hint("give each its own name"));
             }
         }
+        if let Some(set) = self.files.iter().find(|set| set.paths.len() > MAX_FILES) {
+            let message = format!("{:?} has {} files, more than {MAX_FILES}", set.name, set.paths.len());
+            return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("make several sets of them"));
+        }
         let databases = self.databases.iter().map(|database| &database.path);
         let paths: Vec<&RelPath> = databases.chain(self.files.iter().flat_map(|files| &files.paths)).collect();
         match paths.iter().enumerate().find(|(at, path)| paths[..*at].contains(path)) {
@@ -77,6 +87,30 @@ impl Sources {
             None => Ok(()),
         }
     }
+}
+
+/// Where `path` is below `root`. A link on the way is followed if root made it, or who runs this, or the owner of what it
+/// leads to. Anybody else's may lead to what is closed to them, which they would then find in a backup, or have replaced
+/// by a restore.
+///
+/// # Errors
+/// [`ErrorKind::PermissionDenied`] if there is another one.
+pub(crate) fn followed(root: &Path, path: &RelPath) -> Result<PathBuf> {
+    let full = path.under(root);
+    let trusted = [0, rustix::process::geteuid().as_raw()];
+    for place in full.ancestors().take_while(|place| *place != root) {
+        let Ok(link) = fs::symlink_metadata(place) else { continue };
+        if !link.is_symlink() || trusted.contains(&link.uid()) {
+            continue;
+        }
+        if fs::metadata(place).is_ok_and(|target| target.uid() != link.uid()) {
+            let place = place.display();
+            let message = format!("{place} is a link to what belongs to somebody else than the link itself");
+            return Err(Error::new(ErrorKind::PermissionDenied, message)
+                .with_hint(format!("if it is meant to be so, say so as root: chown -h root {place}")));
+        }
+    }
+    Ok(full)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -75,6 +75,17 @@ impl LocalStore {
         }
     }
 
+    /// What is unfinished is removed from the staging area, with all that is below it: a link there could lead anywhere.
+    fn check_staging(&self) -> Result<()> {
+        let staging = self.staging();
+        let found = fs::symlink_metadata(&staging).map_err(|e| Error::io("stat", &staging, e))?;
+        if found.is_dir() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::InvalidInput, format!("{} is not a folder but a link", staging.display()))
+            .with_hint("remove the link; a folder is made in its place"))
+    }
+
     fn not_a_folder(&self) -> Error {
         let message = format!("the backup folder {} is not a folder", self.folder.display());
         Error::new(ErrorKind::InvalidInput, message)
@@ -115,6 +126,7 @@ impl Store for LocalStore {
         let is_new = !self.folder.exists();
         let staging = self.staging();
         DirBuilder::new().recursive(true).mode(0o700).create(&staging).map_err(|e| Error::io("create", &staging, e))?;
+        self.check_staging()?;
         if is_new {
             fsutil::inherit_owner(&self.folder);
             fsutil::sync_parent(&self.folder)?;
@@ -146,7 +158,7 @@ impl Store for LocalStore {
 
     fn read(&self, name: &str) -> Result<Box<dyn Read + Send>> {
         let path = self.path(name);
-        let file = File::open(&path).map_err(|e| Error::io("open", &path, e))?;
+        let file = fsutil::open_plain(&path).map_err(|e| Error::io("open", &path, e))?;
         // So that the kernel reads further ahead.
         let _ = fadvise(&file, 0, None, Advice::Sequential);
         Ok(Box::new(file))
@@ -210,7 +222,7 @@ fn rename(from: &Path, to: &Path) -> Result<()> {
 }
 
 fn append_line(path: &Path, line: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    let mut file = fsutil::open_own(path, OpenOptions::new().read(true).append(true).create(true))?;
     let length = file.metadata()?.len();
     let mut last = [b'\n'];
     if length > 0 {
