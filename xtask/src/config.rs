@@ -28,6 +28,8 @@ pub struct Config {
     /// How long to wait for a locked database.
     #[serde(with = "duration")]
     pub busy_timeout: Duration,
+    /// How many megabytes a stored file may decode to if no manifest says how many they are.
+    pub max_foreign_mb: u64,
     /// Databases.
     pub database: Vec<Database>,
     /// Sets of configuration files.
@@ -138,6 +140,7 @@ impl Default for Config {
             backup_dir: "backups".into(),
             lock_wait: Duration::from_secs(10),
             busy_timeout: Duration::from_secs(30),
+            max_foreign_mb: 20_000,
             database: vec![Database {
                 name: "sessions_db".into(),
                 path: rel("data/sessions.db"),
@@ -287,6 +290,7 @@ const SECTIONS: [(&str, &[&str]); 9] = [
             "backup_dir",
             "lock_wait",
             "busy_timeout",
+            "max_foreign_mb",
             "database",
             "files",
             "codec",
@@ -415,6 +419,7 @@ mod tests {
         for text in [
             "lock_wait = 'soon'",
             "project = 3",
+            "max_foreign_mb = -1",
             "[codec]\nname = 'rar'",
             "[codec]\ngzip_level = 10",
             "[retention]",

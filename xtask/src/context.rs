@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::exit::Signals;
 use crate::output::Output;
 use crate::schedule::steps::Step;
-use crate::text::{local, printable};
+use crate::text::local;
 
 /// What a command needs.
 pub struct Context<'a> {
@@ -141,13 +141,14 @@ impl<'a> Context<'a> {
             command: command.into(),
             lock_wait: self.config.lock_wait,
             busy_timeout: self.config.busy_timeout,
+            max_foreign: self.config.max_foreign_mb.saturating_mul(1_000_000),
             scratch: self.scratch.clone(),
             temp: std::env::temp_dir(),
         }
     }
 
     fn waiting(&self, holder: &str) {
-        self.output.note(&printable(&format!("waiting for {holder}")));
+        self.output.note(&format!("waiting for {holder}"));
     }
 
     /// The project's name.
@@ -189,7 +190,7 @@ impl<'a> Context<'a> {
     pub fn warn_of_unfinished_restore(&self) {
         if let Some((what, remedy)) = self.unfinished_restore() {
             self.output.warn(&what);
-            self.output.hint(&printable(&remedy));
+            self.output.hint(&remedy);
         }
     }
 

@@ -1,5 +1,8 @@
 //! The only printer: lines and tables for people, JSON for programs, lines with priorities for the journal, bars.
 //!
+//! Names and messages come from files that others may have written. So whatever is printed here is [`shown`] first: it
+//! has no command to the terminal in it but this program's colours, and is one line.
+//!
 //! Results go to stdout; warnings, errors, hints and bars go to stderr. With `--json` stdout has the one document and
 //! nothing else.
 
@@ -14,7 +17,7 @@ use serde_json::{Value, json};
 use crate::bars::Bars;
 use crate::cli::{Color, Global};
 use crate::exit::Exit;
-use crate::text::{Tone, paint, printable};
+use crate::text::{Tone, is_printable, paint, shown};
 
 /// Priorities that the journal reads from the beginning of a line: `man 3 sd-daemon`.
 #[derive(Debug, Clone, Copy)]
@@ -70,9 +73,13 @@ impl Output {
 
     /// A line of the result.
     pub fn line(&self, text: &str) {
+        self.result(&shown(text));
+    }
+
+    fn result(&self, shown: &str) {
         if !self.quiet && !self.json {
             let prefix = self.prefix(Priority::Info);
-            print(&mut anstream::stdout(), format_args!("{prefix}{text}"));
+            print(&mut anstream::stdout(), format_args!("{prefix}{shown}"));
         }
     }
 
@@ -84,28 +91,28 @@ impl Output {
     /// A remark on the way.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            let prefix = self.prefix(Priority::Info);
-            print(&mut anstream::stderr(), format_args!("{prefix}{}", paint(Tone::Faint, text)));
+            self.aside(Priority::Info, &paint(Tone::Faint, text));
         }
     }
 
     /// Something that a person should know.
     pub fn warn(&self, text: &str) {
-        let prefix = self.prefix(Priority::Warning);
-        print(&mut anstream::stderr(), format_args!("{prefix}{} {text}", paint(Tone::Warning, "warning:")));
+        self.aside(Priority::Warning, &format!("{} {text}", paint(Tone::Warning, "warning:")));
     }
 
     /// What to do about it.
     pub fn hint(&self, text: &str) {
-        let prefix = self.prefix(Priority::Info);
-        print(&mut anstream::stderr(), format_args!("{prefix}hint: {text}"));
+        self.aside(Priority::Info, &format!("hint: {text}"));
+    }
+
+    fn aside(&self, priority: Priority, text: &str) {
+        let prefix = self.prefix(priority);
+        print(&mut anstream::stderr(), format_args!("{prefix}{}", shown(text)));
     }
 
     /// Something that went wrong, where the command goes on.
     pub fn problem(&self, error: &backup::Error) {
-        let prefix = self.prefix(Priority::Error);
-        let message = printable(&error.one_line());
-        print(&mut anstream::stderr(), format_args!("{prefix}{} {message}", paint(Tone::Bad, "error:")));
+        self.aside(Priority::Error, &format!("{} {}", paint(Tone::Bad, "error:"), error.one_line()));
         if let Some(hint) = error.hint() {
             self.hint(hint);
         }
@@ -141,7 +148,7 @@ impl Output {
         let fits =
             |table: &Table| terminal.is_none_or(|width| table.lines().all(|line| columns(&line) <= width.into()));
         let Some(table) = tables.clone().find(fits).or_else(|| tables.next_back()) else { return };
-        table.lines().for_each(|line| self.line(line.trim_end()));
+        table.lines().for_each(|line| self.result(line.trim_end()));
     }
 
     /// Asks a person to agree. `None` if there is nobody to ask.
@@ -181,7 +188,8 @@ impl Layout {
     fn table(&self) -> Table {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(self.header.clone()).add_rows(self.rows.clone());
+        let cell = |text: &String| text.split('\n').map(shown).collect::<Vec<_>>().join("\n");
+        table.set_header(self.header.clone()).add_rows(self.rows.iter().map(|row| row.iter().map(cell)));
         for (at, column) in table.column_iter_mut().enumerate() {
             column.set_padding((0, 1));
             if self.figures.contains(&at) {
@@ -243,8 +251,17 @@ pub fn error_document(error: &backup::Error) -> Value {
     json!({ "kind": error.kind(), "message": error.one_line(), "hint": error.hint() })
 }
 
+/// Prints a document. JSON itself escapes some of what a terminal takes for commands, but not all.
 fn print_json(document: &Value) {
-    print(&mut std::io::stdout(), format_args!("{document:#}"));
+    let mut text = String::new();
+    for c in format!("{document:#}").chars() {
+        match c {
+            '\n' => text.push(c),
+            _ if is_printable(c) => text.push(c),
+            _ => text.extend(["\\u", &format!("{:04x}", u32::from(c))]),
+        }
+    }
+    print(&mut std::io::stdout(), format_args!("{text}"));
 }
 
 /// Prints a line. A reader that went away (`| head`) is no reason to fail.

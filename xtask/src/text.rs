@@ -6,10 +6,20 @@ use anstyle::{AnsiColor, Style};
 use chrono::{DateTime, FixedOffset, Local};
 use indicatif::DecimalBytes;
 
-const GOOD: Style = AnsiColor::Green.on_default();
-const WARNING: Style = AnsiColor::Yellow.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const FAINT: Style = Style::new().dimmed();
+/// What stands for a tone in a text, until it is shown: characters that are none, for a program's own use (Unicode 23.7). So
+/// what a text says is never taken for a command to the terminal, wherever the text comes from.
+const MARKS: [(Tone, char, Style); 4] = [
+    (Tone::Good, '\u{fdd0}', AnsiColor::Green.on_default()),
+    (Tone::Warning, '\u{fdd1}', AnsiColor::Yellow.on_default()),
+    (Tone::Bad, '\u{fdd2}', AnsiColor::Red.on_default().bold()),
+    (Tone::Faint, '\u{fdd3}', Style::new().dimmed()),
+];
+
+/// The end of what is in one tone.
+const END: char = '\u{fdd4}';
+
+/// More characters of one line than anybody reads: a file of somebody else's may have millions of them.
+const LONGEST: usize = 10_000;
 
 /// What a piece of text means; its colour follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,20 +34,42 @@ pub enum Tone {
     Faint,
 }
 
-/// `text` in the colour of what it means.
+/// `text` in the colour of what it means, once it is [`shown`].
 pub fn paint(tone: Tone, text: &str) -> String {
-    let style = match tone {
-        Tone::Good => GOOD,
-        Tone::Warning => WARNING,
-        Tone::Bad => BAD,
-        Tone::Faint => FAINT,
-    };
-    format!("{style}{text}{style:#}")
+    let mark = MARKS.iter().find(|(of, ..)| *of == tone).map_or(END, |(_, mark, _)| *mark);
+    format!("{mark}{text}{END}")
 }
 
-/// `text` without anything that a terminal could take for a command.
+/// A line for a terminal: with its colours, without anything else that a terminal could take for a command.
+pub fn shown(line: &str) -> String {
+    let mut shown = String::with_capacity(line.len());
+    for c in line.chars().take(LONGEST) {
+        match MARKS.iter().find(|(_, mark, _)| *mark == c) {
+            Some((.., style)) => shown += &style.to_string(),
+            None if c == END => shown += RESET,
+            None => shown.push(if is_printable(c) { c } else { char::REPLACEMENT_CHARACTER }),
+        }
+    }
+    if line.chars().nth(LONGEST).is_some() {
+        shown += RESET;
+        shown.push('…');
+    }
+    shown
+}
+
+/// What ends all colours.
+const RESET: &str = "\u{1b}[0m";
+
+/// `text` without colours, and without anything that a terminal could take for a command.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if is_printable(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
+}
+
+/// Whether a terminal shows a character where it stands: control characters, those between DEL and U+00A0 among them, are
+/// commands; others begin a line or turn its direction around.
+pub fn is_printable(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !c.is_control() && !turns && !matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// A size as people say it: `1.07 GB`.
@@ -92,6 +124,31 @@ mod tests {
 
     #[test]
     fn terminal_escapes_are_made_visible() {
-        assert_eq!(printable("a\u{1b}[2Jb\nc"), "a\u{fffd}[2Jb\u{fffd}c");
+        for text in [printable("a\u{1b}[2Jb\nc\u{9b}1md"), shown("a\u{1b}[2Jb\nc\u{9b}1md")] {
+            assert_eq!(text, "a\u{fffd}[2Jb\u{fffd}c\u{fffd}1md");
+        }
+        let all: String = (char::MIN..=char::MAX).filter(|c| !is_printable(*c)).collect();
+        assert!(['\0', '\r', '\u{7f}', '\u{85}', '\u{9f}', '\u{202e}', '\u{2028}'].iter().all(|c| all.contains(*c)));
+        assert!(shown(&all).chars().all(|c| c == char::REPLACEMENT_CHARACTER));
+    }
+
+    #[test]
+    fn colours_come_from_this_program_alone() {
+        for (tone, expected) in [
+            (Tone::Good, "\u{1b}[32m"),
+            (Tone::Warning, "\u{1b}[33m"),
+            (Tone::Bad, "\u{1b}[1m\u{1b}[31m"),
+            (Tone::Faint, "\u{1b}[2m"),
+        ] {
+            assert_eq!(shown(&paint(tone, "x")), format!("{expected}x\u{1b}[0m"));
+            assert!(!shown(&format!("{expected}x\u{1b}[0m")).contains('\u{1b}'));
+        }
+    }
+
+    #[test]
+    fn a_line_that_goes_on_and_on_is_cut() {
+        let line = shown(&paint(Tone::Bad, &"x".repeat(LONGEST * 2)));
+        assert!(line.len() < LONGEST + 20 && line.ends_with("x\u{1b}[0m…"));
+        assert_eq!(shown(&"x".repeat(LONGEST)).len(), LONGEST);
     }
 }

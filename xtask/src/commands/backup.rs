@@ -11,7 +11,7 @@ use crate::cli;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::error_document;
-use crate::text::{Tone, printable, size, took};
+use crate::text::{Tone, size, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<Exit> {
     let codec = if args.no_compress { Some(backup::Codec::None) } else { args.codec };
@@ -85,7 +85,7 @@ fn report(context: &Context<'_>, run: &Run<'_>, made: &Made) {
         context.output.hint(&format!("chmod 700 {folder}"));
     }
     for warning in &manifest.warnings {
-        context.output.warn(&printable(&warning.message));
+        context.output.warn(&warning.message);
     }
     for (_, error) in failures {
         context.output.problem(error);

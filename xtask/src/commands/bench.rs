@@ -47,7 +47,10 @@ fn list(say: &impl Fn(&str, &str), name: &str, items: &[String]) {
 }
 
 fn show_job(output: &Output, job: &JobReport) {
-    output.line(&format!("\n== {} ({})\n{}\n", job.job, size(job.database_bytes), job.about));
+    let title = format!("== {} ({})", job.job, size(job.database_bytes));
+    for line in ["", &title].into_iter().chain(job.about.lines()).chain([""]) {
+        output.line(line);
+    }
     let stores = job.contestants.iter().any(|row| row.stored_bytes.is_some());
     let mut header = vec!["", "MEDIAN", "MIN", "MAX", "AGAINST", "MEMORY"];
     if stores {

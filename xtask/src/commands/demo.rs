@@ -147,7 +147,8 @@ impl Demo<'_> {
     }
 
     fn step(&self, title: &str) {
-        self.say(format!("\n== {title}"));
+        self.say("");
+        self.say(format!("== {title}"));
     }
 
     fn say(&self, line: impl Display) {

@@ -8,7 +8,7 @@ use crate::doctor::{Finding, Verdict, examine};
 use crate::exit::Exit;
 use crate::output::Output;
 use crate::schedule::steps;
-use crate::text::{Tone, count, paint, printable};
+use crate::text::{Tone, count, paint};
 
 pub fn run(global: &Global, output: &Output, args: &cli::Doctor) -> anyhow::Result<Exit> {
     let (context, broken) = Context::despite_settings(global, output)?;
@@ -35,8 +35,8 @@ fn show(output: &Output, finding: &Finding) {
         Verdict::Warning => paint(Tone::Warning, "warning"),
         Verdict::Failure => paint(Tone::Bad, "failure"),
     };
-    output.line(&format!("{verdict}  {}: {}", finding.check, printable(&finding.detail)));
+    output.line(&format!("{verdict}  {}: {}", finding.check, finding.detail));
     if let Some(hint) = &finding.hint {
-        output.line(&format!("         hint: {}", printable(hint)));
+        output.line(&format!("         hint: {hint}"));
     }
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::cli;
 use crate::context::Context;
 use crate::exit::{Exit, Signals};
-use crate::text::{Tone, count, paint, printable, took};
+use crate::text::{Tone, count, paint, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Drill) -> anyhow::Result<Exit> {
     let run = context.begin_reading("drill")?;
@@ -23,11 +23,11 @@ pub fn run(context: &Context<'_>, args: &cli::Drill) -> anyhow::Result<Exit> {
     for path in drill.restored.iter().filter(|_| context.output.is_verbose()) {
         context.output.line(&format!("  restored {path}"));
     }
-    drill.warnings.iter().for_each(|warning| context.output.warn(&printable(warning)));
+    drill.warnings.iter().for_each(|warning| context.output.warn(warning));
     for probe in &drill.probes {
         let verdict = if probe.failure.is_none() { paint(Tone::Good, "ok    ") } else { paint(Tone::Bad, "failed") };
         let text = probe.failure.as_ref().unwrap_or(&probe.text);
-        context.output.line(&format!("  {verdict}  {}", printable(text)));
+        context.output.line(&format!("  {verdict}  {text}"));
     }
     let restored = format!("{} in {}", count(drill.restored.len(), "file"), took(drill.restore_ms));
     let probes = match drill.probes.len() {

@@ -7,7 +7,7 @@ use crate::cli;
 use crate::context::Context;
 use crate::exit::{Exit, Signals};
 use crate::schedule::{cron, steps};
-use crate::text::{Tone, printable};
+use crate::text::Tone;
 
 pub fn install(context: &Context<'_>, args: &cli::InstallCron) -> anyhow::Result<Exit> {
     let shell = steps::shell()?;
@@ -19,7 +19,7 @@ pub fn install(context: &Context<'_>, args: &cli::InstallCron) -> anyhow::Result
         (_, true) => format!("{whose} has the schedule already: nothing was changed"),
         _ => format!("{whose} has the schedule; what it says goes to {}", report.log.display()),
     };
-    context.output.done(Tone::Good, &printable(&done));
+    context.output.done(Tone::Good, &done);
     context.output.json(&json!({ "dry_run": args.dry_run, "installed": report }))?;
     Ok(Exit::Done)
 }

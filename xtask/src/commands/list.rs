@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::Layout;
-use crate::text::{Tone, age, local, paint, printable, size};
+use crate::text::{Tone, age, local, paint, size};
 
 /// A backup as `list` shows it.
 #[derive(Debug, Serialize)]
@@ -48,7 +48,7 @@ pub fn run(context: &Context<'_>) -> anyhow::Result<Exit> {
         context.output.table(&[wide(context, &rows), narrow(context, &rows)]);
     }
     for row in rows.iter().filter_map(|row| row.problem.as_ref()) {
-        context.output.warn(&printable(row));
+        context.output.warn(row);
     }
     context.output.json(&json!({ "backups": rows }))?;
     Ok(Exit::Done)

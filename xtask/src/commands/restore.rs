@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::exit::{Exit, Signals};
 use crate::output::error_document;
 use crate::schedule::steps;
-use crate::text::{Tone, count, paint, printable, size, took};
+use crate::text::{Tone, count, paint, size, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Restore) -> anyhow::Result<Exit> {
     // Planned without the lock: a question that waits for its answer must not keep tonight's backup waiting.
@@ -108,7 +108,7 @@ fn agreed(context: &Context<'_>, stops: Option<&str>) -> anyhow::Result<bool> {
 }
 
 fn show_plan(context: &Context<'_>, plan: &Plan, stops: Option<&str>) {
-    let target = printable(&plan.target.display().to_string());
+    let target = plan.target.display();
     context.output.line(&format!("restore {} into {target}", plan.id));
     for item in &plan.items {
         let action = match item.present {
@@ -123,15 +123,15 @@ fn show_plan(context: &Context<'_>, plan: &Plan, stops: Option<&str>) {
     if let Some(unit) = stops {
         context.output.line(&format!("  {}  {unit}  (and starts it again)", paint(Tone::Warning, "stops    ")));
     }
-    plan.warnings.iter().for_each(|warning| context.output.warn(&printable(warning)));
+    plan.warnings.iter().for_each(|warning| context.output.warn(warning));
 }
 
 fn show(context: &Context<'_>, restored: &Restored) {
     for path in &restored.moved_aside {
-        context.output.line(&format!("  moved aside: {}", printable(&path.display().to_string())));
+        context.output.line(&format!("  moved aside: {}", path.display()));
     }
     for warning in &restored.warnings {
-        context.output.warn(&printable(warning));
+        context.output.warn(warning);
     }
     let (id, files) = (restored.id, count(restored.written.len(), "file"));
     let time = took(restored.duration_ms);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::cli;
 use crate::context::Context;
 use crate::exit::{Exit, of_error};
-use crate::text::{Tone, count, paint, printable, took};
+use crate::text::{Tone, count, paint, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Verify) -> anyhow::Result<Exit> {
     let run = context.begin_reading("verify")?;
@@ -70,7 +70,7 @@ fn show(context: &Context<'_>, report: &Report) {
             Verdict::Warning => paint(Tone::Warning, "warning"),
             Verdict::Damaged => paint(Tone::Bad, "damaged"),
         };
-        context.output.line(&format!("  {verdict}  {}: {}", check.file, printable(&check.detail)));
+        context.output.line(&format!("  {verdict}  {}: {}", check.file, check.detail));
     }
     let (tone, finding) = match report.verdict {
         Verdict::Ok => (Tone::Good, "is sound"),

@@ -15,7 +15,7 @@ use super::{Finding, backup_folder};
 use crate::context::Context;
 use crate::schedule::maker;
 use crate::schedule::timers::Schedule;
-use crate::text::{age, count, printable, size};
+use crate::text::{age, count, size};
 
 /// The schedule drills once a week: two of these in a row went wrong, or were not made.
 const DRILL_MAX_AGE_S: u64 = 15 * 24 * 60 * 60;
@@ -140,7 +140,7 @@ fn lock(context: &Context<'_>) -> anyhow::Result<Finding> {
         None => Finding::ok("lock", "free"),
         Some(holder) => Finding::warning(
             "lock",
-            printable(&format!("held by {holder}")),
+            format!("held by {holder}"),
             "it is given back when that run ends, however it ends",
         ),
     })

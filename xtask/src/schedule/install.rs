@@ -25,7 +25,7 @@ use super::units::{Flags, Identity, Origin, Spec, Unit};
 use super::{Installed, cron, default_unit, lock, slug, sources, spec};
 use crate::cli;
 use crate::context::Context;
-use crate::text::{Tone, paint, printable};
+use crate::text::{Tone, paint};
 
 /// What an installation did, or would do.
 #[derive(Debug, Serialize)]
@@ -240,7 +240,7 @@ fn remembered(
     let flags = given.clone().over(earlier);
     if flags != given {
         let words = flags.words().join(" ");
-        context.output.note(&printable(&format!("as it was installed before: {words} (uninstall-timer forgets that)")));
+        context.output.note(&format!("as it was installed before: {words} (uninstall-timer forgets that)"));
     }
     Ok(flags)
 }
@@ -366,7 +366,7 @@ pub fn show_difference(context: &Context<'_>, name: &str, old: &str, new: &str) 
             Some(b'-') => Tone::Bad,
             _ => Tone::Faint,
         };
-        context.output.line(&paint(tone, &printable(line)));
+        context.output.line(&paint(tone, line));
     }
 }
 
@@ -523,7 +523,7 @@ fn enable(manager: &Manager<'_>, steps: &mut Steps<'_>, units: &[Placed], start:
 fn warn_of_sources(context: &Context<'_>, scope: Scope) {
     let ours = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     for path in sources(context) {
-        let name = printable(&path.display().to_string());
+        let name = path.display();
         match fs::metadata(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 context.output.warn(&format!("{name} doesn't exist"));

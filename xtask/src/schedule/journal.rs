@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::systemd::{Manager, Ran, State};
 use crate::context::Context;
 use crate::exit::Signals;
-use crate::text::{Tone, local, paint, printable};
+use crate::text::{Tone, local, paint};
 
 /// How often systemd is asked, if the journal says nothing.
 const TICK: Duration = Duration::from_millis(100);
@@ -98,11 +98,11 @@ impl Entry {
 
     fn show(&self, context: &Context<'_>) {
         // What isn't text comes as numbers: not for people.
-        let text = printable(self.message.as_str().unwrap_or("(not text)"));
+        let text = self.message.as_str().unwrap_or("(not text)");
         context.output.line(&match self.priority.as_str() {
-            "0" | "1" | "2" | "3" => paint(Tone::Bad, &text),
-            "4" => paint(Tone::Warning, &text),
-            _ => text,
+            "0" | "1" | "2" | "3" => paint(Tone::Bad, text),
+            "4" => paint(Tone::Warning, text),
+            _ => text.into(),
         });
     }
 }

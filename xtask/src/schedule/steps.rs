@@ -10,7 +10,6 @@ use xshell::{PushDir, Shell};
 
 use crate::exit::Signals;
 use crate::output::Output;
-use crate::text::printable;
 
 /// Where the user's service manager is to be found: `man 5 user@.service`.
 pub const RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
@@ -142,7 +141,7 @@ impl<'a> Steps<'a> {
     /// Goes on in `folder`, which names of files are then relative to, until what this returns is dropped.
     pub fn enter(&self, folder: &Path) -> PushDir<'a> {
         let step = Step::new(["cd".into(), folder.display().to_string()]);
-        self.output.line(&printable(&format!("$ {step}")));
+        self.output.line(&format!("$ {step}"));
         self.shell.push_dir(folder)
     }
 
@@ -151,7 +150,7 @@ impl<'a> Steps<'a> {
     /// # Errors
     /// As [`Step::run`], or that the run was asked to stop.
     pub fn run(&mut self, step: &Step) -> anyhow::Result<()> {
-        self.output.line(&printable(&format!("$ {step}")));
+        self.output.line(&format!("$ {step}"));
         if self.dry_run {
             return Ok(());
         }
@@ -182,9 +181,9 @@ impl Drop for Steps<'_> {
             Signals::hold();
         }
         while let Some(step) = self.undo.pop() {
-            self.output.note(&printable(&format!("$ {step}")));
+            self.output.note(&format!("$ {step}"));
             if let Err(error) = step.run_unswerving(self.shell) {
-                self.output.warn(&printable(&format!("this could not be taken back: {error:#}")));
+                self.output.warn(&format!("this could not be taken back: {error:#}"));
             }
         }
     }
