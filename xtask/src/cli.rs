@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::bench::peers;
 use crate::config::parse_duration;
-use crate::schedule::units::{UNIT_NAMES, is_unit_name};
+use crate::schedule::unit_name::{UNIT_NAMES, is_unit_name};
 use backup::Codec;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};

@@ -9,7 +9,7 @@ use backup::{Codec, DatabaseSource, Encoding, Error, ErrorKind, FilesSource, Rel
 use serde::Deserialize;
 use toml::de::DeTable;
 
-use crate::schedule::units::{UNIT_NAMES, is_unit_name};
+use crate::schedule::unit_name::{UNIT_NAMES, is_unit_name};
 
 /// Where the settings are, relative to the root.
 pub const FILE: &str = "ops/backup.toml";
@@ -379,6 +379,14 @@ mod duration {
 }
 
 #[cfg(test)]
+#[path = "../../crates/backup/fuzz/mutate.rs"]
+mod mutate;
+
+#[cfg(test)]
+#[path = "../../crates/backup/fuzz/settings.rs"]
+mod settings;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -438,6 +446,35 @@ mod tests {
         ] {
             assert!(error(text).starts_with("backup.toml"), "{text}: {}", error(text));
         }
+    }
+
+    #[test]
+    fn mutated_settings_are_refused_in_one_line_or_hold_together() {
+        let words = [
+            "[[database]]",
+            "[files]",
+            "[a.b]",
+            "x.y.z = 1",
+            "\"\"\"",
+            "'''",
+            "-1",
+            "1e999",
+            "inf",
+            "1979-05-27",
+            "99999999999999999999",
+            "\"9999999d\"",
+            "'1ns'",
+            "../",
+            "\\u0000",
+            "\\u001b",
+            "\n",
+            " = ",
+            "{",
+            "[",
+            "#",
+        ];
+        let text = "[[database]]\nname = 'a'\npath = 'a.db'\nprobes = ['SELECT 1']\n[retention]\nkeep_last = 3\n";
+        mutate::mutations(&[SHOWN.as_bytes(), text.as_bytes()], &words, 4000, settings::settings);
     }
 
     #[test]

@@ -60,6 +60,8 @@ mod digest;
 mod drill;
 mod error;
 mod fsutil;
+#[doc(hidden)]
+pub mod fuzz;
 mod history;
 mod id;
 pub mod inspect;

@@ -11,6 +11,7 @@ pub mod program;
 pub mod steps;
 pub mod systemd;
 pub mod timers;
+pub mod unit_name;
 pub mod units;
 
 use std::fs::{File, TryLockError};

@@ -1,0 +1,26 @@
+//! What units can be called.
+
+/// What [`is_unit_name`] asks for.
+pub const UNIT_NAMES: &str = "use up to 200 letters, digits, dashes, dots and underscores, without .service or .timer";
+
+/// Whether units can be called so: `man 5 systemd.unit` allows a few more characters, which need quoting elsewhere.
+pub fn is_unit_name(name: &str) -> bool {
+    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let ending = name.ends_with(".service") || name.ends_with(".timer");
+    (1..=200).contains(&name.len()) && name.chars().all(known) && !name.starts_with(['-', '.']) && !ending
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_need_no_quoting_are_taken() {
+        for good in ["charger-backup", "a", "A_b.c"] {
+            assert!(is_unit_name(good), "{good}");
+        }
+        for bad in ["", "a b", "a@", "../x", "a/b", ".a", "-a", "a%", "é", "a.service", "a.timer"] {
+            assert!(!is_unit_name(bad), "{bad}");
+        }
+    }
+}
