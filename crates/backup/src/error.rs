@@ -120,7 +120,7 @@ impl Error {
             _ if has_hot_journal(source) => (
                 ErrorKind::HotJournal,
                 Some(
-                    "a crash broke off a transaction: the next `backup` or the application's next start rolls it back",
+                    "a crash broke off a transaction: the application's next start rolls it back, or a `backup` by who may write it",
                 ),
             ),
             Some(Code::DatabaseBusy | Code::DatabaseLocked) => {

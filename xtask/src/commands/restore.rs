@@ -34,7 +34,17 @@ pub fn run(context: &Context<'_>, args: &cli::Restore) -> anyhow::Result<Exit> {
         context.output.line("nothing was changed");
         return Ok(Exit::Failed);
     }
-    if stops.is_some() {
+    carry_out(context, args, &shown, application.as_ref())
+}
+
+/// Restores what was shown, if it is still what would be done.
+fn carry_out(
+    context: &Context<'_>,
+    args: &cli::Restore,
+    shown: &Plan,
+    application: Option<&Application<'_>>,
+) -> anyhow::Result<Exit> {
+    if application.is_some() {
         // The terminal may go away: the application must not stay stopped.
         Signals::catch_hangup().context("catch signals")?;
     }
@@ -42,7 +52,7 @@ pub fn run(context: &Context<'_>, args: &cli::Restore) -> anyhow::Result<Exit> {
     // can only be read any more.
     let elsewhere = args.to.is_some() && !shown.replaces();
     let run = if elsewhere { context.begin_reading("restore")? } else { context.begin_on_existing("restore")? };
-    let plan = plan(context, &run, args, id, &target)?;
+    let plan = plan(context, &run, args, shown.id, &shown.target)?;
     if plan.items != shown.items {
         return Err(Error::new(ErrorKind::Io, "what is there has changed since it was shown; nothing was restored")
             .with_hint("run the command again")
@@ -50,12 +60,13 @@ pub fn run(context: &Context<'_>, args: &cli::Restore) -> anyhow::Result<Exit> {
     }
     let mut stopped = None;
     let restored = restore::restore(&run, &plan, context.config.encoding(None, None)?, &mut || {
-        stopped = application.as_ref().map(|application| application.stop(context.output)).transpose()?;
+        stopped = application.map(|application| application.stop(context.output)).transpose()?;
         Ok(())
     })?;
     show(context, &restored);
     let started = stopped.map_or(Ok(()), Stopped::start).inspect_err(|error| context.output.problem(error));
     let error = started.as_ref().err().map(error_document);
+    let stops = application.map(|application| application.unit);
     let document = json!({ "dry_run": false, "plan": plan, "stops": stops, "restored": restored, "error": error });
     context.output.json(&document)?;
     Ok(if started.is_ok() { Exit::Done } else { Exit::Partly })
