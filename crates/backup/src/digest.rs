@@ -126,16 +126,20 @@ const QUEUE: usize = 4;
 
 impl MemberHash {
     /// Takes the next member. Waits if too many are waiting already.
-    pub fn add(&mut self, member: &Arc<Vec<u8>>) {
+    ///
+    /// # Errors
+    /// The operating system gives no thread.
+    pub fn add(&mut self, member: &Arc<Vec<u8>>) -> io::Result<()> {
         match (self.first.take(), &self.thread) {
             (None, None) => self.first = Some(Arc::clone(member)),
             (None, Some(thread)) => thread.hash(member),
             (Some(first), _) => {
-                let thread = self.thread.insert(HashThread::start());
+                let thread = self.thread.insert(HashThread::start()?);
                 thread.hash(&first);
                 thread.hash(member);
             }
         }
+        Ok(())
     }
 
     /// What has been added.
@@ -156,9 +160,10 @@ impl Passed {
 }
 
 impl HashThread {
-    fn start() -> Self {
+    fn start() -> io::Result<Self> {
         let (members, queue) = mpsc::sync_channel::<Arc<Vec<u8>>>(QUEUE);
-        Self { members, handle: thread::spawn(|| Passed::all_of(queue.into_iter())) }
+        let handle = thread::Builder::new().spawn(|| Passed::all_of(queue.into_iter()))?;
+        Ok(Self { members, handle })
     }
 
     fn hash(&self, member: &Arc<Vec<u8>>) {
@@ -201,7 +206,7 @@ mod tests {
             let members: Vec<_> = (0..count).map(|n| Arc::new(vec![n; 1000])).collect();
             let mut hash = MemberHash::default();
             for member in &members {
-                hash.add(member);
+                hash.add(member).unwrap();
             }
             let all: Vec<u8> = members.iter().flat_map(|member| member.to_vec()).collect();
             assert_eq!(hash.finish(), Passed { bytes: all.len() as u64, sha256: Digest::of(&all) });

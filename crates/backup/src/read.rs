@@ -93,7 +93,7 @@ impl<'a> ArtifactReader<'a> {
         if self.progress.should_stop() {
             return Err(Error::interrupted());
         }
-        self.hash.add(&member);
+        self.hash.add(&member).map_err(|e| Error::io_named("read", &self.file.file, e))?;
         Ok(Some(member))
     }
 

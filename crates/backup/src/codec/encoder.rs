@@ -37,7 +37,7 @@ impl<W: Write> Encoder<W> {
         }
         let member = Arc::new(std::mem::replace(&mut self.plain, Vec::with_capacity(MEMBER_BYTES)));
         self.empty = false;
-        self.hash.add(&member);
+        self.hash.add(&member)?;
         self.pool.submit(member)
     }
 

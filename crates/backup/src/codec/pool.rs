@@ -89,14 +89,14 @@ impl Workers {
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..count {
             let (queue, mut transform) = (Arc::clone(&queue), new_transform()?);
-            thread::spawn(move || {
+            thread::Builder::new().spawn(move || {
                 loop {
                     let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok((member, result)) = job else { return };
                     // The receiver is gone only if the pool was dropped: then nobody wants the member.
                     let _ = result.send(transform(&member));
                 }
-            });
+            })?;
         }
         Ok(Self { jobs, under_way: VecDeque::new(), capacity })
     }

@@ -101,8 +101,10 @@ fn stage_database(
     run.reader().copy(file, temp.as_file_mut())?;
     let mut checks = Checks::of(&file.file);
     thread::scope(|scope| {
-        // The disk needs no core: what will be renamed into place is synced while it is checked.
-        let synced = (!live).then(|| scope.spawn(|| temp.as_file().sync_all()));
+        // The disk needs no core: what will be renamed into place is synced while it is checked. Without a thread, more
+        // is left for the sync before it is renamed.
+        let sync = || thread::Builder::new().spawn_scoped(scope, || temp.as_file().sync_all()).ok();
+        let synced = if live { None } else { sync() };
         check::database(&mut checks, temp.path(), expected_facts(file), Scope::Damage, run)?;
         let synced = synced.map_or(Ok(()), |synced| synced.join().unwrap_or_else(|panic| resume_unwind(panic)));
         synced.map_err(|e| Error::io("sync", temp.path(), e))

@@ -7,6 +7,7 @@
 //! `integrity_check` for each table find together what a single one finds.
 
 use std::cmp::Reverse;
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -62,7 +63,8 @@ pub(crate) fn check(path: &Path, expected: Option<&Facts>, scope: Scope, progres
     let connections = std::iter::once(Ok(first)).chain(helpers).collect::<Result<Vec<_>>>()?;
     let step = Step::begin(progress, Phase::Check, &path.display().to_string(), None);
     let mut findings = Findings::default();
-    for found in run(&parts, connections, progress, &step) {
+    let results = run(&parts, connections, progress, &step).map_err(|e| Error::io("check database", path, e))?;
+    for found in results {
         let found = found.ok_or_else(Error::interrupted)?.map_err(failed)?;
         findings.problems.extend(found.problems);
         findings.orphans.extend(found.orphans);
@@ -135,28 +137,34 @@ fn orphans(connection: &Connection, table: &str) -> rusqlite::Result<Findings> {
 type Found = Option<rusqlite::Result<Findings>>;
 
 /// Runs the parts, one at a time on each connection; `None` for those that the wish to stop came before.
-fn run(parts: &[Part], connections: Vec<Connection>, progress: &dyn Progress, step: &Step<'_>) -> Vec<Found> {
+fn run(
+    parts: &[Part],
+    connections: Vec<Connection>,
+    progress: &dyn Progress,
+    step: &Step<'_>,
+) -> io::Result<Vec<Found>> {
     let interrupts: Vec<InterruptHandle> = connections.iter().map(Connection::get_interrupt_handle).collect();
     let next = AtomicUsize::new(0);
     let (sender, results) = mpsc::channel();
     thread::scope(|scope| {
         for connection in connections {
             let (sender, next) = (sender.clone(), &next);
-            scope.spawn(move || {
+            let work = move || {
                 while !progress.should_stop() {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(part) = parts.get(at) else { return };
                     // The receiver lives until all threads have ended.
                     let _ = sender.send((at, part.run(&connection)));
                 }
-            });
+            };
+            thread::Builder::new().spawn_scoped(scope, work)?;
         }
         drop(sender);
         let mut found: Vec<Found> = parts.iter().map(|_| None).collect();
         loop {
             match results.recv_timeout(TICK) {
                 Ok((at, result)) => found[at] = Some(result),
-                Err(RecvTimeoutError::Disconnected) => return found,
+                Err(RecvTimeoutError::Disconnected) => return Ok(found),
                 Err(RecvTimeoutError::Timeout) => {
                     step.advance(0);
                     if progress.should_stop() {

@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
@@ -315,24 +316,26 @@ pub(super) fn quoted(name: &str) -> String {
 /// How often a long SQLite call is looked after.
 pub(super) const TICK: Duration = Duration::from_millis(50);
 
-/// Runs `work`, one long SQLite call, while another thread calls `tick` now and then and passes on the wish to stop.
+/// Runs `work`, one long SQLite call, while another thread calls `tick` now and then and passes on the wish to stop. If
+/// there is no other thread to be had, that wish waits until the work is done.
 pub(super) fn stoppable<T>(
     connection: &Connection,
     progress: &dyn Progress,
     mut tick: impl FnMut() + Send,
     work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let (working, ended) = mpsc::channel::<()>();
         let interrupt = connection.get_interrupt_handle();
-        scope.spawn(move || {
+        let look_after = move || {
             while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
                 tick();
                 if progress.should_stop() {
                     interrupt.interrupt();
                 }
             }
-        });
+        };
+        let _ = thread::Builder::new().spawn_scoped(scope, look_after);
         let result = work(connection);
         drop(working);
         result

@@ -269,11 +269,13 @@ impl Write for LocalStaged {
             self.wait_for_sync()?;
             self.unsynced = 0;
             let file = Arc::clone(&self.file);
-            self.syncing = Some(thread::spawn(move || {
+            let sync = move || {
                 file.sync_data()?;
                 leave_cache(&file);
                 Ok(())
-            }));
+            };
+            // Without a thread, more is left for the last sync.
+            self.syncing = thread::Builder::new().spawn(sync).ok();
         }
         Ok(count)
     }
