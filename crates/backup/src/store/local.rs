@@ -103,9 +103,14 @@ impl LocalStore {
         let mut objects = Vec::new();
         for entry in entries {
             let entry = entry.map_err(|e| Error::io("list", folder, e))?;
-            // Names that aren't UTF-8 are none of ours; a file removed since the listing isn't there any more.
-            if let (Ok(name), Ok(found)) = (entry.file_name().into_string(), entry.metadata()) {
-                objects.push(Object { name, bytes: found.len() });
+            // Names that aren't UTF-8 are none of ours.
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            match entry.metadata() {
+                Ok(found) => objects.push(Object { name, bytes: found.len() }),
+                // Removed since the listing, it isn't there any more. A listing must not lack what is there: what belongs
+                // to no published manifest is removed.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(Error::io("stat", &entry.path(), e)),
             }
         }
         objects.sort();
