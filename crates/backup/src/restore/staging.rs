@@ -140,7 +140,7 @@ fn stage_files(
 
 fn stage_config(member: &ConfigFile, path: PathBuf) -> Result<StagedFile> {
     let mut temp = temp_beside(&path)?;
-    temp.write_all(&member.content).map_err(|e| Error::io("write", temp.path(), e))?;
+    temp.as_file_mut().write_all(&member.content).map_err(|e| Error::io("write", temp.path(), e))?;
     let warning = set_owner_and_mode(temp.path(), &path, member.mode, member.uid, member.gid)?;
     temp.as_file().sync_all().map_err(|e| Error::io("sync", temp.path(), e))?;
     Ok(StagedFile::Config { temp, path, warning })
