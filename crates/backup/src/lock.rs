@@ -99,8 +99,8 @@ impl Lock {
 fn write_holder(file: &mut File, holder: &Holder) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
-    serde_json::to_writer(&*file, holder)?;
-    file.write_all(b"\n")
+    // In one piece, so that nobody reads half of it.
+    file.write_all(format!("{}\n", serde_json::to_string(holder)?).as_bytes())
 }
 
 fn describe(file: &mut File) -> String {
