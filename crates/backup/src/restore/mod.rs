@@ -94,12 +94,8 @@ pub fn restore(
         Err(_) => Outcome::Failed,
     };
     let recorded = ledger.record(outcome, &done.moved_aside, settled.as_ref().err());
-    settled.map_err(|error| match outcome {
-        Outcome::Partial => Error::new(ErrorKind::Partial, error.one_line())
-            .with_hint("a part of it is restored: repeat it, or put back what was there: restore --undo"),
-        _ => error,
-    })?;
-    recorded?;
+    settled.map_err(|error| if done.changed { partial(&error, "a part of it may be restored") } else { error })?;
+    recorded.map_err(|error| partial(&error, "all of it is restored, but the ledger doesn't say so"))?;
     Ok(Restored {
         id: plan.id,
         target: plan.target.clone(),
@@ -109,6 +105,12 @@ pub fn restore(
         warnings: done.warnings,
         duration_ms: run.elapsed_ms() - begun,
     })
+}
+
+/// An error after a first change, or what may have been one.
+fn partial(error: &Error, so_far: &str) -> Error {
+    Error::new(ErrorKind::Partial, error.one_line())
+        .with_hint(format!("{so_far}: repeat it, or put back what was there: restore --undo"))
 }
 
 /// A restore's lines in the ledger.
@@ -267,8 +269,10 @@ fn commit(
                 // One that turned out damaged is let go of, and makes room like any other leftover.
                 match overwrite.filter(|_| !is_damaged) {
                     Some(overwrite) => {
-                        overwrite.finish(run)?;
-                        done.changed = true;
+                        let finished = overwrite.finish(run);
+                        // SQLite may have committed before it came upon such an error.
+                        done.changed |= finished.as_ref().map_or_else(is_uncertain, |()| true);
+                        finished?;
                         done.overwritten.push((path, recorded));
                     }
                     None => put_into_place(run, temp, &path, recorded.as_ref(), is_damaged, done)?,
@@ -283,6 +287,11 @@ fn commit(
         }
     }
     Ok(())
+}
+
+/// Whether the error of a transaction leaves open how that ended. One that finds no room or no right is rolled back.
+fn is_uncertain(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Io | ErrorKind::Sqlite)
 }
 
 /// Makes the decoded file the database at `path`. What lies about there is moved aside, and so is the database itself
