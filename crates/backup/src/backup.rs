@@ -407,7 +407,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::catalog::Record;
     use crate::check::Verdict;
-    use crate::lock::{Holder, Lock};
+    use crate::lock::{Holder, Lock, Waiting};
     use crate::names::HISTORY;
     use crate::run::tests::{Site, id, published, staged};
     use crate::store::{MemoryStore, Object, Store};
@@ -490,7 +490,7 @@ pub(crate) mod tests {
             self.log.call("prepare", "", || self.store.prepare())
         }
 
-        fn lock(&self, holder: &Holder, wait: Duration, waiting: &mut dyn FnMut(&str)) -> Result<Lock> {
+        fn lock(&self, holder: &Holder, wait: Duration, waiting: &mut Waiting<'_>) -> Result<Lock> {
             self.log.call("lock", "", || self.store.lock(holder, wait, waiting))
         }
 

@@ -90,7 +90,7 @@ pub use drill::{Drill, Probe, drill};
 pub use error::{Error, ErrorKind, Result};
 pub use history::{Command, History, Line, Outcome, RestoreLine};
 pub use id::BackupId;
-pub use lock::{Holder, Lock};
+pub use lock::{Holder, Lock, Waiting};
 pub use manifest::{Manifest, Status, Trigger};
 pub use names::Kind;
 pub use progress::{Event, Phase, Progress, Silent};

@@ -3,8 +3,9 @@
 //! The hazard of a lock file is that it outlives a run that was killed. So the lock is the kernel's, `flock(2)` on
 //! `.lock`: it ends with its process, however that ends. What stands in the file only says who holds it.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,6 +34,9 @@ pub struct Holder {
     pub since: String,
 }
 
+/// Is told, again and again, for whom a run waits. Its error ends the waiting.
+pub type Waiting<'a> = dyn FnMut(&str) -> Result<()> + 'a;
+
 /// The right to write to a store; given back when dropped.
 #[derive(Debug)]
 pub struct Lock {
@@ -45,19 +49,27 @@ impl Lock {
         Self { _file: None }
     }
 
-    /// Takes the lock at `path`, waiting at most `wait`. Calls `waiting` with the holder's description if it has to.
+    /// Takes the lock at `path`, waiting at most `wait`. Calls `waiting` with the holder's description each time that it
+    /// has to.
     ///
     /// # Errors
-    /// [`ErrorKind::Locked`] when `wait` is over.
-    pub(crate) fn acquire(path: &Path, holder: &Holder, wait: Duration, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let mut file = fsutil::open_own(path, &mut options).map_err(|e| Error::io("open", path, e))?;
+    /// [`ErrorKind::Locked`] when `wait` is over; what `waiting` fails with.
+    pub(crate) fn acquire(path: &Path, holder: &Holder, wait: Duration, waiting: &mut Waiting<'_>) -> Result<Self> {
         let begun = Instant::now();
-        let mut told = false;
+        let mut file = open(path)?;
         loop {
             match file.try_lock() {
-                Ok(()) => break,
+                Ok(()) if is_at(&file, path) => {
+                    // The lock is held already; what is written is for others to read, and a full disk is no reason to
+                    // stop.
+                    let _ = write_holder(&mut file, holder);
+                    return Ok(Self { _file: Some(file) });
+                }
+                // Somebody has removed the file that this waited for, and others may hold a new one.
+                Ok(()) => {
+                    file = open(path)?;
+                    continue;
+                }
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(e)) => return Err(Error::io("lock", path, e)),
             }
@@ -66,15 +78,9 @@ impl Lock {
                 return Err(Error::new(ErrorKind::Locked, format!("locked by another run: {who}"))
                     .with_hint("wait for it to end, or allow more time with --lock-wait 10m"));
             }
-            if !told {
-                waiting(&who);
-                told = true;
-            }
+            waiting(&who)?;
             thread::sleep(RETRY);
         }
-        // The lock is held already; what is written is for others to read, and a full disk is no reason to stop.
-        let _ = write_holder(&mut file, holder);
-        Ok(Self { _file: Some(file) })
     }
 }
 
@@ -94,6 +100,18 @@ impl Lock {
             Err(TryLockError::Error(e)) => Err(Error::io("lock", path, e)),
         }
     }
+}
+
+fn open(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    fsutil::open_own(path, &mut options).map_err(|e| Error::io("open", path, e))
+}
+
+/// Whether `path` still leads to this open file.
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |found: &Metadata| (found.dev(), found.ino());
+    matches!((file.metadata(), fs::metadata(path)), (Ok(file), Ok(there)) if identity(&file) == identity(&there))
 }
 
 fn write_holder(file: &mut File, holder: &Holder) -> io::Result<()> {
@@ -121,7 +139,7 @@ mod tests {
     }
 
     fn acquire(path: &Path, command: &str, wait: Duration) -> Result<Lock> {
-        Lock::acquire(path, &holder(command), wait, &mut |_| {})
+        Lock::acquire(path, &holder(command), wait, &mut |_| Ok(()))
     }
 
     #[test]
@@ -143,9 +161,55 @@ mod tests {
         Lock::acquire(&path, &holder("rotate"), Duration::from_secs(60), &mut |who| {
             waited_for = who.to_string();
             held = None;
+            Ok(())
         })
         .unwrap();
         assert!(waited_for.starts_with("backup (pid 42"));
+    }
+
+    #[test]
+    fn a_waiting_run_goes_after_a_lock_file_that_was_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".lock");
+        let mut held = vec![acquire(&path, "backup", Duration::ZERO).unwrap()];
+        let mut waited_for = Vec::new();
+        Lock::acquire(&path, &holder("rotate"), Duration::from_secs(60), &mut |who| {
+            waited_for.push(who.split(' ').next().unwrap().to_string());
+            match waited_for.len() {
+                1 => {
+                    fs::remove_file(&path).unwrap();
+                    held.push(acquire(&path, "verify", Duration::ZERO).unwrap());
+                    drop(held.remove(0));
+                }
+                _ => held.clear(),
+            }
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(waited_for, ["backup", "verify"]);
+    }
+
+    #[test]
+    fn the_lock_of_a_file_that_was_removed_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".lock");
+        let _held = acquire(&path, "backup", Duration::ZERO).unwrap();
+        let file = open(&path).unwrap();
+        assert!(is_at(&file, &path));
+        fs::remove_file(&path).unwrap();
+        assert!(!is_at(&file, &path));
+        let _other = open(&path).unwrap();
+        assert!(!is_at(&file, &path));
+    }
+
+    #[test]
+    fn who_waits_can_be_told_to_stop() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".lock");
+        let _held = acquire(&path, "backup", Duration::ZERO).unwrap();
+        let wait = Duration::from_secs(3600);
+        let stopped = Lock::acquire(&path, &holder("rotate"), wait, &mut |_| Err(Error::interrupted()));
+        assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
     }
 
     #[test]

@@ -62,8 +62,8 @@ impl<'a> Run<'a> {
     /// holds the lock, if the run has to wait.
     ///
     /// # Errors
-    /// [`ErrorKind::Locked`], [`ErrorKind::PermissionDenied`], or [`ErrorKind::InvalidInput`] if something else is in
-    /// the store's place.
+    /// [`ErrorKind::Locked`], [`ErrorKind::Interrupted`] if it is asked to stop while it waits,
+    /// [`ErrorKind::PermissionDenied`], or [`ErrorKind::InvalidInput`] if something else is in the store's place.
     pub fn begin(setup: Setup<'a>, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
         sqlite::require_sound_library()?;
         setup.store.prepare()?;
@@ -73,7 +73,13 @@ impl<'a> Run<'a> {
             command: setup.command.clone(),
             since: setup.now.to_rfc3339_opts(SecondsFormat::Secs, false),
         };
-        let lock = setup.store.lock(&holder, setup.lock_wait, waiting)?;
+        let mut told = false;
+        let lock = setup.store.lock(&holder, setup.lock_wait, &mut |who| {
+            if !std::mem::replace(&mut told, true) {
+                waiting(who);
+            }
+            if setup.progress.should_stop() { Err(Error::interrupted()) } else { Ok(()) }
+        })?;
         let run = Self { setup, begun: Instant::now(), lock: Some(lock) };
         run.sweep()?;
         Ok(run)

@@ -18,7 +18,7 @@ use rustix::fs::{Advice, fadvise};
 use super::{Object, Staged, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fsutil;
-use crate::lock::{Holder, Lock};
+use crate::lock::{Holder, Lock, Waiting};
 
 const STAGING: &str = ".staging";
 const LOCK: &str = ".lock";
@@ -140,7 +140,7 @@ impl Store for LocalStore {
         Ok(())
     }
 
-    fn lock(&self, holder: &Holder, wait: Duration, waiting: &mut dyn FnMut(&str)) -> Result<Lock> {
+    fn lock(&self, holder: &Holder, wait: Duration, waiting: &mut Waiting<'_>) -> Result<Lock> {
         let lock = Lock::acquire(&self.path(LOCK), holder, wait, waiting)?;
         fsutil::inherit_owner(&self.path(LOCK));
         Ok(lock)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Object, Staged, Store};
 use crate::error::{Error, Result};
-use crate::lock::{Holder, Lock};
+use crate::lock::{Holder, Lock, Waiting};
 
 type Objects = BTreeMap<String, Vec<u8>>;
 
@@ -53,7 +53,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn lock(&self, _: &Holder, _: Duration, _: &mut dyn FnMut(&str)) -> Result<Lock> {
+    fn lock(&self, _: &Holder, _: Duration, _: &mut Waiting<'_>) -> Result<Lock> {
         Ok(Lock::not_needed())
     }
 

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::lock::{Holder, Lock};
+use crate::lock::{Holder, Lock, Waiting};
 
 pub use local::LocalStore;
 pub use memory::MemoryStore;
@@ -55,11 +55,11 @@ pub trait Store: Send + Sync {
     /// taken by something else.
     fn prepare(&self) -> Result<()>;
 
-    /// Waits for the store's lock, at most `wait`; calls `waiting` once with the holder if it has to wait at all.
+    /// Waits for the store's lock, at most `wait`; calls `waiting` with the holder each time that it has to.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Locked`], naming the holder, once `wait` is over.
-    fn lock(&self, holder: &Holder, wait: Duration, waiting: &mut dyn FnMut(&str)) -> Result<Lock>;
+    /// [`crate::ErrorKind::Locked`], naming the holder, once `wait` is over; what `waiting` fails with.
+    fn lock(&self, holder: &Holder, wait: Duration, waiting: &mut Waiting<'_>) -> Result<Lock>;
 
     /// All published objects by name. A store that doesn't exist yet has none.
     fn list(&self) -> Result<Vec<Object>>;
