@@ -52,7 +52,7 @@ pub enum ErrorKind {
 }
 
 /// What to do when nothing fits any more.
-pub(crate) const NO_SPACE_HINT: &str = "free some space (df -h), or remove old backups (rotate)";
+pub(crate) const NO_SPACE_HINT: &str = "free some space (df -h, df -i), or remove old backups (rotate)";
 
 /// What to do about a damaged database.
 const DAMAGED_HINT: &str =
@@ -132,7 +132,8 @@ impl Error {
             ),
             Some(Code::DatabaseCorrupt) => (ErrorKind::Damaged, Some(DAMAGED_HINT)),
             Some(Code::DiskFull) => (ErrorKind::NoSpace, Some(NO_SPACE_HINT)),
-            Some(Code::PermissionDenied | Code::ReadOnly | Code::CannotOpen) => (
+            Some(Code::SystemIoFailure) if lacks_room(source) => (ErrorKind::NoSpace, Some(NO_SPACE_HINT)),
+            Some(Code::PermissionDenied | Code::ReadOnly) => (
                 ErrorKind::PermissionDenied,
                 Some("check that this user can read the file and write its folder (SQLite needs that for -shm)"),
             ),
@@ -140,6 +141,13 @@ impl Error {
             None if matches!(source, rusqlite::Error::IntegralValueOutOfRange(..)) => {
                 (ErrorKind::Damaged, Some(DAMAGED_HINT))
             }
+            // Which of the two, SQLite doesn't say.
+            Some(Code::CannotOpen) => (
+                ErrorKind::PermissionDenied,
+                Some(
+                    "check that this user can write its folder (SQLite needs that for -shm), and its disk (df -h, df -i)",
+                ),
+            ),
             Some(Code::OperationInterrupted) => return Self::interrupted(),
             Some(Code::SystemIoFailure) => (ErrorKind::Io, None),
             _ => (ErrorKind::Sqlite, None),
@@ -238,6 +246,11 @@ impl fmt::Debug for Error {
         if let Some(source) = &self.source {
             write!(f, ": {source}")?;
         }
+        /// Whether there is no room for a `-shm`, the one lack of room that SQLite calls an I/O error.
+        fn lacks_room(source: &rusqlite::Error) -> bool {
+            source.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
+        }
+
         Ok(())
     }
 }

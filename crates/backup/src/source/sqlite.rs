@@ -159,9 +159,15 @@ pub(crate) fn vacuum_into(
         step.advance(size.saturating_sub(seen));
         seen = size.max(seen);
     };
-    stoppable(connection, progress, grown, |connection| connection.execute("VACUUM INTO ?1", [uri(destination)]))
-        .map_err(failed)?;
-    Ok(())
+    let vacuum = |connection: &Connection| connection.execute("VACUUM INTO ?1", [uri(destination)]);
+    match stoppable(connection, progress, grown, vacuum) {
+        Ok(_) => Ok(()),
+        // The source is open already: it is a file beside the copy that can't be made.
+        Err(e) if e.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
+            Err(Error::sqlite("write the snapshot", destination, &e))
+        }
+        Err(e) => Err(failed(e)),
+    }
 }
 
 /// A path as SQLite takes it within SQL, where it has to be text, whatever its bytes
