@@ -186,6 +186,13 @@ impl<'a> Context<'a> {
         Ok(selected)
     }
 
+    /// Says so if the ledger should have a line of this run, and could not get one.
+    pub fn warn_of_unrecorded(&self, why: Option<&str>) {
+        if let Some(why) = why {
+            self.output.warn(&format!("the ledger doesn't know of this run: {why}"));
+        }
+    }
+
     /// Says so if a restore was cut short: the state may be half old and half new.
     pub fn warn_of_unfinished_restore(&self) {
         if let Some((what, remedy)) = self.unfinished_restore() {

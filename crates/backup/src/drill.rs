@@ -34,6 +34,9 @@ pub struct Drill {
     pub duration_ms: u64,
     /// Whether the ledger has a line of it: not if the store can't be written.
     pub recorded: bool,
+    /// Why it has none, if it should.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unrecorded: Option<String>,
 }
 
 /// A question put to a restored copy.
@@ -46,7 +49,8 @@ pub struct Probe {
 }
 
 /// Restores `entry` into a scratch folder and probes it: opens each database, runs its configured SQL, then calls
-/// `probe` with the folder, for what only the caller can do. The ledger gets a line.
+/// `probe` with the folder, for what only the caller can do. The ledger gets a line if that says anything about the
+/// backup: a disk without room doesn't.
 ///
 /// # Errors
 /// What keeps the restore from being made, [`ErrorKind::Damaged`] among it. A probe that doesn't pass is no error.
@@ -58,12 +62,14 @@ pub fn drill(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: &dyn Fn(&Pa
             None => (Outcome::Ok, None),
             Some(failure) => (Outcome::Failed, Some(failure.clone())),
         },
-        Err(error) if error.kind() == ErrorKind::Interrupted => return result,
-        Err(error) => (Outcome::Failed, Some(error.one_line())),
+        Err(error) if error.kind() == ErrorKind::Damaged => (Outcome::Failed, Some(error.one_line())),
+        Err(_) => return result,
     };
-    run.record(Line { id: Some(entry.id), error, ..Line::new(run.now(), Command::Drill, outcome) })?;
+    let line = Line::new(run.now(), Command::Drill, outcome);
+    let unrecorded = run.record(Line { id: Some(entry.id), error, ..line }).err().map(|error| error.one_line());
+    let recorded = run.is_recorded() && unrecorded.is_none();
     let duration_ms = run.elapsed_ms() - begun;
-    result.map(|drill| Drill { duration_ms, ..drill })
+    result.map(|drill| Drill { duration_ms, recorded, unrecorded, ..drill })
 }
 
 fn rehearse(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: &dyn Fn(&Path) -> Option<Probe>) -> Result<Drill> {
@@ -92,7 +98,8 @@ fn rehearse(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: &dyn Fn(&Pat
         probes,
         restore_ms,
         duration_ms: 0,
-        recorded: run.is_recorded(),
+        recorded: false,
+        unrecorded: None,
     })
 }
 

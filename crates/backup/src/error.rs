@@ -41,7 +41,7 @@ pub enum ErrorKind {
     NoSpace,
     /// The operating system refused access.
     PermissionDenied,
-    /// A restore failed after it had changed something.
+    /// Something was done before it failed: a restore that had changed something, a run that the ledger doesn't know of.
     Partial,
     /// The run was asked to stop.
     Interrupted,
@@ -161,6 +161,12 @@ impl Error {
         }
     }
 
+    /// The same error, where all is `done` and only the ledger can't say so.
+    pub(crate) fn unrecorded(self, done: &str) -> Self {
+        let message = format!("{done}, but the ledger doesn't know: {}", self.one_line());
+        Self { kind: ErrorKind::Partial, message, hint: self.hint, source: None }
+    }
+
     /// Stored content that isn't what it should be: `what` is said of the stored file `file`.
     pub(crate) fn damaged(file: &str, what: impl Into<String>) -> Self {
         Self {
@@ -240,17 +246,17 @@ fn has_hot_journal(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_READONLY_ROLLBACK)
 }
 
+/// Whether there is no room for a `-shm`, the one lack of room that SQLite calls an I/O error.
+fn lacks_room(source: &rusqlite::Error) -> bool {
+    source.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
+}
+
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}: {}", self.kind, self.message)?;
         if let Some(source) = &self.source {
             write!(f, ": {source}")?;
         }
-        /// Whether there is no room for a `-shm`, the one lack of room that SQLite calls an I/O error.
-        fn lacks_room(source: &rusqlite::Error) -> bool {
-            source.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
-        }
-
         Ok(())
     }
 }

@@ -48,7 +48,8 @@ pub fn plan(run: &Run<'_>, policy: &Policy, just_made: Option<BackupId>) -> Resu
 /// Removes what `plan` says is to be removed. The ledger gets a line, if that is anything.
 ///
 /// # Errors
-/// What kept a backup from being removed; those before it are gone, and the ledger says which.
+/// What kept a backup from being removed; those before it are gone, and the ledger says which. [`ErrorKind::Partial`] if
+/// all are, and the ledger can't say it.
 pub fn prune(run: &Run<'_>, plan: &Plan) -> Result<Pruned> {
     let catalog = run.catalog()?;
     let mut pruned = Pruned::default();
@@ -71,7 +72,9 @@ pub fn prune(run: &Run<'_>, plan: &Plan) -> Result<Pruned> {
     let error = result.as_ref().err().map(Error::one_line);
     let removed = pruned.removed.clone();
     let recorded = run.record(Line { error, removed, ..Line::new(run.now(), Command::Rotate, outcome) });
-    result.and(recorded).map(|()| pruned)
+    let number = pruned.removed.len();
+    result.and(recorded.map_err(|e| e.unrecorded(&format!("backups removed: {number}"))))?;
+    Ok(pruned)
 }
 
 fn remove(run: &Run<'_>, entry: &Entry) -> Result<()> {
@@ -85,6 +88,7 @@ fn remove(run: &Run<'_>, entry: &Entry) -> Result<()> {
 ///
 /// # Errors
 /// [`ErrorKind::NoSuchBackup`] if it has no manifest of this program's: rotation leaves it alone anyway.
+/// [`ErrorKind::Partial`] if it is done, and the ledger can't say it.
 pub fn set_pinned(run: &Run<'_>, entry: &Entry, pinned: bool) -> Result<bool> {
     let Some(manifest) = entry.manifest() else {
         entry.require_usable()?;
@@ -97,8 +101,9 @@ pub fn set_pinned(run: &Run<'_>, entry: &Entry, pinned: bool) -> Result<bool> {
     stage_manifest(run, &Manifest { pinned, ..manifest.clone() })?;
     run.store().publish(&[names::manifest(entry.id)])?;
     let command = if pinned { Command::Pin } else { Command::Unpin };
-    run.record(Line { id: Some(entry.id), ..Line::new(run.now(), command, Outcome::Ok) })?;
-    Ok(true)
+    let recorded = run.record(Line { id: Some(entry.id), ..Line::new(run.now(), command, Outcome::Ok) });
+    let done = format!("backup {} is {}pinned", entry.id, if pinned { "" } else { "un" });
+    recorded.map_err(|e| e.unrecorded(&done)).map(|()| true)
 }
 
 #[cfg(test)]

@@ -25,6 +25,9 @@ pub struct Report {
     pub checks: Vec<Check>,
     /// Whether the ledger has a line of it: not if the store can't be written.
     pub recorded: bool,
+    /// Why it has none, if it should.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unrecorded: Option<String>,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
 }
@@ -46,9 +49,12 @@ pub fn verify(run: &Run<'_>, entry: &Entry) -> Result<Report> {
     let outcome = if damage.is_some() { Outcome::Failed } else { Outcome::Ok };
     let error = damage.map(|check| format!("{}: {}", check.file, check.detail));
     let line = Line::new(run.now(), Command::Verify, outcome);
-    run.record_since(begun, Line { id: Some(entry.id), error, ..line })?;
+    // What was found has to be told, whatever the ledger takes.
+    let unrecorded = run.record_since(begun, Line { id: Some(entry.id), error, ..line }).err();
+    let unrecorded = unrecorded.map(|error| error.one_line());
+    let recorded = run.is_recorded() && unrecorded.is_none();
     let duration_ms = run.elapsed_ms() - begun;
-    Ok(Report { id: entry.id, verdict, checks, recorded: run.is_recorded(), duration_ms })
+    Ok(Report { id: entry.id, verdict, checks, recorded, unrecorded, duration_ms })
 }
 
 fn verify_file(run: &Run<'_>, file: &StoredFile) -> Result<Vec<Check>> {

@@ -23,6 +23,7 @@ pub fn run(context: &Context<'_>, args: &cli::Drill) -> anyhow::Result<Exit> {
     for path in drill.restored.iter().filter(|_| context.output.is_verbose()) {
         context.output.line(&format!("  restored {path}"));
     }
+    context.warn_of_unrecorded(drill.unrecorded.as_deref());
     drill.warnings.iter().for_each(|warning| context.output.warn(warning));
     for probe in &drill.probes {
         let verdict = if probe.failure.is_none() { paint(Tone::Good, "ok    ") } else { paint(Tone::Bad, "failed") };

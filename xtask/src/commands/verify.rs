@@ -78,5 +78,6 @@ fn show(context: &Context<'_>, report: &Report) {
         Verdict::Damaged => (Tone::Bad, "is damaged"),
     };
     let (checks, time) = (count(report.checks.len(), "check"), took(report.duration_ms));
+    context.warn_of_unrecorded(report.unrecorded.as_deref());
     context.output.done(tone, &format!("backup {} {finding}: {checks} in {time}", report.id));
 }

@@ -67,8 +67,9 @@ pub struct Restored {
 ///
 /// # Errors
 /// [`ErrorKind::Damaged`] if the backup isn't sound, [`ErrorKind::NoSpace`] if it doesn't fit, [`ErrorKind::Busy`] if a
-/// live database stays locked, and what `ready` says: nothing has changed then. [`ErrorKind::Partial`] if an error comes after a first change;
-/// the ledger says [`Outcome::Partial`] then.
+/// live database stays locked, and what `ready` says: nothing has changed then. [`ErrorKind::Partial`] if an error comes
+/// after a first change; the ledger says [`Outcome::Partial`] then, or lacks its second line if that is all that can't be
+/// written.
 pub fn restore(
     run: &Run<'_>,
     plan: &Plan,
