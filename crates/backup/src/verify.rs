@@ -36,8 +36,19 @@ pub struct Report {
 ///
 /// # Errors
 /// What kept the checks from being made, such as [`ErrorKind::NoSpace`] for the decoded database. Damage is no error
-/// here but a verdict.
+/// here but a verdict. [`ErrorKind::NoSuchBackup`] if the backup is removed meanwhile, as it can be where the store is
+/// only read and so not locked.
 pub fn verify(run: &Run<'_>, entry: &Entry) -> Result<Report> {
+    let found = examine(run, entry);
+    let is_sound = found.as_ref().is_ok_and(|report| report.verdict != Verdict::Damaged);
+    if !is_sound && !run.is_recorded() && run.catalog()?.get(entry.id).is_err() {
+        let message = format!("backup {} was removed while it was read", entry.id);
+        return Err(Error::new(ErrorKind::NoSuchBackup, message).with_hint("verify again: `list` shows what is there"));
+    }
+    found
+}
+
+fn examine(run: &Run<'_>, entry: &Entry) -> Result<Report> {
     entry.require_usable()?;
     let begun = run.elapsed_ms();
     let mut checks = Vec::new();
