@@ -205,7 +205,14 @@ impl<'a> Context<'a> {
     /// about.
     pub fn unfinished_restore(&self) -> Option<(String, String)> {
         let history = self.history().ok()?;
-        let (line, restore) = history.unfinished_restore()?;
+        let unfinished = history.unfinished_restore()?;
+        // One that goes on isn't cut short; if it is another run that holds the lock, that has said this itself. And it may
+        // have ended since the ledger was read.
+        let goes_on = self.store.lock_holder().is_ok_and(|holder| holder.is_some());
+        if goes_on || self.history().ok()?.unfinished_restore() != Some(unfinished) {
+            return None;
+        }
+        let (line, restore) = unfinished;
         let id = line.id?;
         let undo = if restore.kept.is_some() { " or take it back (restore --undo)" } else { "" };
         let what = format!("the restore of {id} begun {} did not finish", local(line.at));
