@@ -2,11 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::json;
 
-use crate::support::{Project, Ran, as_nobody, is_root, program, shell};
+use crate::support::{Project, Ran, as_nobody, program, shell};
 
 /// Runs what has to be refused with `code`, once for people and once with `--json`, and checks that both say the same
 /// and that nothing was changed. Gives the error's kind and what was printed for people.
@@ -215,117 +215,6 @@ fn a_backup_folder_that_cant_be_made() {
     ");
     assert_eq!(project.tree(), before);
     shell(project.root(), "chmod 755 .");
-}
-
-/// Runs a script with `backup` and the other commands as `x`, in a project whose backup folder is a tiny file system.
-fn on_small_disk(project: &Project, size: &str, script: &str) -> String {
-    fs::create_dir_all(project.path("backups")).unwrap();
-    let unshare = if is_root() { "unshare -m" } else { "unshare -rm" };
-    let all = format!(
-        "mount -t tmpfs -o size={size},mode=0700 tmpfs backups\nx() {{ \"$0\" --root \"$PWD\" \"$@\"; }}\n{script}"
-    );
-    let mut command = Command::new("sh");
-    command.args(["-c", &format!("exec {unshare} sh -c \"$1\" \"$2\" 2>&1"), "sh", &all]);
-    command.arg(program().get_program()).current_dir(project.root()).stdin(Stdio::null());
-    command.env("TZ", "UTC").env_remove("INVOCATION_ID").env_remove("JOURNAL_STREAM");
-    let ran = Ran::of(&mut command);
-    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
-    numberless(&ran.stdout)
-}
-
-const STORED: &str = "find backups -type f ! -name .lock ! -name history.jsonl | sort";
-
-#[test]
-fn a_full_backup_folder_keeps_what_it_has_and_works_again_once_there_is_room() {
-    let project = Project::new();
-    let _tidy = project.tidy();
-    let script = format!(
-        "x backup -q; echo => $?; {STORED}
-         cat /dev/zero > backups/fill 2> /dev/null
-         x backup; echo => $?; {STORED}
-         rm backups/fill; x verify -q; echo => $?; x backup; echo => $?; {STORED}"
-    );
-    insta::assert_snapshot!(on_small_disk(&project, "160k", &script.replace("=>", "'=>'")), @"
-    => 0
-    backups/config_ID.tar.gz
-    backups/manifest_ID.json
-    backups/sessions_db_ID.db.gz
-    error: can't write manifest_ID.json: No space left on device (os error 28)
-    hint: free some space (df -h), or remove old backups (rotate)
-    => 1
-    backups/config_ID.tar.gz
-    backups/fill
-    backups/manifest_ID.json
-    backups/sessions_db_ID.db.gz
-    => 0
-      sessions_db_ID.db.gz  SIZE (plain SIZE)
-      config_ID.tar.gz  SIZE (plain SIZE)
-    backup ID complete: SIZE, from SIZE, in TIME
-    => 0
-    backups/config_ID.tar.gz
-    backups/config_ID.tar.gz
-    backups/manifest_ID.json
-    backups/manifest_ID.json
-    backups/sessions_db_ID.db.gz
-    backups/sessions_db_ID.db.gz
-    ");
-}
-
-#[test]
-fn a_database_that_doesnt_fit_leaves_nothing_but_the_record_of_it() {
-    let project = Project::new();
-    let _tidy = project.tidy();
-    let script = format!("x backup --database-only; echo '=>' $?; {STORED}; x list --json | grep status");
-    insta::assert_snapshot!(on_small_disk(&project, "32k", &script), @r#"
-    error: ROOT/backups has SIZE free, SIZE are needed
-    hint: free some space (df -h), or remove old backups (rotate)
-    error: backup ID failed: nothing was saved
-    hint: mend what failed above, then run `backup` again; older backups are untouched
-    => 1
-    backups/manifest_ID.json
-    warning: ID: ROOT/backups has SIZE free, SIZE are needed
-          "status": "failed",
-    "#);
-}
-
-#[test]
-fn a_disk_that_fills_up_on_the_way_leaves_nothing_but_the_record_of_it() {
-    let project = Project::new();
-    let _tidy = project.tidy();
-    project.execute("CREATE TABLE big(x); INSERT INTO big VALUES (randomblob(40000000));");
-    // Longer than what is under way between reading the copy and writing to the store: the copy is removed after that.
-    let script = format!("x backup --database-only --codec none; echo '=>' $?; {STORED}");
-    insta::assert_snapshot!(on_small_disk(&project, "50m", &script), @"
-    error: can't store sessions_db_ID.db: No space left on device (os error 28)
-    hint: free some space (df -h), or remove old backups (rotate)
-    error: backup ID failed: nothing was saved
-    hint: mend what failed above, then run `backup` again; older backups are untouched
-    => 1
-    backups/manifest_ID.json
-    ");
-}
-
-#[test]
-fn without_room_for_as_much_as_the_last_backup_took_nothing_is_begun() {
-    let project = Project::new();
-    let _tidy = project.tidy();
-    project.execute("CREATE TABLE big(x); INSERT INTO big VALUES (randomblob(400000));");
-    project.write(
-        "ops/backup.toml",
-        "[[database]]\nname = \"sessions_db\"\npath = \"data/sessions.db\"\nsnapshot = \"pages\"\n",
-    );
-    let script = format!("x backup -q; x backup --database-only; echo '=>' $?; {STORED}");
-    insta::assert_snapshot!(on_small_disk(&project, "700k", &script), @"
-    error: ROOT/backups has SIZE free, SIZE are needed
-    hint: free some space (df -h), or remove old backups (rotate)
-    error: backup ID failed: nothing was saved
-    hint: mend what failed above, then run `backup` again; older backups are untouched
-    => 1
-    backups/config_ID.tar.gz
-    backups/manifest_ID.json
-    backups/manifest_ID.json
-    backups/sessions_db_ID.db.gz
-    ");
 }
 
 // The database.

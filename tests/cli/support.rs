@@ -1,11 +1,13 @@
 //! A project in a temporary folder, the program under test, and the standard tools.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use rusqlite::Connection;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -135,6 +137,13 @@ impl Project {
         }
     }
 
+    /// Holds the store's lock, as a run would.
+    pub fn lock(&self) -> File {
+        let file = File::open(self.path("backups/.lock")).unwrap();
+        file.lock().unwrap();
+        file
+    }
+
     /// Names in the backup folder, sorted, without the ledger and what begins with a dot.
     pub fn stored(&self) -> Vec<String> {
         let names =
@@ -249,6 +258,36 @@ impl Ran {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout)
             .unwrap_or_else(|e| panic!("{e} in {:?}\nstderr: {}", self.stdout, self.stderr))
+    }
+}
+
+/// A run that waits for the store's lock, and has said so.
+pub struct Waiting {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+}
+
+impl Waiting {
+    /// Starts the command and waits until it waits.
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        stderr.read_line(&mut line).unwrap();
+        assert!(line.starts_with("waiting for "), "{line}");
+        Self { child, stderr }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// How it ended, and what it said since it waited.
+    pub fn end(mut self) -> Ran {
+        let mut stderr = String::new();
+        self.stderr.read_to_string(&mut stderr).unwrap();
+        let Output { status, stdout, .. } = self.child.wait_with_output().unwrap();
+        Ran { code: status.code().unwrap_or(-1), stdout: String::from_utf8(stdout).unwrap(), stderr }
     }
 }
 
