@@ -14,6 +14,7 @@ mod docs;
 mod doctor;
 mod errors;
 mod foreign;
+mod hostile;
 mod live;
 mod restore;
 mod rotate;

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A project in a folder of its own: a WAL database with 1,000 sessions, `.env` and `station_info.json`.
@@ -114,6 +114,21 @@ impl Project {
         let mut manifest = self.manifest(id);
         edit(&mut manifest);
         self.write(&format!("backups/manifest_{id}.json"), &manifest.to_string());
+    }
+
+    /// Changes what the manifest of a backup says of one database or set of files.
+    pub fn edit_artifact(&self, id: &str, name: &str, edit: impl FnOnce(&mut Value)) {
+        self.edit_manifest(id, |manifest| {
+            let artifacts = manifest["artifacts"].as_array_mut().unwrap();
+            edit(artifacts.iter_mut().find(|artifact| artifact["name"] == name).unwrap());
+        });
+    }
+
+    /// Size and digest of a file, as manifests say them.
+    pub fn facts(&self, file: &str) -> (Value, Value) {
+        let text = shell(self.root(), &format!("stat -c %s {file}; sha256sum {file} | cut -c -64"));
+        let (bytes, sha256) = text.trim().split_once('\n').unwrap();
+        (json!(bytes.parse::<u64>().unwrap()), json!(sha256))
     }
 
     /// Makes the backup `id` one of another time: names, manifest and all.
@@ -309,6 +324,22 @@ pub fn break_index(path: &Path) {
     for step in [hide, "UPDATE sessions SET station = 3 - station WHERE id = 500", show, "DROP TABLE hidden"] {
         Connection::open(path).unwrap().execute_batch(step).unwrap();
     }
+}
+
+/// Decodes the backup's database or archive, lets `damage` change the plain file, and stores it again so that the
+/// stored bytes, and with `all` the decoded ones, are as the manifest says.
+pub fn forge(project: &Project, id: &str, name: &str, all: bool, damage: impl FnOnce(&Path)) {
+    let (file, plain) = (project.artifact(id, name), project.path("plain"));
+    shell(project.root(), &format!("gunzip -c {file} > plain"));
+    damage(&plain);
+    shell(project.root(), &format!("gzip -c plain > {file}"));
+    project.edit_artifact(id, name, |artifact| {
+        (artifact["bytes"], artifact["sha256"]) = project.facts(&file);
+        if all {
+            (artifact["plain_bytes"], artifact["plain_sha256"]) = project.facts("plain");
+        }
+    });
+    fs::remove_file(plain).unwrap();
 }
 
 /// Waits until `happened`; panics if it doesn't in two minutes.

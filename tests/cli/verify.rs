@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Project, Ran, as_nobody, break_index, is_root, shell};
+use crate::support::{Project, Ran, as_nobody, break_index, forge, is_root, shell};
 
 /// Flips the bits of one byte in the middle of a file.
 fn flip_byte(path: &Path) {
@@ -14,29 +14,6 @@ fn flip_byte(path: &Path) {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xff;
     fs::write(path, bytes).unwrap();
-}
-
-/// Decodes the backup's database or archive, lets `damage` change the plain file, and stores it again so that the
-/// stored bytes, and with `all` the decoded ones, are as the manifest says.
-fn forge(project: &Project, id: &str, name: &str, all: bool, damage: impl FnOnce(&Path)) {
-    let (file, plain) = (project.artifact(id, name), project.path("plain"));
-    shell(project.root(), &format!("gunzip -c {file} > plain"));
-    damage(&plain);
-    shell(project.root(), &format!("gzip -c plain > {file}"));
-    let facts = |file: &str| {
-        let text = shell(project.root(), &format!("stat -c %s {file}; sha256sum {file} | cut -c -64"));
-        let (bytes, sha256) = text.trim().split_once('\n').map(|(a, b)| (a.to_string(), b.to_string())).unwrap();
-        (json!(bytes.parse::<u64>().unwrap()), json!(sha256))
-    };
-    project.edit_manifest(id, |manifest| {
-        let artifacts = manifest["artifacts"].as_array_mut().unwrap();
-        let artifact = artifacts.iter_mut().find(|artifact| artifact["name"] == name).unwrap();
-        (artifact["bytes"], artifact["sha256"]) = facts(&file);
-        if all {
-            (artifact["plain_bytes"], artifact["plain_sha256"]) = facts("plain");
-        }
-    });
-    fs::remove_file(plain).unwrap();
 }
 
 /// Digests of all that isn't the store: what verify and drill must never touch.

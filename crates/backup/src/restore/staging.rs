@@ -7,7 +7,7 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 use super::DATABASE_FILES;
 use super::plan::{Plan, Planned, Present};
@@ -24,8 +24,18 @@ use crate::verify::{expected_facts, plain_bytes, require_sound};
 
 /// A decoded and checked file beside its place. Dropped, it is gone.
 pub(super) enum StagedFile {
-    Database { temp: NamedTempFile, path: PathBuf, live: bool, recorded: Option<manifest::Database> },
-    Config { temp: NamedTempFile, path: PathBuf, warning: Option<String> },
+    Database {
+        temp: NamedTempFile,
+        path: PathBuf,
+        live: bool,
+        recorded: Option<manifest::Database>,
+    },
+    /// Closed, since there may be more of them than files that a process may have open.
+    Config {
+        temp: TempPath,
+        path: PathBuf,
+        warning: Option<String>,
+    },
 }
 
 /// All that is staged. Dropped, it is gone, and so are the folders that were made for it.
@@ -143,7 +153,7 @@ fn stage_config(member: &ConfigFile, path: PathBuf) -> Result<StagedFile> {
     temp.as_file_mut().write_all(&member.content).map_err(|e| Error::io("write", temp.path(), e))?;
     let warning = set_owner_and_mode(temp.path(), &path, member.mode, member.uid, member.gid)?;
     temp.as_file().sync_all().map_err(|e| Error::io("sync", temp.path(), e))?;
-    Ok(StagedFile::Config { temp, path, warning })
+    Ok(StagedFile::Config { temp: temp.into_temp_path(), path, warning })
 }
 
 /// A private file in the folder of `path`, with a name that a restore after a crash finds and replaces.
