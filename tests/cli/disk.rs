@@ -54,7 +54,8 @@ impl Disk {
     /// The command, where the disk is mounted.
     fn join(&self, command: &Command) -> Command {
         let mut joined = Command::new("nsenter");
-        joined.arg(format!("--target={}", self.keeper.id())).arg("--mount").args((!is_root()).then_some("--user"));
+        joined.arg(format!("--target={}", self.keeper.id())).arg("--mount");
+        joined.args(if is_root() { &[][..] } else { &["--user", "--preserve-credentials"] });
         joined.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
         for (name, value) in command.get_envs() {
             match value {
@@ -562,7 +563,7 @@ fn a_drill_without_room_says_nothing_against_the_backup() {
 fn a_backup_folder_on_a_read_only_mount_is_left_alone_and_says_so() {
     let disk = Disk::new(backed_up(), "backups", "4m");
     let _tidy = disk.project.tidy();
-    disk.shell("mount -o remount,ro backups");
+    disk.shell("mount -o remount,bind,ro backups");
     for command in ["backup", "rotate --keep-days 0", "pin latest", "restore --from latest --yes"] {
         insta::allow_duplicates! {
             insta::assert_snapshot!(disk.run(command).expect(1).stderr, @"
@@ -616,17 +617,16 @@ fn a_backup_folder_of_somebody_elses_is_not_taken_for_an_empty_one() {
     let _tidy = project.tidy();
     shell(project.root(), "chmod 0755 .");
     let before = project.tree();
-    for command in
-        ["backup", "list", "status", "verify", "drill", "rotate", "pin latest", "restore --from latest --yes"]
-    {
-        let ran = as_nobody(&project, &std::env::temp_dir(), command);
+    let said = |command: &str| as_nobody(&project, &std::env::temp_dir(), command).expect(1).all();
+    for command in ["list", "status", "verify", "drill", "rotate", "pin latest", "restore --from latest --yes"] {
         insta::allow_duplicates! {
-            insta::assert_snapshot!(ran.expect(1).all(), @"
+            insta::assert_snapshot!(said(command), @"
             error: can't list ROOT/backups: Permission denied (os error 13)
             hint: check the owner and mode of that path and of the folders above it
             ");
         }
     }
+    assert!(said("backup").contains("/backups/.staging: Permission denied"));
     assert_eq!(project.tree(), before);
 }
 
