@@ -599,7 +599,7 @@ fn a_folder_whose_name_is_a_command_to_the_terminal_gives_none() {
     for command in commands {
         let mut words = vec!["--color", "always"];
         words.extend(command.split(' '));
-        let ran = Ran::of(program().arg("--root").arg(&root).args(words));
+        let ran = Ran::of(program().current_dir(&root).arg("--root").arg(&root).args(words));
         let said = uncoloured(&ran.all());
         assert!(!said.contains(|c: char| c.is_control() && c != '\n' || c == '\u{202e}'), "{command}: {said:?}");
         assert!(!said.lines().any(|line| line.starts_with("<3>")), "{command}: {said}");
