@@ -253,6 +253,9 @@ mod tests {
         let mut pax = ::tar::Builder::new(Vec::new());
         for file in &files {
             let mut header = ::tar::Header::new_ustar();
+            header.set_mode(file.mode);
+            header.set_uid(0);
+            header.set_gid(0);
             header.set_size(file.content.len() as u64);
             let attributes =
                 [("path", file.path.as_str().as_bytes()), ("size", b"3"), ("uid", b"7"), ("mtime", b"1.5")];
