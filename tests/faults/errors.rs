@@ -1,0 +1,108 @@
+//! Every system call fails once: the run says so or has done its work, and nothing is lost.
+
+use crate::outcome::{check_messages, require};
+use crate::scenario::{LARGE, SCENARIOS};
+use crate::sweep::{self, Case, NOT_STRUCK, Place};
+
+/// Calls that can fail. Some are other names for the same, of other machines.
+const CALLS: &str = "open openat write pwrite64 fsync fdatasync rename renameat renameat2 link linkat unlink unlinkat \
+                     rmdir mkdir mkdirat ftruncate flock fcntl mmap getdents64 clone3";
+
+const ERRORS: [&str; 4] = ["error=ENOSPC", "error=EIO", "error=EACCES", "error=EINTR"];
+
+/// Calls whose error a run may pass over and still do its work: the name, a part of what `strace` shows, and why.
+const IGNORED: [(&str, &str, &str); 24] = [
+    ("", "EINTR", "std and SQLite call again"),
+    ("write", "(1<", "who reads stdout may be gone, which is no reason to fail"),
+    ("write", "/backups/.lock>", "who holds the lock stands in it for others to read"),
+    ("ftruncate", "/backups/.lock>", "the same"),
+    ("fcntl", "F_GETFD", "std asks so in a debug build, and is content with any answer"),
+    ("fcntl", "F_GETLK", "SQLite takes it for a lock of somebody else's, and waits"),
+    ("fcntl", "F_SETLK", "the same; what it can't unlock is unlocked when the file is closed"),
+    (
+        "",
+        "/data/sessions.db",
+        "what is committed is in the log still: the next who opens the database sees to the rest",
+    ),
+    ("openat", "/data\"", "SQLite opens it to sync it after a transaction, and doesn't depend on that"),
+    ("fsync", "/data>", "the same"),
+    (
+        "",
+        "/data/.sessions.db.restoring",
+        "SQLite can read it otherwise, or is done with it; the next restore clears up",
+    ),
+    ("rmdir", "/data\"", "a folder with something in it is to stay"),
+    ("", "/backups/.staging/scratch-", "the next run clears up"),
+    ("openat", "/backups/.staging\"", "who may not look into it sees what is published; the next run clears up"),
+    ("getdents64", "/backups/.staging>", "the same"),
+    (
+        "openat",
+        "/backups/manifest_",
+        "a manifest that can't be read says nothing against the others, and its backup stays",
+    ),
+    ("openat", "/backups\"", "whether an earlier restore is unfinished is not said then"),
+    ("getdents64", "/backups>", "the same"),
+    ("openat", "/backups/history.jsonl\", O_RDONLY", "the same"),
+    ("openat", "/dev/urandom", "names of temporary files need not be hard to guess"),
+    ("openat", "cgroup", "how many cores there are"),
+    ("openat", "zoneinfo", "without a time zone, times are in UTC"),
+    ("mmap", "", "malloc, SQLite and std have other ways; or it was for a thread, which comes next"),
+    ("clone3", "", "without that thread, its work is done later, or nobody shows how far it is"),
+];
+
+fn may_be_ignored(call: &str) -> bool {
+    IGNORED.iter().any(|(name, part, _)| call.starts_with(name) && call.contains(part))
+}
+
+/// All cases. A lock takes no room, and SQLite and `flock` make of one that was interrupted what they make of one that is
+/// refused.
+fn cases(places: &[Place]) -> Vec<Case<'_>> {
+    let mut cases = sweep::cases(places, CALLS, &ERRORS);
+    let is_lock = |case: &Case<'_>| ["fcntl", "flock"].contains(&case.fault.call.as_str());
+    cases.retain(|case| !is_lock(case) || ["error=EIO", "error=EACCES"].contains(&case.fault.what));
+    cases
+}
+
+fn check(case: &Case<'_>) -> Result<&'static str, String> {
+    let (project, ran, struck) = case.run();
+    let told = |why: String| format!("{why}\n{struck:#?}\n=> {}\n{}", ran.code, ran.stderr);
+    if struck.is_empty() {
+        return require(ran.code == 0, || told("it failed without a fault".into())).map(|()| NOT_STRUCK);
+    }
+    require((0..128).contains(&ran.code), || told("it died".into()))?;
+    // Where the message itself could not be written, there is none.
+    if !struck.iter().any(|call| call.starts_with("write(2<")) {
+        check_messages(&ran).map_err(told)?;
+    }
+    let is_partly_done = ran.code == 3;
+    require(ran.code == 0 || is_partly_done || case.place.expected.is_old(&project), || {
+        told("it doesn't say that it has changed something".into())
+    })?;
+    if ran.code == 0 {
+        let is_done = case.place.expected.is_done(&project) || struck.iter().all(|call| call.contains("manifest_"));
+        require(is_done, || told("it didn't do its work".into()))?;
+        require(struck.iter().all(|call| may_be_ignored(call)), || told("it went on as if nothing was".into()))?;
+    }
+    case.place.expected.check(&case.place.fixture, &project).map_err(told)?;
+    Ok(if ran.code == 0 { "done" } else { "failed" })
+}
+
+#[test]
+fn a_call_that_fails_is_told_of_and_loses_nothing() {
+    let places = sweep::places(&SCENARIOS);
+    sweep::run(&sweep::sample(cases(&places), 150), check);
+}
+
+#[test]
+#[ignore = "minutes: cargo test --package xtask --test faults -- --ignored"]
+fn every_call_that_fails_is_told_of_and_loses_nothing() {
+    let places = sweep::places(SCENARIOS.split_last().unwrap().1);
+    sweep::run(&cases(&places), check);
+}
+
+#[test]
+#[ignore = "seconds: cargo test --package xtask --test faults -- --ignored"]
+fn a_run_that_gets_no_thread_does_without_or_says_so() {
+    let places = sweep::places(std::slice::from_ref(&LARGE));
+    sweep::run(&sweep::cases(&places, "clone3", &["error=EAGAIN"]), check);
+}

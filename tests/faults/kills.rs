@@ -1,0 +1,76 @@
+//! Killed, or asked to stop, at every system call that changes something: nothing is lost, nothing stays half made.
+
+use crate::outcome::{leftovers, require};
+use crate::scenario::SCENARIOS;
+use crate::sweep::{self, Case, NOT_STRUCK};
+
+/// Calls that change what others can see. `strace` kills before the call: between two of them, all moments are alike.
+/// What an `open` has made is there when the next of them comes.
+const CHANGES: &str = "write pwrite64 writev fsync fdatasync rename renameat renameat2 link linkat symlink unlink \
+                       unlinkat rmdir mkdir mkdirat ftruncate fallocate flock fcntl chmod fchmod fchmodat chown fchown \
+                       fchownat utimensat exit_group";
+
+/// Calls at which a run may be when it is asked to stop.
+const MOMENTS: &str = "openat read pread64 write pwrite64 fsync newfstatat getdents64";
+
+const STOPS: [&str; 2] = ["signal=INT", "signal=TERM"];
+
+fn check_killed(case: &Case<'_>) -> Result<&'static str, String> {
+    let (project, ran, _) = case.run();
+    require([0, -1].contains(&ran.code), || format!("=> {}\n{}", ran.code, ran.stderr))?;
+    case.place.expected.check(&case.place.fixture, &project)?;
+    Ok(if ran.code == 0 { NOT_STRUCK } else { "killed" })
+}
+
+fn check_stopped(case: &Case<'_>) -> Result<&'static str, String> {
+    let (project, ran, _) = case.run();
+    let told = |why: &str| format!("{why}\n=> {}\n{}", ran.code, ran.stderr);
+    let expected = &case.place.expected;
+    let code = if case.fault.what == STOPS[0] { 130 } else { 143 };
+    let end = match ran.code {
+        0 => {
+            require(expected.is_done(&project), || told("it didn't do its work"))?;
+            "done"
+        }
+        // Before `main` could ask for it to be handled.
+        -1 => {
+            require(expected.is_untouched(&project), || told("it was killed, though it had begun"))?;
+            "before it began"
+        }
+        other => {
+            require(other == code, || told("another exit code"))?;
+            require(ran.stderr == "error: interrupted\n", || told("another message"))?;
+            "stopped"
+        }
+    };
+    let left = leftovers(&project);
+    require(left.is_empty(), || told(&format!("it leaves {left:?}")))?;
+    expected.check(&case.place.fixture, &project).map_err(|why| told(&why))?;
+    Ok(end)
+}
+
+#[test]
+fn a_run_that_is_killed_loses_nothing() {
+    let places = sweep::places(&SCENARIOS);
+    sweep::run(&sweep::sample(sweep::cases(&places, CHANGES, &["signal=KILL"]), 60), check_killed);
+}
+
+#[test]
+#[ignore = "minutes: cargo test --package xtask --test faults -- --ignored"]
+fn a_run_that_is_killed_at_any_change_loses_nothing() {
+    let places = sweep::places(&SCENARIOS);
+    sweep::run(&sweep::cases(&places, CHANGES, &["signal=KILL"]), check_killed);
+}
+
+#[test]
+fn a_run_that_is_asked_to_stop_clears_up_and_says_so() {
+    let places = sweep::places(&SCENARIOS);
+    sweep::run(&sweep::sample(sweep::cases(&places, MOMENTS, &STOPS), 60), check_stopped);
+}
+
+#[test]
+#[ignore = "minutes: cargo test --package xtask --test faults -- --ignored"]
+fn a_run_that_is_asked_to_stop_at_any_moment_clears_up_and_says_so() {
+    let places = sweep::places(&SCENARIOS);
+    sweep::run(&sweep::sample(sweep::cases(&places, MOMENTS, &STOPS), 300), check_stopped);
+}

@@ -1,0 +1,126 @@
+//! What is run: a project, a command, and the run that comes after it.
+
+use rusqlite::config::DbConfig;
+
+use crate::support::{Project, shell};
+
+/// A command on a project.
+pub struct Scenario {
+    pub name: &'static str,
+    /// Makes the project, and says which backup `FROM` stands for in the commands.
+    prepare: fn() -> (Project, String),
+    command: &'static str,
+    /// What comes after it, and has to work whatever became of it.
+    next: &'static str,
+}
+
+/// All of them. The last differs from others by a few dozen calls, and takes as long as two.
+pub static SCENARIOS: [Scenario; 7] = [
+    Scenario { name: "backup", prepare: shelf, command: "backup", next: "backup" },
+    Scenario { name: "restore into an empty place", prepare: deleted, command: RESTORE, next: RESTORE },
+    Scenario { name: "restore into a WAL database", prepare: shelf, command: RESTORE, next: RESTORE },
+    Scenario { name: "restore into a rollback database", prepare: in_rollback_mode, command: RESTORE, next: RESTORE },
+    Scenario { name: "restore --undo", prepare: restored, command: "restore --undo --yes", next: RESTORE },
+    Scenario { name: "rotate", prepare: shelf, command: "rotate", next: "rotate" },
+    Scenario { name: "restore into another page size", prepare: with_small_pages, command: RESTORE, next: RESTORE },
+];
+
+/// A restore that is large enough for all of its threads: they decode, hash, check, encode.
+pub static LARGE: Scenario = Scenario { name: "restore of 20 MB", prepare: large, command: RESTORE, next: RESTORE };
+
+const RESTORE: &str = "restore --from FROM --yes";
+
+/// Backups that rotation removes.
+const OLD: [&str; 2] = ["20250101_030000", "20250102_030000"];
+
+/// Two old backups and a new one. Since then every row and every file has changed, and the database's log holds what
+/// the application wrote last.
+fn shelf() -> (Project, String) {
+    let project = Project::new();
+    project.execute("DELETE FROM sessions WHERE id > 300; VACUUM");
+    for old in OLD {
+        let made = project.backup_with("--no-rotate");
+        project.redate(&made, old);
+    }
+    let id = project.backup_with("--no-rotate");
+    project.write(".env", "API_KEY=another-secret\nPORT=8081\n");
+    project.write("data/station_info.json", "{\"id\": \"CP-2\"}\n");
+    let database = project.open();
+    database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+    database.execute_batch("UPDATE sessions SET kwh = kwh + 1000; INSERT INTO sessions VALUES (301, 1, 5)").unwrap();
+    (project, id)
+}
+
+fn large() -> (Project, String) {
+    let (project, _) = shelf();
+    let rows = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 20)";
+    project.execute(&format!("CREATE TABLE filling(x); {rows} INSERT INTO filling SELECT randomblob(1000000) FROM n"));
+    let id = project.backup_with("--no-rotate");
+    project.execute("UPDATE sessions SET kwh = kwh + 1000");
+    (project, id)
+}
+
+fn deleted() -> (Project, String) {
+    let (project, id) = shelf();
+    shell(project.root(), "rm -r .env data");
+    (project, id)
+}
+
+fn in_rollback_mode() -> (Project, String) {
+    let (project, id) = shelf();
+    project.execute("PRAGMA journal_mode = delete");
+    (project, id)
+}
+
+fn with_small_pages() -> (Project, String) {
+    let (project, id) = in_rollback_mode();
+    project.execute("PRAGMA page_size = 1024; VACUUM; PRAGMA journal_mode = wal");
+    (project, id)
+}
+
+/// A project after a restore, and the backup of what that has replaced.
+fn restored() -> (Project, String) {
+    let (project, id) = shelf();
+    let ran = project.run(&format!("restore --from {id} --yes --json"));
+    let kept = ran.expect(0).json()["restored"]["kept"].as_str().unwrap().to_string();
+    (project, kept)
+}
+
+/// A scenario's project, made once, to be copied for each case.
+pub struct Fixture {
+    pub scenario: &'static Scenario,
+    project: Project,
+    from: String,
+}
+
+impl Scenario {
+    pub fn fixture(&'static self) -> Fixture {
+        let (project, from) = (self.prepare)();
+        Fixture { scenario: self, project, from }
+    }
+}
+
+impl Fixture {
+    /// A copy of the project, with a ledger that tells of this copy.
+    pub fn project(&self) -> Project {
+        let copy = Project::empty();
+        shell(copy.root(), &format!("rmdir data; cp -a '{}/.' .", self.project.root().display()));
+        let root = |project: &Project| project.root().to_str().unwrap().to_string();
+        let history = copy.read("backups/history.jsonl").replace(&root(&self.project), &root(&copy));
+        copy.write("backups/history.jsonl", &history);
+        copy
+    }
+
+    pub fn command(&self) -> String {
+        self.arguments(self.scenario.command)
+    }
+
+    pub fn next(&self) -> String {
+        self.arguments(self.scenario.next)
+    }
+
+    /// A lock that could not be given back is waited for: not for long.
+    fn arguments(&self, command: &str) -> String {
+        format!("{} --busy-timeout 1s", command.replace("FROM", &self.from))
+    }
+}

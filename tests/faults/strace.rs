@@ -1,0 +1,120 @@
+//! Runs the program under `strace`: to count its system calls, to let one of them fail, to send a signal at one.
+//!
+//! `strace` counts the calls of each name, and in each thread anew. So a fault at the third `openat` strikes the third
+//! one of every thread that makes so many: of a run with several threads it can strike more than one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::process::Command;
+
+use crate::support::Ran;
+
+/// Numbers of the calls of each name that are a run's own, counted from 1. Those of the dynamic loader come before.
+pub type Calls = BTreeMap<String, BTreeSet<usize>>;
+
+/// The first call of `main`: what comes before it is not this program's to answer for.
+const MAIN: &str = "umask";
+
+/// What happens at one call.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// The call's name.
+    pub call: String,
+    /// Which of its calls, counted from 1.
+    pub number: usize,
+    /// What happens then, as `strace` says it: `error=EIO`, `signal=KILL`.
+    pub what: &'static str,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:when={}", self.call, self.what, self.number)
+    }
+}
+
+/// In a debug build, std asks about each file that it closes, and is content with any answer.
+const STD_CHECK: &str = "F_GETFD";
+
+/// Makes sure that there is a `strace`.
+pub fn require() {
+    let found = Command::new("strace").arg("--version").output();
+    assert!(found.is_ok(), "strace can't be run: {found:?} (apt-get install strace)");
+}
+
+/// Finds the calls that `command` makes of these names, separated by blanks. Names that this machine doesn't know are passed over.
+pub fn calls(command: &Command, names: &str) -> Calls {
+    let trace = names.split(' ').chain([MAIN]).map(|name| format!("?{name}")).collect::<Vec<_>>().join(",");
+    let (ran, log) = run(command, &[format!("trace={trace}")]);
+    assert!(log.contains(MAIN), "strace can't trace a process here: {}", ran.all());
+    ran.expect(0);
+    let (mut counts, mut loaders, mut own) = (BTreeMap::<_, usize>::new(), Calls::new(), Calls::new());
+    for line in log.lines() {
+        let Some((thread, name)) = begun(line) else { continue };
+        let number = counts.entry((thread, name)).or_default();
+        *number += 1;
+        if name == MAIN {
+            loaders = std::mem::take(&mut own);
+        } else if !line.contains(STD_CHECK) {
+            own.entry(name.to_string()).or_default().insert(*number);
+        }
+    }
+    // Such a number would strike the loader, whichever thread was meant.
+    for (name, numbers) in loaders {
+        own.entry(name).or_default().retain(|number| !numbers.contains(number));
+    }
+    own
+}
+
+/// Runs `command` with a fault. Gives the calls that an error was put into, too, as `strace` shows them.
+pub fn inject(command: &Command, fault: &Fault) -> (Ran, Vec<String>) {
+    let (ran, log) = run(command, &[format!("trace={}", fault.call), format!("inject={fault}")]);
+    (ran, struck(&log))
+}
+
+/// Thread and name of the call that begins on this line.
+fn begun(line: &str) -> Option<(&str, &str)> {
+    let (thread, call) = line.split_once(' ')?;
+    let (name, _) = call.trim_start().split_once('(')?;
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_').then_some((thread, name))
+}
+
+/// Calls with an error put into them. Where another thread's came in between, the line that says so only ends the call.
+fn struck(log: &str) -> Vec<String> {
+    let mut unfinished = BTreeMap::new();
+    let mut struck = Vec::new();
+    for line in log.lines() {
+        let (thread, call) = line.split_once(' ').unwrap_or_default();
+        if let Some(begin) = call.strip_suffix("<unfinished ...>") {
+            unfinished.insert(thread, begin);
+        } else if call.contains("(INJECTED)") {
+            let begin =
+                if call.contains("resumed>") { unfinished.get(thread).copied().unwrap_or_default() } else { "" };
+            struck.push(format!("{begin}{}", call.trim_start()));
+        }
+    }
+    struck
+}
+
+fn run(command: &Command, options: &[String]) -> (Ran, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let mut strace = Command::new("strace");
+    strace.args(["--follow-forks", "--quiet=all", "--decode-fds=path", "--signal=none"]);
+    // Faster, but then strace 6.1 sends no signals.
+    if !options.iter().any(|option| option.contains("signal=")) {
+        strace.arg("--seccomp-bpf");
+    }
+    strace.arg("--output").arg(&log).args(options.iter().flat_map(|option| ["-e", option]));
+    strace.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => strace.env(name, value),
+            None => strace.env_remove(name),
+        };
+    }
+    // cargo's, in which the loader would look for each library: the more calls are its own, the fewer can be struck.
+    strace.env_remove("LD_LIBRARY_PATH").stdin(std::process::Stdio::null());
+    let ran = Ran::of(&mut strace);
+    (ran, fs::read_to_string(&log).unwrap_or_default())
+}
