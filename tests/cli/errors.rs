@@ -2,11 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::support::{Project, Ran, as_nobody, program, shell};
+use crate::support::{Project, Ran, as_nobody, program, shell, wait_for};
 
 /// Runs what has to be refused with `code`, once for people and once with `--json`, and checks that both say the same
 /// and that nothing was changed. Gives the error's kind and what was printed for people.
@@ -307,6 +308,12 @@ fn a_database_that_stays_locked() {
     project.run("backup").expect(0);
 }
 
+/// Whether a process has a file of that name open.
+fn has_open(process: &Child, name: &str) -> bool {
+    let opened = fs::read_dir(format!("/proc/{}/fd", process.id())).into_iter().flatten();
+    opened.filter_map(|file| fs::read_link(file.ok()?.path()).ok()).any(|path| path.ends_with(name))
+}
+
 #[test]
 fn a_database_lock_that_ends_in_time_is_waited_for() {
     let project = Project::new();
@@ -314,12 +321,27 @@ fn a_database_lock_that_ends_in_time_is_waited_for() {
     let application = project.open();
     application.execute_batch("BEGIN EXCLUSIVE").unwrap();
     let mut child = project.command(["backup", "--busy-timeout", "10m"]).stdout(Stdio::piped()).spawn().unwrap();
-    let opened = format!("ls -l /proc/{}/fd 2> /dev/null | grep -q sessions.db || echo not yet", child.id());
-    while !shell(project.root(), &opened).is_empty() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended although the database was locked");
-    }
+    wait_for("the run to open the database", || has_open(&child, "sessions.db"));
+    assert!(child.try_wait().unwrap().is_none(), "it ended although the database was locked");
     application.execute_batch("COMMIT").unwrap();
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_backup_that_waits_for_a_database_can_be_interrupted() {
+    let project = Project::new();
+    project.execute("PRAGMA journal_mode = delete");
+    let application = project.open();
+    application.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let mut command = project.command(["backup", "--busy-timeout", "1h"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for("the run to open the database", || has_open(&child, "sessions.db"));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    wait_for("the run to end", || child.try_wait().unwrap().is_some());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(project.stored().is_empty());
+    application.execute_batch("COMMIT").unwrap();
+    project.run("backup").expect(0);
 }
 
 #[test]

@@ -183,7 +183,7 @@ impl Writer<'_> {
             None if self.request.allow_damaged && source.snapshot == Snapshot::Pages => {
                 Ok(Source::Own(sqlite::open_damaged(path, self.run.busy_timeout())?))
             }
-            None => Ok(Source::Own(sqlite::open_recovered(path, self.run.busy_timeout())?)),
+            None => Ok(Source::Own(sqlite::open_recovered(path, self.run.busy_timeout(), self.run.progress())?)),
         }
     }
 

@@ -157,7 +157,7 @@ impl Error {
             message: format!("can't {verb} {}", database.display()),
             hint: hint.map(Into::into),
             // As text: rusqlite's own chain of causes says the same twice.
-            source: Some(source.to_string().into()),
+            source: Some(if lacks_room(source) { "no room for its -shm".into() } else { source.to_string().into() }),
         }
     }
 

@@ -1,7 +1,8 @@
 //! One run at a time.
 //!
 //! The hazard of a lock file is that it outlives a run that was killed. So the lock is the kernel's, `flock(2)` on
-//! `.lock`: it ends with its process, however that ends. What stands in the file only says who holds it.
+//! `.lock`: it ends with its process, however that ends. What stands in the file only says who holds it. The lock of a
+//! file that somebody has removed keeps nobody out: whoever gets one looks whether the name still leads to it.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};

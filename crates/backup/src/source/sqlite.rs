@@ -13,7 +13,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 
@@ -21,7 +21,7 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fsutil;
 use crate::manifest::{Facts, Table};
-use crate::progress::{Phase, Progress, Step};
+use crate::progress::{Phase, Progress, Silent, Step};
 
 /// The oldest SQLite that this program runs on: older ones have the WAL-reset bug (<https://www.sqlite.org/wal.html>).
 pub(crate) const OLDEST_SQLITE: u32 = 3_051_003;
@@ -41,17 +41,25 @@ pub(crate) fn require_sound_library() -> Result<()> {
 /// [`ErrorKind::MissingSource`], [`ErrorKind::NotADatabase`], [`ErrorKind::PermissionDenied`], [`ErrorKind::Busy`],
 /// [`ErrorKind::HotJournal`].
 pub(crate) fn open_read_only(path: &Path, busy_timeout: Duration) -> Result<Connection> {
+    open_stoppable(path, busy_timeout, &Silent)
+}
+
+/// The same; the wish to stop ends the waiting.
+///
+/// # Errors
+/// As [`open_read_only`], and [`ErrorKind::Interrupted`].
+pub(crate) fn open_stoppable(path: &Path, busy_timeout: Duration, progress: &dyn Progress) -> Result<Connection> {
     require_harmless(path)?;
-    open(path, OpenFlags::SQLITE_OPEN_READ_ONLY, busy_timeout)
+    open(path, OpenFlags::SQLITE_OPEN_READ_ONLY, busy_timeout, progress)
 }
 
 /// The same, after a transaction that a crash broke off was rolled back, if there was one: what is committed can't be read
 /// before.
-pub(crate) fn open_recovered(path: &Path, busy_timeout: Duration) -> Result<Connection> {
-    match open_read_only(path, busy_timeout) {
+pub(crate) fn open_recovered(path: &Path, busy_timeout: Duration, progress: &dyn Progress) -> Result<Connection> {
+    match open_stoppable(path, busy_timeout, progress) {
         Err(error) if error.kind() == ErrorKind::HotJournal => {
             drop(open_read_write(path, busy_timeout)?);
-            open_read_only(path, busy_timeout)
+            open_stoppable(path, busy_timeout, progress)
         }
         opened => opened,
     }
@@ -72,7 +80,7 @@ pub(crate) fn open_damaged(path: &Path, busy_timeout: Duration) -> Result<Connec
 
 /// Opens an existing database for writing; errors as [`open_read_only`].
 pub(crate) fn open_read_write(path: &Path, busy_timeout: Duration) -> Result<Connection> {
-    open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, busy_timeout)
+    open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, busy_timeout, &Silent)
 }
 
 /// Reading a WAL database that nobody has open makes its `-shm` and `-wal`, which stay. If another user than the
@@ -104,11 +112,26 @@ fn is_wal(path: &Path) -> bool {
     read.is_ok() && header[WAL_FLAGS] == [2, 2]
 }
 
-fn open(path: &Path, access: OpenFlags, busy_timeout: Duration) -> Result<Connection> {
-    let connection = connect(path, access, busy_timeout)?;
-    // Opening is lazy: only the first read finds out whether this is a database at all, and one whose schema parses.
+fn open(path: &Path, access: OpenFlags, busy_timeout: Duration, progress: &dyn Progress) -> Result<Connection> {
+    // SQLite doesn't hear the wish to stop while it waits: so it waits for a short time, again and again.
+    let connection = connect(path, access, busy_timeout.min(TICK))?;
+    let begun = Instant::now();
+    while let Err(error) = first_read(&connection, path) {
+        if error.kind() != ErrorKind::Busy || begun.elapsed() >= busy_timeout {
+            return Err(error);
+        }
+        if progress.should_stop() {
+            return Err(Error::interrupted());
+        }
+    }
+    connection.busy_timeout(busy_timeout).map_err(|e| Error::sqlite("open database", path, &e))?;
+    Ok(connection)
+}
+
+/// Opening is lazy: only the first read finds out whether this is a database at all, and one whose schema parses.
+fn first_read(connection: &Connection, path: &Path) -> Result<()> {
     match connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)) {
-        Ok(_) => Ok(connection),
+        Ok(_) => Ok(()),
         // Of all that SQLite has no other word for, this can only be a format number that it doesn't know.
         Err(e) if e.sqlite_error_code() == Some(ErrorCode::Unknown) => {
             Err(Error::damaged_database(path, &e.to_string()))
@@ -351,7 +374,6 @@ pub(super) fn stoppable<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::Silent;
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -380,6 +402,8 @@ mod tests {
         writer.execute_batch("CREATE TABLE t(x); PRAGMA locking_mode = exclusive; BEGIN EXCLUSIVE").unwrap();
         let error = open_read_only(&path, Duration::from_millis(1)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Busy);
+        let stopped = open_stoppable(&path, Duration::from_secs(3600), &crate::backup::tests::Stop).unwrap_err();
+        assert_eq!(stopped.kind(), ErrorKind::Interrupted);
     }
 
     #[test]
