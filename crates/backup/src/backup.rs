@@ -19,7 +19,7 @@ use crate::check;
 use crate::codec::{Encoder, Encoding};
 use crate::digest::Hashing;
 use crate::error::{Error, ErrorKind, Result, SALVAGE_HINT};
-use crate::history::{Command, Line, Outcome};
+use crate::history::{Command, History, Line, Outcome};
 use crate::id::BackupId;
 use crate::inspect;
 use crate::manifest::{
@@ -84,8 +84,14 @@ pub(crate) fn backup_locked(run: &Run<'_>, request: &Request<'_>, locked: &[(&Pa
     result
 }
 
+/// An id that no backup has, nor had: what the ledger says of one that was removed, such as that it undoes a restore,
+/// must not be taken for another's. A ledger that can't be read keeps no backup from being made.
 fn next_id(run: &Run<'_>, catalog: &Catalog) -> Result<BackupId> {
-    let id = BackupId::next(run.now().to_utc(), catalog.last_id());
+    let history = History::load(run.store()).unwrap_or_default();
+    let mut id = BackupId::next(run.now().to_utc(), catalog.last_id());
+    while history.knows(id) {
+        id = id.successor();
+    }
     match id.to_string().parse::<BackupId>() {
         Ok(_) => Ok(id),
         Err(_) => Err(Error::new(ErrorKind::InvalidInput, "the newest backup is dated so late that no id can follow")
@@ -743,5 +749,17 @@ pub(crate) mod tests {
         let next = |now: &str| site.back_up(&site.begin(&store, now)).unwrap().manifest.id;
         assert_eq!(next(NOW), id("20251210_140001"));
         assert_eq!(next(EARLIER), id("20251210_140002"));
+    }
+
+    #[test]
+    fn an_id_that_a_removed_backup_had_is_not_given_again() {
+        let site = Site::new();
+        let store = MemoryStore::new();
+        site.backup(&store, EARLIER);
+        for file in published(&store) {
+            store.remove(&file).unwrap();
+        }
+        let made = site.back_up(&site.begin(&store, EARLIER)).unwrap().manifest.id;
+        assert_eq!(made, id("20251209_140001"));
     }
 }

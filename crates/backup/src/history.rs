@@ -151,6 +151,11 @@ impl History {
         &self.lines
     }
 
+    /// Whether any line is about `id`.
+    pub fn knows(&self, id: BackupId) -> bool {
+        self.lines.iter().any(|line| line.id == Some(id) || line.removed.contains(&id))
+    }
+
     /// When `id` was last verified or drilled without finding damage.
     pub fn last_proved(&self, id: BackupId) -> Option<DateTime<FixedOffset>> {
         self.proofs.get(&id)?.last
