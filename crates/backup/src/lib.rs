@@ -67,6 +67,8 @@ mod id;
 pub mod inspect;
 mod lock;
 pub mod manifest;
+#[cfg(test)]
+mod model;
 mod names;
 mod ospath;
 mod progress;
