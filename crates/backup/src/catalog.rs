@@ -421,6 +421,8 @@ mod tests {
     use chrono::{FixedOffset, MappedLocalTime, Offset};
 
     use super::*;
+    use crate::backup::tests::{Fault, Watched};
+    use crate::history::{Command, Line, Outcome};
     use crate::run::tests::{Site, id, publish, stage};
     use crate::store::MemoryStore;
 
@@ -604,6 +606,26 @@ mod tests {
     }
 
     #[test]
+    fn of_many_backups_that_a_prefix_could_mean_only_some_are_named() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        let message = |count: usize| {
+            site.backup(&store, &format!("20251209_14000{count}"));
+            select(&store, "2025").unwrap_or_else(|error| error.to_string())
+        };
+        let messages: Vec<String> = (1..=7).map(message).collect();
+        assert_eq!(
+            messages[4],
+            "2025 could be 5 backups: 20251209_140001, 20251209_140002, 20251209_140003, 20251209_140004, \
+             20251209_140005"
+        );
+        assert_eq!(
+            messages[6],
+            "2025 could be 7 backups: 20251209_140001, …, 20251209_140004, 20251209_140005, 20251209_140006, \
+             20251209_140007"
+        );
+    }
+
+    #[test]
     fn an_empty_store_has_no_backup_whatever_is_asked_for() {
         let store = MemoryStore::new();
         for text in ["latest", "2", "2025-12-10"] {
@@ -611,7 +633,73 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::NoSuchBackup, "{text}");
             assert!(error.hint().unwrap().starts_with("make one with `backup`"));
         }
-        assert_eq!(Catalog::load(&store).unwrap().last_id(), None);
+        let catalog = Catalog::load(&store).unwrap();
+        assert_eq!((catalog.last_id(), catalog.newest().is_none()), (None, true));
+        assert_eq!(catalog.require_any().unwrap_err().kind(), ErrorKind::NoSuchBackup);
+    }
+
+    #[test]
+    fn the_newest_that_should_be_sound_holds_something_or_cannot_be_read() {
+        let (_site, store) = store_of(&["20251208_140000", "20251210_140000"]);
+        edit(&store, "20251210_140000", |manifest| manifest.trigger = Trigger::PreRestore);
+        let newest = || Catalog::load(&store).unwrap().newest().map(|entry| entry.id);
+        assert_eq!(newest(), Some(id("20251208_140000")));
+        publish(&store, "manifest_20251209_140000.json", b"no json");
+        assert_eq!(newest(), Some(id("20251209_140000")));
+        Catalog::load(&store).unwrap().require_any().unwrap();
+    }
+
+    #[test]
+    fn a_backup_that_lacks_a_file_or_is_known_to_be_bad_stands_for_no_more_than_a_partial_one() {
+        let days = ["20251207_140000", "20251208_140000", "20251209_140000", "20251210_140000"];
+        let (_site, store) = store_of(&days);
+        edit(&store, days[0], |manifest| manifest.status = Status::Failed);
+        store.remove(&format!("sessions_db_{}.db.zst", days[1])).unwrap();
+        let at = id(days[3]).time().fixed_offset();
+        let bad = Line { id: Some(id(days[2])), ..Line::new(at, Command::Verify, Outcome::Failed) };
+        History::append(&store, &bad).unwrap();
+        let candidates = Catalog::load(&store).unwrap().candidates(&History::load(&store).unwrap());
+        let standings: Vec<Standing> = candidates.iter().map(|candidate| candidate.standing).collect();
+        assert_eq!(standings, [Standing::Failed, Standing::Partial, Standing::Partial, Standing::Complete]);
+    }
+
+    #[test]
+    fn a_manifest_of_the_older_script_names_its_files_whether_they_are_there_or_not() {
+        let store = MemoryStore::new();
+        publish(
+            &store,
+            "manifest_20251210_140001.json",
+            br#"{"backups": {"database": "/srv/backups/sessions_db_20251210_140000.db.gz",
+                "config": "/srv/backups/config_20251210_140001.tar.gz", "stations": null}}"#,
+        );
+        publish(&store, "sessions_db_20251210_140000.db.gz", b"x");
+        let catalog = Catalog::load(&store).unwrap();
+        let [entry] = catalog.entries() else { panic!("one backup, that claims its files: {catalog:?}") };
+        let files: Vec<_> = entry.files.iter().map(|file| (file.name.as_str(), file.bytes)).collect();
+        assert_eq!(files, [("config", None), ("sessions_db", Some(1))]);
+        assert!(matches!(entry.record, Record::Foreign));
+        assert_eq!(entry.files.iter().map(StoredFile::is_whole).collect::<Vec<_>>(), [false, true]);
+        assert!(!entry.is_whole());
+    }
+
+    #[test]
+    fn of_files_without_a_manifest_that_differ_in_their_encoding_alone_the_plain_one_is_taken() {
+        let store = MemoryStore::new();
+        for file in ["x_20251210_140000.db", "x_20251210_140000.db.gz", "x_20251210_140000.tar", "y_20251210_140000.db"]
+        {
+            publish(&store, file, b"x");
+        }
+        let catalog = Catalog::load(&store).unwrap();
+        let files: Vec<&str> = catalog.entries()[0].files.iter().map(|file| file.file.as_str()).collect();
+        assert_eq!(files, ["x_20251210_140000.db", "x_20251210_140000.tar", "y_20251210_140000.db"]);
+    }
+
+    #[test]
+    fn a_manifest_that_cannot_be_read_is_told_from_one_that_is_gone() {
+        let (_site, store) = store_of(&["20251208_140000"]);
+        let unreadable = Watched::failing(&store, 0, Fault::Before);
+        assert_eq!(read_manifest(&unreadable, id("20251208_140000")).unwrap_err().kind(), ErrorKind::Io);
+        assert_eq!(read_manifest(&store, id("20251209_140000")).unwrap(), None);
     }
 
     #[test]

@@ -211,6 +211,18 @@ mod tests {
     }
 
     #[test]
+    fn a_backup_just_made_may_be_dated_less_than_a_minute_ahead() {
+        for (ahead, removed) in [("20251210_150059", vec![id(NEW)]), ("20251210_150100", vec![])] {
+            let (site, store) = (Site::new(), MemoryStore::new());
+            site.backup(&store, NEW);
+            let made = site.backup(&store, ahead);
+            let policy = Policy { keep_days: None, keep_last: 1, ..Policy::default() };
+            let plan = plan(&site.begin(&store, NOW), &policy, Some(made)).unwrap();
+            assert_eq!(plan.removals().map(|decision| decision.id).collect::<Vec<_>>(), removed, "{ahead}");
+        }
+    }
+
+    #[test]
     fn a_pin_is_written_once_and_only_into_a_manifest() {
         let site = Site::new();
         let store = MemoryStore::new();

@@ -214,9 +214,9 @@ pub fn plan(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> Re
     policy.validate()?;
     let mut newest_first: Vec<&Candidate> = candidates.iter().collect();
     newest_first.sort_by_key(|candidate| Reverse(candidate.id));
-    let past: Vec<&Candidate> = newest_first.iter().copied().filter(|candidate| candidate.id.time() <= now).collect();
-    let future = newest_first.iter().any(|candidate| candidate.is_counted() && candidate.id.time() > now);
-    let stale = staleness(&past, policy, now, future);
+    let (past, ahead): (Vec<&Candidate>, Vec<&Candidate>) =
+        newest_first.iter().copied().partition(|candidate| candidate.id.time() <= now);
+    let stale = staleness(&past, policy, now, ahead.iter().any(|candidate| candidate.is_counted()));
 
     let mut keeps: BTreeMap<BackupId, Vec<Reason>> = BTreeMap::new();
     let mut seen = HashSet::new();
@@ -799,6 +799,7 @@ mod tests {
         check(
             days(7),
             &[
+                ("20251210_133000 no-manifest db", "+ no manifest"),
                 ("20251210_130000 db", "+ within 7 days, newest complete backup, newest with db"),
                 ("20200104_000000 pinned db", "+ pinned"),
                 ("20200103_000000 pinned failed", "+ pinned"),
@@ -864,6 +865,16 @@ mod tests {
         }
         let text = plan_of(days(7), &none).stale.unwrap().to_string();
         assert_eq!(text, "nothing is removed: no run up to now has made a complete backup");
+    }
+
+    #[test]
+    fn that_all_complete_backups_are_dated_in_the_future_is_said() {
+        let stale = |ahead| plan_of(days(7), &["20251209_000000 partial db", ahead]).stale.unwrap();
+        assert!(!stale("20251210_140001 failed").future);
+        assert_eq!(
+            stale("20251210_140001 db").to_string(),
+            "nothing is removed: all complete backups are dated in the future; the clock went back, or was ahead"
+        );
     }
 
     #[test]

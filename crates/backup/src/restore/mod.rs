@@ -349,6 +349,8 @@ fn make_ready(temp: &NamedTempFile, path: &Path, recorded: Option<&manifest::Dat
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
     use super::*;
     use crate::backup::tests::{Watched, assert_clean, fault_sweep};
     use crate::catalog::Catalog;
@@ -395,6 +397,127 @@ mod tests {
         let plan = plan(&run, kept, &target, Selection::ALL, &site.sources).unwrap();
         restore(&run, &plan, encoding(), &mut || Ok(())).unwrap();
         assert_eq!((site.sessions(), env(&site).as_str()), (4, "PORT=9090\n"));
+    }
+
+    fn last_outcome(store: &dyn Store) -> Outcome {
+        History::load(store).unwrap().lines().last().unwrap().outcome
+    }
+
+    #[test]
+    fn a_restore_that_fails_before_it_changes_anything_has_failed() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        changed_since(&site, &store);
+        site.execute("PRAGMA journal_mode = delete");
+        let reader = site.open();
+        reader.execute_batch("BEGIN; SELECT * FROM sessions").unwrap();
+        let setup = crate::Setup { busy_timeout: std::time::Duration::from_millis(30), ..site.setup(&store, NOW) };
+        let error = restore_all(&Run::begin(setup, &mut |_| {}).unwrap(), &site).unwrap_err();
+        assert_eq!((error.kind(), last_outcome(&store)), (ErrorKind::Busy, Outcome::Failed));
+        assert_eq!((site.sessions(), env(&site).as_str()), (4, "PORT=9090\n"));
+    }
+
+    #[test]
+    fn a_restore_that_fails_after_its_first_change_says_so() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        changed_since(&site, &store);
+        fs::remove_file(site.root().join(".env")).unwrap();
+        let run = site.begin(&store, NOW);
+        let catalog = run.catalog().unwrap();
+        let plan = plan(&run, catalog.get(id(BACKUP)).unwrap(), site.root(), Selection::ALL, &site.sources).unwrap();
+        fs::create_dir(site.root().join(".env")).unwrap();
+        let error = restore(&run, &plan, encoding()).unwrap_err();
+        assert_eq!((error.kind(), last_outcome(&store)), (ErrorKind::Partial, Outcome::Partial));
+        assert!(error.hint().unwrap().contains("restore --undo"));
+        assert_eq!(site.sessions(), 3);
+    }
+
+    #[test]
+    fn moving_leftovers_aside_is_a_change() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        changed_since(&site, &store);
+        let path = site.root().join("sessions.db");
+        fs::remove_file(&path).unwrap();
+        fs::write(site.root().join("sessions.db-wal"), "of a dead application").unwrap();
+        let run = site.begin(&store, NOW);
+        let catalog = run.catalog().unwrap();
+        let plan = plan(&run, catalog.get(id(BACKUP)).unwrap(), site.root(), Selection::ALL, &site.sources).unwrap();
+        std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        let error = restore(&run, &plan, encoding()).unwrap_err();
+        assert_eq!((error.kind(), last_outcome(&store)), (ErrorKind::Partial, Outcome::Partial));
+        assert!(site.root().join(format!("sessions.db.aside-{NOW}-wal")).exists());
+    }
+
+    #[test]
+    fn where_a_leftover_cannot_be_moved_aside_no_database_is_put() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        changed_since(&site, &store);
+        fs::remove_file(site.root().join("sessions.db")).unwrap();
+        fs::write(site.root().join("sessions.db-wal"), "of a dead application").unwrap();
+        fs::create_dir(site.root().join(format!("sessions.db.aside-{NOW}-wal"))).unwrap();
+        let error = restore_all(&site.begin(&store, NOW), &site).unwrap_err();
+        assert!(error.one_line().starts_with("can't move aside "), "{error:?}");
+        assert!(!site.root().join("sessions.db").exists() && last_outcome(&store) == Outcome::Failed);
+    }
+
+    #[test]
+    fn a_database_in_an_empty_place_has_the_recorded_journal_mode_and_permissions() {
+        for recorded in ["wal", "delete"] {
+            let (site, store) = (Site::new(), MemoryStore::new());
+            site.execute(&format!("PRAGMA journal_mode = {recorded}"));
+            let path = site.root().join("sessions.db");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+            site.backup(&store, BACKUP);
+            for suffix in DATABASE_FILES {
+                fsutil::remove_file(&fsutil::with_suffix(&path, suffix)).unwrap();
+            }
+            assert_eq!(restore_all(&site.begin(&store, NOW), &site).unwrap().warnings, Vec::<String>::new());
+            let mode: String = site.open().query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+            assert_eq!((mode.as_str(), fs::metadata(&path).unwrap().mode() & 0o7777), (recorded, 0o640));
+        }
+    }
+
+    #[test]
+    fn an_overwritten_database_has_the_recorded_journal_mode() {
+        let modes = ["wal", "delete"];
+        for (recorded, live) in modes.into_iter().flat_map(|recorded| modes.map(|live| (recorded, live))) {
+            let (site, store) = (Site::new(), MemoryStore::new());
+            site.execute(&format!("PRAGMA journal_mode = {recorded}"));
+            changed_since(&site, &store);
+            site.execute(&format!("PRAGMA journal_mode = {live}"));
+            assert_eq!(restore_all(&site.begin(&store, NOW), &site).unwrap().warnings, Vec::<String>::new());
+            let mode: String = site.open().query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+            assert_eq!(mode, recorded, "over {live}");
+        }
+    }
+
+    #[test]
+    fn a_database_that_turns_out_damaged_when_it_is_to_be_kept_is_moved_aside() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        changed_since(&site, &store);
+        // In rollback mode there is no log that could still make it whole.
+        site.execute("PRAGMA journal_mode = delete");
+        let path = site.root().join("sessions.db");
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[4096..].fill(0xff);
+        fs::write(&path, &bytes).unwrap();
+        let restored = restore_all(&site.begin(&store, NOW), &site).unwrap();
+        let aside = site.root().join(format!("sessions.db.aside-{NOW}"));
+        assert_eq!(restored.moved_aside, std::slice::from_ref(&aside));
+        assert_eq!(fs::read(aside).unwrap(), bytes);
+        assert_eq!((site.sessions(), env(&site).as_str()), (3, "PORT=8080\n"));
+        assert_eq!(published(&store).iter().filter(|name| name.contains(NOW)).count(), 2, "the configuration is kept");
+    }
+
+    #[test]
+    fn only_what_is_there_is_kept() {
+        let (mut site, store) = (Site::new(), MemoryStore::new());
+        site.sources.files[0].paths.push(RelPath::new("station.json").unwrap());
+        fs::write(site.root().join("station.json"), "{}").unwrap();
+        site.backup(&store, BACKUP);
+        fs::remove_file(site.root().join("station.json")).unwrap();
+        let kept = restore_all(&site.begin(&store, NOW), &site).unwrap().kept.unwrap();
+        let catalog = Catalog::load(&store).unwrap();
+        assert_eq!(catalog.get(kept).unwrap().manifest().unwrap().warnings, [], "nothing else was looked for");
     }
 
     #[test]
@@ -503,5 +626,12 @@ mod tests {
         let error = undo(&History::load(&store).unwrap(), site.root()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoSuchBackup);
         assert!(error.to_string().ends_with("no restore that replaced anything"), "{error}");
+        for suffix in DATABASE_FILES {
+            fsutil::remove_file(&site.root().join(format!("sessions.db{suffix}"))).unwrap();
+        }
+        fs::remove_file(site.root().join(".env")).unwrap();
+        restore_all(&run, &site).unwrap();
+        let error = undo(&History::load(&store).unwrap(), site.root()).unwrap_err();
+        assert_eq!(error.to_string(), "nothing to undo: the restore of 2025-12-10 14:00 replaced nothing");
     }
 }

@@ -241,3 +241,114 @@ fn database_present(path: &Path, busy_timeout: Duration) -> Result<(Present, Opt
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::tests::{Site, id, publish};
+    use crate::source::files::{ArchiveWriter, ConfigFile};
+    use crate::source::{DatabaseSource, FilesSource};
+    use crate::store::{MemoryStore, Store};
+
+    const ID: &str = "20251210_140000";
+
+    fn path(text: &str) -> RelPath {
+        RelPath::new(text).unwrap()
+    }
+
+    /// The site's database and a flat archive of these members, as another tool would have written them.
+    fn foreign(site: &Site, members: &[&str]) -> MemoryStore {
+        let store = MemoryStore::new();
+        site.execute("PRAGMA journal_mode = delete");
+        publish(&store, &format!("sessions_db_{ID}.db"), &fs::read(site.root().join("sessions.db")).unwrap());
+        let mut archive = ArchiveWriter::new(Vec::new());
+        for member in members {
+            let content = b"{}".to_vec();
+            let file = ConfigFile { path: path(member), mode: 0o600, uid: 0, gid: 0, mtime: 0, content };
+            archive.add(&file).unwrap();
+        }
+        publish(&store, &format!("config_{ID}.tar"), &archive.finish().unwrap());
+        store
+    }
+
+    /// The site's own sources, each behind another of its kind.
+    fn settings(site: &Site) -> Sources {
+        let database =
+            DatabaseSource { name: "audit_db".into(), path: path("audit.db"), ..site.sources.databases[0].clone() };
+        let mut sources = Sources {
+            databases: vec![database],
+            files: vec![FilesSource { name: "other".into(), paths: vec![path("other/.env")] }],
+        };
+        sources.databases.extend(site.sources.databases.clone());
+        sources.files.push(FilesSource { name: "config".into(), paths: vec![path("data/station.json"), path(".env")] });
+        sources
+    }
+
+    fn planned(site: &Site, store: &dyn Store, target: &Path, selection: Selection, sources: &Sources) -> Result<Plan> {
+        let run = site.begin(store, ID);
+        let catalog = run.catalog().unwrap();
+        plan(&run, catalog.get(id(ID))?, target, selection, sources)
+    }
+
+    fn paths(plan: &Plan) -> Vec<&str> {
+        plan.items.iter().map(|item| item.path.as_str()).collect()
+    }
+
+    #[test]
+    fn what_another_tool_wrote_goes_where_the_settings_say() {
+        let site = Site::new();
+        let store = foreign(&site, &["station.json", ".env", "notes.txt"]);
+        let plan = planned(&site, &store, site.root(), Selection::ALL, &settings(&site)).unwrap();
+        assert_eq!(paths(&plan), ["data/station.json", ".env", "sessions.db"]);
+        let warnings = [
+            "notes.txt: the settings don't say where it belongs, so it is left out".to_string(),
+            format!("backup {ID} holds no audit_db: what is there now stays"),
+            format!("backup {ID} holds no other: what is there now stays"),
+        ];
+        assert_eq!(plan.warnings, warnings);
+    }
+
+    #[test]
+    fn a_path_in_another_tools_archive_is_known_if_it_is_the_configured_one() {
+        let site = Site::new();
+        let store = foreign(&site, &["data/station.json"]);
+        let files = Selection { databases: false, files: true };
+        let plan = planned(&site, &store, site.root(), files, &settings(&site)).unwrap();
+        assert_eq!(paths(&plan), ["data/station.json"]);
+        assert_eq!(plan.warnings, [format!("backup {ID} holds no other: what is there now stays")]);
+    }
+
+    #[test]
+    fn a_database_of_another_tool_that_the_settings_do_not_name_is_refused() {
+        let site = Site::new();
+        let error = planned(&site, &foreign(&site, &[]), site.root(), Selection::ALL, &Sources::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert_eq!(error.to_string(), format!("it isn't known where sessions_db_{ID}.db belongs"));
+        assert_eq!(error.hint(), Some("add a [[database]] with the name \"sessions_db\" to the settings"));
+    }
+
+    #[test]
+    fn what_the_manifest_says_comes_before_the_settings() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, ID);
+        let mut sources = site.sources.clone();
+        (sources.databases[0].path, sources.files[0].paths[0]) = (path("moved.db"), path("moved.env"));
+        let plan = planned(&site, &store, site.root(), Selection::ALL, &sources).unwrap();
+        assert_eq!(paths(&plan), ["sessions.db", ".env"]);
+        assert_eq!(plan.warnings, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_looked_at_is_neither_empty_nor_damaged() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, ID);
+        // Below a file there is no place for another.
+        let target = site.root().join(".env");
+        let error = planned(&site, &store, &target, Selection::ALL, &site.sources).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
+        let target = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("nowhere", target.path().join("sessions.db")).unwrap();
+        let error = planned(&site, &store, target.path(), Selection::ALL, &site.sources).unwrap_err();
+        assert!(!error.means_damaged(), "{error:?}");
+    }
+}

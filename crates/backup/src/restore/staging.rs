@@ -186,3 +186,56 @@ pub(super) fn set_owner_and_mode(temp: &Path, path: &Path, mode: u32, uid: u32, 
         .map_err(|e| Error::io("change the mode of", temp, e))?;
     Ok(refused)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::restore::{Selection, plan, rehearse};
+    use crate::run::tests::{Site, id, publish};
+    use crate::store::MemoryStore;
+
+    const ID: &str = "20251210_140000";
+
+    #[test]
+    fn folders_made_for_a_restore_stay_if_it_succeeds_and_go_if_it_does_not() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, ID);
+        let restore = |target: &Path| {
+            let run = site.begin(&store, ID);
+            let plan = plan(&run, run.catalog()?.get(id(ID))?, target, Selection::ALL, &site.sources)?;
+            rehearse(&run, &plan)
+        };
+        restore(&site.root().join("new/deep")).unwrap();
+        assert!(site.root().join("new/deep/sessions.db").exists());
+        let database = format!("sessions_db_{ID}.db.zst");
+        publish(&store, &database, b"something else");
+        fs::create_dir(site.root().join("old")).unwrap();
+        assert_eq!(restore(&site.root().join("old/deep/deeper")).unwrap_err().kind(), ErrorKind::Damaged);
+        assert!(site.root().join("old").exists() && !site.root().join("old/deep").exists());
+    }
+
+    #[test]
+    fn only_a_refused_owner_is_no_error() {
+        let site = Site::new();
+        let env = site.root().join(".env");
+        let found = fs::metadata(&env).unwrap();
+        assert_eq!(set_owner_and_mode(&env, &env, 0o640, found.uid(), found.gid()).unwrap(), None);
+        assert_eq!(fs::metadata(&env).unwrap().permissions().mode() & 0o7777, 0o640);
+        let error = set_owner_and_mode(&site.root().join("missing"), &env, 0o640, 0, 0).unwrap_err();
+        assert!(error.to_string().starts_with("can't change the owner of "), "{error}");
+    }
+
+    #[test]
+    fn what_is_restored_is_named_after_its_place_until_then() {
+        let site = Site::new();
+        let path = site.root().join("sessions.db");
+        let leftover = site.root().join(".sessions.db.restoring-wal");
+        fs::write(&leftover, "of a killed restore").unwrap();
+        let temp = temp_beside(&path).unwrap();
+        assert_eq!(temp.path(), site.root().join(".sessions.db.restoring"));
+        assert!(!leftover.exists());
+    }
+}

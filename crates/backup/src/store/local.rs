@@ -358,4 +358,113 @@ mod tests {
         assert!(error.to_string().contains(path.to_str().unwrap()));
         assert!(LocalStore::new(&path).list().is_err());
     }
+    /// A prepared store in a folder of its own.
+    fn prepared() -> (tempfile::TempDir, LocalStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::new(folder.path().join("backups"));
+        store.prepare().unwrap();
+        (folder, store)
+    }
+
+    #[test]
+    fn a_folder_that_others_can_look_into_is_not_private() {
+        let (_folder, store) = prepared();
+        for (mode, private) in [(0o700, true), (0o750, false), (0o701, false), (0o600, true)] {
+            fs::set_permissions(store.folder(), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(store.is_private(), private, "{mode:o}");
+        }
+        fs::set_permissions(store.folder(), fs::Permissions::from_mode(0o700)).unwrap();
+        assert_eq!(store.location(), store.folder().display().to_string());
+        assert!(!LocalStore::new(store.folder().join("missing")).is_private());
+    }
+
+    #[test]
+    fn who_holds_the_lock_can_be_asked() {
+        let (_folder, store) = prepared();
+        assert_eq!(store.lock_holder().unwrap(), None);
+        let holder = Holder { pid: 7, host: "box".into(), command: "rotate".into(), since: "noon".into() };
+        let lock = store.lock(&holder, Duration::ZERO, &mut |_| {}).unwrap();
+        assert!(store.lock_holder().unwrap().unwrap().contains("rotate"));
+        drop(lock);
+        assert_eq!(store.lock_holder().unwrap(), None);
+    }
+
+    #[test]
+    fn a_link_counts_as_what_it_leads_to_and_one_to_nowhere_is_refused() {
+        let (folder, store) = prepared();
+        let link = |target: &Path| {
+            let link = folder.path().join("link");
+            fsutil::remove_file(&link).unwrap();
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            LocalStore::new(link)
+        };
+        assert_eq!(link(store.folder()).list().unwrap(), []);
+        link(store.folder()).prepare().unwrap();
+        let nowhere = link(&folder.path().join("unmounted"));
+        for error in [nowhere.list().unwrap_err(), nowhere.prepare().unwrap_err()] {
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert!(error.to_string().contains("unmounted, which doesn't exist"), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_a_folder_that_is_missing_is_empty() {
+        let (_folder, store) = prepared();
+        fs::remove_dir(store.staging()).unwrap();
+        assert_eq!(store.list_staged().unwrap(), []);
+        fs::write(store.staging(), "").unwrap();
+        assert_eq!(store.list_staged().unwrap_err().kind(), ErrorKind::InvalidInput);
+        // A link to itself is neither missing nor no folder.
+        let circle = store.path("circle");
+        std::os::unix::fs::symlink(&circle, &circle).unwrap();
+        assert_eq!(store.list_files(&circle).unwrap_err().kind(), ErrorKind::Io);
+    }
+
+    #[test]
+    fn names_that_begin_with_a_dot_are_not_listed() {
+        let (_folder, store) = prepared();
+        fs::write(store.path(".lock"), "").unwrap();
+        fs::write(store.path("shown"), "x").unwrap();
+        assert_eq!(store.list().unwrap(), [Object { name: "shown".into(), bytes: 1 }]);
+    }
+
+    #[test]
+    fn what_is_staged_in_several_syncs_is_whole() {
+        let (_folder, store) = prepared();
+        let mut staged = store.stage("large").unwrap();
+        let piece = vec![7; SYNC_EVERY / 2 + 1];
+        for _ in 0..3 {
+            staged.write_all(&piece).unwrap();
+        }
+        staged.finish().unwrap();
+        store.publish(&["large".into()]).unwrap();
+        assert_eq!(fs::metadata(store.path("large")).unwrap().len(), 3 * piece.len() as u64);
+    }
+
+    #[test]
+    fn free_space_is_that_of_the_disk() {
+        let (_folder, store) = prepared();
+        let free = store.free_bytes().unwrap().unwrap();
+        assert!(free > 1 << 20, "{free}");
+        assert_eq!(store.scratch(), Some(store.staging()));
+    }
+
+    #[test]
+    fn a_folder_in_the_staging_area_is_discarded_with_what_is_in_it() {
+        let (_folder, store) = prepared();
+        fs::create_dir_all(store.staging().join("scratch/deep")).unwrap();
+        store.discard("scratch").unwrap();
+        assert_eq!(store.list_staged().unwrap(), []);
+    }
+
+    #[test]
+    fn a_line_is_ended_before_the_next_only_if_it_was_torn() {
+        let (_folder, store) = prepared();
+        for content in ["", "x\n", "x"] {
+            fs::write(store.path("h"), content).unwrap();
+            store.append("h", "next").unwrap();
+            let ended = if content == "x" { "x\n" } else { content };
+            assert_eq!(fs::read_to_string(store.path("h")).unwrap(), format!("{ended}next\n"));
+        }
+    }
 }

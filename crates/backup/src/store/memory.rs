@@ -141,4 +141,10 @@ mod tests {
     fn a_memory_store_conforms() {
         super::super::conformance::check(&MemoryStore::new());
     }
+
+    #[test]
+    fn it_has_no_folder_and_no_bounds() {
+        let store = MemoryStore::new();
+        assert_eq!((store.location().as_str(), store.scratch(), store.free_bytes().unwrap()), ("memory", None, None));
+    }
 }
