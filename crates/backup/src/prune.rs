@@ -166,6 +166,21 @@ mod tests {
     }
 
     #[test]
+    fn the_ledger_knows_what_was_removed_and_what_kept_the_rest() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        shelf(&site, &store);
+        let run = site.begin(&store, NOW);
+        let plan = plan(&run, &Policy::default(), None).unwrap();
+        for file in published(&store).iter().filter(|file| file.contains(OLD[0])) {
+            store.remove(file).unwrap();
+        }
+        assert_eq!(prune(&run, &plan).unwrap_err().kind(), ErrorKind::NoSuchBackup);
+        let line = History::load(&store).unwrap().lines().last().unwrap().clone();
+        assert_eq!((line.command, line.outcome, line.removed), (Command::Rotate, Outcome::Partial, vec![id(OLD[1])]));
+        assert!(line.error.unwrap().starts_with(&format!("no backup {}", OLD[0])));
+    }
+
+    #[test]
     fn a_failing_store_lets_a_removal_stop_anywhere_and_the_next_run_go_on() {
         fault_sweep(
             shelf,
@@ -233,6 +248,8 @@ mod tests {
         assert_eq!([pin(false), pin(true), pin(true), pin(false)], [false, true, false, true]);
         let changed = |verb: &str| watched.changes().iter().filter(|call| call.starts_with(verb)).count();
         assert_eq!([changed("publish"), changed("append")], [2, 2]);
+        let line = History::load(&store).unwrap().lines().last().unwrap().clone();
+        assert_eq!((line.command, line.id), (Command::Unpin, Some(made)));
         store.remove(&names::manifest(made)).unwrap();
         let error = set_pinned(&run, Catalog::load(&store).unwrap().get(made).unwrap(), true).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoSuchBackup);

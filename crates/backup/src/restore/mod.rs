@@ -428,6 +428,8 @@ mod tests {
         let error = restore(&run, &plan, encoding()).unwrap_err();
         assert_eq!((error.kind(), last_outcome(&store)), (ErrorKind::Partial, Outcome::Partial));
         assert!(error.hint().unwrap().contains("restore --undo"));
+        let line = History::load(&store).unwrap().lines().last().unwrap().clone();
+        assert_eq!((line.id, line.error), (Some(id(BACKUP)), Some(error.to_string())));
         assert_eq!(site.sessions(), 3);
     }
 
