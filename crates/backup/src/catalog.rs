@@ -695,11 +695,12 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_that_cannot_be_read_is_told_from_one_that_is_gone() {
+    fn a_manifest_that_cannot_be_read_is_listed_as_such() {
         let (_site, store) = store_of(&["20251208_140000"]);
-        let unreadable = Watched::failing(&store, 0, Fault::Before);
-        assert_eq!(read_manifest(&unreadable, id("20251208_140000")).unwrap_err().kind(), ErrorKind::Io);
-        assert_eq!(read_manifest(&store, id("20251209_140000")).unwrap(), None);
+        // After the listings, of what is staged, published and staged.
+        let catalog = Catalog::load(&Watched::failing(&store, 3, Fault::Before)).unwrap();
+        let [entry] = catalog.entries() else { panic!("{catalog:?}") };
+        assert!(matches!(&entry.record, Record::Unreadable(error) if error.kind() == ErrorKind::Io), "{entry:?}");
     }
 
     #[test]

@@ -425,7 +425,7 @@ mod tests {
         let catalog = run.catalog().unwrap();
         let plan = plan(&run, catalog.get(id(BACKUP)).unwrap(), site.root(), Selection::ALL, &site.sources).unwrap();
         fs::create_dir(site.root().join(".env")).unwrap();
-        let error = restore(&run, &plan, encoding()).unwrap_err();
+        let error = restore(&run, &plan, encoding(), &mut || Ok(())).unwrap_err();
         assert_eq!((error.kind(), last_outcome(&store)), (ErrorKind::Partial, Outcome::Partial));
         assert!(error.hint().unwrap().contains("restore --undo"));
         let line = History::load(&store).unwrap().lines().last().unwrap().clone();
@@ -444,7 +444,7 @@ mod tests {
         let catalog = run.catalog().unwrap();
         let plan = plan(&run, catalog.get(id(BACKUP)).unwrap(), site.root(), Selection::ALL, &site.sources).unwrap();
         std::os::unix::fs::symlink("nowhere", &path).unwrap();
-        let error = restore(&run, &plan, encoding()).unwrap_err();
+        let error = restore(&run, &plan, encoding(), &mut || Ok(())).unwrap_err();
         assert_eq!((error.kind(), last_outcome(&store)), (ErrorKind::Partial, Outcome::Partial));
         assert!(site.root().join(format!("sessions.db.aside-{NOW}-wal")).exists());
     }

@@ -383,7 +383,7 @@ mod tests {
         let (_folder, store) = prepared();
         assert_eq!(store.lock_holder().unwrap(), None);
         let holder = Holder { pid: 7, host: "box".into(), command: "rotate".into(), since: "noon".into() };
-        let lock = store.lock(&holder, Duration::ZERO, &mut |_| {}).unwrap();
+        let lock = store.lock(&holder, Duration::ZERO, &mut |_| Ok(())).unwrap();
         assert!(store.lock_holder().unwrap().unwrap().contains("rotate"));
         drop(lock);
         assert_eq!(store.lock_holder().unwrap(), None);
