@@ -257,6 +257,10 @@ mod tests {
             header.set_uid(0);
             header.set_gid(0);
             header.set_size(file.content.len() as u64);
+            header.set_mode(file.mode);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(file.mtime);
             let attributes =
                 [("path", file.path.as_str().as_bytes()), ("size", b"3"), ("uid", b"7"), ("mtime", b"1.5")];
             pax.append_pax_extensions(attributes).unwrap();
