@@ -253,9 +253,6 @@ mod tests {
         let mut pax = ::tar::Builder::new(Vec::new());
         for file in &files {
             let mut header = ::tar::Header::new_ustar();
-            header.set_mode(file.mode);
-            header.set_uid(0);
-            header.set_gid(0);
             header.set_size(file.content.len() as u64);
             header.set_mode(file.mode);
             header.set_uid(0);
