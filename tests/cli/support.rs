@@ -131,7 +131,7 @@ impl Project {
         (json!(bytes.parse::<u64>().unwrap()), json!(sha256))
     }
 
-    /// Makes the backup `id` one of another time: names, manifest and all.
+    /// Makes the backup `id` one of another time: names, manifest, ledger and all.
     pub fn redate(&self, id: &str, other: &str) {
         self.edit_manifest(id, |manifest| {
             let text = manifest.to_string().replace(id, other);
@@ -150,6 +150,7 @@ impl Project {
                 .unwrap();
             }
         }
+        self.write("backups/history.jsonl", &self.read("backups/history.jsonl").replace(id, other));
     }
 
     /// Holds the store's lock, as a run would.
