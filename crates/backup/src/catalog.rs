@@ -695,6 +695,16 @@ mod tests {
     }
 
     #[test]
+    fn of_a_manifest_beyond_the_largest_as_much_is_read_as_tells_so() {
+        let store = MemoryStore::new();
+        let bytes = usize::try_from(manifest::MAX_BYTES + 7).unwrap();
+        publish(&store, "manifest_20251208_140000.json", &vec![b'x'; bytes]);
+        let error = Catalog::load(&store).unwrap().entries()[0].require_usable().unwrap_err();
+        assert!(error.to_string().contains("is larger than "), "{error}");
+        assert_eq!(read_manifest(&store, id("20251208_140000")).unwrap().len() as u64, manifest::MAX_BYTES + 1);
+    }
+
+    #[test]
     fn a_manifest_that_cannot_be_read_is_listed_as_such() {
         let (_site, store) = store_of(&["20251208_140000"]);
         // After the listings, of what is staged, published and staged.

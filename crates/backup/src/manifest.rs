@@ -420,6 +420,24 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_beyond_the_largest_is_not_even_read() {
+        let refused = |bytes: u64| {
+            let error = Manifest::parse(frozen_id(), &vec![b'x'; usize::try_from(bytes).unwrap()]).unwrap_err();
+            (error.kind(), error.to_string())
+        };
+        let said = |what: &str| (ErrorKind::BadManifest, format!("manifest of 20261124_034135 {what}"));
+        assert_eq!(refused(MAX_BYTES), said("can't be read"));
+        assert_eq!(refused(MAX_BYTES + 1), said("is larger than 16 MiB"));
+    }
+
+    #[test]
+    fn what_was_damaged_when_it_was_saved_says_so() {
+        let manifest = changed(|json| json["artifacts"][0]["damage"] = json!(["row 7 missing"])).unwrap();
+        assert_eq!(manifest.artifacts[0].damage(), ["row 7 missing"]);
+        assert_eq!(manifest.artifacts[1].damage(), [""; 0]);
+    }
+
+    #[test]
     fn every_field_but_errors_is_needed_and_has_its_type() {
         let document = frozen();
         let needed = document.as_object().unwrap().keys().filter(|key| *key != "errors" && *key != "format");
