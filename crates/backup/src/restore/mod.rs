@@ -511,6 +511,27 @@ mod tests {
     }
 
     #[test]
+    fn how_a_transaction_ended_is_open_after_an_error_of_the_disk_alone() {
+        let uncertain = |kind| is_uncertain(&Error::new(kind, ""));
+        assert!(uncertain(ErrorKind::Io) && uncertain(ErrorKind::Sqlite));
+        assert!(!uncertain(ErrorKind::Busy) && !uncertain(ErrorKind::NoSpace));
+    }
+
+    #[test]
+    fn a_database_that_is_damaged_but_readable_is_kept_as_it_is_and_overwritten() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, BACKUP);
+        site.execute(
+            "CREATE INDEX by_kwh ON sessions(kwh); PRAGMA writable_schema = on;
+             UPDATE sqlite_schema SET sql = 'CREATE INDEX by_kwh ON sessions(-kwh)' WHERE name = 'by_kwh';",
+        );
+        let restored = restore_all(&site.begin(&store, NOW), &site).unwrap();
+        let [warning] = &restored.warnings[..] else { panic!("{restored:?}") };
+        assert!(warning.starts_with("sessions.db was damaged (") && warning.ends_with("--undo can't put it back"));
+        assert_eq!((restored.moved_aside, site.sessions()), (vec![], 3));
+    }
+
+    #[test]
     fn only_what_is_there_is_kept() {
         let (mut site, store) = (Site::new(), MemoryStore::new());
         site.sources.files[0].paths.push(RelPath::new("station.json").unwrap());
