@@ -23,6 +23,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::fsutil;
 use crate::manifest;
 use crate::progress::{Phase, Silent, Step};
 use crate::run::Run;
@@ -228,6 +229,8 @@ fn stayed_locked(path: &Path, patience: Duration) -> Error {
 /// [`ErrorKind::Damaged`] if it is not sound.
 pub(super) fn settle(run: &Run<'_>, path: &Path, recorded: Option<&manifest::Database>) -> Result<Option<String>> {
     let failed = |e| Error::sqlite("check database", path, &e);
+    // SQLite goes on if it can't make it durable that the journal is gone, which would undo the restore.
+    fsutil::sync_parent(path)?;
     let connection = sqlite::open_read_write(path, run.busy_timeout())?;
     connection.busy_timeout(SETTLE).map_err(failed)?;
     let _ = connection.query_row("PRAGMA wal_checkpoint(truncate)", [], |row| row.get::<_, i64>(0));
