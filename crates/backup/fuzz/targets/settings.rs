@@ -10,7 +10,7 @@ mod unit_name;
 
 /// Where the settings look for it.
 mod schedule {
-    pub use super::unit_name;
+    pub(crate) use super::unit_name;
 }
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
