@@ -86,7 +86,7 @@ fn struck(log: &str) -> Vec<String> {
     for line in log.lines() {
         let (thread, call) = line.split_once(' ').unwrap_or_default();
         if let Some(begin) = call.strip_suffix("<unfinished ...>") {
-            unfinished.insert(thread, begin);
+            unfinished.insert(thread, begin.trim_start());
         } else if call.contains("(INJECTED)") {
             let begin =
                 if call.contains("resumed>") { unfinished.get(thread).copied().unwrap_or_default() } else { "" };
