@@ -200,7 +200,7 @@ fn copy_all(backup: &Backup<'_, '_>, path: &Path, patience: Duration) -> Result<
 fn until_free(
     path: &Path,
     patience: Duration,
-    go_on: impl Fn() -> Result<()>,
+    mut go_on: impl FnMut() -> Result<()>,
     mut attempt: impl FnMut() -> rusqlite::Result<StepResult>,
 ) -> Result<()> {
     let begun = Instant::now();
@@ -269,6 +269,7 @@ fn set_mode(connection: &Connection, pragma: &str, mode: &str) -> rusqlite::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backup::tests::Stop;
     use crate::run::tests::Site;
     use crate::store::MemoryStore;
 
@@ -283,6 +284,12 @@ mod tests {
             .execute_batch("CREATE TABLE sessions(id INTEGER PRIMARY KEY); INSERT INTO sessions VALUES (1), (2)")
             .unwrap();
         Live::open(run, &decoded, &path).unwrap()
+    }
+
+    /// A run that waits for no lock: asked whether to go on, it says no.
+    fn impatient<'a>(site: &Site, store: &'a MemoryStore) -> Run<'a> {
+        let setup = site.setup(store, "20251210_140000");
+        Run::begin(crate::Setup { busy_timeout: Duration::ZERO, progress: &Stop, ..setup }, &mut |_| {}).unwrap()
     }
 
     fn can_be(statement: &str, site: &Site) -> bool {
@@ -309,8 +316,11 @@ mod tests {
             let mut live = live(&site, &run, mode, page_size);
             let held = live.hold(&run).unwrap();
             let locked = held.locked().map(|(_, connection)| connection);
+            assert_eq!(locked.is_some(), (mode, page_size) != ("wal", 4096), "{mode} {page_size}");
             if let Some(connection) = locked {
                 connection.query_row("SELECT count(*) FROM sessions", [], |row| row.get::<_, i64>(0)).unwrap();
+                let busy_timeout: u32 = sqlite::pragma(connection, "busy_timeout").unwrap();
+                assert_eq!(u128::from(busy_timeout), TRY.as_millis(), "a wish to stop is heard in between");
             }
             assert_eq!((can_be_written(&site), can_be_read(&site)), (false, readable), "{mode} {page_size}");
             if let Overwrite::Locked(live) = &held {
@@ -333,6 +343,65 @@ mod tests {
             drop(live);
             let found: String = sqlite::pragma(&site.open(), "journal_mode").unwrap();
             assert_eq!((can_be_written(&site), site.sessions(), found.as_str()), (true, 0, mode));
+        }
+    }
+
+    #[test]
+    fn an_overwriting_that_fails_leaves_the_database_as_it_was() {
+        for (mode, page_size) in [("wal", 4096), ("delete", 4096), ("wal", 1024)] {
+            let (site, store) = (Site::new(), MemoryStore::new());
+            let run = impatient(&site, &store);
+            let mut live = live(&site, &run, mode, page_size);
+            let held = live.hold(&run).unwrap();
+            let decoded = Connection::open(site.root().join("decoded.db")).unwrap();
+            decoded.execute_batch("BEGIN EXCLUSIVE").unwrap();
+            assert_eq!(held.finish(&run).unwrap_err().kind(), ErrorKind::Busy);
+            drop(live);
+            let found: String = sqlite::pragma(&site.open(), "journal_mode").unwrap();
+            assert_eq!((can_be_written(&site), site.sessions(), found.as_str()), (true, 0, mode));
+        }
+    }
+
+    #[test]
+    fn a_wal_database_of_another_page_size_that_somebody_has_open_is_busy() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        let run = impatient(&site, &store);
+        let mut live = live(&site, &run, "wal", 1024);
+        let application = site.open();
+        application.execute_batch("SELECT count(*) FROM sessions").unwrap();
+        let error = live.hold(&run).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy);
+        assert!(error.to_string().ends_with("another page size than the backup, and it is in use"), "{error}");
+        assert_eq!(error.hint(), Some("stop the application, then restore again"));
+    }
+
+    #[test]
+    fn a_busy_database_is_tried_until_it_is_free_or_its_time_or_the_run_is_over() {
+        let outcome = |patience, retries: usize, results: &[i32]| {
+            let (mut results, mut retries) = (results.iter(), (0..retries).map(drop));
+            let attempt = || match results.next() {
+                Some(&code) => Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)),
+                None => Ok(StepResult::Done),
+            };
+            let go_on = || retries.next().ok_or_else(Error::interrupted);
+            until_free(Path::new("a.db"), patience, go_on, attempt).map_err(|error| error.kind())
+        };
+        let (busy, full) = (rusqlite::ffi::SQLITE_BUSY, rusqlite::ffi::SQLITE_FULL);
+        assert_eq!(outcome(Duration::MAX, 2, &[busy, busy]), Ok(()));
+        assert_eq!(outcome(Duration::MAX, 1, &[busy, busy]), Err(ErrorKind::Interrupted));
+        assert_eq!(outcome(Duration::MAX, 1, &[busy, full]), Err(ErrorKind::NoSpace));
+        assert_eq!(outcome(Duration::ZERO, 1, &[busy]), Err(ErrorKind::Busy));
+    }
+
+    #[test]
+    fn a_journal_mode_that_nobody_recorded_stays() {
+        for mode in ["wal", "delete"] {
+            let (site, store) = (Site::new(), MemoryStore::new());
+            site.execute(&format!("PRAGMA journal_mode = {mode}"));
+            let run = site.begin(&store, "20251210_140000");
+            assert_eq!(settle(&run, &site.root().join("sessions.db"), None).unwrap(), None);
+            let found: String = sqlite::pragma(&site.open(), "journal_mode").unwrap();
+            assert_eq!(found, mode);
         }
     }
 }

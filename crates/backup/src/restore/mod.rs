@@ -532,6 +532,20 @@ mod tests {
     }
 
     #[test]
+    fn a_database_that_cannot_be_kept_and_is_not_damaged_stays_where_it_is() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        changed_since(&site, &store);
+        // What only the application has.
+        site.execute(
+            "CREATE INDEX by_kwh ON sessions(kwh); PRAGMA writable_schema = on;
+             UPDATE sqlite_schema SET sql = 'CREATE INDEX by_kwh ON sessions(kwh COLLATE app)' WHERE name = 'by_kwh';",
+        );
+        let error = restore_all(&site.begin(&store, NOW), &site).unwrap_err();
+        assert_eq!((error.kind(), env(&site).as_str()), (ErrorKind::Sqlite, "PORT=9090\n"), "{error}");
+        assert!(!site.root().join(format!("sessions.db.aside-{NOW}")).exists());
+    }
+
+    #[test]
     fn only_what_is_there_is_kept() {
         let (mut site, store) = (Site::new(), MemoryStore::new());
         site.sources.files[0].paths.push(RelPath::new("station.json").unwrap());

@@ -351,4 +351,30 @@ mod tests {
         let error = planned(&site, &store, target.path(), Selection::ALL, &site.sources).unwrap_err();
         assert!(!error.means_damaged(), "{error:?}");
     }
+
+    #[test]
+    fn two_things_that_belong_to_one_place_or_below_each_other_are_refused() {
+        let site = Site::new();
+        let twice = foreign(&site, &["station.json", "data/station.json"]);
+        let error = planned(&site, &twice, site.root(), Selection::ALL, &settings(&site)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged);
+        assert!(error.to_string().ends_with("can't both be restored: data/station.json"), "{error}");
+        let mut below = settings(&site);
+        below.databases[1].path = path("data");
+        let error =
+            planned(&site, &foreign(&site, &["station.json"]), site.root(), Selection::ALL, &below).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged);
+    }
+
+    #[test]
+    fn a_transaction_that_a_crash_broke_off_is_not_rolled_back_for_a_look() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.execute("PRAGMA journal_mode = delete");
+        site.backup(&store, ID);
+        let journal = site.root().join("sessions.db-journal");
+        fs::write(&journal, "what was there before").unwrap();
+        let plan = planned(&site, &store, site.root(), Selection::ALL, &site.sources).unwrap();
+        assert_eq!(plan.items[0].present, Present::Replaced);
+        assert!(journal.exists());
+    }
 }

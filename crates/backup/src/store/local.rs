@@ -4,7 +4,7 @@
 //! a file is written in `.staging`, synced, and only then renamed; a rename counts once its folder is synced too.
 //! Folders are 0700 and files 0600 from their first byte, whatever the umask.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::panic::resume_unwind;
@@ -105,13 +105,7 @@ impl LocalStore {
             let entry = entry.map_err(|e| Error::io("list", folder, e))?;
             // Names that aren't UTF-8 are none of ours.
             let Ok(name) = entry.file_name().into_string() else { continue };
-            match entry.metadata() {
-                Ok(found) => objects.push(Object { name, bytes: found.len() }),
-                // Removed since the listing, it isn't there any more. A listing must not lack what is there: what belongs
-                // to no published manifest is removed.
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(Error::io("stat", &entry.path(), e)),
-            }
+            objects.extend(object(name, &entry.path(), entry.metadata())?);
         }
         objects.sort();
         Ok(objects)
@@ -219,6 +213,16 @@ impl Store for LocalStore {
 
     fn free_bytes(&self) -> Result<Option<u64>> {
         fsutil::free_bytes(&self.folder).map(Some)
+    }
+}
+
+/// An entry of a listing. Removed since, it isn't there any more. But a listing must not lack what is there: what belongs
+/// to no published manifest is removed.
+fn object(name: String, path: &Path, found: io::Result<Metadata>) -> Result<Option<Object>> {
+    match found {
+        Ok(found) => Ok(Some(Object { name, bytes: found.len() })),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("stat", path, e)),
     }
 }
 
@@ -358,6 +362,7 @@ mod tests {
         assert!(error.to_string().contains(path.to_str().unwrap()));
         assert!(LocalStore::new(&path).list().is_err());
     }
+
     /// A prepared store in a folder of its own.
     fn prepared() -> (tempfile::TempDir, LocalStore) {
         let folder = tempfile::tempdir().unwrap();
@@ -418,6 +423,23 @@ mod tests {
         let circle = store.path("circle");
         std::os::unix::fs::symlink(&circle, &circle).unwrap();
         assert_eq!(store.list_files(&circle).unwrap_err().kind(), ErrorKind::Io);
+    }
+
+    #[test]
+    fn a_link_in_the_staging_areas_place_is_refused() {
+        let (folder, store) = prepared();
+        fs::remove_dir(store.staging()).unwrap();
+        std::os::unix::fs::symlink(folder.path(), store.staging()).unwrap();
+        let error = store.prepare().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().ends_with(".staging is not a folder but a link"), "{error}");
+    }
+
+    #[test]
+    fn a_listing_lacks_only_what_was_removed_meanwhile() {
+        let listed = |kind: io::ErrorKind| object("a".into(), Path::new("a"), Err(kind.into()));
+        assert_eq!(listed(io::ErrorKind::NotFound).unwrap(), None);
+        assert_eq!(listed(io::ErrorKind::PermissionDenied).unwrap_err().kind(), ErrorKind::PermissionDenied);
     }
 
     #[test]
