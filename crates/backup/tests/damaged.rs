@@ -149,6 +149,13 @@ fn salvage(folder: &Path, image: &[u8]) -> &'static str {
     "saved as damaged"
 }
 
+/// What this process had in memory at most (`man 5 proc`).
+fn peak_memory_kb() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
 /// Tries `cases` of them and prints what came of them.
 fn sweep(cases: u64) {
     // Where writing costs nothing, if there is such a place.
@@ -173,6 +180,7 @@ fn sweep(cases: u64) {
         *count.entry(format!("allowed: {}", salvage(folder.path(), &image))).or_insert(0) += 1;
     }
     println!("{cases} databases: {count:?}");
+    assert!(peak_memory_kb() < 200_000, "whatever their headers say: {} kB", peak_memory_kb());
     let of = |word: &str| count.iter().filter(|(key, _)| key.ends_with(word)).map(|(_, count)| count).sum::<u64>();
     assert!(of(": damaged") > cases / 4 && of(": sound") > 0 && of(": no database") > 0, "{count:?}");
 }
