@@ -461,7 +461,7 @@ fn the_manifest_says_all_about_the_database() {
     let expected = json!({
         "kind": "database", "name": "sessions_db", "source": "data/sessions.db",
         "file": format!("sessions_db_{id}.db.gz"), "bytes": null, "sha256": null, "plain_bytes": null,
-        "plain_sha256": null, "codec": "gzip", "snapshot": "vacuum", "mode": 0o640,
+        "plain_sha256": null, "codec": "gzip", "snapshot": "vacuum", "checked": true, "mode": 0o640,
         "uid": owner("u").unwrap(), "gid": owner("g").unwrap(),
         "page_size": 8192, "page_count": pages.parse::<u64>().unwrap(), "journal_mode": "wal",
         "encoding": "UTF-16le", "user_version": 17, "application_id": 4242, "schema_sha256": null, "read_ms": null,

@@ -318,13 +318,20 @@ pub fn shell(folder: &Path, script: &str) -> String {
 
 /// Leaves the index on `station` as it is while a row that it covers changes.
 pub fn break_index(path: &Path) {
-    let hide =
-        "PRAGMA writable_schema = on; CREATE TABLE hidden AS SELECT * FROM sqlite_schema WHERE name = 'by_station';
-                DELETE FROM sqlite_schema WHERE name = 'by_station'";
-    let show = "PRAGMA writable_schema = on; INSERT INTO sqlite_schema SELECT * FROM hidden";
-    for step in [hide, "UPDATE sessions SET station = 3 - station WHERE id = 500", show, "DROP TABLE hidden"] {
-        Connection::open(path).unwrap().execute_batch(step).unwrap();
-    }
+    // Each time another connection, which reads the schema anew.
+    let open = || {
+        let connection = Connection::open(path).unwrap();
+        connection.execute_batch("PRAGMA writable_schema = on").unwrap();
+        connection
+    };
+    let (root, sql): (i64, String) = open()
+        .query_row("DELETE FROM sqlite_schema WHERE name = 'by_station' RETURNING rootpage, sql", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .unwrap();
+    open().execute("UPDATE sessions SET station = 3 - station WHERE id = 500", []).unwrap();
+    let show = "INSERT INTO sqlite_schema VALUES ('index', 'by_station', 'sessions', ?1, ?2)";
+    open().execute(show, (root, sql)).unwrap();
 }
 
 /// Decodes the backup's database or archive, lets `damage` change the plain file, and stores it again so that the

@@ -239,6 +239,22 @@ fn an_index_that_lacks_a_row_is_found_by_the_integrity_check() {
     assert!(found.starts_with("integrity_check: row 500 missing from index by_station\n"), "{found}");
 }
 
+/// What no check saw before it was stored is checked when it is restored, and what one saw is not: what a restore takes for
+/// sound, `drill` and `verify` look at all the same.
+#[test]
+fn a_restore_checks_what_was_not_checked_before() {
+    let project = Project::new();
+    let id = project.backup();
+    forge(&project, &id, "sessions_db", true, break_index);
+    let restore = format!("restore --from latest --yes --to {}", project.path("elsewhere").display());
+    project.run(&restore).expect(0);
+    project.run("verify").expect(12);
+    project.run("drill").expect(12);
+    project.edit_artifact(&id, "sessions_db", |artifact| drop(artifact.as_object_mut().unwrap().remove("checked")));
+    let refused = project.run(&restore);
+    assert!(refused.expect(12).stderr.contains("integrity_check: row 500 missing from index"), "{}", refused.stderr);
+}
+
 #[test]
 fn what_is_no_database_any_more_is_found() {
     let project = Project::new();

@@ -164,7 +164,7 @@ impl Writer<'_> {
         let owner = std::fs::metadata(&path).map_err(|e| Error::io("stat", &path, e))?;
         let journal_mode: String =
             sqlite::pragma(&connection, "journal_mode").map_err(|e| Error::sqlite("read database", &path, &e))?;
-        let taken = |facts, read_ms, damage| {
+        let taken = |facts, read_ms, damage: Vec<String>| {
             Content::Database(Database {
                 source: source.path.clone(),
                 mode: owner.mode() & 0o7777,
@@ -172,6 +172,7 @@ impl Writer<'_> {
                 gid: owner.gid(),
                 snapshot: source.snapshot,
                 read_ms: Some(read_ms),
+                checked: source.snapshot == Snapshot::Vacuum && damage.is_empty(),
                 damage,
                 journal_mode,
                 facts,
@@ -368,10 +369,11 @@ impl Writer<'_> {
     }
 }
 
-/// What a copy shows, and what is wrong with it.
+/// What a copy shows, and what is wrong with it. It leaves half of the cores to the encoding.
 fn check_copy(copy: &Path, progress: &dyn Progress) -> Result<(Facts, Vec<String>)> {
-    let facts = sqlite::facts(&integrity::open(copy)?, copy)?;
-    let found = integrity::check(copy, Some(&facts), Scope::Damage, progress)?;
+    let facts = integrity::facts(copy, progress)?;
+    let threads = integrity::all_cores().div_ceil(2);
+    let found = integrity::check(copy, Some(&facts), Scope::Damage, threads, progress)?;
     Ok((facts, found.problems))
 }
 

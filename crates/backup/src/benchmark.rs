@@ -44,5 +44,6 @@ pub fn pages(database: &Path) -> Result<usize> {
 
 /// How much is wrong with a database.
 pub fn check(database: &Path) -> Result<usize> {
-    integrity::check(database, None, Scope::Flaws, &Silent).map(|found| found.problems.len() + found.orphans.len())
+    integrity::check(database, None, Scope::Flaws, integrity::all_cores(), &Silent)
+        .map(|found| found.problems.len() + found.orphans.len())
 }

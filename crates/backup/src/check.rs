@@ -12,7 +12,6 @@ use crate::manifest::{Facts, Table, Warning};
 use crate::run::Run;
 use crate::source::files::ConfigFile;
 use crate::source::integrity::{self, Scope};
-use crate::source::sqlite;
 
 /// One thing that was checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -99,7 +98,7 @@ impl<'a> Checks<'a> {
     }
 }
 
-/// Checks the decoded database at `path` by itself and, if there are any, against `expected` facts.
+/// Checks the decoded database at `path` by itself, for what is in `scope`, and against `expected` facts, if there are any.
 ///
 /// # Errors
 /// Only what keeps the checks from being made: [`crate::ErrorKind::Interrupted`], I/O. Damage is a verdict.
@@ -107,7 +106,7 @@ pub(crate) fn database(
     checks: &mut Checks<'_>,
     path: &Path,
     expected: Option<&Facts>,
-    scope: Scope,
+    scope: Option<Scope>,
     run: &Run<'_>,
 ) -> Result<()> {
     match open_and_check(checks, path, expected, scope, run) {
@@ -123,26 +122,26 @@ fn open_and_check(
     checks: &mut Checks<'_>,
     path: &Path,
     expected: Option<&Facts>,
-    scope: Scope,
+    scope: Option<Scope>,
     run: &Run<'_>,
 ) -> Result<()> {
-    let found = integrity::check(path, expected, scope, run.progress())?;
-    match found.problems.first() {
-        None => checks.ok(What::Integrity, "integrity_check ok"),
-        Some(first) => {
+    if let Some(scope) = scope {
+        let found = integrity::check(path, expected, scope, integrity::all_cores(), run.progress())?;
+        if let Some(first) = found.problems.first() {
             checks.damaged(What::Integrity, format!("integrity_check: {first}"));
             // What SQLite finds broken may lead it in circles when it is read.
             return Ok(());
         }
-    }
-    if scope == Scope::Flaws && found.orphans.is_empty() {
-        checks.ok(What::ForeignKeys, "foreign_key_check ok");
-    }
-    for Table { name, rows } in found.orphans {
-        checks.warning(What::ForeignKeys, format!("{rows} rows of {name} have no parent (in the source as well)"));
+        checks.ok(What::Integrity, "integrity_check ok");
+        if scope == Scope::Flaws && found.orphans.is_empty() {
+            checks.ok(What::ForeignKeys, "foreign_key_check ok");
+        }
+        for Table { name, rows } in found.orphans {
+            checks.warning(What::ForeignKeys, format!("{rows} rows of {name} have no parent (in the source as well)"));
+        }
     }
     if let Some(expected) = expected {
-        against_facts(checks, &sqlite::facts(&integrity::open(path)?, path)?, expected);
+        against_facts(checks, &integrity::facts(path, run.progress())?, expected);
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A drill: a restore that is rehearsed into a scratch folder, with the very code of restore, then opened and probed.
+//! A drill: a restore that is rehearsed into a scratch folder, with the very code of restore, then checked and probed.
 
 use std::path::Path;
 
@@ -79,6 +79,7 @@ fn rehearse(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: &dyn Fn(&Pat
     let plan = restore::plan(run, entry, scratch.path(), Selection::ALL, sources)?;
     restore::rehearse(run, &plan)?;
     let restore_ms = run.elapsed_ms() - begun;
+    restore::prove(run, &plan)?;
 
     let restored: Vec<RelPath> = plan.items.iter().map(|item| item.path.clone()).collect();
     let mut probes = Vec::new();

@@ -81,6 +81,7 @@ mod run;
 mod source;
 pub mod status;
 mod store;
+mod synced;
 mod verify;
 
 pub use backup::{Made, Request, backup};

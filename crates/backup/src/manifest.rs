@@ -158,6 +158,10 @@ pub struct Database {
     /// What is wrong with it, a line each, if it was saved although the source is damaged; empty if it is sound.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damage: Vec<String>,
+    /// Whether `integrity_check` found nothing wrong with the very bytes that are stored: whoever decodes them to
+    /// `plain_sha256` needs no check of their own. A database that is read page by page is checked in its place instead.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub checked: bool,
     /// The source's journal mode, `wal` or one of the rollback modes. A snapshot itself is never in WAL mode.
     pub journal_mode: String,
     /// What the snapshot must show when it is opened.
@@ -291,6 +295,11 @@ impl Artifact {
             Content::Database(database) => &database.damage,
             Content::Files { .. } => &[],
         }
+    }
+
+    /// Whether what it decodes to is known to be a sound database: see [`Database::checked`].
+    pub fn is_checked(&self) -> bool {
+        matches!(&self.content, Content::Database(database) if database.checked)
     }
 
     /// Whether the file's name is the one this artifact must have. It also keeps it inside the store.

@@ -1,5 +1,7 @@
 //! `verify`: the read path into a sink, with every check that the content allows.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use crate::catalog::{Entry, StoredFile};
@@ -90,7 +92,7 @@ fn verify_database(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) ->
     checks.ok(What::Content, content_detail(file));
     match file.recorded.as_ref().and_then(|recorded| recorded.damage().first()) {
         Some(problem) => checks.warning(What::Integrity, format!("{problem} (in the source as well)")),
-        None => check::database(checks, &path, expected_facts(file), Scope::Flaws, run)?,
+        None => check::database(checks, &path, expected_facts(file), Some(Scope::Flaws), run)?,
     }
     Ok(())
 }
@@ -156,11 +158,13 @@ fn expected_entries(file: &StoredFile) -> Option<&[FileEntry]> {
     }
 }
 
-/// A decoded file that must be sound before it is used.
+/// Checks a decoded database that must be sound before it is used, for what is in `scope` and against the manifest.
 ///
 /// # Errors
-/// [`ErrorKind::Damaged`] with the first thing found.
-pub(crate) fn require_sound(checks: &Checks<'_>) -> Result<()> {
+/// [`ErrorKind::Damaged`] with the first thing found, and as [`check::database`].
+pub(crate) fn require_sound(run: &Run<'_>, file: &StoredFile, decoded: &Path, scope: Option<Scope>) -> Result<()> {
+    let mut checks = Checks::of(&file.file);
+    check::database(&mut checks, decoded, expected_facts(file), scope, run)?;
     match checks.list.iter().find(|check| check.verdict == Verdict::Damaged) {
         None => Ok(()),
         Some(check) => Err(Error::damaged(&check.file, check.detail.as_str())),

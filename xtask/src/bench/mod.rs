@@ -55,7 +55,8 @@ const JOBS: [Job; 4] = [
     Job { name: "backup", about: "the project into an empty store", task: Task::Backup, is_small: false },
     Job {
         name: "restore",
-        about: "from the store into an empty folder; xtask checks hashes, integrity, rows too",
+        about: "from the store into an empty folder; xtask checks hashes and row counts too, and\n\
+                the integrity of what `backup` did not check (pages)",
         task: Task::Restore,
         is_small: false,
     },

@@ -29,10 +29,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fsutil;
 use crate::history::{Command, History, Line, Outcome, RestoreLine};
 use crate::id::BackupId;
-use crate::manifest::{self, Snapshot, Trigger};
+use crate::manifest::{self, Artifact, Snapshot, Trigger};
 use crate::relpath::RelPath;
 use crate::run::Run;
+use crate::source::integrity::Scope;
 use crate::source::{DatabaseSource, FilesSource, Sources};
+use crate::verify::require_sound;
 use live::{Live, Overwrite};
 use plan::Planned;
 pub use plan::{Item, Plan, Present, Selection, plan};
@@ -142,6 +144,16 @@ impl Ledger<'_> {
 /// Carries out a plan for an empty folder that nobody else knows, without the ledger: what a drill does.
 pub(crate) fn rehearse(run: &Run<'_>, plan: &Plan) -> Result<()> {
     commit(run, stage(run, plan)?, Vec::new(), &[], &mut Done::default())
+}
+
+/// Checks what [`rehearse`] restored and a restore takes for checked.
+pub(crate) fn prove(run: &Run<'_>, plan: &Plan) -> Result<()> {
+    plan.artifacts.iter().try_for_each(|planned| match planned {
+        Planned::Database { file, path, .. } if file.recorded.as_ref().is_some_and(Artifact::is_checked) => {
+            require_sound(run, file, &path.under(&plan.target), Some(Scope::Damage))
+        }
+        _ => Ok(()),
+    })
 }
 
 /// Opens what is to be overwritten, in the order of the staged files.

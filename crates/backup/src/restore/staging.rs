@@ -3,24 +3,22 @@
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{PermissionsExt, lchown};
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use tempfile::{NamedTempFile, TempPath};
 
 use super::DATABASE_FILES;
 use super::plan::{Plan, Planned, Present};
 use crate::catalog::StoredFile;
-use crate::check::{self, Checks};
 use crate::error::{Error, Result};
 use crate::fsutil;
-use crate::manifest::{self, Content};
+use crate::manifest::{self, Artifact, Content};
 use crate::relpath::RelPath;
 use crate::run::Run;
 use crate::source::files::ConfigFile;
 use crate::source::integrity::Scope;
-use crate::verify::{expected_facts, plain_bytes, require_sound};
+use crate::synced::SyncedFile;
+use crate::verify::{plain_bytes, require_sound};
 
 /// A decoded and checked file beside its place. Dropped, it is gone.
 pub(super) enum StagedFile {
@@ -108,18 +106,17 @@ fn stage_database(
     // Over a live database, its transaction needs as much again.
     let folder = fsutil::parent(&path).display().to_string();
     fsutil::require_space(&path, &folder, plain_bytes(file).saturating_mul(if live { 2 } else { 1 }))?;
-    run.reader().copy(file, temp.as_file_mut())?;
-    let mut checks = Checks::of(&file.file);
-    thread::scope(|scope| {
-        // The disk needs no core: what will be renamed into place is synced while it is checked. Without a thread, more
-        // is left for the sync before it is renamed.
-        let sync = || thread::Builder::new().spawn_scoped(scope, || temp.as_file().sync_all()).ok();
-        let synced = if live { None } else { sync() };
-        check::database(&mut checks, temp.path(), expected_facts(file), Scope::Damage, run)?;
-        let synced = synced.map_or(Ok(()), |synced| synced.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        synced.map_err(|e| Error::io("sync", temp.path(), e))
-    })?;
-    require_sound(&checks)?;
+    if live {
+        run.reader().copy(file, temp.as_file_mut())?;
+    } else {
+        let failed = |e| Error::io("sync", temp.path(), e);
+        let mut synced = SyncedFile::new(temp.as_file().try_clone().map_err(failed)?, |_| ());
+        run.reader().copy(file, &mut synced)?;
+        synced.finish().map_err(failed)?;
+    }
+    // Bytes that were found sound before they were stored, and have the same digest, are sound.
+    let is_checked = file.recorded.as_ref().is_some_and(Artifact::is_checked);
+    require_sound(run, file, temp.path(), (!is_checked).then_some(Scope::Damage))?;
     Ok(StagedFile::Database { temp, path, live, recorded })
 }
 

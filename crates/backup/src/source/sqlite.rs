@@ -276,7 +276,7 @@ pub(crate) fn readable_facts(connection: &Connection, path: &Path) -> Result<Fac
     }
 }
 
-fn read_facts(connection: &Connection) -> rusqlite::Result<Facts> {
+pub(super) fn read_facts(connection: &Connection) -> rusqlite::Result<Facts> {
     let header = header_facts(connection)?;
     Ok(Facts { schema_sha256: schema_digest(connection)?, tables: tables(connection)?, ..header })
 }

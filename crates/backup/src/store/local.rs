@@ -7,10 +7,7 @@
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::fs::{Advice, fadvise};
@@ -19,6 +16,7 @@ use super::{Object, Staged, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fsutil;
 use crate::lock::{Holder, Lock, Waiting};
+use crate::synced::SyncedFile;
 
 const STAGING: &str = ".staging";
 const LOCK: &str = ".lock";
@@ -167,7 +165,7 @@ impl Store for LocalStore {
         let path = self.staging().join(name);
         let file = fsutil::create_private(&path).map_err(|e| Error::io("create", &path, e))?;
         fsutil::inherit_owner(&path);
-        Ok(Box::new(LocalStaged { file: Arc::new(file), path, unsynced: 0, syncing: None, finished: false }))
+        Ok(Box::new(LocalStaged { file: SyncedFile::new(file, leave_cache), path, finished: false }))
     }
 
     fn publish(&self, names: &[String]) -> Result<()> {
@@ -245,17 +243,10 @@ fn append_line(path: &Path, line: &str) -> io::Result<()> {
 
 /// A file in the staging area, removed again when dropped unfinished.
 struct LocalStaged {
-    file: Arc<File>,
+    file: SyncedFile,
     path: PathBuf,
-    /// Bytes that no sync has been begun for.
-    unsynced: usize,
-    syncing: Option<JoinHandle<io::Result<()>>>,
     finished: bool,
 }
-
-/// So much is written before it is synced in the background: the disk works while the next bytes are encoded, and the
-/// last sync has little left to wait for.
-const SYNC_EVERY: usize = 32 << 20;
 
 /// Lets go of what the page cache has of a file that is on disk: on a small server, that room is the application's. It is
 /// advice, and nothing depends on it.
@@ -263,30 +254,9 @@ fn leave_cache(file: &File) {
     let _ = fadvise(file, 0, None, Advice::DontNeed);
 }
 
-impl LocalStaged {
-    /// Waits for the sync that goes on. Its error must not get lost: the kernel tells of one only once.
-    fn wait_for_sync(&mut self) -> io::Result<()> {
-        self.syncing.take().map_or(Ok(()), |syncing| syncing.join().unwrap_or_else(|panic| resume_unwind(panic)))
-    }
-}
-
 impl Write for LocalStaged {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = (&*self.file).write(bytes)?;
-        self.unsynced += count;
-        if self.unsynced >= SYNC_EVERY && self.syncing.as_ref().is_none_or(JoinHandle::is_finished) {
-            self.wait_for_sync()?;
-            self.unsynced = 0;
-            let file = Arc::clone(&self.file);
-            let sync = move || {
-                file.sync_data()?;
-                leave_cache(&file);
-                Ok(())
-            };
-            // Without a thread, more is left for the last sync.
-            self.syncing = thread::Builder::new().spawn(sync).ok();
-        }
-        Ok(count)
+        self.file.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -296,8 +266,7 @@ impl Write for LocalStaged {
 
 impl Staged for LocalStaged {
     fn finish(mut self: Box<Self>) -> Result<()> {
-        self.wait_for_sync().and_then(|()| self.file.sync_all()).map_err(|e| Error::io("sync", &self.path, e))?;
-        leave_cache(&self.file);
+        self.file.finish().map_err(|e| Error::io("sync", &self.path, e))?;
         fsutil::sync_parent(&self.path)?;
         self.finished = true;
         Ok(())
@@ -448,19 +417,6 @@ mod tests {
         fs::write(store.path(".lock"), "").unwrap();
         fs::write(store.path("shown"), "x").unwrap();
         assert_eq!(store.list().unwrap(), [Object { name: "shown".into(), bytes: 1 }]);
-    }
-
-    #[test]
-    fn what_is_staged_in_several_syncs_is_whole() {
-        let (_folder, store) = prepared();
-        let mut staged = store.stage("large").unwrap();
-        let piece = vec![7; SYNC_EVERY / 2 + 1];
-        for _ in 0..3 {
-            staged.write_all(&piece).unwrap();
-        }
-        staged.finish().unwrap();
-        store.publish(&["large".into()]).unwrap();
-        assert_eq!(fs::metadata(store.path("large")).unwrap().len(), 3 * piece.len() as u64);
     }
 
     #[test]
