@@ -42,6 +42,26 @@ fn a_flaw_that_can_be_copied_is_found_before_it_is_published() {
 }
 
 #[test]
+fn a_backup_without_the_check_is_checked_by_whoever_reads_it() {
+    for (settings, flags) in [("check = true\n", "--no-check"), ("check = false\n", "")] {
+        for snapshot in ["vacuum", "pages"] {
+            let (project, sound) = damaged();
+            let database = "[[database]]\nname = \"sessions_db\"\npath = \"data/sessions.db\"\n";
+            project.write("ops/backup.toml", &format!("{settings}{database}snapshot = \"{snapshot}\"\n"));
+            let id = project.run(&format!("backup {flags} --json")).expect(0).json()["backup"]["id"].clone();
+            let id = id.as_str().unwrap();
+            assert_ne!(id, sound);
+            assert!(project.manifest(id)["artifacts"][0]["checked"].is_null());
+            for command in ["verify", "drill", "restore --from latest --yes"] {
+                let found = project.run(command).expect(12).all();
+                assert!(found.contains("integrity_check: row 500 missing from index by_station"), "{command}: {found}");
+            }
+            assert!(project.run("backup --allow-damaged").expect(3).stderr.contains("is damaged, and saved as it is"));
+        }
+    }
+}
+
+#[test]
 fn a_damaged_database_can_be_saved_as_it_is_and_is_marked() {
     let (project, sound) = damaged();
     let _tidy = project.tidy();

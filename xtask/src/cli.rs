@@ -166,14 +166,17 @@ pub struct Backup {
     /// How to encode: gzip, zstd or none [default: as in the settings, gzip]
     #[arg(long, value_name = "CODEC", value_parser = codec())]
     pub codec: Option<Codec>,
-    /// How hard to compress: gzip 1 to 9, zstd 1 to 22 [default: as in the settings, 6 and 3]
+    /// How hard to compress: gzip 1 to 9, zstd 1 to 22 [default: as in the settings, 6 and 1]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub level: Option<i32>,
     /// Rotation never touches this backup
     #[arg(long)]
     pub pin: bool,
-    /// Save a damaged database too, page by page as it is; the backup is partial, and no restore puts it back
+    /// Leave out SQLite's integrity check of what is saved: `verify`, `drill` and `restore` make it
     #[arg(long)]
+    pub no_check: bool,
+    /// Save a damaged database too, page by page as it is; the backup is partial, and no restore puts it back
+    #[arg(long, conflicts_with = "no_check")]
     pub allow_damaged: bool,
     /// Leave out the rotation
     #[arg(long)]

@@ -30,6 +30,8 @@ pub struct Config {
     pub busy_timeout: Duration,
     /// How many megabytes a stored file may decode to if no manifest says how many they are.
     pub max_foreign_mb: u64,
+    /// Whether a backup makes sure that its databases are sound before it counts.
+    pub check: bool,
     /// Databases.
     pub database: Vec<Database>,
     /// Sets of configuration files.
@@ -141,6 +143,7 @@ impl Default for Config {
             lock_wait: Duration::from_secs(10),
             busy_timeout: Duration::from_secs(30),
             max_foreign_mb: 20_000,
+            check: true,
             database: vec![Database {
                 name: "sessions_db".into(),
                 path: rel("data/sessions.db"),
@@ -291,6 +294,7 @@ const SECTIONS: [(&str, &[&str]); 9] = [
             "lock_wait",
             "busy_timeout",
             "max_foreign_mb",
+            "check",
             "database",
             "files",
             "codec",

@@ -47,9 +47,20 @@ pub struct Request<'a> {
     pub trigger: Trigger,
     /// Whether rotation has to leave it alone.
     pub pinned: bool,
-    /// Whether a damaged database is saved all the same, and marked so. [`Snapshot::Vacuum`] saves what SQLite can read
-    /// of it, [`Snapshot::Pages`] all of it as it is.
-    pub allow_damaged: bool,
+    /// What is asked about the integrity of databases.
+    pub integrity: Integrity,
+}
+
+/// What a backup asks about the integrity of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Integrity {
+    /// A damaged one is not saved.
+    Required,
+    /// A damaged one is saved all the same, and marked so. [`Snapshot::Vacuum`] saves what SQLite can read of it,
+    /// [`Snapshot::Pages`] all of it as it is.
+    Recorded,
+    /// Nothing: it is left to whoever reads the backup.
+    Unchecked,
 }
 
 /// A finished run: the manifest it published, and why what is not in it isn't.
@@ -172,7 +183,7 @@ impl Writer<'_> {
                 gid: owner.gid(),
                 snapshot: source.snapshot,
                 read_ms: Some(read_ms),
-                checked: source.snapshot == Snapshot::Vacuum && damage.is_empty(),
+                checked: self.is_checking() && source.snapshot == Snapshot::Vacuum && damage.is_empty(),
                 damage,
                 journal_mode,
                 facts,
@@ -187,7 +198,7 @@ impl Writer<'_> {
     fn open(&self, source: &DatabaseSource, path: &Path) -> Result<Source<'_>> {
         match self.locked.iter().find(|(locked, _)| *locked == path) {
             Some((_, connection)) => Ok(Source::Locked(connection)),
-            None if self.request.allow_damaged && source.snapshot == Snapshot::Pages => {
+            None if self.allows_damage() && source.snapshot == Snapshot::Pages => {
                 Ok(Source::Own(sqlite::open_damaged(path, self.run.busy_timeout())?))
             }
             None => Ok(Source::Own(sqlite::open_recovered(path, self.run.busy_timeout(), self.run.progress())?)),
@@ -212,11 +223,12 @@ impl Writer<'_> {
 
         let mut plain = File::open(&copy).map_err(|e| Error::io("open", &copy, e))?;
         let total = plain.metadata().map_err(|e| Error::io("stat", &copy, e))?.len();
+        let is_checking = self.is_checking();
         self.store(name, Kind::Database, move |artifact, file| {
             let step = Step::begin(self.run.progress(), Phase::Store, file, Some(total));
             let store = || step.copy(&mut plain, artifact).map_err(|e| Error::io_named("store", file, e));
             let unseen = Unseen(self.run.progress());
-            let ((), checked) = beside(&copy, || check_copy(&copy, &unseen), store)?;
+            let ((), checked) = beside(&copy, || check_copy(&copy, is_checking, &unseen), store)?;
             let (facts, problems) = checked?;
             // To remove so much takes time, in which the last of it is encoded and synced.
             drop((plain, scratch));
@@ -236,8 +248,11 @@ impl Writer<'_> {
         self.store(name, Kind::Database, |artifact, file| {
             let begun = self.run.elapsed_ms();
             let (unseen, busy_timeout) = (Unseen(self.run.progress()), self.run.busy_timeout());
-            let check = || inspect::check_integrity(path, busy_timeout, &unseen);
-            let facts = if self.request.allow_damaged { sqlite::readable_facts } else { sqlite::facts };
+            let is_checking = self.is_checking();
+            let check = || {
+                if is_checking { inspect::check_integrity(path, busy_timeout, &unseen) } else { Ok(Vec::new()) }
+            };
+            let facts = if self.allows_damage() { sqlite::readable_facts } else { sqlite::facts };
             let store = || {
                 sqlite::pages(connection, path, self.run.progress(), facts, |pages| {
                     artifact.write_all(pages).map_err(|e| Error::io_named("store", file, e))
@@ -248,9 +263,17 @@ impl Writer<'_> {
         })
     }
 
+    fn is_checking(&self) -> bool {
+        self.request.integrity != Integrity::Unchecked
+    }
+
+    fn allows_damage(&self) -> bool {
+        self.request.integrity == Integrity::Recorded
+    }
+
     /// What the manifest says of the damage, if it may be saved.
     fn admit(&self, path: &Path, found: Result<Vec<String>>) -> Result<Vec<String>> {
-        let allowed = self.request.allow_damaged;
+        let allowed = self.allows_damage();
         let problems = match found {
             Err(error) if allowed && error.means_unreadable() => vec![error.detail()],
             found => found?,
@@ -369,9 +392,12 @@ impl Writer<'_> {
     }
 }
 
-/// What a copy shows, and what is wrong with it. It leaves half of the cores to the encoding.
-fn check_copy(copy: &Path, progress: &dyn Progress) -> Result<(Facts, Vec<String>)> {
+/// What a copy shows, and what is wrong with it, if that is asked. It leaves half of the cores to the encoding.
+fn check_copy(copy: &Path, is_checking: bool, progress: &dyn Progress) -> Result<(Facts, Vec<String>)> {
     let facts = integrity::facts(copy, progress)?;
+    if !is_checking {
+        return Ok((facts, Vec::new()));
+    }
     let threads = integrity::all_cores().div_ceil(2);
     let found = integrity::check(copy, Some(&facts), Scope::Damage, threads, progress)?;
     Ok((facts, found.problems))

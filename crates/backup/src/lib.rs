@@ -14,7 +14,7 @@
 //! the library doesn't have itself, since it never prints, reads the environment, starts a process or asks the clock.
 //!
 //! ```no_run
-//! use backup::{Codec, Encoding, LocalStore, Run, Setup, Silent, Sources, Trigger};
+//! use backup::{Codec, Encoding, Integrity, LocalStore, Run, Setup, Silent, Sources, Trigger};
 //!
 //! # fn main() -> backup::Result<()> {
 //! # let now = chrono::DateTime::parse_from_rfc3339("2025-12-10T15:00:00+01:00").unwrap();
@@ -40,7 +40,7 @@
 //!     encoding: Encoding::new(Codec::Gzip, 6)?,
 //!     trigger: Trigger::Manual,
 //!     pinned: false,
-//!     allow_damaged: false,
+//!     integrity: Integrity::Required,
 //! })?;
 //! println!("{}", made.manifest.id);
 //! # Ok(())
@@ -84,7 +84,7 @@ mod store;
 mod synced;
 mod verify;
 
-pub use backup::{Made, Request, backup};
+pub use backup::{Integrity, Made, Request, backup};
 pub use catalog::{Catalog, Entry, Record, Selector, StoredFile};
 pub use check::{Check, Verdict, What};
 pub use codec::{Codec, Encoding};

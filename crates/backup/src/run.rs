@@ -245,7 +245,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::backup::tests::{assert_clean, fault_sweep};
-    use crate::backup::{Made, Request, backup};
+    use crate::backup::{Integrity, Made, Request, backup};
     use crate::codec::{Codec, Encoding};
     use crate::manifest::{Snapshot, Trigger};
     use crate::progress::Silent;
@@ -326,11 +326,8 @@ pub(crate) mod tests {
 
         pub fn back_up(&self, run: &Run<'_>) -> Result<Made> {
             let encoding = Encoding::new(Codec::Zstd, 1).unwrap();
-            let (root, sources) = (self.root(), &self.sources);
-            backup(
-                run,
-                &Request { root, sources, encoding, trigger: Trigger::Timer, pinned: false, allow_damaged: false },
-            )
+            let (root, sources, integrity) = (self.root(), &self.sources, Integrity::Required);
+            backup(run, &Request { root, sources, encoding, trigger: Trigger::Timer, pinned: false, integrity })
         }
 
         /// Makes a backup of that id; it has to be complete.

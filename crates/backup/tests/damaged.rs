@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use backup::manifest::Snapshot;
 use backup::{
-    Codec, DatabaseSource, Encoding, ErrorKind, Made, MemoryStore, RelPath, Request, Run, Setup, Silent, Sources,
-    Status, Store, Trigger, Verdict,
+    Codec, DatabaseSource, Encoding, ErrorKind, Integrity, Made, MemoryStore, RelPath, Request, Run, Setup, Silent,
+    Sources, Status, Store, Trigger, Verdict,
 };
 use fastrand::Rng;
 use rusqlite::Connection;
@@ -92,7 +92,7 @@ fn setup<'a>(store: &'a dyn Store, folder: &Path) -> Setup<'a> {
 }
 
 /// Backs up `sessions.db` in `folder` as it is, and gives what came of it.
-fn back_up(run: &Run<'_>, folder: &Path, snapshot: Snapshot, allow_damaged: bool) -> Made {
+fn back_up(run: &Run<'_>, folder: &Path, snapshot: Snapshot, integrity: Integrity) -> Made {
     let database = DatabaseSource {
         name: "sessions_db".into(),
         path: RelPath::new("sessions.db").unwrap(),
@@ -102,7 +102,7 @@ fn back_up(run: &Run<'_>, folder: &Path, snapshot: Snapshot, allow_damaged: bool
     let sources = Sources { databases: vec![database], files: Vec::new() };
     let encoding = Encoding::new(Codec::None, 0).unwrap();
     let trigger = Trigger::Manual;
-    backup::backup(run, &Request { root: folder, sources: &sources, encoding, trigger, pinned: false, allow_damaged })
+    backup::backup(run, &Request { root: folder, sources: &sources, encoding, trigger, pinned: false, integrity })
         .unwrap()
 }
 
@@ -115,7 +115,7 @@ fn outcome(folder: &Path, image: &[u8], snapshot: Snapshot) -> &'static str {
     fs::write(folder.join("sessions.db"), image).unwrap();
     let store = MemoryStore::new();
     let run = Run::begin(setup(&store, folder), &mut |_| {}).unwrap();
-    let made = back_up(&run, folder, snapshot, false);
+    let made = back_up(&run, folder, snapshot, Integrity::Required);
     let Some((_, error)) = made.failures.first() else {
         assert_eq!(verdict(&run, &made), Verdict::Ok, "published as sound");
         return "sound";
@@ -134,7 +134,7 @@ fn outcome(folder: &Path, image: &[u8], snapshot: Snapshot) -> &'static str {
 fn salvage(folder: &Path, image: &[u8]) -> &'static str {
     let store = MemoryStore::new();
     let run = Run::begin(setup(&store, folder), &mut |_| {}).unwrap();
-    let made = back_up(&run, folder, Snapshot::Pages, true);
+    let made = back_up(&run, folder, Snapshot::Pages, Integrity::Recorded);
     let Some(artifact) = made.manifest.artifacts.first() else { return "not saved" };
     let mut saved = Vec::new();
     store.read(&artifact.file).unwrap().read_to_end(&mut saved).unwrap();

@@ -52,11 +52,17 @@ struct Job {
 
 /// In this order: the later ones read what the backup left.
 const JOBS: [Job; 4] = [
-    Job { name: "backup", about: "the project into an empty store", task: Task::Backup, is_small: false },
+    Job {
+        name: "backup",
+        about: "the project into an empty store; xtask checks the database's integrity as well,\n\
+                but for the rows that say unchecked",
+        task: Task::Backup,
+        is_small: false,
+    },
     Job {
         name: "restore",
-        about: "from the store into an empty folder; xtask checks hashes and row counts too, and\n\
-                the integrity of what `backup` did not check (pages)",
+        about: "from the store into an empty folder; xtask checks hashes and row counts as well,\n\
+                and the integrity of what its backup did not check (pages)",
         task: Task::Restore,
         is_small: false,
     },

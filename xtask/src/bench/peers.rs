@@ -79,8 +79,19 @@ const OWN_RESTORE: &str =
     r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" restore --from latest --to "$OUT" --yes"#;
 const OWN_VERIFY: &str = r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" verify --from latest"#;
 
-/// This program.
-pub const OWN: [Contestant; 3] = [
+/// Settings by which it reads page by page.
+const PAGES: &str = r#"cat > pages.toml <<'EOF'
+[[database]]
+name = "sessions_db"
+path = "data/sessions.db"
+snapshot = "pages"
+
+[codec]
+name = "zstd"
+EOF"#;
+
+/// This program: as it is set, and, as the others do it, without a look at the database's integrity.
+pub const OWN: [Contestant; 5] = [
     Contestant {
         name: "xtask gzip",
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup"#,
@@ -99,19 +110,24 @@ pub const OWN: [Contestant; 3] = [
     },
     Contestant {
         name: "xtask pages",
-        prepare: r#"cat > pages.toml <<'EOF'
-[[database]]
-name = "sessions_db"
-path = "data/sessions.db"
-snapshot = "pages"
-
-[codec]
-name = "zstd"
-EOF"#,
+        prepare: PAGES,
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config pages.toml backup"#,
         restore: OWN_RESTORE,
         verify: OWN_VERIFY,
         against: Against { backup: &["zstd"], restore: &["zstd"], verify: &["restic"] },
+        ..ELSE
+    },
+    Contestant {
+        name: "unchecked zstd",
+        backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup --codec zstd --no-check"#,
+        against: Against { backup: &["zstd"], restore: &[], verify: &[] },
+        ..ELSE
+    },
+    Contestant {
+        name: "unchecked pages",
+        prepare: PAGES,
+        backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config pages.toml backup --no-check"#,
+        against: Against { backup: &["zstd"], restore: &[], verify: &[] },
         ..ELSE
     },
 ];

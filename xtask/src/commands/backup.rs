@@ -3,7 +3,7 @@
 use backup::manifest::{Content, Database, Snapshot};
 use backup::prune::{self, Pruned};
 use backup::retention::Reason;
-use backup::{Error, ErrorKind, Made, Manifest, Request, Run, Sources, Status, Trigger};
+use backup::{Error, ErrorKind, Integrity, Made, Manifest, Request, Run, Sources, Status, Trigger};
 use serde_json::json;
 
 use super::rotate;
@@ -21,8 +21,13 @@ pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<Exit> {
     let trigger = if scheduled { Trigger::Timer } else { Trigger::Manual };
 
     let run = context.begin("backup")?;
-    let (root, pinned, allow_damaged) = (&context.root, args.pin, args.allow_damaged);
-    let request = Request { root, sources: &sources, encoding, trigger, pinned, allow_damaged };
+    let integrity = match (args.allow_damaged, args.no_check || !context.config.check) {
+        (true, _) => Integrity::Recorded,
+        (false, true) => Integrity::Unchecked,
+        (false, false) => Integrity::Required,
+    };
+    let (root, pinned) = (&context.root, args.pin);
+    let request = Request { root, sources: &sources, encoding, trigger, pinned, integrity };
     let made = backup::backup(&run, &request)?;
     report(context, &run, &made);
     let Made { manifest, mut failures } = made;

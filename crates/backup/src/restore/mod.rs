@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
-use crate::backup::{self, Made};
+use crate::backup::{self, Integrity, Made};
 use crate::codec::Encoding;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fsutil;
@@ -216,9 +216,9 @@ fn keep_what_is_replaced(run: &Run<'_>, plan: &Plan, held: &[Overwrite<'_>], enc
     }
     let trigger = Trigger::PreRestore;
     // What SQLite can still read is kept as it is, and overwritten: an application may have it open.
-    let allow_damaged = true;
+    let integrity = Integrity::Recorded;
     let root = &plan.target;
-    let request = backup::Request { root, sources: &sources, encoding, trigger, pinned: false, allow_damaged };
+    let request = backup::Request { root, sources: &sources, encoding, trigger, pinned: false, integrity };
     let locked: Vec<_> = held.iter().filter_map(Overwrite::locked).collect();
     let Made { manifest, failures } = backup::backup_locked(run, &request, &locked)?;
     for (name, error) in failures {
