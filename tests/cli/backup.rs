@@ -342,6 +342,7 @@ fn a_snapshot_by_pages_is_the_sources_file_and_restores_like_any_other() {
         let id = project.backup_with(&format!("--codec {codec} --database-only"));
         let artifact = recorded(&project, &id, "sessions_db");
         assert_eq!((&artifact["snapshot"], artifact["read_ms"].is_u64()), (&"pages".into(), true));
+        assert_eq!(artifact["checked"], true);
         let file = project.artifact(&id, "sessions_db");
         shell(project.root(), &format!("{tool} < {file} > copy.db"));
         // All but the bytes 19 and 20 of the header: 2 is WAL mode, 1 is not.

@@ -21,7 +21,6 @@ use crate::digest::Hashing;
 use crate::error::{Error, ErrorKind, Result, SALVAGE_HINT};
 use crate::history::{Command, History, Line, Outcome};
 use crate::id::BackupId;
-use crate::inspect;
 use crate::manifest::{
     self, Artifact, Content, Database, FORMAT, Facts, Failure, Manifest, Snapshot, Status, Trigger, Warning,
 };
@@ -175,7 +174,7 @@ impl Writer<'_> {
         let owner = std::fs::metadata(&path).map_err(|e| Error::io("stat", &path, e))?;
         let journal_mode: String =
             sqlite::pragma(&connection, "journal_mode").map_err(|e| Error::sqlite("read database", &path, &e))?;
-        let taken = |facts, read_ms, damage: Vec<String>| {
+        let taken = |facts, read_ms, is_checked, damage: Vec<String>| {
             Content::Database(Database {
                 source: source.path.clone(),
                 mode: owner.mode() & 0o7777,
@@ -183,7 +182,7 @@ impl Writer<'_> {
                 gid: owner.gid(),
                 snapshot: source.snapshot,
                 read_ms: Some(read_ms),
-                checked: self.is_checking() && source.snapshot == Snapshot::Vacuum && damage.is_empty(),
+                checked: is_checked && damage.is_empty(),
                 damage,
                 journal_mode,
                 facts,
@@ -211,7 +210,7 @@ impl Writer<'_> {
         name: &str,
         connection: Source<'_>,
         path: &Path,
-        taken: impl FnOnce(Facts, u64, Vec<String>) -> Content,
+        taken: impl FnOnce(Facts, u64, bool, Vec<String>) -> Content,
     ) -> Result<Artifact> {
         let compact = sqlite::bytes_in_use(&connection, path)?;
         let scratch = self.run.scratch(compact.saturating_add(self.expected_bytes(name)))?;
@@ -232,7 +231,7 @@ impl Writer<'_> {
             let (facts, problems) = checked?;
             // To remove so much takes time, in which the last of it is encoded and synced.
             drop((plain, scratch));
-            Ok(taken(facts, read_ms, self.admit(path, Ok(problems))?))
+            Ok(taken(facts, read_ms, is_checking, self.admit(path, Ok(problems))?))
         })
     }
 
@@ -242,24 +241,30 @@ impl Writer<'_> {
         name: &str,
         connection: &Connection,
         path: &Path,
-        taken: impl FnOnce(Facts, u64, Vec<String>) -> Content,
+        taken: impl FnOnce(Facts, u64, bool, Vec<String>) -> Content,
     ) -> Result<Artifact> {
         self.run.require_room(self.expected_bytes(name))?;
         self.store(name, Kind::Database, |artifact, file| {
             let begun = self.run.elapsed_ms();
-            let (unseen, busy_timeout) = (Unseen(self.run.progress()), self.run.busy_timeout());
-            let is_checking = self.is_checking();
-            let check = || {
-                if is_checking { inspect::check_integrity(path, busy_timeout, &unseen) } else { Ok(Vec::new()) }
+            let unseen = Unseen(self.run.progress());
+            let busy_timeout = self.run.busy_timeout();
+            let checker = self.is_checking().then(|| sqlite::open_read_only(path, busy_timeout));
+            let (transaction, is_same) = match &checker {
+                Some(Ok(checker)) => sqlite::begin_reading_with(checker, connection, path, busy_timeout)?,
+                _ => (sqlite::begin_reading(connection, path)?, false),
+            };
+            let check = || match checker {
+                Some(checker) => integrity::integrity_check(&checker?, path, &unseen),
+                None => Ok(Vec::new()),
             };
             let facts = if self.allows_damage() { sqlite::readable_facts } else { sqlite::facts };
             let store = || {
-                sqlite::pages(connection, path, self.run.progress(), facts, |pages| {
+                sqlite::pages(&transaction, path, self.run.progress(), facts, |pages| {
                     artifact.write_all(pages).map_err(|e| Error::io_named("store", file, e))
                 })
             };
             let (facts, problems) = beside(path, check, store)?;
-            Ok(taken(facts, self.run.elapsed_ms() - begun, self.admit(path, problems)?))
+            Ok(taken(facts, self.run.elapsed_ms() - begun, is_same, self.admit(path, problems)?))
         })
     }
 

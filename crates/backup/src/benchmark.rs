@@ -35,7 +35,8 @@ pub fn vacuum(database: &Path, copy: &Path) -> Result<()> {
 /// How many bytes the pages of a database have.
 pub fn pages(database: &Path) -> Result<usize> {
     let mut bytes = 0;
-    sqlite::pages(&sqlite::open_read_only(database, Duration::ZERO)?, database, &Silent, sqlite::facts, |page| {
+    let connection = sqlite::open_read_only(database, Duration::ZERO)?;
+    sqlite::pages(&sqlite::begin_reading(&connection, database)?, database, &Silent, sqlite::facts, |page| {
         bytes += page.len();
         Ok(())
     })?;

@@ -158,8 +158,8 @@ pub struct Database {
     /// What is wrong with it, a line each, if it was saved although the source is damaged; empty if it is sound.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damage: Vec<String>,
-    /// Whether `integrity_check` found nothing wrong with the very bytes that are stored: whoever decodes them to
-    /// `plain_sha256` needs no check of their own. A database that is read page by page is checked in its place instead.
+    /// Whether `integrity_check` found nothing wrong with the very state that is stored: whoever decodes it to
+    /// `plain_sha256` needs no check of their own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub checked: bool,
     /// The source's journal mode, `wal` or one of the rollback modes. A snapshot itself is never in WAL mode.

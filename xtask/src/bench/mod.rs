@@ -61,8 +61,7 @@ const JOBS: [Job; 4] = [
     },
     Job {
         name: "restore",
-        about: "from the store into an empty folder; xtask checks hashes and row counts as well,\n\
-                and the integrity of what its backup did not check (pages)",
+        about: "from the store into an empty folder; xtask checks hashes and row counts as well",
         task: Task::Restore,
         is_small: false,
     },

@@ -15,7 +15,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction};
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -217,21 +217,72 @@ pub(crate) fn bytes_in_use(connection: &Connection, path: &Path) -> Result<u64> 
 /// (<https://www.sqlite.org/fileformat2.html>, section 1.3.3).
 const WAL_FLAGS: Range<usize> = 18..20;
 
-/// Hands the database's pages to `each` in their order, and gives what it shows to `facts`: all in one transaction.
-/// Together the pages are a complete database in rollback mode, whatever mode the source is in.
+/// Begins a transaction that reads what is committed now.
+///
+/// # Errors
+/// [`ErrorKind::Busy`], [`ErrorKind::Damaged`] and the like.
+pub(crate) fn begin_reading<'a>(connection: &'a Connection, path: &Path) -> Result<Transaction<'a>> {
+    let failed = |e| Error::sqlite("read database", path, &e);
+    let transaction = connection.unchecked_transaction().map_err(failed)?;
+    // It begins with the first statement that reads.
+    transaction.execute_batch("PRAGMA data_version").map_err(failed)?;
+    Ok(transaction)
+}
+
+/// How often [`begin_reading_with`] tries to see the same.
+const TRIES: u32 = 20;
+
+/// The same, and on `other` as well, until that is closed; whether both read the same state. They do, unless there are
+/// commits without a pause. Waits for locks up to `busy_timeout`, as both connections do.
+///
+/// # Errors
+/// As [`begin_reading`].
+pub(crate) fn begin_reading_with<'a>(
+    other: &Connection,
+    connection: &'a Connection,
+    path: &Path,
+    busy_timeout: Duration,
+) -> Result<(Transaction<'a>, bool)> {
+    let failed = |e| Error::sqlite("read database", path, &e);
+    // Commits of others change it (https://www.sqlite.org/pragma.html#pragma_data_version).
+    let version = |connection: &Connection| pragma::<i64>(connection, "data_version").map_err(failed);
+    let (begun, mut tries) = (Instant::now(), TRIES);
+    loop {
+        let before = version(connection)?;
+        other.execute_batch("BEGIN; PRAGMA data_version").map_err(failed)?;
+        // In rollback mode, whoever is about to commit lets nobody begin and waits for `other`: so that one yields.
+        connection.busy_timeout(Duration::ZERO).map_err(failed)?;
+        let started = begin_reading(connection, path);
+        connection.busy_timeout(busy_timeout).map_err(failed)?;
+        match started {
+            Ok(transaction) => {
+                tries -= 1;
+                let is_same = version(&transaction)? == before;
+                if is_same || tries == 0 {
+                    return Ok((transaction, is_same));
+                }
+            }
+            Err(error) if error.kind() != ErrorKind::Busy || begun.elapsed() >= busy_timeout => return Err(error),
+            Err(_) => {}
+        }
+        other.execute_batch("ROLLBACK").map_err(failed)?;
+    }
+}
+
+/// Hands the database's pages to `each` in their order, and gives what it shows to `facts`. Together the pages are a
+/// complete database in rollback mode, whatever mode the source is in.
 ///
 /// # Errors
 /// As [`vacuum_into`], and what `each` says.
 pub(crate) fn pages(
-    connection: &Connection,
+    transaction: &Transaction<'_>,
     source: &Path,
     progress: &dyn Progress,
     facts: impl Fn(&Connection, &Path) -> Result<Facts>,
     mut each: impl FnMut(&[u8]) -> Result<()>,
 ) -> Result<Facts> {
     let failed = |e| Error::sqlite("take a snapshot of", source, &e);
-    let transaction = connection.unchecked_transaction().map_err(failed)?;
-    let facts = facts(&transaction, source)?;
+    let facts = facts(transaction, source)?;
     let step = Step::begin(
         progress,
         Phase::Snapshot,
@@ -419,7 +470,7 @@ mod tests {
             .unwrap();
         let reader = open_read_only(&path, PATIENCE).unwrap();
         let mut image = Vec::new();
-        let facts = pages(&reader, &path, &Silent, super::facts, |page| {
+        let facts = pages(&begin_reading(&reader, &path).unwrap(), &path, &Silent, super::facts, |page| {
             image.extend_from_slice(page);
             // The snapshot is frozen: what is committed now is not in it.
             writer.execute_batch("INSERT INTO t VALUES (1)").unwrap();
@@ -436,11 +487,44 @@ mod tests {
     }
 
     #[test]
+    fn two_that_begin_together_read_the_same_whatever_is_committed_meanwhile() {
+        for (mode, rounds) in [("wal", 200), ("delete", 20)] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a.db");
+            let writer = Connection::open(&path).unwrap();
+            writer.busy_timeout(PATIENCE).unwrap();
+            let setup = format!("PRAGMA journal_mode = {mode}; PRAGMA synchronous = off; CREATE TABLE t(x)");
+            writer.execute_batch(&setup).unwrap();
+            let (stop, stopped) = mpsc::channel::<()>();
+            let commits = thread::spawn(move || {
+                while stopped.try_recv() == Err(mpsc::TryRecvError::Empty) {
+                    writer.execute("INSERT INTO t VALUES (1)", []).unwrap();
+                }
+            });
+            let rows = |connection: &Connection| -> u64 {
+                connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()
+            };
+            let one = open_read_only(&path, PATIENCE).unwrap();
+            let mut same = 0;
+            for _ in 0..rounds {
+                let other = open_read_only(&path, PATIENCE).unwrap();
+                let (transaction, is_same) = begin_reading_with(&other, &one, &path, PATIENCE).unwrap();
+                assert!(!is_same || rows(&transaction) == rows(&other), "{mode}");
+                same += u32::from(is_same);
+            }
+            drop(stop);
+            commits.join().unwrap();
+            assert!(same > 0, "{mode}");
+        }
+    }
+
+    #[test]
     fn a_copy_by_pages_stops_when_asked_to_and_when_nobody_takes_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
         Connection::open(&path).unwrap().execute_batch("CREATE TABLE t(x)").unwrap();
         let reader = open_read_only(&path, PATIENCE).unwrap();
+        let reader = begin_reading(&reader, &path).unwrap();
         let stopped = pages(&reader, &path, &crate::backup::tests::Stop, super::facts, |_| Ok(()));
         assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
         let refused = pages(&reader, &path, &Silent, super::facts, |_| Err(Error::new(ErrorKind::NoSpace, "full")));
