@@ -11,7 +11,7 @@ use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::History;
 use crate::id::BackupId;
-use crate::manifest::{self, Artifact, Manifest, Status, Trigger};
+use crate::manifest::{self, Artifact, Content, Manifest, Status, Trigger};
 use crate::names::{self, ArtifactName, Kind};
 use crate::retention::{Candidate, Standing};
 use crate::store::Store;
@@ -288,6 +288,12 @@ impl StoredFile {
             bytes: sizes.get(&artifact.file).copied(),
             recorded: Some(artifact.clone()),
         }
+    }
+
+    /// Whether what it decodes to is known to be a sound database, if it is as recorded.
+    pub(crate) fn is_checked(&self) -> bool {
+        let content = self.recorded.as_ref().map(|recorded| &recorded.content);
+        matches!(content, Some(Content::Database(database)) if database.checked)
     }
 
     /// Whether it is there and as long as the manifest says. It may be damaged all the same.

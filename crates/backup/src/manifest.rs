@@ -297,11 +297,6 @@ impl Artifact {
         }
     }
 
-    /// Whether what it decodes to is known to be a sound database: see [`Database::checked`].
-    pub fn is_checked(&self) -> bool {
-        matches!(&self.content, Content::Database(database) if database.checked)
-    }
-
     /// Whether the file's name is the one this artifact must have. It also keeps it inside the store.
     fn is_of(&self, id: BackupId) -> bool {
         let name = ArtifactName { name: self.name.clone(), id, kind: self.kind(), codec: self.codec };

@@ -13,8 +13,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::machine::kilobytes;
 use crate::exit::Signals;
 
-/// How often its memory is looked at, and a signal is looked for.
-const TICK: Duration = Duration::from_millis(3);
+/// How long until its memory is looked at, and a signal is looked for: first, and at last. In between it doubles, since a
+/// look takes time from what is measured.
+const TICKS: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(100)];
 
 /// What a script took.
 #[derive(Debug, Clone, Copy)]
@@ -38,9 +39,9 @@ pub fn script(script: &str, dir: &Path, env: &[(&str, OsString)]) -> anyhow::Res
     });
     let begun = Instant::now();
     let process = command.stderr_to_stdout().stdout_capture().unchecked().start().context("start sh")?;
-    let mut peak = None;
+    let (mut peak, [mut tick, longest]) = (None, TICKS);
     let ended = loop {
-        if let Some(ended) = process.wait_timeout(TICK).context("wait for sh")? {
+        if let Some(ended) = process.wait_timeout(tick).context("wait for sh")? {
             break ended;
         }
         if Signals::received().is_some() {
@@ -50,6 +51,7 @@ pub fn script(script: &str, dir: &Path, env: &[(&str, OsString)]) -> anyhow::Res
         if script.starts_with("exec ") {
             peak = peak.max(anonymous(&process));
         }
+        tick = longest.min(tick * 2);
     };
     let seconds = begun.elapsed().as_secs_f64();
     if !ended.status.success() {

@@ -29,7 +29,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fsutil;
 use crate::history::{Command, History, Line, Outcome, RestoreLine};
 use crate::id::BackupId;
-use crate::manifest::{self, Artifact, Snapshot, Trigger};
+use crate::manifest::{self, Snapshot, Trigger};
 use crate::relpath::RelPath;
 use crate::run::Run;
 use crate::source::integrity::Scope;
@@ -149,7 +149,7 @@ pub(crate) fn rehearse(run: &Run<'_>, plan: &Plan) -> Result<()> {
 /// Checks what [`rehearse`] restored and a restore takes for checked.
 pub(crate) fn prove(run: &Run<'_>, plan: &Plan) -> Result<()> {
     plan.artifacts.iter().try_for_each(|planned| match planned {
-        Planned::Database { file, path, .. } if file.recorded.as_ref().is_some_and(Artifact::is_checked) => {
+        Planned::Database { file, path, .. } if file.is_checked() => {
             require_sound(run, file, &path.under(&plan.target), Some(Scope::Damage))
         }
         _ => Ok(()),

@@ -12,7 +12,7 @@ use super::plan::{Plan, Planned, Present};
 use crate::catalog::StoredFile;
 use crate::error::{Error, Result};
 use crate::fsutil;
-use crate::manifest::{self, Artifact, Content};
+use crate::manifest::{self, Content};
 use crate::relpath::RelPath;
 use crate::run::Run;
 use crate::source::files::ConfigFile;
@@ -115,8 +115,7 @@ fn stage_database(
         synced.finish().map_err(failed)?;
     }
     // Bytes that were found sound before they were stored, and have the same digest, are sound.
-    let is_checked = file.recorded.as_ref().is_some_and(Artifact::is_checked);
-    require_sound(run, file, temp.path(), (!is_checked).then_some(Scope::Damage))?;
+    require_sound(run, file, temp.path(), (!file.is_checked()).then_some(Scope::Damage))?;
     Ok(StagedFile::Database { temp, path, live, recorded })
 }
 
