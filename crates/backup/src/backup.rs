@@ -246,9 +246,8 @@ impl Writer<'_> {
         self.run.require_room(self.expected_bytes(name))?;
         self.store(name, Kind::Database, |artifact, file| {
             let begun = self.run.elapsed_ms();
-            let unseen = Unseen(self.run.progress());
-            let busy_timeout = self.run.busy_timeout();
-            let checker = self.is_checking().then(|| sqlite::open_read_only(path, busy_timeout));
+            let (unseen, busy_timeout) = (Unseen(self.run.progress()), self.run.busy_timeout());
+            let checker = self.is_checking().then(|| sqlite::open_stoppable(path, busy_timeout, &unseen));
             let (transaction, is_same) = match &checker {
                 Some(Ok(checker)) => sqlite::begin_reading_with(checker, connection, path, busy_timeout)?,
                 _ => (sqlite::begin_reading(connection, path)?, false),

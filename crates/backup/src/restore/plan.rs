@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -140,7 +139,7 @@ impl Plan {
             Some(Content::Database(database)) => database.source.clone(),
             _ => configured().ok_or_else(|| unknown_place(file))?.path.clone(),
         };
-        let (present, encoding) = database_present(&followed(&self.target, &path)?, run.busy_timeout())?;
+        let (present, encoding) = database_present(run, &followed(&self.target, &path)?)?;
         let will_be = expected_facts(file).map(|facts| &facts.encoding);
         if let (Some(is), Some(will_be)) = (encoding, will_be)
             && is != *will_be
@@ -229,11 +228,11 @@ fn file_present(path: &Path) -> Result<Present> {
 }
 
 /// What is in the place of a database, and the encoding of its text if it can be read.
-fn database_present(path: &Path, busy_timeout: Duration) -> Result<(Present, Option<String>)> {
+fn database_present(run: &Run<'_>, path: &Path) -> Result<(Present, Option<String>)> {
     if file_present(path)? == Present::Absent {
         return Ok((Present::Absent, None));
     }
-    match sqlite::open_read_only(path, busy_timeout) {
+    match sqlite::open_stoppable(path, run.busy_timeout(), run.progress()) {
         Ok(connection) => Ok((Present::Replaced, sqlite::pragma(&connection, "encoding").ok())),
         Err(error) if error.means_damaged() => Ok((Present::Damaged, None)),
         // It is rolled back when it is opened to be replaced, not for a look.
@@ -244,7 +243,11 @@ fn database_present(path: &Path, busy_timeout: Duration) -> Result<(Present, Opt
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::Setup;
+    use crate::backup::tests::Stop;
     use crate::run::tests::{Site, id, publish};
     use crate::source::files::{ArchiveWriter, ConfigFile};
     use crate::source::{DatabaseSource, FilesSource};
@@ -364,6 +367,20 @@ mod tests {
         let error =
             planned(&site, &foreign(&site, &["station.json"]), site.root(), Selection::ALL, &below).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Damaged);
+    }
+
+    #[test]
+    fn who_waits_for_a_locked_database_hears_the_wish_to_stop() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.execute("PRAGMA journal_mode = delete");
+        site.backup(&store, ID);
+        let writer = site.open();
+        writer.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let setup = Setup { busy_timeout: Duration::MAX, progress: &Stop, ..site.setup(&store, ID) };
+        let run = Run::begin(setup, &mut |_| {}).unwrap();
+        let catalog = run.catalog().unwrap();
+        let planned = plan(&run, catalog.get(id(ID)).unwrap(), site.root(), Selection::ALL, &site.sources);
+        assert_eq!(planned.unwrap_err().kind(), ErrorKind::Interrupted);
     }
 
     #[test]
