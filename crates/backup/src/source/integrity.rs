@@ -68,9 +68,9 @@ pub(crate) fn check(
 ) -> Result<Findings> {
     let failed = |e| Error::sqlite("check database", path, &e);
     let first = open(path)?;
-    let threads = if sqlite::bytes(&first).map_err(failed)? < SMALL { 1 } else { threads };
-    let parts = parts(&first, expected, scope, threads > 1).map_err(failed)?;
-    let helpers = std::iter::repeat_with(|| open(path)).take(threads.min(parts.len()) - 1);
+    let parts = parts(&first, expected, scope, threads).map_err(failed)?;
+    let helpers = if matches!(parts[..], [Part::Whole, ..]) { 0 } else { threads.min(parts.len()) - 1 };
+    let helpers = std::iter::repeat_with(|| open(path)).take(helpers);
     let connections = std::iter::once(Ok(first)).chain(helpers).collect::<Result<Vec<_>>>()?;
     let step = Step::begin(progress, Phase::Check, &path.display().to_string(), None);
     let mut findings = Findings::default();
@@ -115,12 +115,13 @@ fn parts(
     connection: &Connection,
     expected: Option<&Facts>,
     scope: Scope,
-    divided: bool,
+    threads: usize,
 ) -> rusqlite::Result<Vec<Part>> {
     let rows = |name: &str| expected?.tables.iter().find(|table| table.name == name).map(|table| table.rows);
     let mut tables = sqlite::table_names(connection)?;
     tables.sort_by_key(|name| Reverse(rows(name)));
-    let mut parts = if divided { parts_of_structure(&tables) } else { vec![Part::Whole] };
+    let is_whole = threads == 1 || sqlite::bytes(connection)? < SMALL;
+    let mut parts = if is_whole { vec![Part::Whole] } else { parts_of_structure(&tables) };
     if scope == Scope::Flaws {
         parts.extend(tables.into_iter().map(Part::ForeignKeys));
     }
@@ -226,10 +227,15 @@ mod tests {
 
     const BIG: u32 = 50_000;
 
+    fn parts_of(path: &Path, threads: usize) -> usize {
+        parts(&open(path).unwrap(), None, Scope::Flaws, threads).unwrap().len()
+    }
+
     #[test]
     fn a_sound_database_is_found_so_in_one_go_or_in_parts() {
-        for (rows, threads) in [(10, 2), (BIG, 1), (BIG, 2), (BIG, 100)] {
+        for (rows, threads, parts) in [(10, 2, 3), (BIG, 1, 3), (BIG, 2, 5), (BIG, 100, 5)] {
             let (_folder, path) = database(rows);
+            assert_eq!(parts_of(&path, threads), parts);
             assert_eq!(check(&path, None, Scope::Flaws, threads, &Silent).unwrap(), Findings::default());
             let live = sqlite::open_read_only(&path, Duration::ZERO).unwrap();
             assert_eq!(integrity_check(&live, &path, &Silent).unwrap(), Vec::<String>::new());
