@@ -109,7 +109,7 @@ fn a_damaged_database_can_be_saved_as_it_is_and_is_marked() {
 }
 
 #[test]
-fn what_sqlite_cannot_read_at_all_is_saved_page_by_page() {
+fn what_sqlite_cannot_read_at_all_is_saved_to_the_last_byte() {
     let project = Project::new();
     project.execute("PRAGMA journal_mode = delete");
     let file = project.path("data/sessions.db");
@@ -119,16 +119,76 @@ fn what_sqlite_cannot_read_at_all_is_saved_page_by_page() {
     bytes.truncate(6 * 4096 + 100);
     fs::write(&file, &bytes).unwrap();
     project.run("backup --database-only").expect(1);
+    let artifact = kept(&project);
+    assert_eq!((&artifact["tables"], &artifact["page_count"]), (&json!([]), &json!(7)));
+    assert!(fs::read(project.path(&format!("backups/{}", artifact["file"].as_str().unwrap()))).unwrap() == bytes);
+    // Nor has it to be a database at all.
+    fs::write(&file, "no database, and nothing like it").unwrap();
+    let artifact = kept(&project);
+    assert_eq!((&artifact["plain_bytes"], &artifact["page_size"]), (&json!(32), &json!(0)));
+}
+
+/// Saves the damaged database uncompressed, and gives the first artifact.
+fn kept(project: &Project) -> serde_json::Value {
     let saved = project.run("backup --database-only --allow-damaged --no-compress --json");
     let manifest = saved.expect(3).json()["backup"].clone();
-    let artifact = &manifest["artifacts"][0];
-    assert_eq!(
-        (&manifest["status"], &artifact["tables"], &artifact["page_count"]),
-        (&json!("partial"), &json!([]), &json!(7))
-    );
-    let stored = fs::read(project.path(&format!("backups/{}", artifact["file"].as_str().unwrap()))).unwrap();
-    assert!(stored[..bytes.len()] == bytes && stored[bytes.len()..].iter().all(|byte| *byte == 0));
+    let artifact = manifest["artifacts"][0].clone();
+    assert_eq!((&manifest["status"], &artifact["snapshot"]), (&json!("partial"), &json!("bytes")));
+    assert!(artifact["checked"].is_null() && !artifact["damage"][0].is_null(), "{artifact}");
     project.run("verify").expect(0);
+    artifact
+}
+
+#[test]
+fn a_header_that_claims_fewer_pages_costs_none() {
+    let project = Project::new();
+    project.execute("PRAGMA journal_mode = delete; CREATE TABLE big AS SELECT zeroblob(400000)");
+    let file = project.path("data/sessions.db");
+    let mut bytes = fs::read(&file).unwrap();
+    assert!(bytes.len() > 80 * 4096);
+    bytes[28..32].copy_from_slice(&3_u32.to_be_bytes());
+    fs::write(&file, &bytes).unwrap();
+    let artifact = kept(&project);
+    assert_eq!(artifact["plain_bytes"], bytes.len());
+    assert!(fs::read(project.path(&format!("backups/{}", artifact["file"].as_str().unwrap()))).unwrap() == bytes);
+}
+
+#[test]
+fn what_lies_beside_a_damaged_database_is_kept_as_well() {
+    let project = Project::new();
+    project.execute("PRAGMA journal_mode = wal");
+    break_index(&project.path("data/sessions.db"));
+    let application = project.open();
+    application
+        .execute_batch("PRAGMA wal_autocheckpoint = 0; CREATE TABLE late(x); INSERT INTO late VALUES (7)")
+        .unwrap();
+    let files = ["data/sessions.db", "data/sessions.db-wal"];
+    let before = files.map(|file| fs::read(project.path(file)).unwrap());
+    let saved = project.run("backup --allow-damaged --json").expect(3).json()["backup"].clone();
+    let id = saved["id"].as_str().unwrap();
+    let names: Vec<_> = saved["artifacts"].as_array().unwrap().iter().map(|it| it["file"].as_str().unwrap()).collect();
+    assert_eq!(
+        names,
+        ["db.gz", "db-wal.gz", "tar.gz"].map(|end| match end {
+            "tar.gz" => format!("config_{id}.tar.gz"),
+            end => format!("sessions_db_{id}.{end}"),
+        })
+    );
+    assert_eq!(files.map(|file| fs::read(project.path(file)).unwrap()), before, "nothing of it was changed");
+    let script = format!(
+        "cd backups; gunzip -c sessions_db_{id}.db.gz >../copy.db; gunzip -c sessions_db_{id}.db-wal.gz >../copy.db-wal
+         cd ..; cmp copy.db data/sessions.db; cmp copy.db-wal data/sessions.db-wal; sqlite3 copy.db 'SELECT x FROM late'"
+    );
+    assert_eq!(shell(project.root(), &script), "7\n");
+    // It is one database to whoever lists, verifies and removes it.
+    let newest = project.run("list --json").json()["backups"][0].clone();
+    assert_eq!(newest["artifacts"][1]["kind"], "wal");
+    assert!(project.run("list").expect(0).stdout.contains("sessions_db, config"), "named once");
+    assert!(
+        project.run("verify -v").expect(0).stdout.contains(&format!("sessions_db_{id}.db-wal.gz: stored and decoded"))
+    );
+    project.run("backup").expect(3);
+    project.run(&format!("restore --from {id} --yes")).expect(12);
 }
 
 #[test]

@@ -4,13 +4,10 @@
 //! then the manifest is; then the artifacts get their names; then, last, the manifest gets its own. Cut short before
 //! that, the staged manifest tells the next run which artifacts belong to nothing ([`Run::sweep`]).
 
-use std::fs::File;
+mod database;
+
 use std::io::Write;
-use std::ops::Deref;
-use std::os::unix::fs::MetadataExt;
-use std::panic::resume_unwind;
 use std::path::Path;
-use std::thread;
 
 use rusqlite::Connection;
 
@@ -21,16 +18,13 @@ use crate::digest::Hashing;
 use crate::error::{Error, ErrorKind, Result, SALVAGE_HINT};
 use crate::history::{Command, History, Line, Outcome};
 use crate::id::BackupId;
-use crate::manifest::{
-    self, Artifact, Content, Database, FORMAT, Facts, Failure, Manifest, Snapshot, Status, Trigger, Warning,
-};
+use crate::manifest::{self, Artifact, Content, FORMAT, Failure, Manifest, Status, Trigger, Warning};
 use crate::names::{self, ArtifactName, Kind};
-use crate::progress::{Phase, Progress, Step, Unseen};
 use crate::relpath::RelPath;
 use crate::run::Run;
+use crate::source::bytes::Descriptors;
 use crate::source::files::{ArchiveWriter, ConfigFile};
-use crate::source::integrity::Scope;
-use crate::source::{DatabaseSource, FilesSource, Sources, followed, integrity, sqlite};
+use crate::source::{FilesSource, Sources};
 use crate::store::Staged;
 
 /// What to back up, and how.
@@ -55,8 +49,7 @@ pub struct Request<'a> {
 pub enum Integrity {
     /// A damaged one is not saved.
     Required,
-    /// A damaged one is saved all the same, and marked so. [`Snapshot::Vacuum`] saves what SQLite can read of it,
-    /// [`Snapshot::Pages`] all of it as it is.
+    /// A damaged one is saved all the same, as [`Snapshot::Bytes`](crate::manifest::Snapshot::Bytes), and marked so.
     Recorded,
     /// Nothing: it is left to whoever reads the backup.
     Unchecked,
@@ -78,15 +71,20 @@ pub struct Made {
 /// [`ErrorKind::Interrupted`], with nothing published, if the run was asked to stop; whatever kept the manifest from
 /// being published.
 pub fn backup(run: &Run<'_>, request: &Request<'_>) -> Result<Made> {
-    backup_locked(run, request, &[])
+    backup_locked(run, request, &[], &Descriptors::default())
 }
 
 /// The same, where connections of this process have locked databases: they are read through those, which it leaves with
-/// `synchronous` turned off.
-pub(crate) fn backup_locked(run: &Run<'_>, request: &Request<'_>, locked: &[(&Path, &Connection)]) -> Result<Made> {
+/// `synchronous` turned off. The `descriptors` must be dropped after all connections of this process to the databases.
+pub(crate) fn backup_locked(
+    run: &Run<'_>,
+    request: &Request<'_>,
+    locked: &[(&Path, &Connection)],
+    descriptors: &Descriptors,
+) -> Result<Made> {
     let catalog = run.catalog()?;
     let id = next_id(run, &catalog)?;
-    let result = Writer { run, request, locked, catalog, id, warnings: Vec::new() }.write();
+    let result = Writer { run, request, locked, descriptors, catalog, id, warnings: Vec::new() }.write();
     if result.is_err() {
         // What was staged is of no use; if even this fails, the next run does it.
         let _ = run.sweep();
@@ -109,27 +107,11 @@ fn next_id(run: &Run<'_>, catalog: &Catalog) -> Result<BackupId> {
     }
 }
 
-/// A connection that a database is read through.
-enum Source<'a> {
-    Own(Connection),
-    Locked(&'a Connection),
-}
-
-impl Deref for Source<'_> {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        match self {
-            Self::Own(connection) => connection,
-            Self::Locked(connection) => connection,
-        }
-    }
-}
-
 struct Writer<'a> {
     run: &'a Run<'a>,
     request: &'a Request<'a>,
     locked: &'a [(&'a Path, &'a Connection)],
+    descriptors: &'a Descriptors,
     catalog: Catalog,
     id: BackupId,
     warnings: Vec<Warning>,
@@ -140,11 +122,11 @@ impl Writer<'_> {
         let sources = self.request.sources;
         let mut artifacts = Vec::new();
         let mut failures = Vec::new();
-        let mut take = |name: &str, taken: Result<Option<Artifact>>| match taken {
-            Ok(artifact) => {
-                let damage = artifact.iter().find_map(damage_of);
+        let mut take = |name: &str, taken: Result<Vec<Artifact>>| match taken {
+            Ok(taken) => {
+                let damage = taken.iter().find_map(damage_of);
                 failures.extend(damage.map(|error| (name.to_string(), error)));
-                artifacts.extend(artifact);
+                artifacts.extend(taken);
                 Ok(())
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
@@ -154,10 +136,10 @@ impl Writer<'_> {
             }
         };
         for database in &sources.databases {
-            take(&database.name, self.store_database(database).map(Some))?;
+            take(&database.name, self.store_database(database))?;
         }
         for files in &sources.files {
-            take(&files.name, self.store_files(files))?;
+            take(&files.name, self.store_files(files).map(Vec::from_iter))?;
         }
         self.run.check_stop()?;
         let manifest = self.manifest(artifacts, &failures);
@@ -168,130 +150,11 @@ impl Writer<'_> {
         Ok(Made { manifest, failures })
     }
 
-    fn store_database(&self, source: &DatabaseSource) -> Result<Artifact> {
-        let path = followed(self.request.root, &source.path)?;
-        let connection = self.open(source, &path)?;
-        let owner = std::fs::metadata(&path).map_err(|e| Error::io("stat", &path, e))?;
-        let journal_mode: String =
-            sqlite::pragma(&connection, "journal_mode").map_err(|e| Error::sqlite("read database", &path, &e))?;
-        let taken = |facts, read_ms, is_checked, damage: Vec<String>| {
-            Content::Database(Database {
-                source: source.path.clone(),
-                mode: owner.mode() & 0o7777,
-                uid: owner.uid(),
-                gid: owner.gid(),
-                snapshot: source.snapshot,
-                read_ms: Some(read_ms),
-                checked: is_checked && damage.is_empty(),
-                damage,
-                journal_mode,
-                facts,
-            })
-        };
-        match source.snapshot {
-            Snapshot::Vacuum => self.store_vacuumed(&source.name, connection, &path, taken),
-            Snapshot::Pages => self.store_pages(&source.name, &connection, &path, taken),
-        }
-    }
-
-    fn open(&self, source: &DatabaseSource, path: &Path) -> Result<Source<'_>> {
-        match self.locked.iter().find(|(locked, _)| *locked == path) {
-            Some((_, connection)) => Ok(Source::Locked(connection)),
-            None if self.allows_damage() && source.snapshot == Snapshot::Pages => {
-                Ok(Source::Own(sqlite::open_damaged(path, self.run.busy_timeout())?))
-            }
-            None => Ok(Source::Own(sqlite::open_recovered(path, self.run.busy_timeout(), self.run.progress())?)),
-        }
-    }
-
-    /// Makes a copy beside the store's files, lets go of the database, and stores the copy while it is checked.
-    fn store_vacuumed(
-        &self,
-        name: &str,
-        connection: Source<'_>,
-        path: &Path,
-        taken: impl FnOnce(Facts, u64, bool, Vec<String>) -> Content,
-    ) -> Result<Artifact> {
-        let compact = sqlite::bytes_in_use(&connection, path)?;
-        let scratch = self.run.scratch(compact.saturating_add(self.expected_bytes(name)))?;
-        let copy = scratch.path().join("snapshot.db");
-        let begun = self.run.elapsed_ms();
-        sqlite::vacuum_into(&connection, path, &copy, self.run.progress())?;
-        let read_ms = self.run.elapsed_ms() - begun;
-        drop(connection);
-
-        let mut plain = File::open(&copy).map_err(|e| Error::io("open", &copy, e))?;
-        let total = plain.metadata().map_err(|e| Error::io("stat", &copy, e))?.len();
-        let is_checking = self.is_checking();
-        self.store(name, Kind::Database, move |artifact, file| {
-            let step = Step::begin(self.run.progress(), Phase::Store, file, Some(total));
-            let store = || step.copy(&mut plain, artifact).map_err(|e| Error::io_named("store", file, e));
-            let unseen = Unseen(self.run.progress());
-            let ((), checked) = beside(&copy, || check_copy(&copy, is_checking, &unseen), store)?;
-            let (facts, problems) = checked?;
-            // To remove so much takes time, in which the last of it is encoded and synced.
-            drop((plain, scratch));
-            Ok(taken(facts, read_ms, is_checking, self.admit(path, Ok(problems))?))
-        })
-    }
-
-    /// Stores the pages as they are read, while another connection checks them.
-    fn store_pages(
-        &self,
-        name: &str,
-        connection: &Connection,
-        path: &Path,
-        taken: impl FnOnce(Facts, u64, bool, Vec<String>) -> Content,
-    ) -> Result<Artifact> {
-        self.run.require_room(self.expected_bytes(name))?;
-        self.store(name, Kind::Database, |artifact, file| {
-            let begun = self.run.elapsed_ms();
-            let (unseen, busy_timeout) = (Unseen(self.run.progress()), self.run.busy_timeout());
-            let checker = self.is_checking().then(|| sqlite::open_stoppable(path, busy_timeout, &unseen));
-            let (transaction, is_same) = match &checker {
-                Some(Ok(checker)) => sqlite::begin_reading_with(checker, connection, path, busy_timeout)?,
-                _ => (sqlite::begin_reading(connection, path)?, false),
-            };
-            let check = || match checker {
-                Some(checker) => integrity::integrity_check(&checker?, path, &unseen),
-                None => Ok(Vec::new()),
-            };
-            let facts = if self.allows_damage() { sqlite::readable_facts } else { sqlite::facts };
-            let store = || {
-                sqlite::pages(&transaction, path, self.run.progress(), facts, |pages| {
-                    artifact.write_all(pages).map_err(|e| Error::io_named("store", file, e))
-                })
-            };
-            let (facts, problems) = beside(path, check, store)?;
-            Ok(taken(facts, self.run.elapsed_ms() - begun, is_same, self.admit(path, problems)?))
-        })
-    }
-
-    fn is_checking(&self) -> bool {
-        self.request.integrity != Integrity::Unchecked
-    }
-
-    fn allows_damage(&self) -> bool {
-        self.request.integrity == Integrity::Recorded
-    }
-
-    /// What the manifest says of the damage, if it may be saved.
-    fn admit(&self, path: &Path, found: Result<Vec<String>>) -> Result<Vec<String>> {
-        let allowed = self.allows_damage();
-        let problems = match found {
-            Err(error) if allowed && error.means_unreadable() => vec![error.detail()],
-            found => found?,
-        };
-        match problems.first() {
-            Some(first) if !allowed => Err(Error::damaged_database(path, first)),
-            _ => Ok(problems),
-        }
-    }
-
     /// What the newest artifact of that name took; nothing is known of a first one.
     fn expected_bytes(&self, name: &str) -> u64 {
         let mut artifacts = self.catalog.entries().iter().filter_map(Entry::manifest).flat_map(|it| &it.artifacts);
-        artifacts.rfind(|artifact| artifact.name == name).map_or(0, |artifact| artifact.bytes)
+        let is_it = |artifact: &&Artifact| artifact.name == name && !artifact.kind().is_beside_database();
+        artifacts.rfind(is_it).map_or(0, |artifact| artifact.bytes)
     }
 
     /// `None` if there is none of the files.
@@ -394,31 +257,6 @@ impl Writer<'_> {
         let error = failures.first().map(|(_, error)| error.one_line());
         self.run.record(Line { id: Some(self.id), error, ..Line::new(self.run.now(), Command::Backup, outcome) })
     }
-}
-
-/// What a copy shows, and what is wrong with it, if that is asked. It leaves half of the cores to the encoding.
-fn check_copy(copy: &Path, is_checking: bool, progress: &dyn Progress) -> Result<(Facts, Vec<String>)> {
-    let facts = integrity::facts(copy, progress)?;
-    if !is_checking {
-        return Ok((facts, Vec::new()));
-    }
-    let threads = integrity::all_cores().div_ceil(2);
-    let found = integrity::check(copy, Some(&facts), Scope::Damage, threads, progress)?;
-    Ok((facts, found.problems))
-}
-
-/// Does `work` while the database at `path` is checked in a thread of its own.
-fn beside<W, C: Send>(
-    path: &Path,
-    check: impl FnOnce() -> Result<C> + Send,
-    work: impl FnOnce() -> Result<W>,
-) -> Result<(W, Result<C>)> {
-    thread::scope(|scope| {
-        let checked = thread::Builder::new().spawn_scoped(scope, check);
-        let checked = checked.map_err(|e| Error::io("check database", path, e))?;
-        let done = work()?;
-        Ok((done, checked.join().unwrap_or_else(|panic| resume_unwind(panic))))
-    })
 }
 
 /// The error that says of an artifact that it was saved damaged.

@@ -36,7 +36,7 @@ pub fn vacuum(database: &Path, copy: &Path) -> Result<()> {
 pub fn pages(database: &Path) -> Result<usize> {
     let mut bytes = 0;
     let connection = sqlite::open_read_only(database, Duration::ZERO)?;
-    sqlite::pages(&sqlite::begin_reading(&connection, database)?, database, &Silent, sqlite::facts, |page| {
+    sqlite::pages(&sqlite::begin_reading(&connection, database)?, database, &Silent, |page| {
         bytes += page.len();
         Ok(())
     })?;

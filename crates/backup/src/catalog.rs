@@ -273,7 +273,12 @@ impl Entry {
             standing,
             trigger: manifest.map_or(Trigger::Manual, |manifest| manifest.trigger),
             pinned: manifest.is_some_and(|manifest| manifest.pinned),
-            holds: self.files.iter().map(|file| file.name.clone()).collect(),
+            holds: self
+                .files
+                .iter()
+                .filter(|file| !file.kind.is_beside_database())
+                .map(|file| file.name.clone())
+                .collect(),
         }
     }
 }
@@ -294,6 +299,11 @@ impl StoredFile {
     pub(crate) fn is_checked(&self) -> bool {
         let content = self.recorded.as_ref().map(|recorded| &recorded.content);
         matches!(content, Some(Content::Database(database)) if database.checked)
+    }
+
+    /// The first thing that is wrong with the database in it, if that was damaged when it was saved.
+    pub(crate) fn damage(&self) -> Option<&str> {
+        self.recorded.as_ref().and_then(|recorded| recorded.damage().first()).map(String::as_str)
     }
 
     /// Whether it is there and as long as the manifest says. It may be damaged all the same.

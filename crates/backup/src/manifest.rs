@@ -131,6 +131,10 @@ pub struct Artifact {
 pub enum Content {
     /// An SQLite database file.
     Database(Database),
+    /// The `-wal` of the database of the same name, which is kept as [`Snapshot::Bytes`].
+    Wal,
+    /// The `-journal` of the database of the same name, which is kept as [`Snapshot::Bytes`].
+    Journal,
     /// A tar archive of configuration files.
     Files {
         /// Its members, in the archive's order.
@@ -179,9 +183,13 @@ pub enum Snapshot {
     /// Page by page as they are in the source (<https://www.sqlite.org/dbpage.html>), but for the two bytes that say
     /// WAL mode.
     Pages,
+    /// The file's bytes to the last one, whatever its header says, with its `-wal` and `-journal` as artifacts of their
+    /// own: how a damaged database is kept. No source can be configured so.
+    Bytes,
 }
 
-/// What a database file shows when it is opened.
+/// What a database file shows when it is opened. Of one that is kept as [`Snapshot::Bytes`], what its header says: no
+/// schema, no tables, pages by the length of the file, and a page size of 0 if the header has none that can be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// Bytes of a page: a power of two, 512 to 65536.
@@ -285,6 +293,8 @@ impl Artifact {
     pub fn kind(&self) -> Kind {
         match self.content {
             Content::Database(_) => Kind::Database,
+            Content::Wal => Kind::Wal,
+            Content::Journal => Kind::Journal,
             Content::Files { .. } => Kind::Files,
         }
     }
@@ -293,7 +303,7 @@ impl Artifact {
     pub fn damage(&self) -> &[String] {
         match &self.content {
             Content::Database(database) => &database.damage,
-            Content::Files { .. } => &[],
+            Content::Wal | Content::Journal | Content::Files { .. } => &[],
         }
     }
 

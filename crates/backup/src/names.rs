@@ -1,4 +1,5 @@
-//! Names of the files in a store: `<name>_<id>.db[.gz|.zst]`, `<name>_<id>.tar[.gz|.zst]`, `manifest_<id>.json`.
+//! Names of the files in a store: `<name>_<id>.db[.gz|.zst]`, `<name>_<id>.tar[.gz|.zst]`, `manifest_<id>.json`; beside a
+//! database that is kept as its bytes also `<name>_<id>.db-wal[.gz|.zst]` and `<name>_<id>.db-journal[.gz|.zst]`.
 
 use std::fmt;
 
@@ -13,8 +14,30 @@ pub const HISTORY: &str = "history.jsonl";
 pub enum Kind {
     /// One SQLite database file.
     Database,
+    /// The write-ahead log of a database that is kept as its bytes.
+    Wal,
+    /// The rollback journal of a database that is kept as its bytes.
+    Journal,
     /// A tar archive of configuration files.
     Files,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::Database, Self::Wal, Self::Journal, Self::Files];
+
+    /// Whether it is worth nothing without the database of the same name.
+    pub fn is_beside_database(self) -> bool {
+        matches!(self, Self::Wal | Self::Journal)
+    }
+
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Database => ".db",
+            Self::Wal => ".db-wal",
+            Self::Journal => ".db-journal",
+            Self::Files => ".tar",
+        }
+    }
 }
 
 /// The parts of an artifact's file name.
@@ -40,11 +63,8 @@ impl ArtifactName {
         } else {
             (file, Codec::None)
         };
-        let (stem, kind) = if let Some(stem) = stem.strip_suffix(".db") {
-            (stem, Kind::Database)
-        } else {
-            (stem.strip_suffix(".tar")?, Kind::Files)
-        };
+        let kind = |kind: Kind| Some((stem.strip_suffix(kind.extension())?, kind));
+        let (stem, kind) = Kind::ALL.into_iter().find_map(kind)?;
         let (name, id) = split_id(stem)?;
         is_set_name(name).then(|| Self { name: name.to_string(), id, kind, codec })
     }
@@ -52,11 +72,7 @@ impl ArtifactName {
 
 impl fmt::Display for ArtifactName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ending = match self.kind {
-            Kind::Database => "db",
-            Kind::Files => "tar",
-        };
-        write!(f, "{}_{}.{ending}{}", self.name, self.id, self.codec.extension())
+        write!(f, "{}_{}{}{}", self.name, self.id, self.kind.extension(), self.codec.extension())
     }
 }
 
@@ -93,6 +109,8 @@ mod tests {
         for file in [
             "sessions_db_20251210_140000.db.gz",
             "sessions_db_20251210_140000.db",
+            "sessions_db_20251210_140000.db-wal",
+            "sessions_db_20251210_140000.db-journal.gz",
             "config_20251210_140000.tar.gz",
             "config_20251210_140000.tar.zst",
         ] {
@@ -105,7 +123,7 @@ mod tests {
         for file in [
             "history.jsonl",
             "manifest_20251210_140000.json",
-            "sessions_db_20251210_140000.db-wal",
+            "sessions_db_20251210_140000.db-shm",
             "sessions_db.db.gz",
             "_20251210_140000.db",
             "a b_20251210_140000.db",

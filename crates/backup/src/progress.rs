@@ -85,20 +85,22 @@ impl<'a> Step<'a> {
         self.progress.event(Event::Advance { bytes });
     }
 
-    /// Copies all of `source` into `sink`, telling and asking `progress` between pieces.
-    pub fn copy(&self, source: &mut dyn Read, sink: &mut dyn Write) -> io::Result<()> {
+    /// Copies all of `source` into `sink`, telling and asking `progress` between pieces, and gives how many bytes it was.
+    pub fn copy(&self, source: &mut dyn Read, sink: &mut dyn Write) -> io::Result<u64> {
         let mut buffer = vec![0; 256 << 10];
+        let mut copied = 0;
         loop {
             if self.progress.should_stop() {
                 return Err(Error::interrupted().into());
             }
             let count = match source.read(&mut buffer) {
-                Ok(0) => return Ok(()),
+                Ok(0) => return Ok(copied),
                 Ok(count) => count,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(e),
             };
             sink.write_all(&buffer[..count])?;
+            copied += count as u64;
             self.advance(count as u64);
         }
     }

@@ -1,5 +1,6 @@
 //! `verify`: the read path into a sink, with every check that the content allows.
 
+use std::io;
 use std::path::Path;
 
 use serde::Serialize;
@@ -73,7 +74,9 @@ fn examine(run: &Run<'_>, entry: &Entry) -> Result<Report> {
 fn verify_file(run: &Run<'_>, file: &StoredFile) -> Result<Vec<Check>> {
     let mut checks = Checks::of(&file.file);
     let read = match file.kind {
+        Kind::Database if file.damage().is_some() => verify_bytes(run, file, &mut checks),
         Kind::Database => verify_database(run, file, &mut checks),
+        Kind::Wal | Kind::Journal => verify_bytes(run, file, &mut checks),
         Kind::Files => verify_archive(run, file, &mut checks),
     };
     match read {
@@ -90,9 +93,15 @@ fn verify_database(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) ->
     let mut decoded = fsutil::create_private(&path).map_err(|e| Error::io("create", &path, e))?;
     run.reader().copy(file, &mut decoded)?;
     checks.ok(What::Content, content_detail(file));
-    match file.recorded.as_ref().and_then(|recorded| recorded.damage().first()) {
-        Some(problem) => checks.warning(What::Integrity, format!("{problem} (in the source as well)")),
-        None => check::database(checks, &path, expected_facts(file), Some(Scope::Flaws), run)?,
+    check::database(checks, &path, expected_facts(file), Some(Scope::Flaws), run)
+}
+
+/// Of a damaged database, and of what lies beside it, there is nothing else to check.
+fn verify_bytes(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
+    run.reader().copy(file, &mut io::sink())?;
+    checks.ok(What::Content, content_detail(file));
+    if let Some(problem) = file.damage() {
+        checks.warning(What::Integrity, format!("{problem} (in the source as well)"));
     }
     Ok(())
 }
@@ -147,14 +156,14 @@ pub(crate) fn plain_bytes(file: &StoredFile) -> u64 {
 pub(crate) fn expected_facts(file: &StoredFile) -> Option<&Facts> {
     match &file.recorded.as_ref()?.content {
         Content::Database(database) => Some(&database.facts),
-        Content::Files { .. } => None,
+        Content::Wal | Content::Journal | Content::Files { .. } => None,
     }
 }
 
 fn expected_entries(file: &StoredFile) -> Option<&[FileEntry]> {
     match &file.recorded.as_ref()?.content {
         Content::Files { entries } => Some(entries),
-        Content::Database(_) => None,
+        Content::Database(_) | Content::Wal | Content::Journal => None,
     }
 }
 
@@ -208,7 +217,7 @@ mod tests {
     fn facts(manifest: &mut Manifest) -> &mut Facts {
         let database = manifest.artifacts.iter_mut().find_map(|artifact| match &mut artifact.content {
             Content::Database(database) => Some(database),
-            Content::Files { .. } => None,
+            _ => None,
         });
         &mut database.unwrap().facts
     }
@@ -216,7 +225,7 @@ mod tests {
     fn entries(manifest: &mut Manifest) -> &mut Vec<FileEntry> {
         let entries = manifest.artifacts.iter_mut().find_map(|artifact| match &mut artifact.content {
             Content::Files { entries } => Some(entries),
-            Content::Database(_) => None,
+            _ => None,
         });
         entries.unwrap()
     }

@@ -135,16 +135,14 @@ fn salvage(folder: &Path, image: &[u8]) -> &'static str {
     let store = MemoryStore::new();
     let run = Run::begin(setup(&store, folder), &mut |_| {}).unwrap();
     let made = back_up(&run, folder, Snapshot::Pages, Integrity::Recorded);
-    let Some(artifact) = made.manifest.artifacts.first() else { return "not saved" };
+    let artifact = made.manifest.artifacts.first().expect("whatever it is, it is saved");
     let mut saved = Vec::new();
     store.read(&artifact.file).unwrap().read_to_end(&mut saved).unwrap();
-    // But for the header, where it says WAL mode or not; and half a page at the end is filled with zeros.
-    let filled = image.iter().chain(std::iter::repeat(&0));
-    assert!(saved.iter().zip(filled).skip(100).all(|(saved, there)| saved == there), "as it is");
     if artifact.damage().is_empty() {
         assert_eq!(verdict(&run, &made), Verdict::Ok);
         return "saved as sound";
     }
+    assert!(saved == image, "to the last byte, and no byte more");
     assert_eq!((made.manifest.status, verdict(&run, &made)), (Status::Partial, Verdict::Warning));
     "saved as damaged"
 }

@@ -1,6 +1,6 @@
 //! `backup`.
 
-use backup::manifest::{Content, Database, Snapshot};
+use backup::manifest::{Content, Database};
 use backup::prune::{self, Pruned};
 use backup::retention::Reason;
 use backup::{Error, ErrorKind, Integrity, Made, Manifest, Request, Run, Sources, Status, Trigger};
@@ -54,11 +54,7 @@ pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<Exit> {
     })
 }
 
-fn selected(mut sources: Sources, args: &cli::Backup) -> Sources {
-    if args.allow_damaged {
-        // As they are: a VACUUM would leave out what can't be read.
-        sources.databases.iter_mut().for_each(|database| database.snapshot = Snapshot::Pages);
-    }
+fn selected(sources: Sources, args: &cli::Backup) -> Sources {
     Sources {
         databases: if args.config_only { Vec::new() } else { sources.databases },
         files: if args.database_only { Vec::new() } else { sources.files },

@@ -91,6 +91,8 @@ fn artifact(file: &backup::StoredFile) -> Artifact {
         name: file.name.clone(),
         kind: match file.kind {
             Kind::Database => "database",
+            Kind::Wal => "wal",
+            Kind::Journal => "journal",
             Kind::Files => "files",
         },
         file: file.file.clone(),
@@ -110,14 +112,13 @@ fn status(status: Status) -> &'static str {
 /// One line for each backup.
 fn wide(context: &Context<'_>, rows: &[Row]) -> Layout {
     let cells = |row: &Row| {
-        let names: Vec<&str> = row.artifacts.iter().map(|artifact| artifact.name.as_str()).collect();
         vec![
             row.id.to_string(),
             local(row.created_at),
             age(row.age_s),
             trigger(row).into(),
             paint(tone(row), row.status),
-            names.join(", "),
+            names(row).join(", "),
             size(row.bytes).to_string(),
             plain(row),
             if row.pinned { "yes" } else { "" }.into(),
@@ -145,13 +146,12 @@ fn wide(context: &Context<'_>, rows: &[Row]) -> Layout {
 /// The same on two lines, for a terminal of 80 columns.
 fn narrow(context: &Context<'_>, rows: &[Row]) -> Layout {
     let cells = |row: &Row| {
-        let names: Vec<&str> = row.artifacts.iter().map(|artifact| artifact.name.as_str()).collect();
         vec![
             format!("{}\n{}", row.id, local(row.created_at)),
             age(row.age_s),
             trigger(row).into(),
             paint(tone(row), row.status) + if row.pinned { "\npinned" } else { "" },
-            names.join("\n"),
+            names(row).join("\n"),
             size(row.bytes).to_string(),
             plain(row),
             proved(context, row, ""),
@@ -162,6 +162,13 @@ fn narrow(context: &Context<'_>, rows: &[Row]) -> Layout {
         figures: vec![1, 5, 6],
         rows: rows.iter().map(cells).collect(),
     }
+}
+
+/// What it holds; a database whose log is kept beside it is named once.
+fn names(row: &Row) -> Vec<&str> {
+    let mut names: Vec<&str> = row.artifacts.iter().map(|artifact| artifact.name.as_str()).collect();
+    names.dedup();
+    names
 }
 
 fn trigger(row: &Row) -> &'static str {

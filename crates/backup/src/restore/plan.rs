@@ -32,7 +32,7 @@ impl Selection {
 
     fn takes(self, kind: Kind) -> bool {
         match kind {
-            Kind::Database => self.databases,
+            Kind::Database | Kind::Wal | Kind::Journal => self.databases,
             Kind::Files => self.files,
         }
     }
@@ -113,6 +113,8 @@ pub fn plan(run: &Run<'_>, entry: &Entry, target: &Path, selection: Selection, s
     for file in entry.files.iter().filter(|file| selection.takes(file.kind)) {
         match file.kind {
             Kind::Database => plan.add_database(run, file, sources)?,
+            // They belong to a damaged database, which decides.
+            Kind::Wal | Kind::Journal => {}
             Kind::Files => plan.add_files(run, file, sources)?,
         }
     }
@@ -130,7 +132,7 @@ pub fn plan(run: &Run<'_>, entry: &Entry, target: &Path, selection: Selection, s
 
 impl Plan {
     fn add_database(&mut self, run: &Run<'_>, file: &StoredFile, sources: &Sources) -> Result<()> {
-        if let Some(problem) = file.recorded.as_ref().and_then(|recorded| recorded.damage().first()) {
+        if let Some(problem) = file.damage() {
             let damaged = format!("{} holds a database that was damaged when it was saved: {problem}", file.file);
             return Err(Error::new(ErrorKind::Damaged, damaged).with_hint(SALVAGE_HINT));
         }

@@ -123,7 +123,7 @@ fn stage_database(
 fn recorded_database(file: &StoredFile) -> Option<manifest::Database> {
     match &file.recorded.as_ref()?.content {
         Content::Database(database) => Some(database.clone()),
-        Content::Files { .. } => None,
+        Content::Wal | Content::Journal | Content::Files { .. } => None,
     }
 }
 

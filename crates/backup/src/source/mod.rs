@@ -1,5 +1,6 @@
 //! What is backed up: databases and sets of configuration files, by their configured names.
 
+pub(crate) mod bytes;
 pub(crate) mod files;
 pub(crate) mod integrity;
 pub(crate) mod sqlite;
@@ -21,10 +22,27 @@ pub struct DatabaseSource {
     pub name: String,
     /// Where it is, relative to the project's root.
     pub path: RelPath,
-    /// How its snapshot is taken.
+    /// How its snapshot is taken; not [`Snapshot::Bytes`].
     pub snapshot: Snapshot,
     /// SQL that a drill runs on the restored copy; each must give one true value.
     pub probes: Vec<String>,
+}
+
+impl DatabaseSource {
+    /// Bytes prove nothing: only what is damaged is kept so.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if they are its snapshot method.
+    pub(crate) fn validate(&self) -> Result<()> {
+        match self.snapshot {
+            Snapshot::Vacuum | Snapshot::Pages => Ok(()),
+            Snapshot::Bytes => {
+                let message = format!("database {:?} can't have the snapshot method \"bytes\"", self.name);
+                Err(Error::new(ErrorKind::InvalidInput, message)
+                    .with_hint("use \"vacuum\" or \"pages\"; bytes are how --allow-damaged keeps a damaged database"))
+            }
+        }
+    }
 }
 
 /// Configuration files to back up together, in one archive.
@@ -52,8 +70,8 @@ impl Sources {
         databases.chain(self.files.iter().map(|files| files.name.as_str()))
     }
 
-    /// Checks that every name can stand in a file name and stands for one thing, that no path is there twice, and that no
-    /// set has more files than an archive may have members.
+    /// Checks that every name can stand in a file name and stands for one thing, that no path is there twice, that no set
+    /// has more files than an archive may have members, and that every snapshot method can be configured.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`], naming the first that can't or doesn't.
@@ -75,6 +93,7 @@ impl Sources {
                 .with_hint("give each its own name"));
             }
         }
+        self.databases.iter().try_for_each(DatabaseSource::validate)?;
         if let Some(set) = self.files.iter().find(|set| set.paths.len() > MAX_FILES) {
             let message = format!("{:?} has {} files, more than {MAX_FILES}", set.name, set.paths.len());
             return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("make several sets of them"));
@@ -141,6 +160,14 @@ mod tests {
         let mut twice = sources(&[], &["b"]);
         twice.files[0].paths.push(RelPath::new("file0").unwrap());
         assert_eq!(twice.validate().unwrap_err().to_string(), "file0 is to be backed up twice");
+    }
+
+    #[test]
+    fn a_sound_database_is_never_kept_as_bytes() {
+        let mut sources = sources(&["a"], &[]);
+        sources.databases[0].snapshot = Snapshot::Bytes;
+        let error = sources.validate().unwrap_err();
+        assert_eq!(error.to_string(), "database \"a\" can't have the snapshot method \"bytes\"");
     }
 
     #[test]

@@ -215,12 +215,21 @@ pub(crate) fn bytes_in_use(connection: &Connection, path: &Path) -> Result<u64> 
 
 /// Where the header says how the file is written and read: 2 means WAL, 1 anything else
 /// (<https://www.sqlite.org/fileformat2.html>, section 1.3.3).
-const WAL_FLAGS: Range<usize> = 18..20;
+pub(super) const WAL_FLAGS: Range<usize> = 18..20;
 
-/// Begins a transaction that reads what is committed now.
+/// Begins a transaction that reads what is committed now, and lasts until the connection is closed.
 ///
 /// # Errors
 /// [`ErrorKind::Busy`], [`ErrorKind::Damaged`] and the like.
+pub(super) fn begin(connection: &Connection, path: &Path) -> Result<()> {
+    // It begins with the first statement that reads.
+    connection.execute_batch("BEGIN; PRAGMA data_version").map_err(|e| Error::sqlite("read database", path, &e))
+}
+
+/// The same, until it is dropped.
+///
+/// # Errors
+/// As [`begin`].
 pub(crate) fn begin_reading<'a>(connection: &'a Connection, path: &Path) -> Result<Transaction<'a>> {
     let failed = |e| Error::sqlite("read database", path, &e);
     let transaction = connection.unchecked_transaction().map_err(failed)?;
@@ -269,8 +278,8 @@ pub(crate) fn begin_reading_with<'a>(
     }
 }
 
-/// Hands the database's pages to `each` in their order, and gives what it shows to `facts`. Together the pages are a
-/// complete database in rollback mode, whatever mode the source is in.
+/// Hands the database's pages to `each` in their order, and gives what it shows. Together the pages are a complete
+/// database in rollback mode, whatever mode the source is in.
 ///
 /// # Errors
 /// As [`vacuum_into`], and what `each` says.
@@ -278,7 +287,6 @@ pub(crate) fn pages(
     transaction: &Transaction<'_>,
     source: &Path,
     progress: &dyn Progress,
-    facts: impl Fn(&Connection, &Path) -> Result<Facts>,
     mut each: impl FnMut(&[u8]) -> Result<()>,
 ) -> Result<Facts> {
     let failed = |e| Error::sqlite("take a snapshot of", source, &e);
@@ -317,31 +325,15 @@ pub(crate) fn facts(connection: &Connection, path: &Path) -> Result<Facts> {
     read_facts(connection).map_err(|e| Error::sqlite("read database", path, &e))
 }
 
-/// What a database shows; one that is too damaged for that, what its header says.
-pub(crate) fn readable_facts(connection: &Connection, path: &Path) -> Result<Facts> {
-    match facts(connection, path) {
-        Err(error) if error.means_unreadable() => {
-            header_facts(connection).map_err(|e| Error::sqlite("read database", path, &e))
-        }
-        other => other,
-    }
-}
-
 pub(super) fn read_facts(connection: &Connection) -> rusqlite::Result<Facts> {
-    let header = header_facts(connection)?;
-    Ok(Facts { schema_sha256: schema_digest(connection)?, tables: tables(connection)?, ..header })
-}
-
-/// Without schema and tables.
-fn header_facts(connection: &Connection) -> rusqlite::Result<Facts> {
     Ok(Facts {
         page_size: pragma(connection, "page_size")?,
         page_count: pragma(connection, "page_count")?,
         encoding: pragma(connection, "encoding")?,
         user_version: pragma(connection, "user_version")?,
         application_id: pragma(connection, "application_id")?,
-        schema_sha256: Digest::of(b""),
-        tables: Vec::new(),
+        schema_sha256: schema_digest(connection)?,
+        tables: tables(connection)?,
     })
 }
 
@@ -470,7 +462,7 @@ mod tests {
             .unwrap();
         let reader = open_read_only(&path, PATIENCE).unwrap();
         let mut image = Vec::new();
-        let facts = pages(&begin_reading(&reader, &path).unwrap(), &path, &Silent, super::facts, |page| {
+        let facts = pages(&begin_reading(&reader, &path).unwrap(), &path, &Silent, |page| {
             image.extend_from_slice(page);
             // The snapshot is frozen: what is committed now is not in it.
             writer.execute_batch("INSERT INTO t VALUES (1)").unwrap();
@@ -525,9 +517,9 @@ mod tests {
         Connection::open(&path).unwrap().execute_batch("CREATE TABLE t(x)").unwrap();
         let reader = open_read_only(&path, PATIENCE).unwrap();
         let reader = begin_reading(&reader, &path).unwrap();
-        let stopped = pages(&reader, &path, &crate::backup::tests::Stop, super::facts, |_| Ok(()));
+        let stopped = pages(&reader, &path, &crate::backup::tests::Stop, |_| Ok(()));
         assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
-        let refused = pages(&reader, &path, &Silent, super::facts, |_| Err(Error::new(ErrorKind::NoSpace, "full")));
+        let refused = pages(&reader, &path, &Silent, |_| Err(Error::new(ErrorKind::NoSpace, "full")));
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::NoSpace);
     }
 

@@ -1,0 +1,236 @@
+//! Databases on the write path: a snapshot of a sound one, the bytes of a damaged one.
+
+use std::fs::{self, File, Metadata};
+use std::io::Read as _;
+use std::ops::Deref;
+use std::os::unix::fs::MetadataExt as _;
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::thread;
+
+use rusqlite::Connection;
+
+use super::{Integrity, Writer};
+use crate::error::{Error, Result};
+use crate::manifest::{Artifact, Content, Database, Facts, Snapshot};
+use crate::names::Kind;
+use crate::progress::{Phase, Progress, Step, Unseen};
+use crate::source::bytes::{self, HEADER, Header};
+use crate::source::integrity::{self, Scope};
+use crate::source::{DatabaseSource, followed, sqlite};
+
+/// A connection that a database is read through.
+enum Source<'a> {
+    Own(Connection),
+    Locked(&'a Connection),
+}
+
+impl Deref for Source<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        match self {
+            Self::Own(connection) => connection,
+            Self::Locked(connection) => connection,
+        }
+    }
+}
+
+impl Writer<'_> {
+    /// Stores a snapshot of a database. If it is damaged and that is allowed, its bytes, with what SQLite needs beside them.
+    pub(super) fn store_database(&self, source: &DatabaseSource) -> Result<Vec<Artifact>> {
+        let path = followed(self.request.root, &source.path)?;
+        let mut damage = Vec::new();
+        match self.store_snapshot(source, &path, &mut damage) {
+            Err(error) if self.request.integrity == Integrity::Recorded && error.means_unreadable() => {
+                if damage.is_empty() {
+                    damage.push(error.detail());
+                }
+                self.store_bytes(source, &path, damage)
+            }
+            stored => stored.map(|artifact| vec![artifact]),
+        }
+    }
+
+    /// Stores a snapshot. If that fails since the database is damaged, `damage` says how, as far as it was checked.
+    fn store_snapshot(&self, source: &DatabaseSource, path: &Path, damage: &mut Vec<String>) -> Result<Artifact> {
+        source.validate()?;
+        let connection = self.open(path)?;
+        let owner = metadata(path)?;
+        let journal_mode: String =
+            sqlite::pragma(&connection, "journal_mode").map_err(|e| Error::sqlite("read database", path, &e))?;
+        let taken = |facts, read_ms, checked| Database {
+            read_ms: Some(read_ms),
+            checked,
+            journal_mode,
+            ..database(source, &owner, facts)
+        };
+        match source.snapshot {
+            Snapshot::Pages => self.store_pages(&source.name, &connection, path, damage, taken),
+            _ => self.store_vacuumed(&source.name, connection, path, damage, taken),
+        }
+    }
+
+    fn open(&self, path: &Path) -> Result<Source<'_>> {
+        match self.locked(path) {
+            Some(connection) => Ok(Source::Locked(connection)),
+            None => Ok(Source::Own(sqlite::open_recovered(path, self.run.busy_timeout(), self.run.progress())?)),
+        }
+    }
+
+    /// The connection of this process that has locked the database, if there is one.
+    fn locked(&self, path: &Path) -> Option<&Connection> {
+        self.locked.iter().find(|(locked, _)| *locked == path).map(|(_, connection)| *connection)
+    }
+
+    /// Makes a copy beside the store's files, lets go of the database, and stores the copy while it is checked.
+    fn store_vacuumed(
+        &self,
+        name: &str,
+        connection: Source<'_>,
+        path: &Path,
+        damage: &mut Vec<String>,
+        taken: impl FnOnce(Facts, u64, bool) -> Database,
+    ) -> Result<Artifact> {
+        let compact = sqlite::bytes_in_use(&connection, path)?;
+        let scratch = self.run.scratch(compact.saturating_add(self.expected_bytes(name)))?;
+        let copy = scratch.path().join("snapshot.db");
+        let begun = self.run.elapsed_ms();
+        sqlite::vacuum_into(&connection, path, &copy, self.run.progress())?;
+        let read_ms = self.run.elapsed_ms() - begun;
+        drop(connection);
+
+        let mut plain = File::open(&copy).map_err(|e| Error::io("open", &copy, e))?;
+        let total = plain.metadata().map_err(|e| Error::io("stat", &copy, e))?.len();
+        let is_checking = self.is_checking();
+        self.store(name, Kind::Database, move |artifact, file| {
+            let step = Step::begin(self.run.progress(), Phase::Store, file, Some(total));
+            let store = || step.copy(&mut plain, artifact).map_err(|e| Error::io_named("store", file, e));
+            let unseen = Unseen(self.run.progress());
+            let (_, checked) = beside(&copy, || check_copy(&copy, is_checking, &unseen), store)?;
+            let (facts, problems) = checked?;
+            // To remove so much takes time, in which the last of it is encoded and synced.
+            drop((plain, scratch));
+            require_none(path, problems, damage)?;
+            Ok(Content::Database(taken(facts, read_ms, is_checking)))
+        })
+    }
+
+    /// Stores the pages as they are read, while another connection checks them.
+    fn store_pages(
+        &self,
+        name: &str,
+        connection: &Connection,
+        path: &Path,
+        damage: &mut Vec<String>,
+        taken: impl FnOnce(Facts, u64, bool) -> Database,
+    ) -> Result<Artifact> {
+        self.run.require_room(self.expected_bytes(name))?;
+        self.store(name, Kind::Database, |artifact, file| {
+            let begun = self.run.elapsed_ms();
+            let (unseen, busy_timeout) = (Unseen(self.run.progress()), self.run.busy_timeout());
+            let checker = self.is_checking().then(|| sqlite::open_stoppable(path, busy_timeout, &unseen));
+            let (transaction, is_same) = match &checker {
+                Some(Ok(checker)) => sqlite::begin_reading_with(checker, connection, path, busy_timeout)?,
+                _ => (sqlite::begin_reading(connection, path)?, false),
+            };
+            let check = || match checker {
+                Some(checker) => integrity::integrity_check(&checker?, path, &unseen),
+                None => Ok(Vec::new()),
+            };
+            let store = || {
+                sqlite::pages(&transaction, path, self.run.progress(), |pages| {
+                    artifact.write_all(pages).map_err(|e| Error::io_named("store", file, e))
+                })
+            };
+            let (facts, problems) = beside(path, check, store)?;
+            require_none(path, problems?, damage)?;
+            Ok(Content::Database(taken(facts, self.run.elapsed_ms() - begun, is_same)))
+        })
+    }
+
+    /// Stores the database file, its log and its journal as they are.
+    fn store_bytes(&self, source: &DatabaseSource, path: &Path, damage: Vec<String>) -> Result<Vec<Artifact>> {
+        self.run.require_room(self.expected_bytes(&source.name))?;
+        let file = self.descriptors.open(path)?;
+        let owner = file.metadata().map_err(|e| Error::io("stat", path, e))?;
+        let held = if self.locked(path).is_some() { None } else { bytes::hold(path, self.run.busy_timeout())? };
+        let mut artifacts = vec![self.store(&source.name, Kind::Database, |artifact, name| {
+            let failed = |e| Error::io_named("store", name, e);
+            let mut start = Vec::new();
+            (&*file).take(HEADER as u64).read_to_end(&mut start).map_err(failed)?;
+            artifact.write_all(&start).map_err(failed)?;
+            let step = Step::begin(self.run.progress(), Phase::Store, name, Some(owner.len()));
+            let rest = step.copy(&mut &*file, artifact).map_err(failed)?;
+            let header = Header::of(&start);
+            let facts = header.facts(rest + start.len() as u64);
+            let (snapshot, journal_mode) = (Snapshot::Bytes, header.journal_mode().to_string());
+            Ok(Content::Database(Database { snapshot, damage, journal_mode, ..database(source, &owner, facts) }))
+        })?];
+        for (kind, content) in [(Kind::Wal, Content::Wal), (Kind::Journal, Content::Journal)] {
+            let Some(mut beside) = bytes::beside(path, kind)? else { continue };
+            artifacts.push(self.store(&source.name, kind, |artifact, name| {
+                let step = Step::begin(self.run.progress(), Phase::Store, name, None);
+                step.copy(&mut beside, artifact).map_err(|e| Error::io_named("store", name, e))?;
+                Ok(content)
+            })?);
+        }
+        drop(held);
+        Ok(artifacts)
+    }
+
+    fn is_checking(&self) -> bool {
+        self.request.integrity != Integrity::Unchecked
+    }
+}
+
+fn metadata(path: &Path) -> Result<Metadata> {
+    fs::metadata(path).map_err(|e| Error::io("stat", path, e))
+}
+
+/// What is known of every database that is stored.
+fn database(source: &DatabaseSource, owner: &Metadata, facts: Facts) -> Database {
+    Database {
+        source: source.path.clone(),
+        mode: owner.mode() & 0o7777,
+        uid: owner.uid(),
+        gid: owner.gid(),
+        snapshot: source.snapshot,
+        read_ms: None,
+        checked: false,
+        damage: Vec::new(),
+        journal_mode: String::new(),
+        facts,
+    }
+}
+
+/// Makes sure that there are no `problems`, which `damage` gets.
+fn require_none(path: &Path, problems: Vec<String>, damage: &mut Vec<String>) -> Result<()> {
+    *damage = problems;
+    damage.first().map_or(Ok(()), |first| Err(Error::damaged_database(path, first)))
+}
+
+/// What a copy shows, and what is wrong with it, if that is asked. It leaves half of the cores to the encoding.
+fn check_copy(copy: &Path, is_checking: bool, progress: &dyn Progress) -> Result<(Facts, Vec<String>)> {
+    let facts = integrity::facts(copy, progress)?;
+    if !is_checking {
+        return Ok((facts, Vec::new()));
+    }
+    let threads = integrity::all_cores().div_ceil(2);
+    let found = integrity::check(copy, Some(&facts), Scope::Damage, threads, progress)?;
+    Ok((facts, found.problems))
+}
+
+/// Does `work` while the database at `path` is checked in a thread of its own.
+fn beside<W, C: Send>(
+    path: &Path,
+    check: impl FnOnce() -> Result<C> + Send,
+    work: impl FnOnce() -> Result<W>,
+) -> Result<(W, Result<C>)> {
+    thread::scope(|scope| {
+        let checked = thread::Builder::new().spawn_scoped(scope, check);
+        let checked = checked.map_err(|e| Error::io("check database", path, e))?;
+        let done = work()?;
+        Ok((done, checked.join().unwrap_or_else(|panic| resume_unwind(panic))))
+    })
+}
