@@ -519,7 +519,6 @@ fn probes_have_to_answer_with_a_true_value() {
     let probes = json!([
         "SELECT count(*) FROM sessions",
         "SELECT count(*) > 1000 FROM sessions",
-        "SELECT count(*) FROM bookings",
         "SELECT NULL",
         "SELECT 1 WHERE 0",
         "SELECT 'yes'",
@@ -530,11 +529,10 @@ fn probes_have_to_answer_with_a_true_value() {
     let ran = project.run("drill");
     insta::assert_snapshot!(ran.expect(12).all(), @r"
       ok      SELECT count(*) FROM sessions
-      failed  SELECT count(*) > 1000 FROM sessions: the answer is 0, not true
-      failed  SELECT count(*) FROM bookings: no such table: bookings
-      failed  SELECT NULL: the answer is NULL, not true
-      failed  SELECT 1 WHERE 0: no answer
-      failed  SELECT 'yes': the answer is 'yes', not true
+      failed  SELECT count(*) > 1000 FROM sessions: gave false (0)
+      failed  SELECT NULL: gave NULL
+      failed  SELECT 1 WHERE 0: gave no row
+      failed  SELECT 'yes': gave text
     drill of ID failed: restored 3 files in TIME, but see above
     hint: a probe asks about the content: compare with the live database, or try an older backup
     ");
@@ -543,6 +541,28 @@ fn probes_have_to_answer_with_a_true_value() {
     assert_eq!(project.run("list --json").expect(0).json()["backups"][0]["last_proved"], Value::Null);
     assert_eq!(live(&project), before);
     assert_eq!(scratch(&project), "");
+}
+
+#[test]
+fn what_is_wrong_with_the_settings_of_a_drill_says_nothing_about_the_backup() {
+    for (probes, command, message) in [
+        (json!(["SELECT 0", "SELECT count(*) FROM bookings"]), json!([]), "probe 2 of sessions_db can't be prepared"),
+        (json!([""]), json!([]), "there is no SQL in it"),
+        (
+            json!(["SELECT 1"]),
+            json!(["/no/such/program", "x"]),
+            "the drill's command /no/such/program can't be started",
+        ),
+    ] {
+        let project = drilled(&probes, &command, "60s");
+        let before = project.history();
+        let ran = project.run("drill");
+        assert!(ran.expect(2).stderr.contains(message) && ran.stderr.contains("hint: mend"), "{ran:?}");
+        assert_eq!(project.run("drill --json").expect(2).json()["error"]["kind"], "invalid_input");
+        assert_eq!(project.history(), before, "the ledger has no line of it");
+        assert_eq!(project.run("list --json").expect(0).json()["backups"][0]["status"], "complete");
+        assert_eq!(scratch(&project), "");
+    }
 }
 
 #[test]
@@ -568,21 +588,20 @@ pwd -P > "$0"; echo said on the way"#;
 }
 
 #[test]
-fn a_command_that_fails_is_shown_with_its_last_line() {
+fn a_command_that_fails_is_shown_with_its_exit_status() {
     let command = json!(["sh", "-c", "echo first; echo the port is taken >&2; exit 7"]);
     let project = drilled(&json!(["SELECT 1"]), &command, "60s");
     let _filters = project.filters();
-    insta::assert_snapshot!(project.run("drill").expect(12).all(), @r"
+    insta::assert_snapshot!(project.run("drill -v").expect(12).all(), @r"
+      restored data/sessions.db
+      restored .env
+      restored data/station_info.json
       ok      SELECT 1
-      failed  sh -c echo first; echo the port is taken >&2; exit 7: exit status: 7, saying: the port is taken
+      failed  sh -c echo first; echo the port is taken >&2; exit 7: exit status: 7
     drill of ID failed: restored 3 files in TIME, but see above
     hint: a probe asks about the content: compare with the live database, or try an older backup
     ");
     assert_eq!(scratch(&project), "");
-
-    let project = drilled(&json!([]), &json!(["/no/such/program", "x"]), "60s");
-    let _filters = project.filters();
-    insta::assert_snapshot!(project.run("drill").expect(12).stdout.lines().next().unwrap(), @"  failed  /no/such/program x: can't be started: No such file or directory (os error 2)");
 }
 
 #[test]

@@ -89,7 +89,7 @@ pub use catalog::{Catalog, Entry, Record, Selector, StoredFile};
 pub use check::{Check, Verdict, What};
 pub use codec::{Codec, Encoding};
 pub use digest::Digest;
-pub use drill::{Drill, Probe, drill};
+pub use drill::{CallersProbe, Drill, Probe, drill};
 pub use error::{Error, ErrorKind, Result};
 pub use history::{Command, History, Line, Outcome, RestoreLine};
 pub use id::BackupId;
