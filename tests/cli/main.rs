@@ -18,6 +18,7 @@ mod hostile;
 mod live;
 mod restore;
 mod rotate;
+mod secrets;
 mod shapes;
 mod shell;
 mod status;

@@ -47,8 +47,8 @@ fn the_newest_is_verified_or_the_named_one_or_all() {
     };
     let sound = |id: &str| format!("backup {id} is sound");
     assert_eq!(said("verify"), [sound(&new)]);
-    assert_eq!(said(&format!("verify --from {old}")), [sound(&old)]);
-    assert_eq!(said("verify --all"), [sound(&old), sound(&new)]);
+    assert_eq!(said(&format!("verify --full --from {old}")), [sound(&old)]);
+    assert_eq!(said("verify --all --full"), [sound(&old), sound(&new)]);
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn every_check_is_listed_for_those_who_ask() {
       ok       config_ID.tar.gz: 2 files as recorded
     backup ID is sound: 8 checks in TIME
     ");
-    insta::assert_snapshot!(project.run("verify").expect(0).all(), @"backup ID is sound: 8 checks in TIME");
+    insta::assert_snapshot!(project.run("verify --full").expect(0).all(), @"backup ID is sound: 8 checks in TIME");
 }
 
 #[test]
@@ -435,12 +435,14 @@ fn decoded_databases_go_to_the_scratch_folder_that_is_named() {
     let (staging, scratch) = (project.path("backups/.staging"), project.path("scratch"));
     fs::create_dir(&scratch).unwrap();
     for command in ["verify", "drill"] {
+        let full = (command == "verify").then_some("--full");
         age(&staging);
         age(&scratch);
         project.run(command).expect(0);
         assert!(touched(&staging) && !touched(&scratch), "{command}");
         age(&staging);
-        Ran::of(&mut project.command([command, "--scratch", scratch.to_str().unwrap()])).expect(0);
+        let given = ["--scratch", scratch.to_str().unwrap()];
+        Ran::of(&mut project.command([command].into_iter().chain(full).chain(given))).expect(0);
         assert!(!touched(&staging) && touched(&scratch), "{command}");
         assert_eq!(shell(&scratch, "ls -A"), "", "{command}");
         let missing = project.path("nowhere");
@@ -452,6 +454,113 @@ fn decoded_databases_go_to_the_scratch_folder_that_is_named() {
             hint: make it, or name another with --scratch
             ");
         }
+    }
+}
+
+// Again.
+
+/// Verifies the newest backup, which has to be sound, and gives how far that looked.
+#[track_caller]
+fn depth(project: &Project, flags: &str) -> String {
+    let report = project.run(&format!("verify --json {flags}")).expect(0).json()["reports"][0].clone();
+    let line = project.history().pop().unwrap();
+    assert_eq!((&line["depth"], &report["verdict"]), (&report["depth"], &json!("ok")));
+    report["depth"].as_str().unwrap().to_string()
+}
+
+/// Changes the ledger's last line.
+fn edit_last_line(project: &Project, edit: impl FnOnce(&mut Value)) {
+    let mut lines = project.history();
+    edit(lines.last_mut().unwrap());
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    project.write("backups/history.jsonl", &text);
+}
+
+#[test]
+fn what_an_earlier_verify_checked_whole_is_read_and_hashed_alone() {
+    let project = Project::new();
+    project.backup();
+    assert_eq!(depth(&project, ""), "whole");
+    let first = project.history().pop().unwrap();
+    age(&project.path("backups/.staging"));
+    let again = project.run("verify --json").expect(0).json()["reports"][0].clone();
+    assert_eq!(again["checked_whole_at"], first["at"]);
+    let what = again["checks"].as_array().unwrap().iter().map(|check| check["what"].as_str().unwrap());
+    assert_eq!(what.collect::<Vec<_>>(), ["content", "content", "entries"], "what was not checked isn't listed");
+    assert!(!touched(&project.path("backups/.staging")), "nothing was decoded to a file");
+    let line = project.history().pop().unwrap();
+    assert_eq!((&line["depth"], &line["checked"]), (&json!("content"), &Value::Null));
+    let _filters = project.tidy();
+    insta::assert_snapshot!(project.run("verify -v").expect(0).all(), @r"
+      ok       sessions_db_ID.db.gz: stored and decoded bytes as recorded, which were checked whole on DATE
+      ok       config_ID.tar.gz: stored and decoded bytes as recorded
+      ok       config_ID.tar.gz: 2 files as recorded
+    backup ID is as recorded; its bytes were checked whole on DATE: 3 checks in TIME
+    ");
+    assert_eq!(depth(&project, "--full"), "whole");
+    let status = project.run("status --json").expect(0).json();
+    assert_eq!(status["last_proved"]["what"], "verify");
+}
+
+#[test]
+fn another_backup_of_the_same_bytes_need_not_be_checked_whole() {
+    let project = Project::new();
+    let first = project.backup();
+    assert_eq!(depth(&project, ""), "whole");
+    let second = project.backup();
+    let digest = |id: &str| project.manifest(id)["artifacts"][0]["plain_sha256"].clone();
+    assert_eq!(digest(&first), digest(&second));
+    assert_eq!(depth(&project, ""), "content");
+    project.execute("INSERT INTO stations VALUES (3, 'west')");
+    project.backup();
+    assert_eq!(depth(&project, ""), "whole");
+}
+
+#[test]
+fn bytes_that_changed_since_they_were_checked_whole_are_damage() {
+    let project = Project::new();
+    let id = project.backup();
+    assert_eq!(depth(&project, ""), "whole");
+    let artifact = project.path(&project.artifact(&id, "sessions_db"));
+    let sound = fs::read(&artifact).unwrap();
+    flip_byte(&artifact);
+    assert!(damage(&project).contains("decode"), "it is read");
+    fs::write(&artifact, sound).unwrap();
+    assert_eq!(depth(&project, ""), "whole", "the last one failed");
+    assert_eq!(depth(&project, ""), "content");
+    project.edit_artifact(&id, "sessions_db", |artifact| artifact["tables"][0]["rows"] = json!(7));
+    assert!(damage(&project).contains("row count of "), "another manifest was checked");
+}
+
+#[test]
+fn a_check_of_another_host_or_version_is_repeated() {
+    let project = Project::new();
+    project.backup();
+    for change in [
+        |line: &mut Value| line["host"] = json!("elsewhere"),
+        |line: &mut Value| drop(line.as_object_mut().unwrap().remove("host")),
+        |line: &mut Value| line["checked"]["tool"]["sqlite"] = json!("3.0.0"),
+        |line: &mut Value| line["checked"]["tool"]["version"] = json!("0.0.1"),
+        |line: &mut Value| line["checked"]["databases"][0]["plain_sha256"] = json!("0".repeat(64)),
+        |line: &mut Value| line["checked"] = Value::Null,
+    ] {
+        assert_eq!(depth(&project, "--full"), "whole");
+        edit_last_line(&project, change);
+        // Those before it count as well.
+        let newest = project.history().pop().unwrap();
+        project.write("backups/history.jsonl", &format!("{newest}\n"));
+        assert_eq!(depth(&project, ""), "whole", "{newest}");
+    }
+}
+
+#[test]
+fn a_database_with_a_flaw_is_checked_whole_each_time() {
+    let project = Project::new();
+    project.execute("PRAGMA foreign_keys = off; INSERT INTO sessions VALUES (2000, 99, 1)");
+    project.backup();
+    for _ in 0..2 {
+        let report = project.run("verify --json").expect(0).json()["reports"][0].clone();
+        assert_eq!((&report["verdict"], &report["depth"]), (&json!("warning"), &json!("whole")));
     }
 }
 
@@ -519,7 +628,6 @@ fn probes_have_to_answer_with_a_true_value() {
     let probes = json!([
         "SELECT count(*) FROM sessions",
         "SELECT count(*) > 1000 FROM sessions",
-        "SELECT count(*) FROM bookings",
         "SELECT NULL",
         "SELECT 1 WHERE 0",
         "SELECT 'yes'",
@@ -530,11 +638,10 @@ fn probes_have_to_answer_with_a_true_value() {
     let ran = project.run("drill");
     insta::assert_snapshot!(ran.expect(12).all(), @r"
       ok      SELECT count(*) FROM sessions
-      failed  SELECT count(*) > 1000 FROM sessions: the answer is 0, not true
-      failed  SELECT count(*) FROM bookings: no such table: bookings
-      failed  SELECT NULL: the answer is NULL, not true
-      failed  SELECT 1 WHERE 0: no answer
-      failed  SELECT 'yes': the answer is 'yes', not true
+      failed  SELECT count(*) > 1000 FROM sessions: gave false (0)
+      failed  SELECT NULL: gave NULL
+      failed  SELECT 1 WHERE 0: gave no row
+      failed  SELECT 'yes': gave text
     drill of ID failed: restored 3 files in TIME, but see above
     hint: a probe asks about the content: compare with the live database, or try an older backup
     ");
@@ -543,6 +650,28 @@ fn probes_have_to_answer_with_a_true_value() {
     assert_eq!(project.run("list --json").expect(0).json()["backups"][0]["last_proved"], Value::Null);
     assert_eq!(live(&project), before);
     assert_eq!(scratch(&project), "");
+}
+
+#[test]
+fn what_is_wrong_with_the_settings_of_a_drill_says_nothing_about_the_backup() {
+    for (probes, command, message) in [
+        (json!(["SELECT 0", "SELECT count(*) FROM bookings"]), json!([]), "probe 2 of sessions_db can't be prepared"),
+        (json!([""]), json!([]), "there is no SQL in it"),
+        (
+            json!(["SELECT 1"]),
+            json!(["/no/such/program", "x"]),
+            "the drill's command /no/such/program can't be started",
+        ),
+    ] {
+        let project = drilled(&probes, &command, "60s");
+        let before = project.history();
+        let ran = project.run("drill");
+        assert!(ran.expect(2).stderr.contains(message) && ran.stderr.contains("hint: mend"), "{ran:?}");
+        assert_eq!(project.run("drill --json").expect(2).json()["error"]["kind"], "invalid_input");
+        assert_eq!(project.history(), before, "the ledger has no line of it");
+        assert_eq!(project.run("list --json").expect(0).json()["backups"][0]["status"], "complete");
+        assert_eq!(scratch(&project), "");
+    }
 }
 
 #[test]
@@ -568,21 +697,20 @@ pwd -P > "$0"; echo said on the way"#;
 }
 
 #[test]
-fn a_command_that_fails_is_shown_with_its_last_line() {
+fn a_command_that_fails_is_shown_with_its_exit_status() {
     let command = json!(["sh", "-c", "echo first; echo the port is taken >&2; exit 7"]);
     let project = drilled(&json!(["SELECT 1"]), &command, "60s");
     let _filters = project.filters();
-    insta::assert_snapshot!(project.run("drill").expect(12).all(), @r"
+    insta::assert_snapshot!(project.run("drill -v").expect(12).all(), @r"
+      restored data/sessions.db
+      restored .env
+      restored data/station_info.json
       ok      SELECT 1
-      failed  sh -c echo first; echo the port is taken >&2; exit 7: exit status: 7, saying: the port is taken
+      failed  sh -c echo first; echo the port is taken >&2; exit 7: exit status: 7
     drill of ID failed: restored 3 files in TIME, but see above
     hint: a probe asks about the content: compare with the live database, or try an older backup
     ");
     assert_eq!(scratch(&project), "");
-
-    let project = drilled(&json!([]), &json!(["/no/such/program", "x"]), "60s");
-    let _filters = project.filters();
-    insta::assert_snapshot!(project.run("drill").expect(12).stdout.lines().next().unwrap(), @"  failed  /no/such/program x: can't be started: No such file or directory (os error 2)");
 }
 
 #[test]

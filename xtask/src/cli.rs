@@ -229,6 +229,9 @@ pub struct Verify {
     /// All of them
     #[arg(long)]
     pub all: bool,
+    /// Check databases whole, also those whose very bytes an earlier verify on this host checked
+    #[arg(long)]
+    pub full: bool,
 }
 
 /// `drill`.

@@ -71,6 +71,11 @@ impl Output {
         self.verbose
     }
 
+    /// Whether a person who wants to read more sits before it. A terminal keeps nothing of what it shows.
+    pub fn is_verbose_terminal(&self) -> bool {
+        self.verbose && !self.journal && std::io::stderr().is_terminal()
+    }
+
     /// A line of the result.
     pub fn line(&self, text: &str) {
         self.result(&shown(text));

@@ -494,7 +494,11 @@ pub(crate) mod tests {
             files.push(names::manifest(entry.id));
             files.extend(entry.files.iter().map(|file| file.file.clone()));
             if manifest.status != Status::Failed {
-                assert_eq!(crate::verify(&run, entry).unwrap().verdict, Verdict::Ok, "{fault}");
+                assert_eq!(
+                    crate::verify(&run, entry, &crate::CheckedEarlier::none()).unwrap().verdict,
+                    Verdict::Ok,
+                    "{fault}"
+                );
             }
         }
         files.sort();

@@ -1,8 +1,13 @@
 //! A drill: a restore that is rehearsed into a scratch folder, with the very code of restore, then checked and probed.
+//!
+//! A probe reads rows, and what it says is printed, logged and recorded. So no value leaves this module: a probe that
+//! fails says which one it is and what kind of answer it gave. SQLite's own messages may quote values (a trigger's
+//! `RAISE`, a JSON path), so of an error at run time only the code is told.
 
 use std::path::Path;
 
-use rusqlite::types::Value;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, ErrorCode, ffi};
 use serde::Serialize;
 
 use crate::catalog::Entry;
@@ -12,7 +17,7 @@ use crate::id::BackupId;
 use crate::relpath::RelPath;
 use crate::restore::{self, Selection};
 use crate::run::Run;
-use crate::source::{Sources, sqlite};
+use crate::source::{DatabaseSource, Sources, sqlite};
 use crate::verify::plain_bytes;
 
 /// What a drill found.
@@ -44,17 +49,21 @@ pub struct Drill {
 pub struct Probe {
     /// The SQL, or the command.
     pub text: String,
-    /// What came of it, if it did not pass.
+    /// Why it did not pass; none if it did. Never has a value of a row or of a file in it.
     pub failure: Option<String>,
 }
 
+/// A probe that only the caller can make, in the folder that it gets; none if there is none to make.
+pub type CallersProbe<'a> = &'a dyn Fn(&Path) -> Result<Option<Probe>>;
+
 /// Restores `entry` into a scratch folder and probes it: opens each database, runs its configured SQL, then calls
 /// `probe` with the folder, for what only the caller can do. The ledger gets a line if that says anything about the
-/// backup: a disk without room doesn't.
+/// backup: a disk without room doesn't, nor does a probe that SQLite can't prepare.
 ///
 /// # Errors
-/// What keeps the restore from being made, [`ErrorKind::Damaged`] among it. A probe that doesn't pass is no error.
-pub fn drill(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: &dyn Fn(&Path) -> Option<Probe>) -> Result<Drill> {
+/// [`ErrorKind::InvalidInput`] if a probe can't be prepared: then none is run. What keeps the restore from being made,
+/// [`ErrorKind::Damaged`] among it. What `probe` says. A probe that doesn't pass is no error.
+pub fn drill(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe<'_>) -> Result<Drill> {
     let begun = run.elapsed_ms();
     let result = rehearse(run, entry, sources, probe);
     let (outcome, error) = match &result {
@@ -72,7 +81,7 @@ pub fn drill(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: &dyn Fn(&Pa
     result.map(|drill| Drill { duration_ms, recorded, unrecorded, ..drill })
 }
 
-fn rehearse(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: &dyn Fn(&Path) -> Option<Probe>) -> Result<Drill> {
+fn rehearse(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe<'_>) -> Result<Drill> {
     entry.require_usable()?;
     let scratch = run.scratch(entry.files.iter().map(plain_bytes).fold(0, u64::saturating_add))?;
     let begun = run.elapsed_ms();
@@ -82,12 +91,20 @@ fn rehearse(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: &dyn Fn(&Pat
     restore::prove(run, &plan)?;
 
     let restored: Vec<RelPath> = plan.items.iter().map(|item| item.path.clone()).collect();
-    let mut probes = Vec::new();
-    for database in sources.databases.iter().filter(|database| restored.contains(&database.path)) {
-        run.check_stop()?;
-        probes.extend(probe_database(run, &database.path.under(scratch.path()), &database.probes)?);
+    let databases = sources.databases.iter().filter(|database| restored.contains(&database.path));
+    let databases: Vec<&DatabaseSource> = databases.collect();
+    for database in &databases {
+        require_prepared(run, database, &open(run, database, scratch.path())?)?;
     }
-    probes.extend(probe(scratch.path()));
+    let mut probes = Vec::new();
+    for database in databases {
+        let connection = open(run, database, scratch.path())?;
+        for sql in &database.probes {
+            run.check_stop()?;
+            probes.push(ask(run, database, &connection, sql)?);
+        }
+    }
+    probes.extend(probe(scratch.path())?);
     run.check_stop()?;
     let passed = probes.iter().all(|probe| probe.failure.is_none());
     let warnings = plan.warnings;
@@ -104,33 +121,95 @@ fn rehearse(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: &dyn Fn(&Pat
     })
 }
 
-fn probe_database(run: &Run<'_>, path: &Path, sql: &[String]) -> Result<Vec<Probe>> {
-    // As the application would open it: for writing.
-    let connection = sqlite::open_read_write(path, run.busy_timeout())?;
-    let ask = |text: &String| {
-        let answer = connection.query_row(text, [], |row| row.get::<_, Value>(0));
-        let failure = match answer {
-            Ok(Value::Integer(value)) if value != 0 => None,
-            Ok(value) => Some(format!("{text}: the answer is {}, not true", literal(&value))),
-            Err(rusqlite::Error::QueryReturnedNoRows) => Some(format!("{text}: no answer")),
-            Err(error) => Some(format!("{text}: {error}")),
-        };
-        Probe { text: text.clone(), failure }
-    };
-    let probes = sql.iter().map(ask).collect();
-    connection.close().map_err(|(_, e)| Error::sqlite("close", path, &e))?;
-    Ok(probes)
+/// Opens a restored database as the application would: for writing.
+fn open(run: &Run<'_>, database: &DatabaseSource, folder: &Path) -> Result<Connection> {
+    sqlite::open_read_write(&database.path.under(folder), run.busy_timeout())
 }
 
-/// A value as SQL writes it.
-fn literal(value: &Value) -> String {
-    match value {
-        Value::Null => "NULL".into(),
-        Value::Integer(number) => number.to_string(),
-        Value::Real(number) => number.to_string(),
-        Value::Text(text) => format!("'{text}'"),
-        Value::Blob(bytes) => format!("a blob of {} bytes", bytes.len()),
+/// Makes sure that SQLite can prepare every probe of a restored database.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] with the first that it can't: that says something about the settings, not the backup.
+fn require_prepared(run: &Run<'_>, database: &DatabaseSource, connection: &Connection) -> Result<()> {
+    for (at, sql) in database.probes.iter().enumerate() {
+        run.check_stop()?;
+        let why = match connection.prepare(sql) {
+            Ok(statement) if statement.column_count() == 0 => "it is no question: it gives no row".into(),
+            Ok(statement) if statement.parameter_count() > 0 => "it has a parameter, and nothing to put there".into(),
+            Ok(_) => continue,
+            Err(error) => why_not_prepared(database, error)?,
+        };
+        let message = format!("probe {} of {} can't be prepared: {sql:?}: {why}", at + 1, database.name);
+        let hint = "mend `probes` in the settings; if the backup should have what it asks for, compare the schemas: \
+                    restore --to DIR";
+        return Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint));
     }
+    Ok(())
+}
+
+/// What SQLite has against the text of a probe.
+///
+/// # Errors
+/// What isn't about its text: no memory, a disk that fails, a schema that is damaged.
+fn why_not_prepared(database: &DatabaseSource, error: rusqlite::Error) -> Result<String> {
+    match error {
+        rusqlite::Error::SqlInputError { msg, .. } => Ok(msg),
+        rusqlite::Error::SqliteFailure(ffi::Error { code: ErrorCode::Unknown, .. }, Some(message)) => Ok(message),
+        rusqlite::Error::SqliteFailure(..) => Err(failed(database, &error)),
+        rusqlite::Error::Empty => Ok("there is no SQL in it".into()),
+        other => Ok(other.to_string()),
+    }
+}
+
+/// Asks a restored database a probe.
+///
+/// # Errors
+/// What keeps it from being answered and isn't about the database: the wish to stop, no room, a disk that fails.
+fn ask(run: &Run<'_>, database: &DatabaseSource, connection: &Connection, sql: &str) -> Result<Probe> {
+    let answer = sqlite::stoppable(
+        connection,
+        run.progress(),
+        || (),
+        |connection| connection.query_row(sql, [], |row| Ok(wrong_answer(row.get_ref(0)?))),
+    );
+    let failure = match answer {
+        Ok(wrong) => wrong.map(|wrong| format!("gave {wrong}")),
+        Err(rusqlite::Error::QueryReturnedNoRows) => Some("gave no row".into()),
+        Err(error) => Some(code_of(database, &error)?),
+    };
+    Ok(Probe { text: sql.into(), failure: failure.map(|failure| format!("{sql}: {failure}")) })
+}
+
+/// What kind of answer it is, if it isn't a true one.
+fn wrong_answer(value: ValueRef<'_>) -> Option<&'static str> {
+    match value {
+        ValueRef::Integer(0) => Some("false (0)"),
+        ValueRef::Integer(_) => None,
+        ValueRef::Null => Some("NULL"),
+        ValueRef::Real(_) => Some("a real number"),
+        ValueRef::Text(_) => Some("text"),
+        ValueRef::Blob(_) => Some("a blob"),
+    }
+}
+
+/// The code of an error that a probe ended in, without SQLite's message.
+fn code_of(database: &DatabaseSource, error: &rusqlite::Error) -> Result<String> {
+    let code = match error {
+        rusqlite::Error::SqliteFailure(code, _) | rusqlite::Error::SqlInputError { error: code, .. } => code,
+        _ => return Ok("can't be asked".into()),
+    };
+    match code.code {
+        ErrorCode::OperationInterrupted
+        | ErrorCode::DiskFull
+        | ErrorCode::SystemIoFailure
+        | ErrorCode::OutOfMemory
+        | ErrorCode::CannotOpen => Err(failed(database, error)),
+        _ => Ok(format!("SQLite error {}: {}", code.extended_code, ffi::code_to_str(code.extended_code))),
+    }
+}
+
+fn failed(database: &DatabaseSource, error: &rusqlite::Error) -> Error {
+    Error::sqlite("probe the restored", Path::new(database.path.as_str()), error)
 }
 
 #[cfg(test)]
@@ -143,12 +222,7 @@ mod tests {
     const NOW: &str = "20251210_140000";
 
     /// A drill of a fresh backup with these probes.
-    fn drilled(
-        site: &Site,
-        store: &dyn Store,
-        probes: &[&str],
-        probe: &dyn Fn(&Path) -> Option<Probe>,
-    ) -> Result<Drill> {
+    fn drilled(site: &Site, store: &dyn Store, probes: &[&str], probe: CallersProbe<'_>) -> Result<Drill> {
         site.backup(store, NOW);
         let mut sources = site.sources.clone();
         sources.databases[0].probes = probes.iter().map(ToString::to_string).collect();
@@ -165,7 +239,7 @@ mod tests {
     fn a_drill_opens_what_it_restored_and_asks_every_probe() {
         let (site, store) = (Site::new(), MemoryStore::new());
         let probes = ["SELECT count(*) = 3 FROM sessions", "SELECT 7"];
-        let drill = drilled(&site, &store, &probes, &|_| None).unwrap();
+        let drill = drilled(&site, &store, &probes, &|_| Ok(None)).unwrap();
         assert!(drill.passed && drill.recorded);
         assert_eq!(drill.restored.iter().map(RelPath::as_str).collect::<Vec<_>>(), ["sessions.db", ".env"]);
         assert_eq!(drill.probes, probes.map(|text| Probe { text: text.into(), failure: None }));
@@ -175,23 +249,81 @@ mod tests {
 
     #[test]
     fn a_probe_passes_on_one_true_answer_alone() {
-        for sql in [
-            "SELECT count(*) = 4 FROM sessions",
-            "SELECT NULL",
-            "SELECT 1 WHERE 0",
-            "SELECT 'yes'",
-            "SELECT * FROM nowhere",
-            "not SQL",
-            "",
+        for (sql, failure) in [
+            ("SELECT count(*) = 4 FROM sessions", "gave false (0)"),
+            ("SELECT NULL", "gave NULL"),
+            ("SELECT 1 WHERE 0", "gave no row"),
+            ("SELECT 'yes'", "gave text"),
+            ("SELECT 1.5", "gave a real number"),
+            ("SELECT x'01'", "gave a blob"),
+            ("SELECT json('{')", "SQLite error 1: SQL logic error"),
         ] {
             let (site, store) = (Site::new(), MemoryStore::new());
-            let drill = drilled(&site, &store, &["SELECT 1", sql], &|_| None).unwrap();
+            let drill = drilled(&site, &store, &["SELECT 1", sql], &|_| Ok(None)).unwrap();
             assert!(!drill.passed, "{sql}");
             assert_eq!(drill.probes[0].failure, None, "the others are asked all the same");
-            let failure = drill.probes[1].failure.clone().unwrap();
-            assert!(failure.starts_with(&format!("{sql}: ")), "{failure}");
+            let failure = format!("{sql}: {failure}");
+            assert_eq!(drill.probes[1].failure.as_ref(), Some(&failure));
             assert_eq!(outcome(&store), (Command::Drill, Outcome::Failed, Some(failure)));
         }
+    }
+
+    #[test]
+    fn a_probe_that_can_not_be_prepared_says_nothing_about_the_backup() {
+        for (sql, why) in [
+            ("SELECT * FROM nowhere", "no such table: nowhere"),
+            ("not SQL", "near \"not\": syntax error"),
+            ("SELECT no_such_function(1)", "no such function: no_such_function"),
+            ("", "there is no SQL in it"),
+            ("-- later", "there is no SQL in it"),
+            ("SELECT 1; SELECT 0", "Multiple statements provided"),
+            ("SELECT ?1", "it has a parameter, and nothing to put there"),
+            ("DELETE FROM sessions", "it is no question: it gives no row"),
+        ] {
+            let (site, store) = (Site::new(), MemoryStore::new());
+            let ran = std::cell::Cell::new(false);
+            let command = |_: &Path| {
+                ran.set(true);
+                Ok(None)
+            };
+            // The first would fail, and is not even run.
+            let error = drilled(&site, &store, &["SELECT 0", sql], &command).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert_eq!(error.to_string(), format!("probe 2 of sessions_db can't be prepared: {sql:?}: {why}"));
+            assert!(error.hint().is_some_and(|hint| hint.contains("settings") && hint.contains("backup")), "{error:?}");
+            assert_eq!(outcome(&store).0, Command::Backup, "the ledger has no line of it");
+            assert!(!History::load(&store).unwrap().is_known_bad(id(NOW)) && !ran.get());
+            assert_eq!(staged(&store), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn no_value_is_in_what_a_drill_says() {
+        const SECRET: &str = "hunter2-in-a-row";
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.execute(&format!(
+            "CREATE TABLE secrets(text); INSERT INTO secrets VALUES ('{SECRET}');
+             CREATE TRIGGER told AFTER DELETE ON secrets BEGIN SELECT RAISE(ABORT, 'it was ' || old.text); END;"
+        ));
+        let probes = [
+            "SELECT text FROM secrets",
+            "SELECT json(text) FROM secrets",
+            "SELECT json_extract('{}', text) FROM secrets",
+            "SELECT unhex(text) FROM secrets",
+            "DELETE FROM secrets RETURNING 1",
+        ];
+        let drill = drilled(&site, &store, &probes, &|_| Ok(None)).unwrap();
+        assert!(drill.probes.iter().all(|probe| probe.failure.is_some()), "{drill:?}");
+        assert!(!format!("{drill:?}").contains(SECRET), "{drill:?}");
+        assert!(!outcome(&store).2.unwrap().contains(SECRET));
+    }
+
+    #[test]
+    fn what_keeps_the_callers_probe_from_being_made_says_nothing_about_the_backup() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        let probe = |_: &Path| Err(Error::new(ErrorKind::InvalidInput, "no such program"));
+        assert_eq!(drilled(&site, &store, &["SELECT 1"], &probe).unwrap_err().to_string(), "no such program");
+        assert_eq!(outcome(&store).0, Command::Backup);
     }
 
     #[test]
@@ -202,7 +334,7 @@ mod tests {
         let probe = |folder: &Path| {
             assert!(folder.join("sessions.db").exists() && folder.join(".env").exists());
             *seen.borrow_mut() = Some(folder.to_path_buf());
-            Some(Probe { text: "boot".into(), failure: Some("boot: it burnt".into()) })
+            Ok(Some(Probe { text: "boot".into(), failure: Some("boot: it burnt".into()) }))
         };
         let drill = drilled(&site, &store, &[], &probe).unwrap();
         assert!(!drill.passed);
@@ -214,7 +346,7 @@ mod tests {
     #[test]
     fn a_probe_may_write_and_nothing_live_changes() {
         let (site, store) = (Site::new(), MemoryStore::new());
-        let drill = drilled(&site, &store, &["DELETE FROM sessions RETURNING 1"], &|_| None).unwrap();
+        let drill = drilled(&site, &store, &["DELETE FROM sessions RETURNING 1"], &|_| Ok(None)).unwrap();
         assert!(drill.passed, "{drill:?}");
         assert_eq!(site.sessions(), 3);
     }
@@ -226,7 +358,7 @@ mod tests {
         publish(&store, "sessions_db_20251210_140000.db.zst", b"something else");
         let run = site.begin(&store, NOW);
         let catalog = run.catalog().unwrap();
-        let error = drill(&run, catalog.get(id(NOW)).unwrap(), &site.sources, &|_| None).unwrap_err();
+        let error = drill(&run, catalog.get(id(NOW)).unwrap(), &site.sources, &|_| Ok(None)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Damaged);
         assert_eq!(outcome(&store), (Command::Drill, Outcome::Failed, Some(error.one_line())));
     }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 
+use crate::checked::{CheckedWhole, Depth};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::BackupId;
 use crate::names::HISTORY;
@@ -40,6 +41,15 @@ pub struct Line {
     /// Of a rotation: the backups it removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<BackupId>,
+    /// The host that it ran on; empty in lines of older versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host: String,
+    /// Of a verification: how far it looked; none in lines of older versions, which always checked whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depth: Option<Depth>,
+    /// Of a verification: the databases that it checked whole and found without a flaw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked: Option<CheckedWhole>,
 }
 
 /// What the ledger keeps of a restore.
@@ -91,7 +101,19 @@ pub enum Outcome {
 impl Line {
     /// A line with nothing but when, what and how.
     pub fn new(at: DateTime<FixedOffset>, command: Command, outcome: Outcome) -> Self {
-        Self { at, command, outcome, id: None, duration_ms: 0, error: None, restore: None, removed: Vec::new() }
+        Self {
+            at,
+            command,
+            outcome,
+            id: None,
+            duration_ms: 0,
+            error: None,
+            restore: None,
+            removed: Vec::new(),
+            host: String::new(),
+            depth: None,
+            checked: None,
+        }
     }
 }
 

@@ -120,7 +120,8 @@ impl<'a> Run<'a> {
         if self.lock.is_none() {
             return Ok(());
         }
-        History::append(self.store(), &Line { duration_ms: self.elapsed_ms() - begun, ..line })
+        let duration_ms = self.elapsed_ms() - begun;
+        History::append(self.store(), &Line { duration_ms, host: self.setup.host.clone(), ..line })
     }
 
     /// Removes what is staged, and the published files of backups that were being written or removed: their manifest
@@ -246,6 +247,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::backup::tests::{assert_clean, fault_sweep};
     use crate::backup::{Integrity, Made, Request, backup};
+    use crate::checked::CheckedEarlier;
     use crate::codec::{Codec, Encoding};
     use crate::manifest::{Snapshot, Trigger};
     use crate::progress::Silent;
@@ -380,7 +382,8 @@ pub(crate) mod tests {
             let others = published(store);
             setting(store);
             let run = site.begin(store, "20251211_140000");
-            let report = crate::verify(&run, run.catalog().unwrap().get(earlier).unwrap()).unwrap();
+            let report =
+                crate::verify(&run, run.catalog().unwrap().get(earlier).unwrap(), &CheckedEarlier::none()).unwrap();
             assert_eq!(report.verdict, crate::Verdict::Ok);
             let mut left = published(store);
             assert!(others.iter().all(|other| left.contains(other)), "{left:?}");

@@ -1,12 +1,15 @@
-//! `verify`: the read path into a sink, with every check that the content allows.
+//! `verify`: the read path into a sink, with every check that the content allows and that was not made of the same bytes
+//! before.
 
 use std::io;
 use std::path::Path;
 
+use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
 
 use crate::catalog::{Entry, StoredFile};
 use crate::check::{self, Check, Checks, Verdict, What};
+use crate::checked::{CheckedDatabase, CheckedEarlier, CheckedWhole, Depth};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fsutil;
 use crate::history::{Command, Line, Outcome};
@@ -24,6 +27,11 @@ pub struct Report {
     pub id: BackupId,
     /// The worst verdict.
     pub verdict: Verdict,
+    /// How far it looked.
+    pub depth: Depth,
+    /// When the bytes of which SQLite's check was left out were checked whole: the longest ago, if there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checked_whole_at: Option<DateTime<FixedOffset>>,
     /// All checks, file by file.
     pub checks: Vec<Check>,
     /// Whether the ledger has a line of it: not if the store can't be written.
@@ -35,14 +43,15 @@ pub struct Report {
     pub duration_ms: u64,
 }
 
-/// Reads all of a backup and checks what it decodes to. The ledger gets a line.
+/// Reads all of a backup and checks what it decodes to. Of databases that are among those checked `earlier`, the bytes
+/// alone. The ledger gets a line.
 ///
 /// # Errors
 /// What kept the checks from being made, such as [`ErrorKind::NoSpace`] for the decoded database. Damage is no error
 /// here but a verdict. [`ErrorKind::NoSuchBackup`] if the backup is removed meanwhile, as it can be where the store is
 /// only read and so not locked.
-pub fn verify(run: &Run<'_>, entry: &Entry) -> Result<Report> {
-    let found = examine(run, entry);
+pub fn verify(run: &Run<'_>, entry: &Entry, earlier: &CheckedEarlier) -> Result<Report> {
+    let found = examine(run, entry, earlier);
     let is_sound = found.as_ref().is_ok_and(|report| report.verdict != Verdict::Damaged);
     if !is_sound && !run.is_recorded() && run.catalog()?.get(entry.id).is_err() {
         let message = format!("backup {} was removed while it was read", entry.id);
@@ -51,33 +60,48 @@ pub fn verify(run: &Run<'_>, entry: &Entry) -> Result<Report> {
     found
 }
 
-fn examine(run: &Run<'_>, entry: &Entry) -> Result<Report> {
+fn examine(run: &Run<'_>, entry: &Entry, earlier: &CheckedEarlier) -> Result<Report> {
     entry.require_usable()?;
     let begun = run.elapsed_ms();
     let mut checks = Vec::new();
+    let mut databases = Vec::new();
+    let mut checked_whole_at = None;
     for file in &entry.files {
-        checks.extend(verify_file(run, file)?);
+        let database = CheckedDatabase::of(file);
+        let earlier = database.and_then(|database| earlier.when(entry.id, database));
+        let found = verify_file(run, file, earlier)?;
+        if earlier.is_none() && found.iter().all(|check| check.verdict == Verdict::Ok) {
+            databases.extend(database);
+        }
+        checked_whole_at = [checked_whole_at, earlier].into_iter().flatten().min();
+        checks.extend(found);
     }
+    let depth = if checked_whole_at.is_some() { Depth::Content } else { Depth::Whole };
     let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Ok);
     let damage = checks.iter().find(|check| check.verdict == Verdict::Damaged);
     let outcome = if damage.is_some() { Outcome::Failed } else { Outcome::Ok };
-    let error = damage.map(|check| format!("{}: {}", check.file, check.detail));
-    let line = Line::new(run.now(), Command::Verify, outcome);
+    let line = Line {
+        id: Some(entry.id),
+        error: damage.map(|check| format!("{}: {}", check.file, check.detail)),
+        depth: Some(depth),
+        checked: (damage.is_none() && !databases.is_empty()).then(|| CheckedWhole { tool: run.tool(), databases }),
+        ..Line::new(run.now(), Command::Verify, outcome)
+    };
     // What was found has to be told, whatever the ledger takes.
-    let unrecorded = run.record_since(begun, Line { id: Some(entry.id), error, ..line }).err();
-    let unrecorded = unrecorded.map(|error| error.one_line());
+    let unrecorded = run.record_since(begun, line).err().map(|error| error.one_line());
     let recorded = run.is_recorded() && unrecorded.is_none();
     let duration_ms = run.elapsed_ms() - begun;
-    Ok(Report { id: entry.id, verdict, checks, recorded, unrecorded, duration_ms })
+    Ok(Report { id: entry.id, verdict, depth, checked_whole_at, checks, recorded, unrecorded, duration_ms })
 }
 
-fn verify_file(run: &Run<'_>, file: &StoredFile) -> Result<Vec<Check>> {
+fn verify_file(run: &Run<'_>, file: &StoredFile, earlier: Option<DateTime<FixedOffset>>) -> Result<Vec<Check>> {
     let mut checks = Checks::of(&file.file);
-    let read = match file.kind {
-        Kind::Database if file.damage().is_some() => verify_bytes(run, file, &mut checks),
-        Kind::Database => verify_database(run, file, &mut checks),
-        Kind::Wal | Kind::Journal => verify_bytes(run, file, &mut checks),
-        Kind::Files => verify_archive(run, file, &mut checks),
+    let read = match (file.kind, earlier) {
+        (Kind::Database, _) if file.damage().is_some() => verify_bytes(run, file, &mut checks),
+        (Kind::Wal | Kind::Journal, _) => verify_bytes(run, file, &mut checks),
+        (Kind::Database, Some(at)) => verify_content(run, file, at, &mut checks),
+        (Kind::Database, None) => verify_database(run, file, &mut checks),
+        (Kind::Files, _) => verify_archive(run, file, &mut checks),
     };
     match read {
         Ok(()) => {}
@@ -85,6 +109,13 @@ fn verify_file(run: &Run<'_>, file: &StoredFile) -> Result<Vec<Check>> {
         Err(error) => return Err(error),
     }
     Ok(checks.list)
+}
+
+/// Reads all of a database whose very bytes were checked whole at that time.
+fn verify_content(run: &Run<'_>, file: &StoredFile, at: DateTime<FixedOffset>, checks: &mut Checks<'_>) -> Result<()> {
+    run.reader().copy(file, &mut io::sink())?;
+    checks.ok(What::Content, format!("{}, which were checked whole on {}", content_detail(file), at.format("%F %R")));
+    Ok(())
 }
 
 fn verify_database(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
@@ -201,7 +232,7 @@ mod tests {
         change(&mut manifest);
         publish(&store, &names::manifest(id(NOW)), &manifest.to_json());
         let run = site.begin(&store, NOW);
-        let report = verify(&run, run.catalog().unwrap().get(id(NOW)).unwrap()).unwrap();
+        let report = verify(&run, run.catalog().unwrap().get(id(NOW)).unwrap(), &CheckedEarlier::none()).unwrap();
         let line = History::load(&store).unwrap().lines().last().unwrap().clone();
         let is_damaged = report.verdict == Verdict::Damaged;
         assert_eq!((line.command, line.id), (Command::Verify, Some(id(NOW))));
@@ -277,7 +308,7 @@ mod tests {
         publish(&store, &names::manifest(id(NOW)), b"{}");
         let run = site.begin(&store, NOW);
         let lines = History::load(&store).unwrap().lines().len();
-        let error = verify(&run, run.catalog().unwrap().get(id(NOW)).unwrap()).unwrap_err();
+        let error = verify(&run, run.catalog().unwrap().get(id(NOW)).unwrap(), &CheckedEarlier::none()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BadManifest);
         assert_eq!(History::load(&store).unwrap().lines().len(), lines, "nothing was proved or disproved");
     }
@@ -292,7 +323,7 @@ mod tests {
         let store = site.local();
         site.backup(&store, NOW);
         let run = site.begin(&store, NOW);
-        let report = verify(&run, run.catalog().unwrap().get(id(NOW)).unwrap()).unwrap();
+        let report = verify(&run, run.catalog().unwrap().get(id(NOW)).unwrap(), &CheckedEarlier::none()).unwrap();
         assert_eq!(report.verdict, Verdict::Warning);
         assert_eq!(staged(&store), Vec::<String>::new(), "nothing decoded is left");
         let line = History::load(&store).unwrap().lines().last().unwrap().outcome;

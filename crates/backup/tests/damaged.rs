@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use backup::manifest::Snapshot;
 use backup::{
-    Codec, DatabaseSource, Encoding, ErrorKind, Integrity, Made, MemoryStore, RelPath, Request, Run, Setup, Silent,
-    Sources, Status, Store, Trigger, Verdict,
+    CheckedEarlier, Codec, DatabaseSource, Encoding, ErrorKind, Integrity, Made, MemoryStore, RelPath, Request, Run,
+    Setup, Silent, Sources, Status, Store, Trigger, Verdict,
 };
 use fastrand::Rng;
 use rusqlite::Connection;
@@ -107,7 +107,7 @@ fn back_up(run: &Run<'_>, folder: &Path, snapshot: Snapshot, integrity: Integrit
 }
 
 fn verdict(run: &Run<'_>, made: &Made) -> Verdict {
-    backup::verify(run, run.catalog().unwrap().get(made.manifest.id).unwrap()).unwrap().verdict
+    backup::verify(run, run.catalog().unwrap().get(made.manifest.id).unwrap(), &CheckedEarlier::none()).unwrap().verdict
 }
 
 /// What a backup made of a database that may be damaged, in a word; panics at what must not be.

@@ -67,8 +67,9 @@ const JOBS: [Job; 4] = [
     },
     Job {
         name: "verify",
-        about: "xtask: hashes, and the database's integrity and rows; restic, borg and rustic:\n\
-                hashes of all that is stored; gzip, pigz and zstd: the checksum of a stream",
+        about: "xtask: hashes, and the database's integrity and rows; xtask again, which has\n\
+                verified the same bytes before: hashes; restic, borg and rustic: hashes of\n\
+                all that is stored; gzip, pigz and zstd: the checksum of a stream",
         task: Task::Verify,
         is_small: false,
     },

@@ -77,7 +77,11 @@ const ELSE: Contestant = Contestant {
 
 const OWN_RESTORE: &str =
     r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" restore --from latest --to "$OUT" --yes"#;
-const OWN_VERIFY: &str = r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" verify --from latest"#;
+const OWN_VERIFY: &str = r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" verify --from latest --full"#;
+
+/// Checks what is there whole, once, if there is anything.
+const CHECK_WHOLE: &str =
+    r#"[ ! -e "$STORE/history.jsonl" ] || "$XTASK" --root "$PROJECT" --backup-dir "$STORE" verify --from latest"#;
 
 /// Settings by which it reads page by page.
 const PAGES: &str = r#"cat > pages.toml <<'EOF'
@@ -91,7 +95,7 @@ name = "zstd"
 EOF"#;
 
 /// This program: as it is set, and, as the others do it, without a look at the database's integrity.
-pub const OWN: [Contestant; 5] = [
+pub const OWN: [Contestant; 6] = [
     Contestant {
         name: "xtask gzip",
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup"#,
@@ -115,6 +119,14 @@ pub const OWN: [Contestant; 5] = [
         restore: OWN_RESTORE,
         verify: OWN_VERIFY,
         against: Against { backup: &["zstd"], restore: &["zstd"], verify: &["restic"] },
+        ..ELSE
+    },
+    Contestant {
+        name: "xtask again",
+        prepare: CHECK_WHOLE,
+        backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup"#,
+        verify: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" verify --from latest"#,
+        against: Against { backup: &[], restore: &[], verify: &["restic"] },
         ..ELSE
     },
     Contestant {

@@ -1,12 +1,12 @@
 //! `drill`.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use backup::Probe;
+use backup::{Error, ErrorKind, Probe};
 use serde_json::json;
 
 use crate::cli;
@@ -51,33 +51,65 @@ pub fn run(context: &Context<'_>, args: &cli::Drill) -> anyhow::Result<Exit> {
 const TICK: Duration = Duration::from_millis(50);
 
 /// Runs the configured command in the restored folder, for as long as it may take.
-fn command_probe(context: &Context<'_>, folder: &Path) -> Option<Probe> {
-    let (program, arguments) = context.config.drill.command.split_first()?;
+fn command_probe(context: &Context<'_>, folder: &Path) -> backup::Result<Option<Probe>> {
+    let Some((program, arguments)) = context.config.drill.command.split_first() else { return Ok(None) };
     let text = context.config.drill.command.join(" ");
-    let failure = run_command(context, program, arguments, folder).err();
-    Some(Probe { failure: failure.map(|why| format!("{text}: {why}")), text })
+    let failure = run_command(context, program, arguments, folder)?;
+    Ok(Some(Probe { failure: failure.map(|why| format!("{text}: {why}")), text }))
 }
 
-fn run_command(context: &Context<'_>, program: &str, arguments: &[String], folder: &Path) -> Result<(), String> {
-    let timeout = context.config.drill.timeout;
+/// Why the command did not pass. What it prints may be a secret that it read in the backup: it is shown to whoever
+/// asked for it at a terminal, and goes nowhere else.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] if the settings name a program that can't be started.
+fn run_command(
+    context: &Context<'_>,
+    program: &str,
+    arguments: &[String],
+    folder: &Path,
+) -> backup::Result<Option<String>> {
     // In a process group of its own, so that all that it starts can be stopped with it.
     let command = duct::cmd(program, arguments).dir(folder).env("DRILL_ROOT", folder).before_spawn(|command| {
         command.process_group(0);
         Ok(())
     });
-    // Into a file: however much it says, none of it has to fit into memory.
-    let said = tempfile::tempfile().map_err(|e| format!("its output can't be kept: {e}"))?;
-    let copy = said.try_clone().map_err(|e| format!("its output can't be kept: {e}"))?;
-    let command = command.stdin_null().stderr_to_stdout().stdout_file(copy).unchecked();
-    let running = command.start().map_err(|e| format!("can't be started: {e}"))?;
-    let begun = std::time::Instant::now();
+    let command = command.stdin_null().stderr_to_stdout().unchecked();
+    let (command, said) = if context.output.is_verbose_terminal() {
+        let (file, copy) = output_file(folder)?;
+        (command.stdout_file(copy), Some(file))
+    } else {
+        (command.stdout_null(), None)
+    };
+    let running = command.start().map_err(|e| cannot_start(program, e))?;
+    let why = wait(&running, context.config.drill.timeout).map_err(|e| Error::io("wait for", Path::new(program), e))?;
+    if let Some(said) = said {
+        show(context, said);
+    }
+    Ok(why)
+}
+
+fn cannot_start(program: &str, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+            let message = format!("the drill's command {program} can't be started: {error}");
+            Error::new(ErrorKind::InvalidInput, message)
+                .with_hint("mend `command` in the settings' [drill]; it is started in the restored folder")
+        }
+        _ => Error::io("start", Path::new(program), error),
+    }
+}
+
+/// Waits for the command's end, and says why it is a bad one.
+fn wait(running: &duct::Handle, timeout: Duration) -> io::Result<Option<String>> {
+    let begun = Instant::now();
     loop {
-        match running.wait_timeout(TICK).map_err(|e| e.to_string())? {
-            Some(output) if output.status.success() => return Ok(()),
-            Some(output) => return Err(format!("{}{}", output.status, last_line(said))),
+        match running.wait_timeout(TICK)? {
+            Some(output) if output.status.success() => return Ok(None),
+            Some(output) => return Ok(Some(output.status.to_string())),
             None if begun.elapsed() >= timeout || Signals::received().is_some() => {
-                stop(&running);
-                return Err(format!("stopped after {} s", timeout.as_secs()));
+                stop(running);
+                return Ok(Some(format!("stopped after {} s", timeout.as_secs())));
             }
             None => {}
         }
@@ -93,14 +125,24 @@ fn stop(running: &duct::Handle) {
     let _ = running.wait();
 }
 
-/// The last line in the last few kilobytes.
-fn last_line(mut said: File) -> String {
+/// A file without a name for what the command prints: however much that is, none of it has to fit into memory.
+fn output_file(folder: &Path) -> backup::Result<(File, File)> {
+    let file = tempfile::tempfile_in(folder).and_then(|file| Ok((file.try_clone()?, file)));
+    file.map_err(|e| Error::io("keep the command's output in", folder, e))
+}
+
+/// The last bytes of what a command printed that are shown.
+const SHOWN: u64 = 64 << 10;
+
+/// Shows the end of what the command printed.
+fn show(context: &Context<'_>, mut said: File) {
     let mut tail = Vec::new();
     let end = said.metadata().map_or(0, |found| found.len());
-    let read = said.seek(SeekFrom::Start(end.saturating_sub(4096))).and_then(|_| said.read_to_end(&mut tail));
-    let text = String::from_utf8_lossy(&tail);
-    match text.trim().lines().last() {
-        Some(line) if read.is_ok() => format!(", saying: {line}"),
-        _ => String::new(),
+    let read = said.seek(SeekFrom::Start(end.saturating_sub(SHOWN))).and_then(|_| said.read_to_end(&mut tail));
+    if let Err(error) = read {
+        context.output.warn(&format!("what the command printed can't be read: {error}"));
+    }
+    for line in String::from_utf8_lossy(&tail).lines() {
+        context.output.note(&format!("  | {line}"));
     }
 }

@@ -1,12 +1,12 @@
 //! `verify`.
 
-use backup::{Check, Entry, ErrorKind, Report, Run, Verdict};
+use backup::{Check, CheckedEarlier, Entry, ErrorKind, Report, Run, Verdict};
 use serde_json::{Value, json};
 
 use crate::cli;
 use crate::context::Context;
 use crate::exit::{Exit, of_error};
-use crate::text::{Tone, count, paint, took};
+use crate::text::{Tone, count, local, paint, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Verify) -> anyhow::Result<Exit> {
     let run = context.begin_reading("verify")?;
@@ -24,10 +24,11 @@ pub fn run(context: &Context<'_>, args: &cli::Verify) -> anyhow::Result<Exit> {
         // The same words as for a single one.
         context.select(&catalog, None)?;
     }
+    let earlier = if args.full { CheckedEarlier::none() } else { CheckedEarlier::of(&context.history()?, &run) };
     let mut worst = Exit::Done;
     let mut documents = Vec::new();
     for entry in entries {
-        let (exit, document) = verify(context, &run, entry)?;
+        let (exit, document) = verify(context, &run, entry, &earlier)?;
         worst = worst.max(exit);
         documents.push(document);
     }
@@ -43,8 +44,13 @@ fn holds_something(entry: &Entry) -> bool {
     entry.manifest().is_none_or(|manifest| manifest.status != backup::Status::Failed)
 }
 
-fn verify(context: &Context<'_>, run: &Run<'_>, entry: &Entry) -> anyhow::Result<(Exit, Value)> {
-    match backup::verify(run, entry) {
+fn verify(
+    context: &Context<'_>,
+    run: &Run<'_>,
+    entry: &Entry,
+    earlier: &CheckedEarlier,
+) -> anyhow::Result<(Exit, Value)> {
+    match backup::verify(run, entry, earlier) {
         Ok(report) => {
             show(context, &report);
             let exit = if report.verdict == Verdict::Damaged { Exit::Damaged } else { Exit::Done };
@@ -76,6 +82,12 @@ fn show(context: &Context<'_>, report: &Report) {
         Verdict::Ok => (Tone::Good, "is sound"),
         Verdict::Warning => (Tone::Warning, "is sound, with warnings"),
         Verdict::Damaged => (Tone::Bad, "is damaged"),
+    };
+    let finding = match report.checked_whole_at {
+        Some(at) if report.verdict != Verdict::Damaged => {
+            format!("is as recorded; its bytes were checked whole on {}", local(at))
+        }
+        _ => finding.into(),
     };
     let (checks, time) = (count(report.checks.len(), "check"), took(report.duration_ms));
     context.warn_of_unrecorded(report.unrecorded.as_deref());

@@ -15,6 +15,7 @@ use super::{Action, Command, Cut, Harm, Step};
 use crate::backup::tests::Watched;
 use crate::catalog::{Catalog, Entry};
 use crate::check::Verdict;
+use crate::checked::CheckedEarlier;
 use crate::codec::{Codec, Encoding};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -168,10 +169,13 @@ impl World {
             Command::Backup => self.site.back_up(run).map(drop),
             Command::Pin(id, pinned) => prune::set_pinned(run, catalog.get(*id)?, *pinned).map(drop),
             Command::Rotate(policy) => rotate(run, policy),
-            Command::Verify(id) => match crate::verify(run, catalog.get(*id)?)?.verdict {
-                Verdict::Damaged => Err(Error::new(ErrorKind::Damaged, "")),
-                _ => Ok(()),
-            },
+            Command::Verify(id) => {
+                let earlier = CheckedEarlier::of(&History::load(run.store())?, run);
+                match crate::verify(run, catalog.get(*id)?, &earlier)?.verdict {
+                    Verdict::Damaged => Err(Error::new(ErrorKind::Damaged, "")),
+                    _ => Ok(()),
+                }
+            }
             Command::Drill(id) => self.drill(run, catalog.get(*id)?),
             Command::Restore(id) => self.restore(run, catalog.get(*id)?, self.site.root()),
             Command::Undo => {
@@ -185,7 +189,7 @@ impl World {
     pub fn drill(&self, run: &Run<'_>, entry: &Entry) -> Result<()> {
         let restored = |folder: &Path| {
             assert_eq!(content(folder), self.expected.backups[&entry.id].holds, "{}", entry.id);
-            None
+            Ok(None)
         };
         let drill = crate::drill(run, entry, &self.site.sources, &restored)?;
         assert!(drill.passed);

@@ -390,7 +390,7 @@ pub(super) const TICK: Duration = Duration::from_millis(50);
 
 /// Runs `work`, one long SQLite call, while another thread calls `tick` now and then and passes on the wish to stop. If
 /// there is no other thread to be had, that wish waits until the work is done.
-pub(super) fn stoppable<T>(
+pub(crate) fn stoppable<T>(
     connection: &Connection,
     progress: &dyn Progress,
     mut tick: impl FnMut() + Send,
