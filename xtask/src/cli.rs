@@ -128,6 +128,8 @@ pub enum ProjectCommand {
     Pin(PinArgs),
     /// Let rotation have a pinned backup again
     Unpin(PinArgs),
+    /// Say that the collapse which a backup shows was meant: rotation may remove what is from before it
+    Accept(AcceptArgs),
     /// Say how things stand; exits with 1 if the newest complete backup is too old
     Status,
     /// Schedule a nightly backup and a weekly drill with systemd
@@ -277,6 +279,17 @@ pub struct PinArgs {
     /// Which backup, as for `restore --from`
     #[arg(value_name = "ID")]
     pub id: String,
+}
+
+/// `accept`.
+#[derive(Debug, Args)]
+pub struct AcceptArgs {
+    /// The backup that shows it, as for `restore --from`
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Take that back
+    #[arg(long)]
+    pub undo: bool,
 }
 
 /// `doctor`.

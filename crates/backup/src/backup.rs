@@ -17,12 +17,13 @@ use rusqlite::Connection;
 use crate::catalog::{Catalog, Entry};
 use crate::check;
 use crate::codec::{Encoder, Encoding};
+use crate::collapse;
 use crate::digest::Hashing;
 use crate::error::{Error, ErrorKind, Result, SALVAGE_HINT};
 use crate::history::{Command, History, Line, Outcome};
 use crate::id::BackupId;
 use crate::manifest::{
-    self, Artifact, Content, Database, FORMAT, Facts, Failure, Manifest, Snapshot, Status, Trigger, Warning,
+    self, Artifact, Collapse, Content, Database, FORMAT, Facts, Failure, Manifest, Snapshot, Status, Trigger, Warning,
 };
 use crate::names::{self, ArtifactName, Kind};
 use crate::progress::{Phase, Progress, Step, Unseen};
@@ -86,7 +87,7 @@ pub fn backup(run: &Run<'_>, request: &Request<'_>) -> Result<Made> {
 pub(crate) fn backup_locked(run: &Run<'_>, request: &Request<'_>, locked: &[(&Path, &Connection)]) -> Result<Made> {
     let catalog = run.catalog()?;
     let id = next_id(run, &catalog)?;
-    let result = Writer { run, request, locked, catalog, id, warnings: Vec::new() }.write();
+    let result = Writer { run, request, locked, catalog, id, warnings: Vec::new(), vanished: Vec::new() }.write();
     if result.is_err() {
         // What was staged is of no use; if even this fails, the next run does it.
         let _ = run.sweep();
@@ -133,6 +134,8 @@ struct Writer<'a> {
     catalog: Catalog,
     id: BackupId,
     warnings: Vec<Warning>,
+    /// Configuration files that a backup holds and that are gone, each with the name of its set.
+    vanished: Vec<(String, Error)>,
 }
 
 impl Writer<'_> {
@@ -159,6 +162,7 @@ impl Writer<'_> {
         for files in &sources.files {
             take(&files.name, self.store_files(files))?;
         }
+        failures.append(&mut self.vanished);
         self.run.check_stop()?;
         let manifest = self.manifest(artifacts, &failures);
         self.publish(&manifest)?;
@@ -301,10 +305,9 @@ impl Writer<'_> {
             std::fs::metadata(path.under(root)).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
         };
         let (missing, present): (Vec<_>, Vec<_>) = source.paths.iter().partition(is_missing);
-        self.warnings.extend(missing.iter().map(|path| Warning {
-            code: "missing_file".into(),
-            message: format!("{path} doesn't exist, so it is not in this backup"),
-        }));
+        for path in missing {
+            self.note_missing(&source.name, path);
+        }
         if present.is_empty() {
             return Ok(None);
         }
@@ -324,6 +327,22 @@ impl Writer<'_> {
         })?;
         self.warnings.extend(flaws);
         Ok(Some(stored))
+    }
+
+    /// A file that was never saved may never have been there. One that a backup holds has vanished: its backups would
+    /// be rotated away one by one, so a run without it is not complete.
+    fn note_missing(&mut self, set: &str, path: &RelPath) {
+        match self.catalog.newest_with_file(path) {
+            Some(entry) => {
+                let message = format!("{path} doesn't exist, but backup {} holds it", entry.id);
+                let hint = "put it back from that backup; if it is meant to be gone, take it out of the settings";
+                self.vanished.push((set.to_string(), Error::new(ErrorKind::MissingSource, message).with_hint(hint)));
+            }
+            None => self.warnings.push(Warning {
+                code: "missing_file".into(),
+                message: format!("{path} doesn't exist, so it is not in this backup"),
+            }),
+        }
     }
 
     /// Stages one artifact, hashing it before and after the codec as `fill` writes its plain bytes and says what they are.
@@ -360,6 +379,7 @@ impl Writer<'_> {
             (false, true) => Status::Complete,
         };
         let errors = failures.iter().map(|(name, error)| Failure { name: name.clone(), message: error.one_line() });
+        let collapses = self.collapses(&artifacts);
         Manifest {
             format: FORMAT,
             id: self.id,
@@ -372,9 +392,22 @@ impl Writer<'_> {
             duration_ms: self.run.elapsed_ms(),
             pinned: self.request.pinned,
             warnings: std::mem::take(&mut self.warnings),
+            collapses,
             errors: errors.collect(),
             artifacts,
         }
+    }
+
+    /// Databases that have collapsed; the manifest warns of each. What a restore replaces is not compared: it is replaced
+    /// because it is not as it should be.
+    fn collapses(&mut self, artifacts: &[Artifact]) -> Vec<Collapse> {
+        if self.request.trigger == Trigger::PreRestore {
+            return Vec::new();
+        }
+        let found = collapse::find(&self.catalog, artifacts, self.run.now().to_utc());
+        let (collapses, warnings): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        self.warnings.extend(warnings);
+        collapses
     }
 
     fn publish(&self, manifest: &Manifest) -> Result<()> {

@@ -11,8 +11,9 @@ use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::History;
 use crate::id::BackupId;
-use crate::manifest::{self, Artifact, Content, Manifest, Status, Trigger};
+use crate::manifest::{self, Artifact, Content, FileEntry, Manifest, Status, Trigger};
 use crate::names::{self, ArtifactName, Kind};
+use crate::relpath::RelPath;
 use crate::retention::{Candidate, Standing};
 use crate::store::Store;
 
@@ -113,6 +114,11 @@ impl Catalog {
         self.restorable().chain(self.entries.iter().filter(unreadable)).max_by_key(|entry| entry.id)
     }
 
+    /// The newest backup whose manifest names this configuration file.
+    pub fn newest_with_file(&self, path: &RelPath) -> Option<&Entry> {
+        self.entries.iter().rfind(|entry| entry.config_files().any(|file| file.path == *path))
+    }
+
     /// Makes sure that there is any backup at all.
     ///
     /// # Errors
@@ -199,6 +205,7 @@ impl Catalog {
             if candidate.standing == Standing::Complete && !entry.seems_sound(history) {
                 candidate.standing = Standing::Partial;
             }
+            candidate.accepted = history.is_accepted(entry.id);
             candidate
         };
         self.entries.iter().map(candidate).collect()
@@ -225,6 +232,16 @@ impl Entry {
             Record::Manifest(manifest) => Some(manifest),
             _ => None,
         }
+    }
+
+    /// The configuration files in it, as its manifest names them.
+    fn config_files(&self) -> impl Iterator<Item = &FileEntry> {
+        self.manifest().into_iter().flat_map(|manifest| &manifest.artifacts).flat_map(|artifact| {
+            match &artifact.content {
+                Content::Files { entries } => &entries[..],
+                Content::Database(_) => &[],
+            }
+        })
     }
 
     /// Whether nothing of it is known to be missing: it is complete, and every file is there at its size.
@@ -274,6 +291,9 @@ impl Entry {
             trigger: manifest.map_or(Trigger::Manual, |manifest| manifest.trigger),
             pinned: manifest.is_some_and(|manifest| manifest.pinned),
             holds: self.files.iter().map(|file| file.name.clone()).collect(),
+            paths: self.config_files().map(|file| file.path.as_str().to_string()).collect(),
+            collapses: manifest.map(|manifest| manifest.collapses.clone()).unwrap_or_default(),
+            accepted: false,
         }
     }
 }

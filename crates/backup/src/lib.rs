@@ -56,6 +56,7 @@ pub mod benchmark;
 mod catalog;
 mod check;
 mod codec;
+mod collapse;
 mod digest;
 mod drill;
 mod error;

@@ -43,6 +43,7 @@ fn policy(settings: Policy, args: &cli::Rotate) -> Policy {
         keep_weekly: args.keep_weekly.unwrap_or(settings.keep_weekly),
         keep_monthly: args.keep_monthly.unwrap_or(settings.keep_monthly),
         keep_yearly: args.keep_yearly.unwrap_or(settings.keep_yearly),
+        ..settings
     }
 }
 
