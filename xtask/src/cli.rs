@@ -130,6 +130,8 @@ pub enum ProjectCommand {
     Unpin(PinArgs),
     /// Say that the collapse which a backup shows was meant: rotation may remove what is from before it
     Accept(AcceptArgs),
+    /// Make the backup folder of another project this one's
+    TakeOver(TakeOver),
     /// Say how things stand; exits with 1 if the newest complete backup is too old
     Status,
     /// Schedule a nightly backup and a weekly drill with systemd
@@ -290,6 +292,14 @@ pub struct AcceptArgs {
     /// Take that back
     #[arg(long)]
     pub undo: bool,
+}
+
+/// `take-over`.
+#[derive(Debug, Args)]
+pub struct TakeOver {
+    /// Don't ask before
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 /// `doctor`.

@@ -26,6 +26,7 @@ use crate::manifest::{
     self, Artifact, Collapse, Content, Database, FORMAT, Facts, Failure, Manifest, Snapshot, Status, Trigger, Warning,
 };
 use crate::names::{self, ArtifactName, Kind};
+use crate::owner;
 use crate::progress::{Phase, Progress, Step, Unseen};
 use crate::relpath::RelPath;
 use crate::run::Run;
@@ -87,6 +88,7 @@ pub fn backup(run: &Run<'_>, request: &Request<'_>) -> Result<Made> {
 pub(crate) fn backup_locked(run: &Run<'_>, request: &Request<'_>, locked: &[(&Path, &Connection)]) -> Result<Made> {
     let catalog = run.catalog()?;
     let id = next_id(run, &catalog)?;
+    owner::claim(run)?;
     let result = Writer { run, request, locked, catalog, id, warnings: Vec::new(), vanished: Vec::new() }.write();
     if result.is_err() {
         // What was staged is of no use; if even this fails, the next run does it.
@@ -747,6 +749,8 @@ pub(crate) mod tests {
         let [database, config] = ["sessions_db_20251210_140000.db.zst", "config_20251210_140000.tar.zst"];
         let manifest = "manifest_20251210_140000.json";
         let expected = [
+            "finish store.json".to_string(),
+            "publish store.json".to_string(),
             format!("finish {database}"),
             format!("finish {config}"),
             format!("finish {manifest}"),
@@ -769,6 +773,25 @@ pub(crate) mod tests {
         assert_eq!(made.failures[0].1.kind(), ErrorKind::MissingSource);
         assert_eq!(made.manifest.errors[0].name, "sessions_db");
         assert_eq!(published(&store), ["config_20251210_140000.tar.zst", "manifest_20251210_140000.json"]);
+    }
+
+    #[test]
+    fn a_file_that_a_backup_holds_and_that_is_gone_makes_a_run_partial() {
+        let (mut site, store) = (Site::new(), MemoryStore::new());
+        site.sources.files[0].paths.push(RelPath::new("never.json").unwrap());
+        let held = site.backup(&store, "20251208_140000");
+        std::fs::remove_file(site.root().join(".env")).unwrap();
+        for now in ["20251209_140000", "20251210_140000"] {
+            let made = site.back_up(&site.begin(&store, now)).unwrap();
+            assert_eq!(made.manifest.status, Status::Partial);
+            let [(name, error)] = &made.failures[..] else { panic!("{:?}", made.failures) };
+            assert_eq!((name.as_str(), error.kind()), ("config", ErrorKind::MissingSource));
+            assert_eq!(error.to_string(), format!(".env doesn't exist, but backup {held} holds it"));
+            assert_eq!(made.manifest.errors[0].message, error.to_string());
+            assert_eq!(made.manifest.warnings.len(), 1, "of the one that never was there");
+        }
+        std::fs::write(site.root().join(".env"), "back").unwrap();
+        site.backup(&store, "20251211_140000");
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub enum Record {
     Foreign,
     /// It has a manifest that can't be read.
     Unreadable(Error),
+    /// It has the manifest of another project.
+    Another(Box<Manifest>),
 }
 
 /// A stored file of a backup.
@@ -93,6 +95,19 @@ impl Catalog {
         }
         entries.sort_by_key(|entry| entry.id);
         Ok(Self { location: store.location(), entries })
+    }
+
+    /// The same, where backups of other projects than this one are told apart: nothing but their id ever means them.
+    pub(crate) fn of(mut self, project: &str) -> Self {
+        for entry in &mut self.entries {
+            if entry.manifest().is_some_and(|manifest| manifest.project != project) {
+                entry.record = match std::mem::replace(&mut entry.record, Record::Foreign) {
+                    Record::Manifest(manifest) => Record::Another(manifest),
+                    other => other,
+                };
+            }
+        }
+        self
     }
 
     /// All backups, oldest first.
@@ -157,7 +172,7 @@ impl Catalog {
         self.entries.iter().filter(|entry| match &entry.record {
             Record::Manifest(manifest) => manifest.status != Status::Failed && manifest.trigger != Trigger::PreRestore,
             Record::Foreign => true,
-            Record::Unreadable(_) => false,
+            Record::Unreadable(_) | Record::Another(_) => false,
         })
     }
 
@@ -226,7 +241,7 @@ impl Entry {
         }
     }
 
-    /// The manifest, if it can be read.
+    /// The manifest, if it can be read and is this project's.
     pub fn manifest(&self) -> Option<&Manifest> {
         match &self.record {
             Record::Manifest(manifest) => Some(manifest),
@@ -280,6 +295,7 @@ impl Entry {
         let manifest = self.manifest();
         let standing = match (&self.record, manifest.map(|manifest| manifest.status)) {
             (Record::Unreadable(_), _) => Standing::Unreadable,
+            (Record::Another(_), _) => Standing::AnotherProject,
             (_, Some(Status::Complete)) => Standing::Complete,
             (_, Some(Status::Partial)) => Standing::Partial,
             (_, Some(Status::Failed)) => Standing::Failed,
@@ -352,7 +368,7 @@ fn unfinished(store: &dyn Store) -> Result<BTreeSet<BackupId>> {
 }
 
 /// A manifest's bytes: of one that is too large, as many as show that it is.
-fn read_manifest(store: &dyn Store, id: BackupId) -> Result<Vec<u8>> {
+pub(crate) fn read_manifest(store: &dyn Store, id: BackupId) -> Result<Vec<u8>> {
     let name = names::manifest(id);
     let mut json = Vec::new();
     let mut reader = store.read(&name)?.take(manifest::MAX_BYTES + 1);
@@ -777,6 +793,7 @@ mod tests {
                 Record::Manifest(_) => "manifest",
                 Record::Foreign => "foreign",
                 Record::Unreadable(_) => "unreadable",
+                Record::Another(_) => "another project's",
             })
             .collect();
         assert_eq!(kinds, ["manifest", "foreign", "manifest"]);

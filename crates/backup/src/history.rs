@@ -40,6 +40,9 @@ pub struct Line {
     /// Of a rotation: the backups it removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<BackupId>,
+    /// Of a take-over: the project whose store it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
 }
 
 /// What the ledger keeps of a restore.
@@ -74,6 +77,7 @@ pub enum Command {
     Unpin,
     Accept,
     Unaccept,
+    TakeOver,
 }
 
 /// How a run ended.
@@ -93,7 +97,17 @@ pub enum Outcome {
 impl Line {
     /// A line with nothing but when, what and how.
     pub fn new(at: DateTime<FixedOffset>, command: Command, outcome: Outcome) -> Self {
-        Self { at, command, outcome, id: None, duration_ms: 0, error: None, restore: None, removed: Vec::new() }
+        Self {
+            at,
+            command,
+            outcome,
+            id: None,
+            duration_ms: 0,
+            error: None,
+            restore: None,
+            removed: Vec::new(),
+            from: None,
+        }
     }
 }
 

@@ -24,6 +24,7 @@
 //!     progress: &Silent,
 //!     now,
 //!     project: "charger-api".into(),
+//!     root: "/srv/charger".into(),
 //!     host: "box".into(),
 //!     version: "1.0.0".into(),
 //!     command: "backup".into(),
@@ -72,6 +73,7 @@ pub mod manifest;
 mod model;
 mod names;
 mod ospath;
+pub mod owner;
 mod progress;
 pub mod prune;
 mod read;

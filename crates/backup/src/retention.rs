@@ -979,8 +979,8 @@ mod tests {
             days(0),
             &[
                 (
-                    "20251210_130000 db db<20251209_020000",
-                    "+ newest complete backup, newest with db, shows the collapse of db",
+                    "20251210_130000 config db db<20251209_020000",
+                    "+ newest complete backup, newest with config, newest with db, shows the collapse of db",
                 ),
                 ("20251209_020000 partial db", before),
                 ("20251208_020000 config", "- no rule keeps it"),

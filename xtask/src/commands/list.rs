@@ -18,7 +18,7 @@ struct Row {
     created_at: DateTime<FixedOffset>,
     age_s: u64,
     trigger: Option<Trigger>,
-    /// `complete`, `partial`, `failed`, `damaged`, `no manifest` or `unreadable`.
+    /// `complete`, `partial`, `failed`, `damaged`, `no manifest`, `another project's` or `unreadable`.
     status: &'static str,
     artifacts: Vec<Artifact>,
     bytes: u64,
@@ -74,6 +74,7 @@ fn row(context: &Context<'_>, entry: &Entry, history: &History) -> Row {
             (if problem.is_some() { "damaged" } else { status(manifest.status) }, problem.or(failure))
         }
         Record::Foreign => ("no manifest", None),
+        Record::Another(_) => ("another project's", None),
         Record::Unreadable(error) => ("unreadable", Some(error.one_line())),
     };
     Row {
