@@ -133,7 +133,8 @@ fn read(store: &dyn Store) -> Result<Option<Owner>> {
     let reader = match store.read(OWNER) {
         Ok(reader) => reader,
         Err(error) if error.means_absent() => return Ok(None),
-        Err(error) => return Err(error),
+        // If it is the whole folder that can't be looked into, that is what has to be said.
+        Err(error) => return store.list().and(Err(error)),
     };
     let mut json = Vec::new();
     reader.take(MAX_BYTES).read_to_end(&mut json).map_err(|e| Error::io_named("read", OWNER, e))?;

@@ -70,10 +70,7 @@ impl<'a> Run<'a> {
     /// [`ErrorKind::InvalidInput`] if something else is in the store's place.
     pub fn begin(setup: Setup<'a>, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
         // Before anything is made there, or waited for.
-        match owner::require(&setup) {
-            Err(error) if error.kind() == ErrorKind::ForeignStore => return Err(error),
-            _ => {}
-        }
+        owner::require(&setup)?;
         let run = Self::lock(setup, waiting)?;
         // Another project may have begun in the meantime.
         owner::require(&run.setup)?;

@@ -81,6 +81,8 @@ const OWN_VERIFY: &str = r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE
 
 /// Settings by which it reads page by page.
 const PAGES: &str = r#"cat > pages.toml <<'EOF'
+project = "charger-api"
+
 [[database]]
 name = "sessions_db"
 path = "data/sessions.db"
