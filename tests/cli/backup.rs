@@ -209,7 +209,7 @@ fn a_backup_folder_flag_is_relative_to_where_it_is_typed() {
     let elsewhere = tempfile::tempdir().unwrap();
     let mut command = project.command(["backup", "--backup-dir", "safe/place"]);
     Ran::of(command.current_dir(elsewhere.path())).expect(0);
-    assert_eq!(shell(elsewhere.path(), "ls safe/place | wc -l").trim(), "4");
+    assert_eq!(shell(elsewhere.path(), "ls safe/place | wc -l").trim(), "5");
     assert_eq!(names(&project, "."), [".env", "data"]);
 }
 
@@ -231,8 +231,8 @@ fn a_backup_folder_in_the_settings_is_relative_to_the_root() {
         let mut command = program();
         Ran::of(command.arg("--root").arg(project.path("app")).arg("backup")).expect(0);
     }
-    assert_eq!(names(&project, "safe").len(), 5);
-    assert_eq!(shell(absolute.path(), "ls b | wc -l").trim(), "3");
+    assert_eq!(names(&project, "safe").len(), 6);
+    assert_eq!(shell(absolute.path(), "ls b | wc -l").trim(), "4");
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn flags_beat_the_settings_and_those_beat_the_defaults() {
     let flagged = project.path("flagged");
     project.run(&format!("{config} backup --codec gzip --backup-dir {}", flagged.display())).expect(0);
     assert!(names(&project, "flagged").iter().any(|name| name.ends_with(".db.gz")));
-    assert_eq!(names(&project, "other").len(), 6);
+    assert_eq!(names(&project, "other").len(), 7);
     let manifest = shell(&project.path("set"), "cat manifest_*");
     assert_eq!(serde_json::from_str::<Value>(&manifest).unwrap()["project"], "charger");
     assert!(!project.path("backups").exists());
@@ -547,6 +547,7 @@ fn files_are_private_whatever_the_umask() {
     f 600 ./backups/history.jsonl
     f 600 ./backups/manifest_ID.json
     f 600 ./backups/sessions_db_ID.db.gz
+    f 600 ./backups/store.json
     ");
 }
 
@@ -865,9 +866,10 @@ fn under_systemd_every_line_has_its_priority_and_no_colour() {
     <6>  config_ID.tar.gz  SIZE (plain SIZE)
     <6>backup ID is partial: SIZE, from SIZE, in TIME
     --
-    <4>warning: .env doesn't exist, so it is not in this backup
     <3>error: database ROOT/data/sessions.db doesn't exist
     <6>hint: check the path in the settings, or bring it back: restore --from latest --database-only
+    <3>error: .env doesn't exist, but backup ID holds it
+    <6>hint: put it back from that backup; if it is meant to be gone, take it out of the settings
     <6>hint: mend what failed above, then run `backup` again
     => 3
     ");
@@ -946,4 +948,88 @@ fn usage_errors_are_without_colour_too_if_that_is_asked_for() {
     assert!(coloured(&on_terminal(&project, "list --nonsense", "")));
     assert!(!coloured(&on_terminal(&project, "list --nonsense", "NO_COLOR=1")));
     assert!(!coloured(&on_terminal(&project, "list --nonsense --color never", "")));
+}
+
+#[test]
+fn a_collapsed_database_is_saved_with_a_warning_that_has_both_figures() {
+    let project = Project::new();
+    let before = project.backup();
+    project.execute("DELETE FROM sessions WHERE id > 12");
+    let _tidy = project.tidy();
+    let ran = project.run("backup");
+    insta::assert_snapshot!(ran.shown(), @"
+      sessions_db_ID.db.gz  SIZE (plain SIZE)
+      config_ID.tar.gz  SIZE (plain SIZE)
+    backup ID complete: SIZE, from SIZE, in TIME
+    --
+    warning: database sessions_db lost most rows of some tables since backup ID: sessions 1,000 → 12
+    hint: what is from before stays for 30 days; if it was meant: cargo xtask --root ROOT accept ID
+    => 0
+    ");
+    let shows = project.run("list --json").json()["backups"][0].clone();
+    let collapse = json!({ "name": "sessions_db", "since": before, "table": "sessions", "was": 1000, "now": 12 });
+    assert_eq!((&shows["status"], &shows["collapses"]), (&json!("complete"), &json!([collapse])));
+    let manifest = project.manifest(shows["id"].as_str().unwrap());
+    assert_eq!((&manifest["status"], &manifest["collapses"]), (&json!("complete"), &json!([collapse])));
+    assert_eq!(manifest["warnings"][0]["code"], "collapsed");
+    insta::assert_snapshot!(project.run("list").stderr, @"warning: ID shows the collapse of sessions_db (sessions: 1,000 → 12 rows) since ID");
+    // Told once.
+    assert_eq!(project.run("backup -q").expect(0).shown(), "--\n=> 0");
+}
+
+#[test]
+fn a_database_that_shrank_by_half_is_saved_with_a_warning() {
+    let project = Project::new();
+    project.execute("CREATE TABLE blobs(x); INSERT INTO blobs VALUES (zeroblob(31000000))");
+    project.backup();
+    project.execute("DROP TABLE blobs");
+    let ran = project.run("backup -q");
+    assert!(ran.expect(0).stderr.starts_with("warning: database sessions_db shrank since backup "), "{}", ran.stderr);
+    assert!(ran.stderr.contains(": 31 MB → 49 kB\n"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_file_that_has_vanished_makes_every_run_partial_until_it_is_back_or_dropped() {
+    let project = Project::new();
+    let held = project.backup();
+    fs::remove_file(project.path(".env")).unwrap();
+    let _tidy = project.tidy();
+    for _ in 0..2 {
+        let ran = project.run("backup");
+        insta::allow_duplicates! { insta::assert_snapshot!(ran.shown(), @"
+          sessions_db_ID.db.gz  SIZE (plain SIZE)
+          config_ID.tar.gz  SIZE (plain SIZE)
+        backup ID is partial: SIZE, from SIZE, in TIME
+        --
+        error: .env doesn't exist, but backup ID holds it
+        hint: put it back from that backup; if it is meant to be gone, take it out of the settings
+        hint: mend what failed above, then run `backup` again
+        => 3
+        "); }
+        assert!(ran.stderr.contains(&held), "{}", ran.stderr);
+    }
+    let json = project.run("backup --json").expect(3).json();
+    assert_eq!((&json["backup"]["status"], &json["error"]["kind"]), (&json!("partial"), &json!("missing_source")));
+    assert_eq!(json["backup"]["errors"][0]["name"], "config");
+    project.run("backup --database-only").expect(0);
+
+    let settings = "[[files]]\nname = \"config\"\npaths = [\"data/station_info.json\"]\n";
+    project.write("ops/backup.toml", settings);
+    project.run("backup").expect(0);
+    fs::remove_file(project.path("ops/backup.toml")).unwrap();
+    project.run(&format!("restore --yes --config-only --from {held}")).expect(0);
+    project.run("backup").expect(0);
+}
+
+#[test]
+fn a_set_of_which_all_files_have_vanished_makes_a_run_partial_too() {
+    let project = Project::new();
+    project.backup();
+    fs::remove_file(project.path(".env")).unwrap();
+    fs::remove_file(project.path("data/station_info.json")).unwrap();
+    let json = project.run("backup --json").expect(3).json();
+    let errors = json["backup"]["errors"].as_array().unwrap();
+    assert_eq!(errors.iter().filter(|error| error["name"] == "config").count(), 2, "{errors:?}");
+    assert_eq!(json["backup"]["artifacts"].as_array().unwrap().len(), 1);
+    project.run("backup --config-only").expect(1);
 }

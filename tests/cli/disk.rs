@@ -412,7 +412,7 @@ fn a_database_that_doesnt_fit_leaves_nothing_but_the_record_of_it() {
     hint: mend what failed above, then run `backup` again; older backups are untouched
     => 1
     ");
-    assert_eq!(disk.shell("ls backups | sed 's/_.*//'"), "history.jsonl\nmanifest\n");
+    assert_eq!(disk.shell("ls backups | sed 's/_.*//'"), "history.jsonl\nmanifest\nstore.json\n");
     insta::assert_snapshot!(disk.run("list").stderr, @"warning: ID: ROOT/backups has SIZE free, SIZE are needed");
 }
 
@@ -431,7 +431,7 @@ fn a_disk_that_fills_up_on_the_way_leaves_nothing_but_the_record_of_it() {
     hint: mend what failed above, then run `backup` again; older backups are untouched
     => 1
     ");
-    assert_eq!(disk.shell("ls backups | sed 's/_.*//'"), "history.jsonl\nmanifest\n");
+    assert_eq!(disk.shell("ls backups | sed 's/_.*//'"), "history.jsonl\nmanifest\nstore.json\n");
     assert_eq!(disk.leftovers(), "");
 }
 

@@ -84,11 +84,13 @@ fn a_fresh_machine_takes_a_backup_from_elsewhere() {
     let (project, fresh) = (Project::new(), Project::empty());
     project.backup();
     fs::remove_dir(fresh.path("data")).unwrap();
-    let elsewhere = project.path("backups");
-    let arguments = ["restore", "--from", "latest", "--backup-dir", elsewhere.to_str().unwrap()];
-    Ran::of(&mut fresh.command(arguments)).expect(0);
+    shell(fresh.root(), &format!("cp -r {} .", project.path("backups").display()));
+    // Its folder is called otherwise.
+    let name = project.root().file_name().unwrap().to_str().unwrap();
+    fresh.write("ops/backup.toml", &format!("project = {name:?}\n"));
+    fresh.run("restore --from latest").expect(0);
     assert_eq!(witnesses(&fresh), witnesses(&project));
-    assert_eq!(names_in(&fresh, "."), ".env\ndata\n");
+    assert_eq!(names_in(&fresh, "."), ".env\nbackups\ndata\nops\n");
 }
 
 #[test]

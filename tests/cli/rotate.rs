@@ -665,3 +665,120 @@ fn a_backup_that_did_not_pass_its_verification_takes_no_ones_place() {
     project.run("rotate --keep-days 0 --keep-last 1").expect(0);
     project.run(&format!("verify --from {sound}")).expect(0);
 }
+
+/// Makes the database lose all but a few sessions.
+fn lose_sessions(project: &Project) {
+    project.execute("DELETE FROM sessions WHERE id > 12");
+}
+
+#[test]
+fn what_is_from_before_a_collapse_stays_for_thirty_days_whatever_the_policy_says() {
+    let mut shelf = Shelf::of(&[6, 5]);
+    lose_sessions(&shelf.project);
+    shelf.add(4);
+    shelf.add(3);
+    shelf.add(0);
+    for flags in ["--keep-days 0", "--keep-days 0 --keep-last 1", "--keep-days 1"] {
+        let plan = shelf.dry(flags);
+        assert!(plan.contains("keep    5 days ago  before the collapse of sessions_db"), "{flags}: {plan}");
+    }
+    let ran = shelf.project.run("rotate --keep-days 0");
+    ran.expect(0);
+    assert_snapshot!(sizeless(&shelf.told(&ran.stdout)), @"
+    keep    0 days ago  newest complete backup, newest with config, newest with sessions_db
+    remove  3 days ago  no rule keeps it
+    keep    4 days ago  shows the collapse of sessions_db
+    keep    5 days ago  before the collapse of sessions_db (sessions: 1,000 → 12 rows)
+    remove  6 days ago  no rule keeps it
+    rotation: 2 backups removed, SIZE kB freed
+    ");
+    shelf.project.run(&format!("restore --yes --database-only --from {}", shelf.id(5))).expect(0);
+    assert_eq!(shelf.project.sessions(), 1000);
+}
+
+#[test]
+fn the_days_are_counted_from_the_backup_that_found_the_collapse() {
+    let shelf_of = |found: i64| {
+        let mut shelf = Shelf::of(&[60]);
+        lose_sessions(&shelf.project);
+        shelf.add(found);
+        shelf.add(0);
+        shelf
+    };
+    let kept = |shelf: &Shelf| shelf.dry("--keep-days 0").contains("keep    60 days ago");
+    let (recent, long_ago) = (shelf_of(29), shelf_of(30));
+    assert!(kept(&recent) && !kept(&long_ago));
+    recent.settings("keep_days = 7\nkeep_before_collapse = \"10d\"");
+    long_ago.settings("keep_days = 7\nkeep_before_collapse = \"31d\"");
+    assert!(!kept(&recent) && kept(&long_ago));
+    long_ago.settings("keep_days = 7\nkeep_before_collapse = 0");
+    assert!(!kept(&long_ago));
+    recent.settings("keep_days = 7");
+    assert!(kept(&recent), "a section that leaves it out doesn't turn it off");
+}
+
+#[test]
+fn a_collapse_that_was_meant_is_accepted_and_that_can_be_taken_back() {
+    let mut shelf = Shelf::of(&[5]);
+    lose_sessions(&shelf.project);
+    let shows = shelf.add(4);
+    shelf.add(0);
+    let before = shelf.dry("--keep-days 0");
+    let manifest = shelf.project.manifest(&shows);
+    let accept = shelf.project.run(&format!("accept {shows}"));
+    assert_eq!(accept.expect(0).stdout, format!("the collapse that {shows} shows is now accepted\n"));
+    assert_eq!(shelf.project.manifest(&shows), manifest, "it is written into the ledger alone");
+    let line = shelf.project.history().pop().unwrap();
+    assert_eq!((&line["command"], &line["id"], &line["outcome"]), (&json!("accept"), &json!(shows), &json!("ok")));
+    assert_snapshot!(shelf.dry("--keep-days 0"), @"
+    keep    0 days ago  newest complete backup, newest with config, newest with sessions_db
+    remove  4 days ago  no rule keeps it
+    remove  5 days ago  the collapse of sessions_db was accepted
+    dry run: 2 backups would be removed
+    ");
+    assert!(shelf.project.run("list").stdout.contains(&format!("{shows} shows the collapse of sessions_db")));
+    let row = |id: &str| {
+        let rows = shelf.project.run("list --json").json()["backups"].clone();
+        rows.as_array().unwrap().iter().find(|row| row["id"] == id).unwrap()["accepted"].clone()
+    };
+    assert_eq!(row(&shows), true);
+    let again = shelf.project.run(&format!("accept {shows} --json"));
+    assert_eq!(again.expect(0).json(), json!({ "id": shows, "accepted": true, "changed": false }));
+
+    shelf.project.run(&format!("accept --undo {shows}")).expect(0);
+    assert_eq!(row(&shows), false);
+    assert_eq!(shelf.dry("--keep-days 0"), before);
+    shelf.project.run(&format!("accept {shows}")).expect(0);
+    shelf.project.run("rotate --keep-days 0").expect(0);
+    assert_eq!(ids(&shelf.project).len(), 1);
+}
+
+#[test]
+fn only_a_collapse_can_be_accepted() {
+    let shelf = Shelf::of(&[0]);
+    let said = refused(&shelf.project.run(&format!("accept {}", shelf.id(0))), 2);
+    assert_snapshot!(shelf.told(&said), @"
+    error: backup 0 days ago shows no collapse
+    hint: `list` names those that do
+    ");
+    shelf.project.run("accept 2099").expect(10);
+}
+
+#[test]
+fn the_newest_backup_with_each_configuration_file_stays() {
+    let mut shelf = Shelf::of(&[9, 8]);
+    std::fs::remove_file(shelf.project.path(".env")).unwrap();
+    let settings = "[[files]]\nname = \"config\"\npaths = [\"data/station_info.json\"]\n";
+    shelf.project.write("ops/backup.toml", settings);
+    shelf.add(1);
+    shelf.add(0);
+    let ran = shelf.project.run("rotate --keep-days 0");
+    ran.expect(0);
+    assert_snapshot!(sizeless(&shelf.told(&ran.stdout)), @"
+    keep    0 days ago  newest complete backup, newest with config, newest with sessions_db
+    remove  1 days ago  no rule keeps it
+    keep    8 days ago  newest with .env
+    remove  9 days ago  no rule keeps it
+    rotation: 2 backups removed, SIZE kB freed
+    ");
+}

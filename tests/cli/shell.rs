@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::{Ran, program, shell};
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 23] = [
     "backup",
     "list",
     "restore",
@@ -13,6 +13,8 @@ const COMMANDS: [&str; 21] = [
     "rotate",
     "pin",
     "unpin",
+    "accept",
+    "take-over",
     "status",
     "doctor",
     "install-timer",

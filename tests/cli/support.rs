@@ -160,11 +160,13 @@ impl Project {
         file
     }
 
-    /// Names in the backup folder, sorted, without the ledger and what begins with a dot.
+    /// Names in the backup folder, sorted, without the ledger, the record of whose it is, and what begins with a dot.
     pub fn stored(&self) -> Vec<String> {
         let names =
             fs::read_dir(self.path("backups")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<String> = names.filter(|name| !name.starts_with('.') && name != "history.jsonl").collect();
+        let others = ["history.jsonl", "store.json"];
+        let is_of_a_backup = |name: &String| !name.starts_with('.') && !others.contains(&name.as_str());
+        let mut names: Vec<String> = names.filter(is_of_a_backup).collect();
         names.sort();
         names
     }

@@ -128,6 +128,10 @@ pub enum ProjectCommand {
     Pin(PinArgs),
     /// Let rotation have a pinned backup again
     Unpin(PinArgs),
+    /// Say that the collapse which a backup shows was meant: rotation may remove what is from before it
+    Accept(AcceptArgs),
+    /// Make the backup folder of another project this one's
+    TakeOver(TakeOver),
     /// Say how things stand; exits with 1 if the newest complete backup is too old
     Status,
     /// Schedule a nightly backup and a weekly drill with systemd
@@ -280,6 +284,25 @@ pub struct PinArgs {
     /// Which backup, as for `restore --from`
     #[arg(value_name = "ID")]
     pub id: String,
+}
+
+/// `accept`.
+#[derive(Debug, Args)]
+pub struct AcceptArgs {
+    /// The backup that shows it, as for `restore --from`
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Take that back
+    #[arg(long)]
+    pub undo: bool,
+}
+
+/// `take-over`.
+#[derive(Debug, Args)]
+pub struct TakeOver {
+    /// Don't ask before
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 /// `doctor`.

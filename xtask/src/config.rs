@@ -308,7 +308,10 @@ const SECTIONS: [(&str, &[&str]); 9] = [
     ("database", &["name", "path", "snapshot", "probes"]),
     ("files", &["name", "paths"]),
     ("codec", &["name", "gzip_level", "zstd_level"]),
-    ("retention", &["keep_days", "keep_last", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly"]),
+    (
+        "retention",
+        &["keep_days", "keep_last", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly", "keep_before_collapse"],
+    ),
     ("status", &["max_age"]),
     ("restore", &["stop_unit"]),
     ("drill", &["command", "timeout"]),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use backup::owner::{self, OtherProject};
 use backup::restore::Selection;
 use backup::{
     BackupId, Catalog, Entry, Error, ErrorKind, History, LocalStore, Progress, RestoreLine, Run, Selector, Setup,
@@ -126,16 +127,24 @@ impl<'a> Context<'a> {
     }
 
     /// A run that only looks.
-    pub fn look(&self) -> Run<'_> {
-        Run::look(self.setup("look"))
+    pub fn look(&self) -> anyhow::Result<Run<'_>> {
+        Ok(Run::look(self.setup("look"))?)
     }
 
-    fn setup(&self, command: &str) -> Setup<'_> {
+    /// Makes the backup folder of another project this one's. Gives that project; none if it is this one's.
+    pub fn take_over(&self) -> anyhow::Result<Option<OtherProject>> {
+        Signals::catch().context("catch signals")?;
+        Ok(owner::take_over(self.setup("take-over"), &mut |holder| self.waiting(holder))?)
+    }
+
+    /// What the library takes from its caller.
+    pub fn setup(&self, command: &str) -> Setup<'_> {
         Setup {
             store: &self.store,
             progress: &self.bars,
             now: self.now,
             project: self.project(),
+            root: self.root.clone(),
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             version: env!("CARGO_PKG_VERSION").into(),
             command: command.into(),
@@ -166,12 +175,12 @@ impl<'a> Context<'a> {
 
     /// All backups.
     pub fn catalog(&self) -> anyhow::Result<Catalog> {
-        Ok(Catalog::load(&self.store)?)
+        Ok(self.look()?.catalog()?)
     }
 
     /// The ledger.
     pub fn history(&self) -> anyhow::Result<History> {
-        Ok(History::load(&self.store)?)
+        Ok(History::load(self.look()?.store())?)
     }
 
     /// The backup that `--from` means; the newest one without it. Says so if a newer one can't be read.

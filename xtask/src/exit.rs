@@ -58,7 +58,7 @@ impl From<Exit> for ExitCode {
 /// The exit code for an error: what the library's kind of error asks for, else 1.
 pub fn of_error(error: &anyhow::Error) -> Exit {
     match error.downcast_ref::<backup::Error>().map(backup::Error::kind) {
-        Some(ErrorKind::InvalidInput) => Exit::Usage,
+        Some(ErrorKind::InvalidInput | ErrorKind::ForeignStore) => Exit::Usage,
         Some(ErrorKind::NoSuchBackup | ErrorKind::AmbiguousId) => Exit::NoSuchBackup,
         Some(ErrorKind::Locked) => Exit::Locked,
         Some(ErrorKind::Partial) => Exit::Partly,

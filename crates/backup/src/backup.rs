@@ -14,12 +14,14 @@ use rusqlite::Connection;
 use crate::catalog::{Catalog, Entry};
 use crate::check;
 use crate::codec::{Encoder, Encoding};
+use crate::collapse;
 use crate::digest::Hashing;
 use crate::error::{Error, ErrorKind, Result, SALVAGE_HINT};
 use crate::history::{Command, History, Line, Outcome};
 use crate::id::BackupId;
-use crate::manifest::{self, Artifact, Content, FORMAT, Failure, Manifest, Status, Trigger, Warning};
+use crate::manifest::{self, Artifact, Collapse, Content, FORMAT, Failure, Manifest, Status, Trigger, Warning};
 use crate::names::{self, ArtifactName, Kind};
+use crate::owner;
 use crate::relpath::RelPath;
 use crate::run::Run;
 use crate::source::bytes::Descriptors;
@@ -84,7 +86,9 @@ pub(crate) fn backup_locked(
 ) -> Result<Made> {
     let catalog = run.catalog()?;
     let id = next_id(run, &catalog)?;
-    let result = Writer { run, request, locked, descriptors, catalog, id, warnings: Vec::new() }.write();
+    owner::claim(run)?;
+    let (warnings, vanished) = (Vec::new(), Vec::new());
+    let result = Writer { run, request, locked, descriptors, catalog, id, warnings, vanished }.write();
     if result.is_err() {
         // What was staged is of no use; if even this fails, the next run does it.
         let _ = run.sweep();
@@ -115,6 +119,8 @@ struct Writer<'a> {
     catalog: Catalog,
     id: BackupId,
     warnings: Vec<Warning>,
+    /// Configuration files that a backup holds and that are gone, each with the name of its set.
+    vanished: Vec<(String, Error)>,
 }
 
 impl Writer<'_> {
@@ -141,6 +147,7 @@ impl Writer<'_> {
         for files in &sources.files {
             take(&files.name, self.store_files(files).map(Vec::from_iter))?;
         }
+        failures.append(&mut self.vanished);
         self.run.check_stop()?;
         let manifest = self.manifest(artifacts, &failures);
         self.publish(&manifest)?;
@@ -164,10 +171,9 @@ impl Writer<'_> {
             std::fs::metadata(path.under(root)).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
         };
         let (missing, present): (Vec<_>, Vec<_>) = source.paths.iter().partition(is_missing);
-        self.warnings.extend(missing.iter().map(|path| Warning {
-            code: "missing_file".into(),
-            message: format!("{path} doesn't exist, so it is not in this backup"),
-        }));
+        for path in missing {
+            self.note_missing(&source.name, path);
+        }
         if present.is_empty() {
             return Ok(None);
         }
@@ -187,6 +193,22 @@ impl Writer<'_> {
         })?;
         self.warnings.extend(flaws);
         Ok(Some(stored))
+    }
+
+    /// A file that was never saved may never have been there. One that a backup holds has vanished: its backups would
+    /// be rotated away one by one, so a run without it is not complete.
+    fn note_missing(&mut self, set: &str, path: &RelPath) {
+        match self.catalog.newest_with_file(path) {
+            Some(entry) => {
+                let message = format!("{path} doesn't exist, but backup {} holds it", entry.id);
+                let hint = "put it back from that backup; if it is meant to be gone, take it out of the settings";
+                self.vanished.push((set.to_string(), Error::new(ErrorKind::MissingSource, message).with_hint(hint)));
+            }
+            None => self.warnings.push(Warning {
+                code: "missing_file".into(),
+                message: format!("{path} doesn't exist, so it is not in this backup"),
+            }),
+        }
     }
 
     /// Stages one artifact, hashing it before and after the codec as `fill` writes its plain bytes and says what they are.
@@ -223,6 +245,7 @@ impl Writer<'_> {
             (false, true) => Status::Complete,
         };
         let errors = failures.iter().map(|(name, error)| Failure { name: name.clone(), message: error.one_line() });
+        let collapses = self.collapses(&artifacts);
         Manifest {
             format: FORMAT,
             id: self.id,
@@ -235,9 +258,22 @@ impl Writer<'_> {
             duration_ms: self.run.elapsed_ms(),
             pinned: self.request.pinned,
             warnings: std::mem::take(&mut self.warnings),
+            collapses,
             errors: errors.collect(),
             artifacts,
         }
+    }
+
+    /// Databases that have collapsed; the manifest warns of each. What a restore replaces is not compared: it is replaced
+    /// because it is not as it should be.
+    fn collapses(&mut self, artifacts: &[Artifact]) -> Vec<Collapse> {
+        if self.request.trigger == Trigger::PreRestore {
+            return Vec::new();
+        }
+        let found = collapse::find(&self.catalog, artifacts, self.run.now().to_utc());
+        let (collapses, warnings): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        self.warnings.extend(warnings);
+        collapses
     }
 
     fn publish(&self, manifest: &Manifest) -> Result<()> {
@@ -556,6 +592,8 @@ pub(crate) mod tests {
         let [database, config] = ["sessions_db_20251210_140000.db.zst", "config_20251210_140000.tar.zst"];
         let manifest = "manifest_20251210_140000.json";
         let expected = [
+            "finish store.json".to_string(),
+            "publish store.json".to_string(),
             format!("finish {database}"),
             format!("finish {config}"),
             format!("finish {manifest}"),
@@ -578,6 +616,25 @@ pub(crate) mod tests {
         assert_eq!(made.failures[0].1.kind(), ErrorKind::MissingSource);
         assert_eq!(made.manifest.errors[0].name, "sessions_db");
         assert_eq!(published(&store), ["config_20251210_140000.tar.zst", "manifest_20251210_140000.json"]);
+    }
+
+    #[test]
+    fn a_file_that_a_backup_holds_and_that_is_gone_makes_a_run_partial() {
+        let (mut site, store) = (Site::new(), MemoryStore::new());
+        site.sources.files[0].paths.push(RelPath::new("never.json").unwrap());
+        let held = site.backup(&store, "20251208_140000");
+        std::fs::remove_file(site.root().join(".env")).unwrap();
+        for now in ["20251209_140000", "20251210_140000"] {
+            let made = site.back_up(&site.begin(&store, now)).unwrap();
+            assert_eq!(made.manifest.status, Status::Partial);
+            let [(name, error)] = &made.failures[..] else { panic!("{:?}", made.failures) };
+            assert_eq!((name.as_str(), error.kind()), ("config", ErrorKind::MissingSource));
+            assert_eq!(error.to_string(), format!(".env doesn't exist, but backup {held} holds it"));
+            assert_eq!(made.manifest.errors[0].message, error.to_string());
+            assert_eq!(made.manifest.warnings.len(), 1, "of the one that never was there");
+        }
+        std::fs::write(site.root().join(".env"), "back").unwrap();
+        site.backup(&store, "20251211_140000");
     }
 
     #[test]

@@ -11,8 +11,9 @@ use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::History;
 use crate::id::BackupId;
-use crate::manifest::{self, Artifact, Content, Manifest, Status, Trigger};
+use crate::manifest::{self, Artifact, Content, FileEntry, Manifest, Status, Trigger};
 use crate::names::{self, ArtifactName, Kind};
+use crate::relpath::RelPath;
 use crate::retention::{Candidate, Standing};
 use crate::store::Store;
 
@@ -46,6 +47,8 @@ pub enum Record {
     Foreign,
     /// It has a manifest that can't be read.
     Unreadable(Error),
+    /// It has the manifest of another project.
+    Another(Box<Manifest>),
 }
 
 /// A stored file of a backup.
@@ -94,6 +97,19 @@ impl Catalog {
         Ok(Self { location: store.location(), entries })
     }
 
+    /// The same, where backups of other projects than this one are told apart: nothing but their id ever means them.
+    pub(crate) fn of(mut self, project: &str) -> Self {
+        for entry in &mut self.entries {
+            if entry.manifest().is_some_and(|manifest| manifest.project != project) {
+                entry.record = match std::mem::replace(&mut entry.record, Record::Foreign) {
+                    Record::Manifest(manifest) => Record::Another(manifest),
+                    other => other,
+                };
+            }
+        }
+        self
+    }
+
     /// All backups, oldest first.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
@@ -111,6 +127,11 @@ impl Catalog {
     pub fn newest(&self) -> Option<&Entry> {
         let unreadable = |entry: &&Entry| matches!(entry.record, Record::Unreadable(_));
         self.restorable().chain(self.entries.iter().filter(unreadable)).max_by_key(|entry| entry.id)
+    }
+
+    /// The newest backup whose manifest names this configuration file.
+    pub fn newest_with_file(&self, path: &RelPath) -> Option<&Entry> {
+        self.entries.iter().rfind(|entry| entry.config_files().any(|file| file.path == *path))
     }
 
     /// Makes sure that there is any backup at all.
@@ -151,7 +172,7 @@ impl Catalog {
         self.entries.iter().filter(|entry| match &entry.record {
             Record::Manifest(manifest) => manifest.status != Status::Failed && manifest.trigger != Trigger::PreRestore,
             Record::Foreign => true,
-            Record::Unreadable(_) => false,
+            Record::Unreadable(_) | Record::Another(_) => false,
         })
     }
 
@@ -199,6 +220,7 @@ impl Catalog {
             if candidate.standing == Standing::Complete && !entry.seems_sound(history) {
                 candidate.standing = Standing::Partial;
             }
+            candidate.accepted = history.is_accepted(entry.id);
             candidate
         };
         self.entries.iter().map(candidate).collect()
@@ -219,12 +241,22 @@ impl Entry {
         }
     }
 
-    /// The manifest, if it can be read.
+    /// The manifest, if it can be read and is this project's.
     pub fn manifest(&self) -> Option<&Manifest> {
         match &self.record {
             Record::Manifest(manifest) => Some(manifest),
             _ => None,
         }
+    }
+
+    /// The configuration files in it, as its manifest names them.
+    fn config_files(&self) -> impl Iterator<Item = &FileEntry> {
+        self.manifest().into_iter().flat_map(|manifest| &manifest.artifacts).flat_map(|artifact| {
+            match &artifact.content {
+                Content::Files { entries } => &entries[..],
+                _ => &[],
+            }
+        })
     }
 
     /// Whether nothing of it is known to be missing: it is complete, and every file is there at its size.
@@ -263,6 +295,7 @@ impl Entry {
         let manifest = self.manifest();
         let standing = match (&self.record, manifest.map(|manifest| manifest.status)) {
             (Record::Unreadable(_), _) => Standing::Unreadable,
+            (Record::Another(_), _) => Standing::AnotherProject,
             (_, Some(Status::Complete)) => Standing::Complete,
             (_, Some(Status::Partial)) => Standing::Partial,
             (_, Some(Status::Failed)) => Standing::Failed,
@@ -279,6 +312,9 @@ impl Entry {
                 .filter(|file| !file.kind.is_beside_database())
                 .map(|file| file.name.clone())
                 .collect(),
+            paths: self.config_files().map(|file| file.path.as_str().to_string()).collect(),
+            collapses: manifest.map(|manifest| manifest.collapses.clone()).unwrap_or_default(),
+            accepted: false,
         }
     }
 }
@@ -342,7 +378,7 @@ fn unfinished(store: &dyn Store) -> Result<BTreeSet<BackupId>> {
 }
 
 /// A manifest's bytes: of one that is too large, as many as show that it is.
-fn read_manifest(store: &dyn Store, id: BackupId) -> Result<Vec<u8>> {
+pub(crate) fn read_manifest(store: &dyn Store, id: BackupId) -> Result<Vec<u8>> {
     let name = names::manifest(id);
     let mut json = Vec::new();
     let mut reader = store.read(&name)?.take(manifest::MAX_BYTES + 1);
@@ -767,6 +803,7 @@ mod tests {
                 Record::Manifest(_) => "manifest",
                 Record::Foreign => "foreign",
                 Record::Unreadable(_) => "unreadable",
+                Record::Another(_) => "another project's",
             })
             .collect();
         assert_eq!(kinds, ["manifest", "foreign", "manifest"]);

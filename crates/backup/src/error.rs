@@ -22,13 +22,15 @@ pub enum ErrorKind {
     AmbiguousId,
     /// Another run holds the store's lock.
     Locked,
+    /// The store holds the backups of another project.
+    ForeignStore,
     /// Stored bytes are not what the manifest says, or a database fails its checks.
     Damaged,
     /// A manifest that can't be used: not JSON, or one that names a file that can't be the backup's own.
     BadManifest,
     /// A manifest of a format that this version doesn't know.
     UnsupportedFormat,
-    /// A database to be backed up isn't there.
+    /// A database or a configuration file to be backed up isn't there.
     MissingSource,
     /// A file that should be an SQLite database isn't one (or is encrypted).
     NotADatabase,
@@ -181,6 +183,12 @@ impl Error {
     pub(crate) fn damaged_database(path: &Path, problem: &str) -> Self {
         let message = format!("database {} is damaged: {problem}", path.display());
         Self::new(ErrorKind::Damaged, message).with_hint(DAMAGED_HINT)
+    }
+
+    /// Whether it means that a file, or the folder that it would be in, isn't there.
+    pub(crate) fn means_absent(&self) -> bool {
+        let source = self.source.as_ref().and_then(|source| source.downcast_ref::<std::io::Error>());
+        source.is_some_and(|e| matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory))
     }
 
     /// Whether it means that a database is damaged beyond what SQLite can read.

@@ -115,7 +115,7 @@ pub(crate) fn require_free(free: u64, name: &str, bytes: u64) -> Result<()> {
 }
 
 /// A size in the unit that leaves at least two digits: `49 kB`, `1066 MB`.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..10_000 => format!("{bytes} bytes"),
         10_000..10_000_000 => format!("{} kB", bytes / 1000),

@@ -3,7 +3,7 @@
 //! It is what says when a backup was last proved, how long a restore takes, and whether one was cut short. Lines are
 //! only ever added; a line that can't be read (torn by a crash, or of a later version) is passed over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
 
@@ -50,6 +50,9 @@ pub struct Line {
     /// Of a verification: the databases that it checked whole and found without a flaw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checked: Option<CheckedWhole>,
+    /// Of a take-over: the project whose store it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
 }
 
 /// What the ledger keeps of a restore.
@@ -82,6 +85,9 @@ pub enum Command {
     Rotate,
     Pin,
     Unpin,
+    Accept,
+    Unaccept,
+    TakeOver,
 }
 
 /// How a run ended.
@@ -113,6 +119,7 @@ impl Line {
             host: String::new(),
             depth: None,
             checked: None,
+            from: None,
         }
     }
 }
@@ -125,6 +132,7 @@ const MAX_LINE_BYTES: u64 = 8 << 20;
 pub struct History {
     lines: Vec<Line>,
     proofs: BTreeMap<BackupId, Proof>,
+    accepted: BTreeSet<BackupId>,
 }
 
 /// What the ledger knows of one backup's proofs.
@@ -158,7 +166,15 @@ impl History {
             proof.failed = line.outcome == Outcome::Failed;
             proof.last = if line.proves() { Some(line.at) } else { proof.last };
         }
-        Self { lines, proofs }
+        let mut accepted = BTreeSet::new();
+        for line in &lines {
+            match (line.command, line.id) {
+                (Command::Accept, Some(id)) => drop(accepted.insert(id)),
+                (Command::Unaccept, Some(id)) => drop(accepted.remove(&id)),
+                _ => {}
+            }
+        }
+        Self { lines, proofs, accepted }
     }
 
     /// Adds a line to the ledger in the store.
@@ -196,6 +212,11 @@ impl History {
     /// Whether the newest proof of `id`, if there is any, found it wanting.
     pub fn is_known_bad(&self, id: BackupId) -> bool {
         self.proofs.get(&id).is_some_and(|proof| proof.failed)
+    }
+
+    /// Whether a person said that the collapse which `id` shows was meant, and didn't take that back.
+    pub fn is_accepted(&self, id: BackupId) -> bool {
+        self.accepted.contains(&id)
     }
 
     /// Restores that changed something or may have, newest first: of each the last line. One that failed before it

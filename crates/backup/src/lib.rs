@@ -24,6 +24,7 @@
 //!     progress: &Silent,
 //!     now,
 //!     project: "charger-api".into(),
+//!     root: "/srv/charger".into(),
 //!     host: "box".into(),
 //!     version: "1.0.0".into(),
 //!     command: "backup".into(),
@@ -57,6 +58,7 @@ mod catalog;
 mod check;
 mod checked;
 mod codec;
+mod collapse;
 mod digest;
 mod drill;
 mod error;
@@ -72,6 +74,7 @@ pub mod manifest;
 mod model;
 mod names;
 mod ospath;
+pub mod owner;
 mod progress;
 pub mod prune;
 mod read;

@@ -3,6 +3,7 @@
 //! `docs/format.md` describes each field for those who read manifests with other tools.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::Codec;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fsutil::size;
 use crate::id::BackupId;
 use crate::names::{ArtifactName, Kind};
 use crate::relpath::RelPath;
@@ -45,6 +47,9 @@ pub struct Manifest {
     pub pinned: bool,
     /// What a person should know about it.
     pub warnings: Vec<Warning>,
+    /// Databases that had collapsed since an earlier backup.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub collapses: Vec<Collapse>,
     /// What could not be saved; empty if [`Status::Complete`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Failure>,
@@ -88,10 +93,46 @@ pub struct Tool {
 /// Something that did not stop a backup but that a person should know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
-    /// A word for programs: `missing_file`, `invalid_json`, `invalid_env`.
+    /// A word for programs: `missing_file`, `invalid_json`, `invalid_env`, `collapsed`.
     pub code: String,
     /// A line for people.
     pub message: String,
+}
+
+/// What a database lost since an earlier backup: most of the rows of a table, or half of its size.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Collapse {
+    /// The database's configured name.
+    pub name: String,
+    /// The newest backup from before it.
+    pub since: BackupId,
+    /// The table that lost most rows; `None` if it is the database that shrank.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// Rows of the table, or bytes of the database, in that backup.
+    pub was: u64,
+    /// The same in this one.
+    pub now: u64,
+}
+
+/// Its name and both figures: `sessions_db (sessions: 20,000 → 12 rows)`.
+impl fmt::Display for Collapse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.table {
+            Some(table) => {
+                let (was, now) = (thousands(self.was), thousands(self.now));
+                write!(f, "{} ({table}: {was} → {now} rows)", self.name)
+            }
+            None => write!(f, "{} ({} → {})", self.name, size(self.was), size(self.now)),
+        }
+    }
+}
+
+/// `20000` as people read it: `20,000`.
+pub(crate) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|group| str::from_utf8(group).ok()).collect();
+    groups.join(",")
 }
 
 /// Something that could not be saved.

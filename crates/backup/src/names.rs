@@ -9,6 +9,9 @@ use crate::id::BackupId;
 /// The ledger's name.
 pub const HISTORY: &str = "history.jsonl";
 
+/// The name of the record that says whose a store is.
+pub const OWNER: &str = "store.json";
+
 /// What an artifact decodes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

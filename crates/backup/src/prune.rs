@@ -106,6 +106,24 @@ pub fn set_pinned(run: &Run<'_>, entry: &Entry, pinned: bool) -> Result<bool> {
     recorded.map_err(|e| e.unrecorded(&done)).map(|()| true)
 }
 
+/// Says that the collapses which a backup shows were meant, or takes that back. `false` if it was so already. The
+/// ledger alone knows: a manifest is never rewritten for it, and should the ledger be lost, more is kept and not less.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] if it shows none.
+pub fn set_accepted(run: &Run<'_>, entry: &Entry, accepted: bool) -> Result<bool> {
+    if entry.manifest().is_none_or(|manifest| manifest.collapses.is_empty()) {
+        return Err(Error::new(ErrorKind::InvalidInput, format!("backup {} shows no collapse", entry.id))
+            .with_hint("`list` names those that do"));
+    }
+    if History::load(run.store())?.is_accepted(entry.id) == accepted {
+        return Ok(false);
+    }
+    let command = if accepted { Command::Accept } else { Command::Unaccept };
+    run.record(Line { id: Some(entry.id), ..Line::new(run.now(), command, Outcome::Ok) })?;
+    Ok(true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,8 +6,9 @@
 //! 1. Rules only ever *keep*, and what goes is what no rule speaks for: another rule, or a larger number, keeps no
 //!    less. There are two exceptions. A larger `keep_days` can end the state of point 3, in which nothing goes; and a
 //!    `keep_days` below the default window shortens that window.
-//! 2. Some rules ask neither the policy nor the age: pinned backups, the newest copies of each database and file set,
-//!    and everything this program doesn't understand are kept.
+//! 2. Some rules ask neither the policy nor the age: pinned backups, the newest copies of each database, file set and
+//!    configuration file, what is another project's, and everything this program doesn't understand are kept. What is
+//!    from before a collapse is kept for days of its own, that no other rule shortens.
 //! 3. If even the newest complete backup is past the window, backups have stopped or the clock jumped ahead. Age then
 //!    says nothing about what may go, so nothing goes: [`Stale`]. Entries dated in the future are kept and take part
 //!    in no rule, so a clock that went back can't let them stand for others.
@@ -17,17 +18,20 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::BackupId;
-use crate::manifest::Trigger;
+use crate::manifest::{Collapse, Trigger};
 
 /// The largest number a policy takes, in days (a hundred years) or backups. More is taken for a slip of the hand.
 const MAX: u32 = 36_500;
 
 /// The window in days if the policy has no `keep_days`.
 const DEFAULT_WINDOW: u32 = 7;
+
+/// For how many days a backup from before a collapse is kept, if the policy doesn't say.
+const BEFORE_COLLAPSE: u32 = 30;
 
 /// What to keep. A backup is kept if any rule keeps it.
 ///
@@ -56,6 +60,10 @@ pub struct Policy {
     /// The same with years.
     #[serde(default)]
     pub keep_yearly: u32,
+    /// For how many days after a collapse was found the newest backup from before it is kept, whatever the other rules
+    /// say; 0 is off. Settings write it as `"30d"`.
+    #[serde(default = "before_collapse", deserialize_with = "days")]
+    pub keep_before_collapse: u32,
 }
 
 /// One entry of the catalog, as far as retention looks at it. No two have the same id.
@@ -71,6 +79,12 @@ pub struct Candidate {
     pub pinned: bool,
     /// Names of the databases and file sets in it, in any order.
     pub holds: Vec<String>,
+    /// Paths of the configuration files in it, in any order.
+    pub paths: Vec<String>,
+    /// Databases that had collapsed when it was made.
+    pub collapses: Vec<Collapse>,
+    /// Whether a person said that these collapses were meant.
+    pub accepted: bool,
 }
 
 /// What is known of an entry of the catalog.
@@ -86,6 +100,8 @@ pub enum Standing {
     NoManifest,
     /// A manifest that can't be read.
     Unreadable,
+    /// A manifest that names another project.
+    AnotherProject,
 }
 
 /// What a policy says about a catalog.
@@ -120,6 +136,8 @@ pub enum Reason {
     NoManifest,
     /// Kept: its manifest can't be read.
     Unreadable,
+    /// Kept: its manifest names another project.
+    AnotherProject,
     /// Kept: it is at most so many days old.
     Within {
         /// What it is.
@@ -168,6 +186,22 @@ pub enum Reason {
         /// The database or file set.
         name: String,
     },
+    /// Kept: the newest one with this configuration file, where it isn't already the newest with its set.
+    NewestWithFile {
+        /// The file's path, relative to the project's root.
+        path: String,
+    },
+    /// Kept: the newest one from before a database collapsed.
+    BeforeCollapse {
+        /// What the database lost.
+        #[serde(flatten)]
+        collapse: Collapse,
+    },
+    /// Kept: it shows the collapse that another one is kept for.
+    ShowsCollapse {
+        /// The database.
+        name: String,
+    },
     /// Kept: no rule keeps it, but the plan is [`Stale`].
     NothingRemoved,
     /// Removed: it is more than so many days old, and only its age could have kept it.
@@ -179,6 +213,11 @@ pub enum Reason {
     },
     /// Removed: neither its age nor a count keeps it.
     NoRule,
+    /// Removed: it would be kept for a collapse, had nobody said that this was meant.
+    CollapseAccepted {
+        /// The database.
+        name: String,
+    },
 }
 
 /// What sort of entry an age limit was applied to.
@@ -220,17 +259,31 @@ pub fn plan(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> Re
 
     let mut keeps: BTreeMap<BackupId, Vec<Reason>> = BTreeMap::new();
     let mut seen = HashSet::new();
-    let rules = [by_nature(&newest_first, now), by_age(&past, policy, now), by_count(&past, policy), newest(&past)];
+    let rules = [
+        by_nature(&newest_first, now),
+        by_age(&past, policy, now),
+        by_count(&past, policy),
+        newest(&past),
+        around_collapses(&past, policy, now, false),
+    ];
     for (id, reason) in rules.into_iter().flatten() {
         // Two series may keep a backup for the same reason.
         if seen.insert((id, reason.clone())) {
             keeps.entry(id).or_default().push(reason);
         }
     }
+    let accepted = around_collapses(&past, policy, now, true);
+    let why_removed = |candidate: &Candidate| {
+        let would_keep = accepted.iter().find_map(|(id, reason)| match reason {
+            Reason::BeforeCollapse { collapse } if *id == candidate.id => Some(collapse.name.clone()),
+            _ => None,
+        });
+        would_keep.map_or_else(|| policy.why_removed(candidate), |name| Reason::CollapseAccepted { name })
+    };
     let decide = |candidate: &&Candidate| match keeps.get(&candidate.id) {
         Some(reasons) => Decision { id: candidate.id, keep: true, reasons: reasons.clone() },
         None if stale.is_some() => Decision { id: candidate.id, keep: true, reasons: vec![Reason::NothingRemoved] },
-        None => Decision { id: candidate.id, keep: false, reasons: vec![policy.why_removed(candidate)] },
+        None => Decision { id: candidate.id, keep: false, reasons: vec![why_removed(candidate)] },
     };
     Ok(Plan { decisions: newest_first.iter().map(decide).collect(), stale })
 }
@@ -243,7 +296,9 @@ impl Policy {
     pub fn validate(&self) -> Result<()> {
         let counts = self.counts();
         let days = self.keep_days.map(|days| ("keep_days", days));
-        if let Some((setting, value)) = days.into_iter().chain(counts).find(|(_, value)| *value > MAX) {
+        let before = ("keep_before_collapse", self.keep_before_collapse);
+        let numbers = days.into_iter().chain(counts).chain([before]);
+        if let Some((setting, value)) = numbers.into_iter().find(|(_, value)| *value > MAX) {
             return Err(Error::new(ErrorKind::InvalidInput, format!("{setting} is too large: {value}"))
                 .with_hint(format!("the most is {MAX}; pin a backup to keep it for ever")));
         }
@@ -275,7 +330,7 @@ impl Policy {
     /// What an entry is to the age rule, and for how many days its age keeps it; `None`: its age doesn't matter.
     fn age_limit(&self, candidate: &Candidate) -> Option<(Class, u32)> {
         let (class, days) = match (candidate.standing, candidate.trigger) {
-            (Standing::NoManifest | Standing::Unreadable, _) => return None,
+            (Standing::NoManifest | Standing::Unreadable | Standing::AnotherProject, _) => return None,
             (Standing::Failed, _) => (Class::FailedRun, self.window()),
             (_, Trigger::PreRestore) => (Class::PreRestore, self.window()),
             (Standing::Complete, _) => (Class::Backup, self.keep_days.unwrap_or(0)),
@@ -296,8 +351,36 @@ impl Policy {
 impl Default for Policy {
     /// A week of backups.
     fn default() -> Self {
-        Self { keep_days: Some(7), keep_last: 0, keep_daily: 0, keep_weekly: 0, keep_monthly: 0, keep_yearly: 0 }
+        Self {
+            keep_days: Some(7),
+            keep_last: 0,
+            keep_daily: 0,
+            keep_weekly: 0,
+            keep_monthly: 0,
+            keep_yearly: 0,
+            keep_before_collapse: BEFORE_COLLAPSE,
+        }
     }
+}
+
+fn before_collapse() -> u32 {
+    BEFORE_COLLAPSE
+}
+
+/// Reads days as settings write durations, `"30d"`; a bare number is one of days as well.
+fn days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Days {
+        Number(u32),
+        Text(String),
+    }
+    let days = match Days::deserialize(deserializer) {
+        Ok(Days::Number(days)) => Some(days),
+        Ok(Days::Text(text)) => text.strip_suffix('d').unwrap_or(&text).trim_end().parse().ok(),
+        Err(_) => None,
+    };
+    days.ok_or_else(|| serde::de::Error::custom("must be a number of days: \"30d\"; 0 is off"))
 }
 
 impl Plan {
@@ -353,6 +436,7 @@ fn by_nature(candidates: &[&Candidate], now: DateTime<Utc>) -> Keeps {
             (candidate.id.time() > now, Reason::Future),
             (candidate.standing == Standing::NoManifest, Reason::NoManifest),
             (candidate.standing == Standing::Unreadable, Reason::Unreadable),
+            (candidate.standing == Standing::AnotherProject, Reason::AnotherProject),
         ];
         keeps.extend(natures.into_iter().filter(|(is, _)| *is).map(|(_, reason)| (candidate.id, reason)));
     }
@@ -380,7 +464,7 @@ fn by_count(past: &[&Candidate], policy: &Policy) -> Keeps {
     ];
     let count = policy.keep_last;
     let mut keeps = Keeps::new();
-    for holders in series(past).values() {
+    for holders in series(past, |it| &it.holds).values() {
         let ids: Vec<_> = holders.iter().filter(|it| it.is_counted()).map(|it| it.id).collect();
         keeps.extend(ids.iter().take(count as usize).map(|id| (*id, Reason::Last { count })));
         for (count, period) in periods {
@@ -393,30 +477,76 @@ fn by_count(past: &[&Candidate], policy: &Policy) -> Keeps {
     keeps
 }
 
-/// The last copies, of everything and of each series.
+/// The last copies, of everything, of each series, and of each configuration file.
 fn newest(past: &[&Candidate]) -> Keeps {
     let overall = past.iter().find(|it| it.is_counted()).or_else(|| past.iter().find(|it| it.is_complete()));
     let mut keeps: Keeps = overall.map(|it| (it.id, Reason::Newest)).into_iter().collect();
-    for (name, holders) in series(past) {
-        let find = |wanted: fn(&Candidate) -> bool| holders.iter().find(|it| wanted(it));
-        let best = find(Candidate::is_counted)
-            .or_else(|| find(Candidate::is_complete))
-            .or_else(|| find(Candidate::is_partial))
-            .map(|it| it.id);
-        // While one source fails, the copies of the others are in partial backups, newer than any complete one.
-        let partial = find(|it| it.is_partial() && it.trigger != Trigger::PreRestore).map(|it| it.id);
-        let newer = partial.filter(|id| Some(*id) > best);
-        keeps.extend(best.map(|id| (id, Reason::NewestWith { name: name.into() })));
-        keeps.extend(newer.map(|id| (id, Reason::NewestPartialWith { name: name.into() })));
+    for (name, holders) in series(past, |it| &it.holds) {
+        let last = LastCopies::of(holders.iter().copied());
+        keeps.extend(last.best.map(|id| (id, Reason::NewestWith { name: name.into() })));
+        keeps.extend(last.newer_partial.map(|id| (id, Reason::NewestPartialWith { name: name.into() })));
+    }
+    // A file that is in the newest copy of its set needs no reason of its own.
+    let already: HashSet<BackupId> = keeps.iter().map(|(id, _)| *id).collect();
+    for (path, holders) in series(past, |it| &it.paths) {
+        let others = LastCopies::of(holders.iter().copied()).ids().filter(|id| !already.contains(id));
+        keeps.extend(others.map(|id| (id, Reason::NewestWithFile { path: path.into() })));
     }
     keeps
 }
 
-/// Every name held, with the backups that hold it, newest first: a series.
-fn series<'a>(past: &[&'a Candidate]) -> BTreeMap<&'a str, Vec<&'a Candidate>> {
+/// The last copies of one thing.
+struct LastCopies {
+    /// The newest complete backup, or else the next best.
+    best: Option<BackupId>,
+    /// While one source fails, the copies of the others are in partial backups, newer than any complete one.
+    newer_partial: Option<BackupId>,
+}
+
+impl LastCopies {
+    /// `holders` are newest first.
+    fn of<'a>(holders: impl Iterator<Item = &'a Candidate> + Clone) -> Self {
+        let find = |wanted: fn(&Candidate) -> bool| holders.clone().find(|it| wanted(it)).map(|it| it.id);
+        let best = find(Candidate::is_counted)
+            .or_else(|| find(Candidate::is_complete))
+            .or_else(|| find(Candidate::is_partial));
+        let partial = find(|it| it.is_partial() && it.trigger != Trigger::PreRestore);
+        Self { best, newer_partial: partial.filter(|id| Some(*id) > best) }
+    }
+
+    fn ids(&self) -> impl Iterator<Item = BackupId> + use<> {
+        self.best.into_iter().chain(self.newer_partial)
+    }
+}
+
+/// What is kept for a while because a database collapsed: the last copies from before that, and the backup that shows
+/// it. Without the latter, nothing would say any more why to keep the former. Those that a person `accepted`, or the
+/// others.
+fn around_collapses(past: &[&Candidate], policy: &Policy, now: DateTime<Utc>, accepted: bool) -> Keeps {
+    let days = policy.keep_before_collapse;
+    let is_kept_for = |it: &&&Candidate| days > 0 && it.accepted == accepted && is_within(it.id, days, now);
+    let mut keeps = Keeps::new();
+    for shows in past.iter().filter(is_kept_for) {
+        for collapse in &shows.collapses {
+            let holders = past.iter().filter(|it| it.id <= collapse.since && it.holds.contains(&collapse.name));
+            let before: Keeps = LastCopies::of(holders.copied())
+                .ids()
+                .map(|id| (id, Reason::BeforeCollapse { collapse: collapse.clone() }))
+                .collect();
+            if !before.is_empty() {
+                keeps.push((shows.id, Reason::ShowsCollapse { name: collapse.name.clone() }));
+            }
+            keeps.extend(before);
+        }
+    }
+    keeps
+}
+
+/// All that is held of some sort, each with the backups that hold it, newest first: a series.
+fn series<'a>(past: &[&'a Candidate], held: fn(&Candidate) -> &Vec<String>) -> BTreeMap<&'a str, Vec<&'a Candidate>> {
     let mut series: BTreeMap<&str, Vec<&Candidate>> = BTreeMap::new();
     for candidate in past {
-        for name in &candidate.holds {
+        for name in held(candidate) {
             let holders = series.entry(name).or_default();
             // A name may be that of a database and of a set of files.
             if holders.last().is_none_or(|last| last.id != candidate.id) {
@@ -435,6 +565,7 @@ impl fmt::Display for Reason {
             Self::Future => f.write_str("dated in the future"),
             Self::NoManifest => f.write_str("no manifest"),
             Self::Unreadable => f.write_str("manifest can't be read"),
+            Self::AnotherProject => f.write_str("another project's"),
             Self::Within { what: Class::PreRestore, days } => write!(f, "kept for undo for {}", in_words(*days)),
             Self::Within { what, days } => write!(f, "{}within {}", what.prefix(), in_words(*days)),
             Self::OlderThan { what, days } => write!(f, "{}older than {}", what.prefix(), in_words(*days)),
@@ -446,6 +577,10 @@ impl fmt::Display for Reason {
             Self::Newest => f.write_str("newest complete backup"),
             Self::NewestWith { name } => write!(f, "newest with {name}"),
             Self::NewestPartialWith { name } => write!(f, "newest partial with {name}"),
+            Self::NewestWithFile { path } => write!(f, "newest with {path}"),
+            Self::BeforeCollapse { collapse } => write!(f, "before the collapse of {collapse}"),
+            Self::ShowsCollapse { name } => write!(f, "shows the collapse of {name}"),
+            Self::CollapseAccepted { name } => write!(f, "the collapse of {name} was accepted"),
             Self::NothingRemoved => f.write_str("no recent backup, so nothing is removed"),
             Self::NoRule => f.write_str("no rule keeps it"),
         }
@@ -496,8 +631,15 @@ mod tests {
 
     /// A Wednesday, in ISO week 50.
     const NOW: &str = "20251210_140000";
-    const NO_RULE: Policy =
-        Policy { keep_days: None, keep_last: 0, keep_daily: 0, keep_weekly: 0, keep_monthly: 0, keep_yearly: 0 };
+    const NO_RULE: Policy = Policy {
+        keep_days: None,
+        keep_last: 0,
+        keep_daily: 0,
+        keep_weekly: 0,
+        keep_monthly: 0,
+        keep_yearly: 0,
+        keep_before_collapse: 30,
+    };
 
     impl Candidate {
         fn holds(&self, name: &str) -> bool {
@@ -513,12 +655,13 @@ mod tests {
         Policy { keep_days: Some(days), ..NO_RULE }
     }
 
-    /// `ID [WORD…] [NAME…]`: complete and of the timer unless a word says otherwise; the names are what it holds.
+    /// `ID [WORD…] [NAME…]`: complete and of the timer unless a word says otherwise; the names are what it holds, those
+    /// with a `.` are configuration files, and `NAME<ID` is a collapse since another backup.
     fn candidate(text: &str) -> Candidate {
         let (id, words) = text.split_once(' ').unwrap();
         let id = id.parse().unwrap();
         let (mut standing, mut trigger) = (Standing::Complete, Trigger::Timer);
-        let (mut pinned, mut holds) = (false, Vec::new());
+        let (mut pinned, mut accepted, mut holds, mut paths, mut collapses) = Default::default();
         for word in words.split_whitespace() {
             match word {
                 "partial" => standing = Standing::Partial,
@@ -527,10 +670,20 @@ mod tests {
                 "unreadable" => standing = Standing::Unreadable,
                 "pre-restore" => trigger = Trigger::PreRestore,
                 "pinned" => pinned = true,
-                name => holds.push(name.to_owned()),
+                "accepted" => accepted = true,
+                "another" => standing = Standing::AnotherProject,
+                collapse if collapse.contains('<') => Vec::push(&mut collapses, collapse_of(collapse)),
+                path if path.contains('.') => Vec::push(&mut paths, path.to_owned()),
+                name => Vec::push(&mut holds, name.to_owned()),
             }
         }
-        Candidate { id, standing, trigger, pinned, holds }
+        Candidate { id, standing, trigger, pinned, holds, paths, collapses, accepted }
+    }
+
+    fn collapse_of(text: &str) -> Collapse {
+        let (name, since) = text.split_once('<').unwrap();
+        let (name, since) = (name.into(), since.parse().unwrap());
+        Collapse { name, since, table: Some("sessions".into()), was: 20_000, now: 12 }
     }
 
     fn plan_of(policy: Policy, candidates: &[&str]) -> Plan {
@@ -773,6 +926,112 @@ mod tests {
     }
 
     #[test]
+    fn what_is_from_before_a_collapse_stays_and_so_does_the_backup_that_shows_it() {
+        check(
+            days(0),
+            &[
+                ("20251210_130000 db", "+ newest complete backup, newest with db"),
+                ("20251201_130000 db", "- no rule keeps it"),
+                ("20251110_140000 db db<20251109_020000", "+ shows the collapse of db"),
+                ("20251109_020000 db", "+ before the collapse of db (sessions: 20,000 → 12 rows)"),
+                ("20251108_020000 db", "- no rule keeps it"),
+            ],
+        );
+    }
+
+    #[test]
+    fn thirty_days_after_a_collapse_was_found_it_is_forgotten() {
+        check(
+            days(0),
+            &[
+                ("20251210_130000 db", "+ newest complete backup, newest with db"),
+                ("20251110_135959 db db<20251109_020000", "- no rule keeps it"),
+                ("20251109_020000 db", "- no rule keeps it"),
+            ],
+        );
+        let off = Policy { keep_before_collapse: 0, ..days(0) };
+        check(
+            off,
+            &[
+                ("20251210_140000 db db<20251209_150000", "+ newest complete backup, newest with db"),
+                ("20251209_150000 db", "- no rule keeps it"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_collapse_that_was_meant_keeps_nothing_and_says_so() {
+        check(
+            days(0),
+            &[
+                ("20251210_130000 db", "+ newest complete backup, newest with db"),
+                ("20251201_130000 accepted db db<20251130_130000", "- no rule keeps it"),
+                ("20251130_130000 db", "- the collapse of db was accepted"),
+                ("20251129_130000 db", "- no rule keeps it"),
+            ],
+        );
+    }
+
+    #[test]
+    fn if_the_backup_from_before_a_collapse_is_gone_or_bad_the_one_before_it_stays() {
+        let before = "+ before the collapse of db (sessions: 20,000 → 12 rows)";
+        check(
+            days(0),
+            &[
+                (
+                    "20251210_130000 config db db<20251209_020000",
+                    "+ newest complete backup, newest with config, newest with db, shows the collapse of db",
+                ),
+                ("20251209_020000 partial db", before),
+                ("20251208_020000 config", "- no rule keeps it"),
+                ("20251207_020000 db", before),
+                ("20251206_020000 db", "- no rule keeps it"),
+            ],
+        );
+    }
+
+    #[test]
+    fn the_newest_backup_with_each_configuration_file_stays() {
+        check(
+            days(0),
+            &[
+                ("20251210_130000 config a.env", "+ newest complete backup, newest with config"),
+                ("20251209_130000 config a.env", "- no rule keeps it"),
+                ("20251102_130000 partial config a.env b.env", "+ newest with b.env"),
+                ("20251101_130000 config a.env b.env", "+ newest with b.env"),
+                ("20251031_130000 config a.env b.env c.env", "+ newest with c.env"),
+                ("20251030_130000 config a.env b.env c.env", "- no rule keeps it"),
+            ],
+        );
+    }
+
+    #[test]
+    fn what_is_another_projects_stays_and_stands_for_nothing_else() {
+        check(
+            Policy { keep_last: 1, ..days(0) },
+            &[
+                ("20251210_130000 another db a.env", "+ another project's"),
+                ("20251209_150000 db a.env", "+ last 1, newest complete backup, newest with db"),
+                ("20251201_130000 another db a.env", "+ another project's"),
+            ],
+        );
+    }
+
+    #[test]
+    fn days_are_read_as_settings_write_durations() {
+        let read = |json: serde_json::Value| serde_json::from_value::<Policy>(json).map(|it| it.keep_before_collapse);
+        let with = |value: serde_json::Value| serde_json::json!({ "keep_days": 7, "keep_before_collapse": value });
+        assert_eq!(read(serde_json::json!({ "keep_days": 7 })).unwrap(), 30, "a section that leaves it out");
+        for (value, days) in [("30d".into(), 30), ("0".into(), 0), ("0d".into(), 0), (14.into(), 14), (0.into(), 0)] {
+            assert_eq!(read(with(value)).unwrap(), days);
+        }
+        for wrong in ["30h".into(), "".into(), "-1d".into(), (-1).into(), 1.5.into(), true.into()] {
+            let error = read(with(wrong)).unwrap_err();
+            assert_eq!(error.to_string(), "must be a number of days: \"30d\"; 0 is off");
+        }
+    }
+
+    #[test]
     fn failed_runs_are_kept_for_the_window_and_never_counted() {
         check(
             Policy { keep_last: 1, ..days(7) },
@@ -906,31 +1165,48 @@ mod tests {
             1 => Just(Standing::Failed),
             1 => Just(Standing::NoManifest),
             1 => Just(Standing::Unreadable),
+            1 => Just(Standing::AnotherProject),
         ];
         let trigger =
             prop_oneof![4 => Just(Trigger::Timer), 1 => Just(Trigger::Manual), 1 => Just(Trigger::PreRestore)];
         let holds = proptest::sample::subsequence(vec!["config".to_owned(), "db".to_owned(), "logs".to_owned()], 0..=3);
-        let entry = (standing, trigger, proptest::bool::weighted(0.1), holds);
+        let paths = proptest::sample::subsequence(PATHS.map(str::to_owned).to_vec(), 0..=2);
+        // One in four shows a collapse of what it holds, since some hours earlier.
+        let collapse = proptest::option::weighted(0.25, (1..200_i64, any::<bool>()));
+        let entry = (standing, trigger, proptest::bool::weighted(0.1), holds, paths, collapse);
         let hours = -40 * 24_i64..3 * 24;
         proptest::collection::btree_map(hours, entry, 0..40).prop_map(|entries| {
-            let entries = entries.into_iter().map(|(hour, (standing, trigger, pinned, holds))| {
-                let id = BackupId::at(at(NOW) + TimeDelta::hours(hour));
-                Candidate { id, standing, trigger, pinned, holds }
+            let entries = entries.into_iter().map(|(hour, (standing, trigger, pinned, holds, paths, collapse))| {
+                let id = |hour| BackupId::at(at(NOW) + TimeDelta::hours(hour));
+                let since = collapse.map(|(hours, _)| id(hour - hours));
+                let name = holds.first().filter(|_| !matches!(standing, Standing::NoManifest));
+                let shown = name.zip(since).map(|(name, since)| collapse_of(&format!("{name}<{since}")));
+                let accepted = collapse.is_some_and(|(_, accepted)| accepted);
+                let (id, collapses) = (id(hour), shown.into_iter().collect());
+                Candidate { id, standing, trigger, pinned, holds, paths, collapses, accepted }
             });
             entries.collect()
         })
     }
 
+    /// The configuration files of [`catalogs`].
+    const PATHS: [&str; 2] = [".env", "data/a.json"];
+
     fn policies() -> impl Strategy<Value = Policy> {
         let keep_days = proptest::option::of(0..30_u32);
-        (keep_days, proptest::array::uniform5(0..5_u32))
-            .prop_map(|(keep_days, [keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly])| Policy {
-                keep_days,
-                keep_last,
-                keep_daily,
-                keep_weekly,
-                keep_monthly,
-                keep_yearly,
+        let collapse = prop_oneof![Just(0), Just(30), 1..40_u32];
+        (keep_days, proptest::array::uniform5(0..5_u32), collapse)
+            .prop_map(|(keep_days, counts, keep_before_collapse)| {
+                let [keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly] = counts;
+                Policy {
+                    keep_days,
+                    keep_last,
+                    keep_daily,
+                    keep_weekly,
+                    keep_monthly,
+                    keep_yearly,
+                    keep_before_collapse,
+                }
             })
             .prop_filter("a valid policy", |policy| policy.validate().is_ok())
     }
@@ -938,12 +1214,12 @@ mod tests {
     /// The same policy with counts that are no smaller.
     fn raised(policy: Policy, by: [u32; 5]) -> Policy {
         Policy {
-            keep_days: policy.keep_days,
             keep_last: policy.keep_last + by[0],
             keep_daily: policy.keep_daily + by[1],
             keep_weekly: policy.keep_weekly + by[2],
             keep_monthly: policy.keep_monthly + by[3],
             keep_yearly: policy.keep_yearly + by[4],
+            ..policy
         }
     }
 
@@ -1007,7 +1283,8 @@ mod tests {
                 last.extend([best, partial.filter(|id| Some(*id) > best)]);
             }
             let untouchable = |it: &&Candidate| {
-                it.pinned || it.id.time() > now || matches!(it.standing, Standing::NoManifest | Standing::Unreadable)
+                let unknown = [Standing::NoManifest, Standing::Unreadable, Standing::AnotherProject];
+                it.pinned || it.id.time() > now || unknown.contains(&it.standing)
             };
             let untouchable = catalog.iter().filter(untouchable).map(|it| it.id);
             for id in last.into_iter().flatten().chain(untouchable) {
@@ -1023,6 +1300,60 @@ mod tests {
                 catalog.iter().any(Candidate::is_complete),
                 catalog.iter().any(|it| it.is_complete() && kept.contains(&it.id))
             );
+        }
+
+        /// Of each collapse that nobody accepted.
+        #[test]
+        fn what_is_from_before_a_collapse_stays_for_the_days_set_whatever_the_other_rules_say(
+            catalog in catalogs(), policy in policies(), now in moments(),
+        ) {
+            let kept = kept_ids(&plan(&catalog, &policy, now)?);
+            let days = TimeDelta::days(policy.keep_before_collapse.into());
+            let is_recent = |it: &&Candidate| it.id.time() <= now && now - it.id.time() <= days && !days.is_zero();
+            for shows in catalog.iter().filter(|it| is_recent(it) && !it.accepted) {
+                for collapse in &shows.collapses {
+                    let holds = |it: &&Candidate| it.id <= collapse.since && it.holds(&collapse.name);
+                    let newest = catalog.iter().filter(|it| holds(it) && it.is_counted()).map(|it| it.id).max();
+                    if let Some(before) = newest {
+                        prop_assert!(kept.contains(&before), "{before} is from before the collapse in {}", shows.id);
+                        prop_assert!(kept.contains(&shows.id), "{} shows a collapse", shows.id);
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn a_larger_keep_before_collapse_keeps_no_less(
+            catalog in catalogs(), policy in policies(), by in 0..40_u32, now in moments(),
+        ) {
+            let more = Policy { keep_before_collapse: policy.keep_before_collapse + by, ..policy };
+            let (less, more) = (plan(&catalog, &policy, now)?, plan(&catalog, &more, now)?);
+            prop_assert!(kept_ids(&less).is_subset(&kept_ids(&more)));
+        }
+
+        #[test]
+        fn to_accept_a_collapse_keeps_no_more(catalog in catalogs(), policy in policies(), now in moments()) {
+            let all_accepted = |accepted| {
+                let catalog: Vec<_> = catalog.iter().cloned().map(|it| Candidate { accepted, ..it }).collect();
+                plan(&catalog, &policy, now)
+            };
+            prop_assert!(kept_ids(&all_accepted(true)?).is_subset(&kept_ids(&all_accepted(false)?)));
+        }
+
+        #[test]
+        fn some_copy_of_every_configuration_file_outlives_any_plan(
+            catalog in catalogs(), policy in policies(), now in moments(),
+        ) {
+            let kept = kept_ids(&plan(&catalog, &policy, now)?);
+            for path in PATHS {
+                let is_copy = |it: &&Candidate| {
+                    it.id.time() <= now && it.paths.iter().any(|held| held == path) && (it.is_complete() || it.is_partial())
+                };
+                let sound = catalog.iter().filter(is_copy).filter(|it| it.is_counted()).map(|it| it.id).max();
+                let any = catalog.iter().filter(is_copy).map(|it| it.id);
+                prop_assert!(sound.is_none_or(|id| kept.contains(&id)), "{path}");
+                prop_assert!(any.clone().next().is_none() || any.clone().any(|id| kept.contains(&id)), "{path}");
+            }
         }
 
         #[test]

@@ -15,6 +15,7 @@ use crate::id::BackupId;
 use crate::lock::{Holder, Lock};
 use crate::manifest::Tool;
 use crate::names::{self, ArtifactName};
+use crate::owner;
 use crate::progress::Progress;
 use crate::read::Reader;
 use crate::source::sqlite;
@@ -31,6 +32,8 @@ pub struct Setup<'a> {
     pub now: DateTime<FixedOffset>,
     /// Whose state this is.
     pub project: String,
+    /// Its folder, absolute.
+    pub root: PathBuf,
     /// The host's name.
     pub host: String,
     /// The program's version.
@@ -63,8 +66,26 @@ impl<'a> Run<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::Locked`], [`ErrorKind::Interrupted`] if it is asked to stop while it waits,
-    /// [`ErrorKind::PermissionDenied`], or [`ErrorKind::InvalidInput`] if something else is in the store's place.
+    /// [`ErrorKind::ForeignStore`] if the store is another project's, [`ErrorKind::PermissionDenied`], or
+    /// [`ErrorKind::InvalidInput`] if something else is in the store's place.
     pub fn begin(setup: Setup<'a>, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
+        // Before anything is made there, or waited for.
+        owner::require(&setup)?;
+        let run = Self::lock(setup, waiting)?;
+        // Another project may have begun in the meantime.
+        owner::require(&run.setup)?;
+        run.sweep()?;
+        Ok(run)
+    }
+
+    /// The same, whoever the store belongs to.
+    pub(crate) fn begin_on_any(setup: Setup<'a>, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
+        let run = Self::lock(setup, waiting)?;
+        run.sweep()?;
+        Ok(run)
+    }
+
+    fn lock(setup: Setup<'a>, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
         sqlite::require_sound_library()?;
         setup.store.prepare()?;
         let holder = Holder {
@@ -80,14 +101,16 @@ impl<'a> Run<'a> {
             }
             if setup.progress.should_stop() { Err(Error::interrupted()) } else { Ok(()) }
         })?;
-        let run = Self { setup, begun: Instant::now(), lock: Some(lock) };
-        run.sweep()?;
-        Ok(run)
+        Ok(Self { setup, begun: Instant::now(), lock: Some(lock) })
     }
 
     /// A run that only looks: without the lock, so that it waits for nobody and nobody for it.
-    pub fn look(setup: Setup<'a>) -> Self {
-        Self { setup, begun: Instant::now(), lock: None }
+    ///
+    /// # Errors
+    /// [`ErrorKind::ForeignStore`] if the store is another project's; what keeps it from being read.
+    pub fn look(setup: Setup<'a>) -> Result<Self> {
+        owner::require(&setup)?;
+        Ok(Self { setup, begun: Instant::now(), lock: None })
     }
 
     /// A run that proves something: with the lock and the ledger where the store can be written, else as
@@ -97,10 +120,10 @@ impl<'a> Run<'a> {
     /// As [`Run::begin`], but for [`ErrorKind::PermissionDenied`].
     pub fn begin_reading(setup: Setup<'a>, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
         if setup.store.list()?.is_empty() {
-            return Ok(Self::look(setup));
+            return Self::look(setup);
         }
         match Self::begin(setup.clone(), waiting) {
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(Self::look(setup)),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Self::look(setup),
             other => other,
         }
     }
@@ -184,7 +207,7 @@ impl<'a> Run<'a> {
 
     /// All backups of the store.
     pub fn catalog(&self) -> Result<Catalog> {
-        Catalog::load(self.store())
+        Ok(Catalog::load(self.store())?.of(&self.setup.project))
     }
 
     /// The store.
@@ -311,6 +334,7 @@ pub(crate) mod tests {
                 progress: &Silent,
                 now: id(now).time().fixed_offset(),
                 project: "charger-api".into(),
+                root: self.root().to_path_buf(),
                 host: "box".into(),
                 version: "1.0.0".into(),
                 command: "test".into(),
@@ -360,10 +384,10 @@ pub(crate) mod tests {
         store.list_staged().unwrap().into_iter().map(|object| object.name).collect()
     }
 
-    /// Published names but the ledger's.
+    /// Published names of what belongs to backups.
     pub(crate) fn published(store: &dyn Store) -> Vec<String> {
         let names = store.list().unwrap().into_iter().map(|object| object.name);
-        names.filter(|name| name != names::HISTORY).collect()
+        names.filter(|name| ![names::HISTORY, names::OWNER].contains(&name.as_str())).collect()
     }
 
     const EARLIER: &str = "20251209_140000";

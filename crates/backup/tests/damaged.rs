@@ -80,6 +80,7 @@ fn setup<'a>(store: &'a dyn Store, folder: &Path) -> Setup<'a> {
         progress: &Silent,
         now: "2025-12-10T14:00:00Z".parse().unwrap(),
         project: "charger-api".into(),
+        root: folder.into(),
         host: "box".into(),
         version: "1.0.0".into(),
         command: "test".into(),

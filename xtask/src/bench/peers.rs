@@ -85,6 +85,8 @@ const CHECK_WHOLE: &str =
 
 /// Settings by which it reads page by page.
 const PAGES: &str = r#"cat > pages.toml <<'EOF'
+project = "charger-api"
+
 [[database]]
 name = "sessions_db"
 path = "data/sessions.db"

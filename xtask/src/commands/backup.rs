@@ -11,7 +11,7 @@ use crate::cli;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::error_document;
-use crate::text::{Tone, size, took};
+use crate::text::{Tone, count, size, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<Exit> {
     let codec = if args.no_compress { Some(backup::Codec::None) } else { args.codec };
@@ -73,6 +73,10 @@ fn rotate_after(context: &Context<'_>, run: &Run<'_>, made: &Manifest) -> backup
     Ok(pruned)
 }
 
+fn in_days(days: u32) -> String {
+    count(days as usize, "day")
+}
+
 fn nothing_saved(manifest: &Manifest) -> Error {
     Error::new(ErrorKind::MissingSource, format!("backup {} failed: nothing was saved", manifest.id))
         .with_hint("mend what failed above, then run `backup` again; older backups are untouched")
@@ -87,6 +91,12 @@ fn report(context: &Context<'_>, run: &Run<'_>, made: &Made) {
     }
     for warning in &manifest.warnings {
         context.output.warn(&warning.message);
+    }
+    if !manifest.collapses.is_empty() {
+        let accept = context.command(&["accept", &manifest.id.to_string()]);
+        let days = context.config.retention.keep_before_collapse;
+        let stays = if days > 0 { format!("what is from before stays for {}; ", in_days(days)) } else { String::new() };
+        context.output.hint(&format!("{stays}if it was meant: {accept}"));
     }
     for (_, error) in failures {
         context.output.problem(error);

@@ -1,5 +1,6 @@
 //! `list`.
 
+use backup::manifest::Collapse;
 use backup::{Entry, History, Kind, Record, Status, Trigger};
 use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
@@ -17,7 +18,7 @@ struct Row {
     created_at: DateTime<FixedOffset>,
     age_s: u64,
     trigger: Option<Trigger>,
-    /// `complete`, `partial`, `failed`, `damaged`, `no manifest` or `unreadable`.
+    /// `complete`, `partial`, `failed`, `damaged`, `no manifest`, `another project's` or `unreadable`.
     status: &'static str,
     artifacts: Vec<Artifact>,
     bytes: u64,
@@ -26,6 +27,9 @@ struct Row {
     last_proved: Option<DateTime<FixedOffset>>,
     /// Why it can't be used, if it can't.
     problem: Option<String>,
+    collapses: Vec<Collapse>,
+    /// Whether a person said that these were meant.
+    accepted: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -50,6 +54,7 @@ pub fn run(context: &Context<'_>) -> anyhow::Result<Exit> {
     for row in rows.iter().filter_map(|row| row.problem.as_ref()) {
         context.output.warn(row);
     }
+    rows.iter().for_each(|row| show_collapses(context, row));
     context.output.json(&json!({ "backups": rows }))?;
     Ok(Exit::Done)
 }
@@ -69,6 +74,7 @@ fn row(context: &Context<'_>, entry: &Entry, history: &History) -> Row {
             (if problem.is_some() { "damaged" } else { status(manifest.status) }, problem.or(failure))
         }
         Record::Foreign => ("no manifest", None),
+        Record::Another(_) => ("another project's", None),
         Record::Unreadable(error) => ("unreadable", Some(error.one_line())),
     };
     Row {
@@ -83,6 +89,19 @@ fn row(context: &Context<'_>, entry: &Entry, history: &History) -> Row {
         pinned: manifest.is_some_and(|manifest| manifest.pinned),
         last_proved: history.last_proved(entry.id),
         problem,
+        collapses: manifest.map(|manifest| manifest.collapses.clone()).unwrap_or_default(),
+        accepted: history.is_accepted(entry.id),
+    }
+}
+
+fn show_collapses(context: &Context<'_>, row: &Row) {
+    for collapse in &row.collapses {
+        let shows = format!("{} shows the collapse of {collapse} since {}", row.id, collapse.since);
+        if row.accepted {
+            context.output.line(&format!("{shows}; accepted"));
+        } else {
+            context.output.warn(&shows);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! One file for each command: options in, one library call, render.
 
+mod accept;
 mod backup;
 mod bench;
 mod demo;
@@ -15,6 +16,7 @@ mod rotate;
 mod run_now;
 mod shell;
 mod status;
+mod take_over;
 mod timer;
 mod verify;
 
@@ -50,6 +52,8 @@ fn run_in_project(context: &Context<'_>, command: &ProjectCommand) -> anyhow::Re
         ProjectCommand::Rotate(args) => rotate::run(context, args),
         ProjectCommand::Pin(args) => pin::run(context, args, true),
         ProjectCommand::Unpin(args) => pin::run(context, args, false),
+        ProjectCommand::Accept(args) => accept::run(context, args),
+        ProjectCommand::TakeOver(args) => take_over::run(context, args),
         ProjectCommand::Status => status::run(context),
         ProjectCommand::InstallTimer(args) => install_timer::install(context, args),
         ProjectCommand::InstallCron(args) => install_cron::install(context, args),

@@ -18,7 +18,7 @@ use crate::text::{Tone, count, paint, size, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Restore) -> anyhow::Result<Exit> {
     // Planned without the lock: a question that waits for its answer must not keep tonight's backup waiting.
-    let look = context.look();
+    let look = context.look()?;
     let (id, target) = what(context, &look, args)?;
     let shown = plan(context, &look, args, id, &target)?;
     let shell = steps::shell()?;

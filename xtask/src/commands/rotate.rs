@@ -12,7 +12,7 @@ use crate::text::{Tone, count, paint, size};
 pub fn run(context: &Context<'_>, args: &cli::Rotate) -> anyhow::Result<Exit> {
     let policy = policy(context.config.retention, args);
     // Looking changes nothing, so it needs no lock and no right to write.
-    let plan = prune::plan(&context.look(), &policy, None)?;
+    let plan = prune::plan(&context.look()?, &policy, None)?;
     if args.dry_run {
         report(context, &plan);
         context.output.line(&format!("dry run: {} would be removed", count(plan.removals().count(), "backup")));
@@ -43,6 +43,7 @@ fn policy(settings: Policy, args: &cli::Rotate) -> Policy {
         keep_weekly: args.keep_weekly.unwrap_or(settings.keep_weekly),
         keep_monthly: args.keep_monthly.unwrap_or(settings.keep_monthly),
         keep_yearly: args.keep_yearly.unwrap_or(settings.keep_yearly),
+        ..settings
     }
 }
 

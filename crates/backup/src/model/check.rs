@@ -53,7 +53,8 @@ impl World {
         names.extend(catalog.entries().iter().map(|entry| names::manifest(entry.id)));
         names.sort();
         assert_eq!(published(&self.store), names);
-        if self.expected.live_after(command) != self.expected.live {
+        // A restore of the configuration alone has nothing to do with the database.
+        if self.expected.live_after(command).database != self.expected.live.database {
             assert!(!self.site.root().join(".sessions.db.restoring").exists());
         }
     }
@@ -164,7 +165,7 @@ impl World {
         }
         let found = Digest::of(&bytes);
         if self.proved.get(&entry.id) != Some(&found) {
-            self.drill(&Run::look(self.site.setup(&self.store, SOME_DAY)), entry).unwrap();
+            self.drill(&Run::look(self.site.setup(&self.store, SOME_DAY)).unwrap(), entry).unwrap();
             self.proved.insert(entry.id, found);
         }
     }

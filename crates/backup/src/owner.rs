@@ -1,0 +1,395 @@
+//! Whose backups a store holds.
+//!
+//! Two projects that share a backup folder would restore each other's files, and count each other's backups as their own:
+//! one that was never saved would look fresh. So the store says in `store.json` whose it is, and every run, whether it
+//! writes or only looks, begins with [`require`].
+//!
+//! A project is the same if its name is. A name alone may be that of two: clones of a repository, or folders that are
+//! called alike. So on the same host it also has to be in the same folder, unless the recorded one is gone (the project
+//! has moved) or the store is in this one (it was copied with it). On another host the name is enough: that is how a
+//! project is set up again from its backups.
+
+use std::fs;
+use std::io::{Read, Write as _};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, FixedOffset};
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::read_manifest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::history::{Command, Line, Outcome};
+use crate::manifest::Manifest;
+use crate::names::{self, OWNER};
+use crate::run::{Run, Setup};
+use crate::store::Store;
+
+/// The format this library writes, and the newest it reads.
+const FORMAT: u32 = 1;
+
+/// Read limit; the record is far smaller.
+const MAX_BYTES: u64 = 64 << 10;
+
+/// The record of whose a store is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Owner {
+    format: u32,
+    project: String,
+    host: String,
+    /// The project's folder on that host.
+    #[serde(with = "crate::ospath::one")]
+    root: PathBuf,
+    /// When this was written.
+    since: DateTime<FixedOffset>,
+}
+
+/// Another project, which a store belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherProject {
+    /// Its name.
+    pub name: String,
+    /// Its folder, if its name is the same.
+    root: Option<PathBuf>,
+}
+
+/// Makes sure that the store is not another project's.
+///
+/// # Errors
+/// [`ErrorKind::ForeignStore`], naming both; [`ErrorKind::UnsupportedFormat`] if a newer version wrote whose it is; what
+/// keeps the store from being read.
+pub(crate) fn require(setup: &Setup<'_>) -> Result<()> {
+    match other_project(setup)? {
+        Some(other) => Err(refusal(setup, &other)),
+        None => Ok(()),
+    }
+}
+
+/// The other project that the store belongs to; `None` if it is this one's, or nobody's yet.
+///
+/// # Errors
+/// As for every run, but for [`ErrorKind::ForeignStore`].
+pub fn other_project(setup: &Setup<'_>) -> Result<Option<OtherProject>> {
+    let Some(owner) = read(setup.store)? else {
+        let name = named_by_manifests(setup.store, &setup.project)?;
+        return Ok(name.map(|name| OtherProject { name, root: None }));
+    };
+    let same_name = owner.project == setup.project;
+    if same_name && (owner.host != setup.host || is_same_place(&owner.root, setup)) {
+        return Ok(None);
+    }
+    Ok(Some(OtherProject { name: owner.project, root: same_name.then_some(owner.root) }))
+}
+
+/// Writes down that the store is this project's, if it doesn't say so already. The run has the lock.
+pub(crate) fn claim(run: &Run<'_>) -> Result<()> {
+    let setup = run.setup();
+    let is_written =
+        |owner: Owner| (&owner.project, &owner.host, &owner.root) == (&setup.project, &setup.host, &setup.root);
+    if read(setup.store)?.is_some_and(is_written) { Ok(()) } else { write(run) }
+}
+
+/// Makes the store of another project this one's. The other one's backups stay, and are never taken for this one's.
+/// Gives that project; `None` if there was nothing to take over.
+///
+/// # Errors
+/// As [`Run::begin`], but for [`ErrorKind::ForeignStore`]; [`ErrorKind::Partial`] if it is done, and the ledger can't
+/// say it.
+pub fn take_over(setup: Setup<'_>, waiting: &mut dyn FnMut(&str)) -> Result<Option<OtherProject>> {
+    let run = Run::begin_on_any(setup, waiting)?;
+    let Some(other) = other_project(run.setup())? else { return Ok(None) };
+    write(&run)?;
+    let from = Some(other.name.clone());
+    let recorded = run.record(Line { from, ..Line::new(run.now(), Command::TakeOver, Outcome::Ok) });
+    recorded.map_err(|e| e.unrecorded("the backup folder is taken over"))?;
+    Ok(Some(other))
+}
+
+fn write(run: &Run<'_>) -> Result<()> {
+    let setup = run.setup();
+    let owner = Owner {
+        format: FORMAT,
+        project: setup.project.clone(),
+        host: setup.host.clone(),
+        root: setup.root.clone(),
+        since: setup.now,
+    };
+    let mut json = serde_json::to_vec_pretty(&owner)
+        .map_err(|e| Error::new(ErrorKind::Io, format!("can't write {OWNER}")).with_source(e))?;
+    json.push(b'\n');
+    let mut staged = setup.store.stage(OWNER)?;
+    staged.write_all(&json).map_err(|e| Error::io_named("write", OWNER, e))?;
+    staged.finish()?;
+    setup.store.publish(&[OWNER.into()])
+}
+
+/// The record; `None` if there is none, or it isn't one: whose the store is then follows from its manifests, and the
+/// next backup writes it anew.
+fn read(store: &dyn Store) -> Result<Option<Owner>> {
+    #[derive(Deserialize)]
+    struct Version {
+        format: u32,
+    }
+    let reader = match store.read(OWNER) {
+        Ok(reader) => reader,
+        Err(error) if error.means_absent() => return Ok(None),
+        // If it is the whole folder that can't be looked into, that is what has to be said.
+        Err(error) => return store.list().and(Err(error)),
+    };
+    let mut json = Vec::new();
+    reader.take(MAX_BYTES).read_to_end(&mut json).map_err(|e| Error::io_named("read", OWNER, e))?;
+    match serde_json::from_slice(&json) {
+        Ok(Version { format: FORMAT }) => Ok(serde_json::from_slice(&json).ok()),
+        Ok(Version { format }) => {
+            let message = format!("{OWNER} has format {format}, this program reads {FORMAT}");
+            Err(Error::new(ErrorKind::UnsupportedFormat, message)
+                .with_hint("use the version of the program that wrote it, or a newer one"))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// The project of the newest manifest, if none is of the project `ours`.
+fn named_by_manifests(store: &dyn Store, ours: &str) -> Result<Option<String>> {
+    let mut newest = None;
+    let mut ids: Vec<_> = store.list()?.iter().filter_map(|object| names::parse_manifest(&object.name)).collect();
+    ids.sort_unstable();
+    for id in ids.into_iter().rev() {
+        let Ok(manifest) = read_manifest(store, id).and_then(|json| Manifest::parse(id, &json)) else { continue };
+        if manifest.project == ours {
+            return Ok(None);
+        }
+        newest.get_or_insert(manifest.project);
+    }
+    Ok(newest)
+}
+
+/// Whether a project of the same name in `recorded` is this one.
+fn is_same_place(recorded: &Path, setup: &Setup<'_>) -> bool {
+    if recorded == setup.root || is_inside(Path::new(&setup.store.location()), &setup.root) {
+        return true;
+    }
+    match (fs::metadata(recorded), fs::metadata(&setup.root)) {
+        (Ok(recorded), Ok(root)) => (recorded.dev(), recorded.ino()) == (root.dev(), root.ino()) || !recorded.is_dir(),
+        (Err(error), _) => error.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
+/// Whether `folder` really is below `root`, whatever links lead there.
+fn is_inside(folder: &Path, root: &Path) -> bool {
+    match (folder.canonicalize(), root.canonicalize()) {
+        (Ok(folder), Ok(root)) => folder.starts_with(root),
+        _ => false,
+    }
+}
+
+fn refusal(setup: &Setup<'_>, other: &OtherProject) -> Error {
+    let (place, ours) = (setup.store.location(), &setup.project);
+    let theirs = &other.name;
+    let folder = format!("give each project a folder of its own (backup_dir = \"{place}/{ours}\")");
+    let (message, hint) = match &other.root {
+        None => (
+            format!("{place} holds the backups of project {theirs}, this is project {ours}"),
+            format!("{folder}; if this is {theirs}, name it so (project = \"{theirs}\"); or take it over: take-over"),
+        ),
+        Some(root) => (
+            format!(
+                "{place} holds the backups of project {theirs} in {}, this is another {ours} in {}",
+                root.display(),
+                setup.root.display()
+            ),
+            format!("{folder}, and a name of its own (project); or take it over: take-over"),
+        ),
+    };
+    Error::new(ErrorKind::ForeignStore, message).with_hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::backup::tests::fault_sweep;
+    use crate::catalog::{Record, Selector};
+    use crate::history::History;
+    use crate::run::tests::{Site, id, publish};
+    use crate::store::MemoryStore;
+
+    const NOW: &str = "20251210_140000";
+
+    /// A run of another project, or of one of the same name in another folder.
+    fn setup_of<'a>(site: &Site, store: &'a dyn Store, project: &str, root: &Path) -> Setup<'a> {
+        Setup { project: project.into(), root: root.into(), ..site.setup(store, NOW) }
+    }
+
+    /// How each kind of run begins.
+    fn begun(setup: &Setup<'_>) -> [Result<(), ErrorKind>; 3] {
+        let kind = |run: Result<Run<'_>>| run.map(drop).map_err(|error| error.kind());
+        [
+            kind(Run::begin(setup.clone(), &mut |_| {})),
+            kind(Run::begin_reading(setup.clone(), &mut |_| {})),
+            kind(Run::look(setup.clone())),
+        ]
+    }
+
+    const REFUSED: [Result<(), ErrorKind>; 3] = [Err(ErrorKind::ForeignStore); 3];
+    const WELCOME: [Result<(), ErrorKind>; 3] = [Ok(()); 3];
+
+    fn put(store: &dyn Store, record: &str) {
+        publish(store, OWNER, record.as_bytes());
+    }
+
+    #[test]
+    fn the_first_backup_says_whose_the_store_is() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        drop(site.begin(&store, NOW));
+        assert_eq!(read(&store).unwrap(), None, "a run that makes no backup claims nothing");
+        site.backup(&store, NOW);
+        let owner = read(&store).unwrap().unwrap();
+        assert_eq!((owner.format, owner.project.as_str(), owner.host.as_str()), (1, "charger-api", "box"));
+        assert_eq!((owner.root.as_path(), owner.since), (site.root(), id(NOW).time().fixed_offset()));
+        site.backup(&store, "20251211_140000");
+        assert_eq!(read(&store).unwrap().unwrap(), owner, "it is written once");
+    }
+
+    #[test]
+    fn no_run_of_another_project_begins() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        assert_eq!(begun(&setup_of(&site, &store, "other", Path::new("/srv/other"))), WELCOME, "it is nobody's yet");
+        site.backup(&store, NOW);
+        let other = setup_of(&site, &store, "other", Path::new("/srv/other"));
+        assert_eq!(begun(&other), REFUSED);
+        assert_eq!(begun(&site.setup(&store, NOW)), WELCOME);
+        let error = require(&other).unwrap_err();
+        assert_eq!(error.to_string(), "memory holds the backups of project charger-api, this is project other");
+        let hint = "give each project a folder of its own (backup_dir = \"memory/other\"); if this is charger-api, name \
+                    it so (project = \"charger-api\"); or take it over: take-over";
+        assert_eq!(error.hint(), Some(hint));
+    }
+
+    #[test]
+    fn what_a_run_of_another_project_finds_unfinished_it_leaves() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, NOW);
+        store.stage("x").unwrap().write_all(b"half").unwrap();
+        crate::run::tests::stage(&store, "sessions_db_20251211_140000.db.zst", b"half");
+        assert_eq!(begun(&setup_of(&site, &store, "other", Path::new("/srv/other"))), REFUSED);
+        assert_eq!(crate::run::tests::staged(&store).len(), 1);
+    }
+
+    #[test]
+    fn a_folder_of_the_same_name_is_another_project_as_long_as_the_first_is_there() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, NOW);
+        let elsewhere = tempfile::tempdir().unwrap();
+        let other = setup_of(&site, &store, "charger-api", elsewhere.path());
+        assert_eq!(begun(&other), REFUSED);
+        let message = require(&other).unwrap_err().to_string();
+        assert!(message.contains(&site.root().display().to_string()), "{message}");
+        assert!(message.contains(&elsewhere.path().display().to_string()), "{message}");
+        // On another host, by way of a link, or once the first is gone, it is the same.
+        assert_eq!(begun(&Setup { host: "spare".into(), ..other.clone() }), WELCOME);
+        let link = elsewhere.path().join("link");
+        std::os::unix::fs::symlink(site.root(), &link).unwrap();
+        assert_eq!(begun(&setup_of(&site, &store, "charger-api", &link)), WELCOME);
+        drop(site.folder);
+        assert_eq!(begun(&Setup { temp: elsewhere.path().into(), ..other }), WELCOME);
+    }
+
+    #[test]
+    fn a_store_that_was_copied_with_its_project_is_the_copys() {
+        let (site, elsewhere) = (Site::new(), tempfile::tempdir().unwrap());
+        let shared = site.local();
+        site.backup(&shared, NOW);
+        let copy = crate::LocalStore::new(elsewhere.path().join("backups"));
+        copy.prepare().unwrap();
+        fs::copy(shared.folder().join(OWNER), copy.folder().join(OWNER)).unwrap();
+        assert_eq!(begun(&setup_of(&site, &copy, "charger-api", elsewhere.path())), WELCOME);
+        // A link to the first one's store is no copy.
+        let linked = elsewhere.path().join("linked");
+        std::os::unix::fs::symlink(shared.folder(), &linked).unwrap();
+        assert_eq!(begun(&setup_of(&site, &crate::LocalStore::new(linked), "charger-api", elsewhere.path())), REFUSED);
+    }
+
+    #[test]
+    fn a_project_that_moved_is_written_down_by_its_next_backup() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, NOW);
+        let setup = Setup { host: "spare".into(), ..site.setup(&store, "20251211_140000") };
+        site.back_up(&Run::begin(setup, &mut |_| {}).unwrap()).unwrap();
+        assert_eq!(read(&store).unwrap().unwrap().host, "spare");
+    }
+
+    #[test]
+    fn without_a_record_the_manifests_say_whose_it_is() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        publish(&store, "sessions_db_20240101_000000.db.gz", b"another tool's");
+        let other = || setup_of(&site, &store, "other", Path::new("/srv/other"));
+        assert_eq!(begun(&other()), WELCOME);
+        site.backup(&store, NOW);
+        for record in [None, Some(""), Some("{"), Some("{}"), Some("{\"format\": 1}"), Some("\u{feff}[]")] {
+            store.remove(OWNER).unwrap();
+            record.iter().for_each(|record| put(&store, record));
+            assert_eq!(begun(&other()), REFUSED, "{record:?}");
+            assert_eq!(begun(&site.setup(&store, NOW)), WELCOME, "{record:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_of_a_newer_format_is_refused() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        put(&store, "{\"format\": 2, \"projects\": []}");
+        assert_eq!(begun(&site.setup(&store, NOW)), [Err(ErrorKind::UnsupportedFormat); 3]);
+        let error = require(&site.setup(&store, NOW)).unwrap_err();
+        assert_eq!(error.to_string(), "store.json has format 2, this program reads 1");
+    }
+
+    #[test]
+    fn backups_of_another_project_are_meant_by_their_ids_alone_and_always_kept() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        let theirs = site.backup(&store, "20251110_140000");
+        let other = setup_of(&site, &store, "other", site.root());
+        take_over(other.clone(), &mut |_| {}).unwrap();
+        let run = Run::begin(other, &mut |_| {}).unwrap();
+        let catalog = run.catalog().unwrap();
+        assert!(matches!(catalog.get(theirs).unwrap().record, Record::Another(_)));
+        assert_eq!(catalog.select(&Selector::Latest).unwrap_err().kind(), ErrorKind::NoSuchBackup);
+        assert_eq!(catalog.select(&Selector::Prefix("20251110".into())).unwrap().id, theirs);
+        let ours = site.back_up(&run).unwrap().manifest.id;
+        let policy = crate::retention::Policy { keep_days: Some(0), ..Default::default() };
+        let plan = crate::prune::plan(&run, &policy, None).unwrap();
+        assert_eq!(plan.kept().map(|decision| decision.id).collect::<Vec<_>>(), [ours, theirs]);
+        assert_eq!(plan.decisions[1].reasons, [crate::retention::Reason::AnotherProject]);
+        assert_eq!(run.catalog().unwrap().select(&Selector::Latest).unwrap().id, ours);
+    }
+
+    #[test]
+    fn a_store_that_was_taken_over_is_the_new_projects_and_the_ledger_says_so() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, NOW);
+        let other = setup_of(&site, &store, "other", Path::new("/srv/other"));
+        let from = take_over(other.clone(), &mut |_| {}).unwrap().unwrap();
+        assert_eq!(from.name, "charger-api");
+        assert_eq!(begun(&other), WELCOME);
+        assert_eq!(begun(&site.setup(&store, NOW)), REFUSED);
+        let line = History::load(&store).unwrap().lines().last().unwrap().clone();
+        assert_eq!((line.command, line.from.as_deref()), (Command::TakeOver, Some("charger-api")));
+        assert_eq!(take_over(other, &mut |_| {}).unwrap(), None, "it is done already");
+    }
+
+    #[test]
+    fn a_failing_store_is_the_one_projects_or_the_others() {
+        fault_sweep(
+            |site, store| assert_eq!(site.backup(store, NOW), id(NOW)),
+            |site, store| drop(take_over(setup_of(site, store, "other", Path::new("/srv/other")), &mut |_| {})),
+            |site, store, fault| {
+                let owner = read(store).unwrap().unwrap_or_else(|| panic!("{fault}: nobody's"));
+                assert!(["charger-api", "other"].contains(&owner.project.as_str()), "{fault}");
+                let setup = setup_of(site, store, &owner.project, &owner.root);
+                drop(Run::begin(setup, &mut |_| {}).unwrap());
+                assert_eq!(crate::run::tests::staged(store), Vec::<String>::new(), "{fault}");
+            },
+        );
+    }
+}

@@ -1,0 +1,21 @@
+//! `accept`.
+
+use backup::prune;
+use serde_json::json;
+
+use crate::cli;
+use crate::context::Context;
+use crate::exit::Exit;
+
+pub fn run(context: &Context<'_>, args: &cli::AcceptArgs) -> anyhow::Result<Exit> {
+    let run = context.begin_on_existing("accept")?;
+    let catalog = run.catalog()?;
+    let entry = context.select(&catalog, Some(&args.id))?;
+    let accepted = !args.undo;
+    let changed = prune::set_accepted(&run, entry, accepted)?;
+    let state = if accepted { "accepted" } else { "not accepted" };
+    let already = if changed { "now" } else { "already" };
+    context.output.line(&format!("the collapse that {} shows is {already} {state}", entry.id));
+    context.output.json(&json!({ "id": entry.id, "accepted": accepted, "changed": changed }))?;
+    Ok(Exit::Done)
+}
