@@ -257,5 +257,5 @@ fn an_unfinished_restore_is_a_failure() {
     );
     project.write("backups/history.jsonl", &(project.read("backups/history.jsonl") + &line + "\n"));
     let what = format!("the restore of {id} begun");
-    expect(&doctor(&project, "", "restore"), "failure", &what, "repeat it (restore --from");
+    expect(&doctor(&project, "", "restore"), "failure", &what, &format!("restore --from {id}"));
 }

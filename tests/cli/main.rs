@@ -16,6 +16,7 @@ mod errors;
 mod foreign;
 mod hostile;
 mod live;
+mod place;
 mod restore;
 mod rotate;
 mod shapes;

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use crate::bench::peers;
 use crate::config::parse_duration;
+use crate::invocation;
 use crate::schedule::unit_name::{UNIT_NAMES, is_unit_name};
 use backup::Codec;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 /// Backups of this project's databases and configuration that can be trusted: made from live databases, proved by
 /// restoring them.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = invocation::NAME, version, after_help = EXIT_CODES, max_term_width = 100)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     /// What every command takes.
@@ -22,6 +23,15 @@ pub struct Cli {
     /// The command.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Parses this process's arguments. Messages name the program as it was called.
+    pub fn try_parse_as_called() -> Result<Self, clap::Error> {
+        let mut command = Self::command().bin_name(invocation::program().join(" ")).display_name(invocation::title());
+        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
 }
 
 const EXIT_CODES: &str = "\
@@ -40,7 +50,7 @@ Exit codes:
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub struct Global {
-    /// The application's folder [default: the workspace's]
+    /// The application's folder [default: the nearest one from here up that has ops/backup.toml]
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// The settings [default: ops/backup.toml below the root]

@@ -1,4 +1,4 @@
-//! `cargo xtask`: the command line of the backup library. It parses, makes one library call, and renders what came
+//! The command line of the backup library. It parses, makes one library call, and renders what came
 //! of it.
 
 mod application;
@@ -11,21 +11,21 @@ mod context;
 mod doctor;
 mod exit;
 mod folder;
+mod invocation;
 mod output;
+mod root;
 mod sample;
 mod schedule;
 mod text;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use output::Output;
 
 fn main() -> ExitCode {
     // Whatever is created from here on, SQLite's files included, is for this user alone.
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
-    let cli = match cli::Cli::try_parse() {
+    let cli = match cli::Cli::try_parse_as_called() {
         Ok(cli) => cli,
         Err(usage) => return output::usage(&usage),
     };

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::bars::Bars;
 use crate::cli::{Color, Global};
 use crate::exit::Exit;
+use crate::invocation::Invocation;
 use crate::text::{Tone, is_printable, paint, shown};
 
 /// Priorities that the journal reads from the beginning of a line: `man 3 sd-daemon`.
@@ -40,6 +41,7 @@ pub struct Output {
     quiet: bool,
     verbose: bool,
     journal: bool,
+    invocation: Invocation,
 }
 
 impl Output {
@@ -47,7 +49,13 @@ impl Output {
     pub fn new(global: &Global) -> Self {
         let journal = is_journal();
         choose_colors(global.color, journal);
-        Self { json: global.json, quiet: global.quiet, verbose: global.verbose, journal }
+        let invocation = Invocation::new(global);
+        Self { json: global.json, quiet: global.quiet, verbose: global.verbose, journal, invocation }
+    }
+
+    /// How this program was called.
+    pub fn invocation(&self) -> &Invocation {
+        &self.invocation
     }
 
     /// A printer for tests of what is done, not of what is said.
@@ -100,9 +108,9 @@ impl Output {
         self.aside(Priority::Warning, &format!("{} {text}", paint(Tone::Warning, "warning:")));
     }
 
-    /// What to do about it.
+    /// What to do about it. Commands of this program in it, in backquotes, are made complete.
     pub fn hint(&self, text: &str) {
-        self.aside(Priority::Info, &format!("hint: {text}"));
+        self.aside(Priority::Info, &format!("hint: {}", self.invocation.complete(text)));
     }
 
     fn aside(&self, priority: Priority, text: &str) {
@@ -129,8 +137,14 @@ impl Output {
     fn explain(&self, error: &backup::Error) {
         self.problem(error);
         if self.json {
-            print_json(&json!({ "error": error_document(error) }));
+            print_json(&json!({ "error": self.error_document(error) }));
         }
+    }
+
+    /// An error as `--json` has it.
+    pub fn error_document(&self, error: &backup::Error) -> Value {
+        let hint = error.hint().map(|hint| self.invocation.complete(hint));
+        json!({ "kind": error.kind(), "message": error.one_line(), "hint": hint })
     }
 
     /// The one document, with `--json`.
@@ -244,11 +258,6 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         print_json(&json!({ "error": { "kind": "usage", "message": message, "hint": hint } }));
     }
     Exit::Usage.into()
-}
-
-/// An error as `--json` has it.
-pub fn error_document(error: &backup::Error) -> Value {
-    json!({ "kind": error.kind(), "message": error.one_line(), "hint": error.hint() })
 }
 
 /// Prints a document. JSON itself escapes some of what a terminal takes for commands, but not all.
