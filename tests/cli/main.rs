@@ -15,6 +15,7 @@ mod doctor;
 mod errors;
 mod foreign;
 mod hostile;
+mod init;
 mod live;
 mod place;
 mod restore;

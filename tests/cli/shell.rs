@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::{Ran, program, shell};
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "backup",
     "list",
     "restore",
@@ -15,6 +15,7 @@ const COMMANDS: [&str; 21] = [
     "unpin",
     "status",
     "doctor",
+    "init",
     "install-timer",
     "uninstall-timer",
     "timer",
@@ -85,6 +86,7 @@ fn every_command_has_help_with_all_that_it_takes() {
         ("unpin", "<ID>"),
         ("status", ""),
         ("doctor", "--deep"),
+        ("init", "[DIR] --dry-run"),
         (
             "install-timer",
             "--user --on-calendar --randomized-delay --run-as --allow-root --unit --dry-run --no-start --force",

@@ -100,6 +100,8 @@ pub enum Command {
     /// Those that work on its schedule.
     #[command(flatten)]
     Schedule(ScheduleCommand),
+    /// Write settings for an application, after looking what is there
+    Init(Init),
     /// Check all that backups depend on; exits with 1 on any failure
     Doctor(Doctor),
     /// Make a sample project and take it through the whole cycle
@@ -401,6 +403,16 @@ pub struct InstallCron {
 #[derive(Debug, Args)]
 pub struct UninstallCron {
     /// Show every step and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The application's folder [default: the current one]
+    pub dir: Option<PathBuf>,
+    /// Say what would be written, with -v the settings too, and change nothing
     #[arg(long)]
     pub dry_run: bool,
 }

@@ -393,8 +393,7 @@ mod settings;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SHOWN: &str = include_str!("../../ops/backup.toml");
+    use crate::template::SHOWN;
 
     fn error(text: &str) -> String {
         let error = Config::parse(text, "backup.toml").unwrap_err();

@@ -16,6 +16,8 @@ mod output;
 mod root;
 mod sample;
 mod schedule;
+mod survey;
+mod template;
 mod text;
 
 use std::process::ExitCode;

@@ -25,7 +25,11 @@ pub fn find(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     }
 }
 
-fn named(folder: &Path) -> backup::Result<PathBuf> {
+/// A folder that is named.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] if it isn't one.
+pub fn named(folder: &Path) -> backup::Result<PathBuf> {
     let refused = |message: String| Error::new(ErrorKind::InvalidInput, message).with_hint("name it with --root DIR");
     let found = folder
         .canonicalize()

@@ -5,6 +5,7 @@ mod bench;
 mod demo;
 mod doctor;
 mod drill;
+mod init;
 mod install_cron;
 mod install_timer;
 mod list;
@@ -32,6 +33,7 @@ pub fn run(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
         Command::Project(command) => run_in_project(&Context::new(&cli.global, output)?, command),
         Command::Schedule(command) => run_on_schedule(&cli.global, output, command),
         Command::Doctor(args) => doctor::run(&cli.global, output, args),
+        Command::Init(args) => init::run(&cli.global, output, args),
         Command::Demo(args) => demo::run(output, args),
         Command::Bench(args) => bench::run(output, args),
         Command::Completions { shell } => shell::completions(*shell),
