@@ -9,6 +9,7 @@ use backup::{
 };
 use chrono::{DateTime, FixedOffset, Local};
 
+use crate::apart;
 use crate::bars::Bars;
 use crate::cli::Global;
 use crate::config::Config;
@@ -75,9 +76,12 @@ impl<'a> Context<'a> {
                 .with_hint("make it, or name another with --scratch")
                 .into());
         }
+        let settings = Config::path(&root, given.config.as_deref());
+        let folder = given.backup_dir.clone().unwrap_or_else(|| root.join(&config.backup_dir));
+        let broken = broken.or_else(|| apart::require(&folder, &root, &config, settings.as_deref()).err());
         let context = Self {
-            settings: Config::path(&root, given.config.as_deref()),
-            store: LocalStore::new(given.backup_dir.clone().unwrap_or_else(|| root.join(&config.backup_dir))),
+            settings,
+            store: LocalStore::new(folder),
             given,
             root,
             config,

@@ -1,6 +1,7 @@
 //! The command line of the backup library. It parses, makes one library call, and renders what came
 //! of it.
 
+mod apart;
 mod application;
 mod bars;
 mod bench;

@@ -3,10 +3,8 @@
 
 use backup::{RelPath, is_set_name};
 
+use crate::config::SHOWN;
 use crate::survey::Survey;
-
-/// Every setting with its default.
-pub const SHOWN: &str = include_str!("../../ops/backup.toml");
 
 /// The databases of `survey` with the names that they get, and the settings.
 pub fn fill(survey: &Survey) -> (Vec<(String, &RelPath)>, String) {

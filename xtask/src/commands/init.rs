@@ -26,7 +26,10 @@ pub fn run(global: &Global, output: &Output, args: &cli::Init) -> anyhow::Result
     let given = args.dir.as_deref().or(global.root.as_deref());
     let root = root::named(given.unwrap_or(Path::new(".")))?;
     let settings = root.join(FILE);
-    require_none(&settings)?;
+    match require_none(&settings) {
+        Err(error) if args.dry_run => output.warn(&format!("{error}, and init would leave it as it is")),
+        result => result?,
+    }
     let survey = Survey::of(&root)?;
     let (databases, text) = template::fill(&survey);
     let ignored = to_ignore(&root).context("read .gitignore")?;
