@@ -9,6 +9,7 @@ mod bench;
 mod concurrency;
 mod crowd;
 mod damaged;
+mod demo;
 mod disk;
 mod docs;
 mod doctor;

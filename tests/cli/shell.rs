@@ -255,3 +255,28 @@ fn a_reader_that_goes_away_is_no_crash() {
         assert!(ended.status.code().is_some_and(|code| code != 101), "{arguments}: {:?}", ended.status);
     }
 }
+
+#[test]
+fn a_result_that_cant_be_written_is_a_failure() {
+    let project = crate::support::Project::new();
+    let run = |arguments: &str| {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output =
+            project.command(arguments.split_whitespace()).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let lost = "the result could not be written: No space left on device (os error 28)\n";
+    // What was to be done is done: as where the ledger has no room to say so.
+    let (code, said) = run("backup");
+    assert_eq!((code, said), (3, format!("error: all is done, but {lost}")));
+    assert_eq!(project.run("list --json").json()["backups"].as_array().unwrap().len(), 1);
+    for arguments in
+        ["list", "list --json", "status", "verify", "drill --json", "rotate --dry-run", "completions bash", "doctor"]
+    {
+        let (code, said) = run(arguments);
+        assert_eq!(code, 1, "{arguments}: {said}");
+        assert!(said.ends_with(&format!("error: {lost}")) || arguments == "doctor", "{arguments}: {said}");
+    }
+    assert_eq!(run("--help").0, 1);
+    assert_eq!(run("list -q"), (0, String::new()), "nothing was to be written");
+}

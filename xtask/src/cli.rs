@@ -423,7 +423,7 @@ pub struct Demo {
     /// Size of the sample database in megabytes
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub size_mb: u64,
-    /// Where to make the sample project [default: target/demo of the workspace]
+    /// Where to make the sample project [default: target/demo of the Cargo workspace, or else backup-demo]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 }
@@ -440,7 +440,7 @@ pub struct Bench {
     /// What to compare with, separated by commas; auto: all that are installed
     #[arg(long, value_name = "LIST", default_value = "auto", value_delimiter = ',', value_parser = peers())]
     pub peers: Vec<String>,
-    /// Where to work; it is removed at the end [default: target/bench of the workspace]
+    /// Where to work; it is removed at the end [default: target/bench of the Cargo workspace, or else backup-bench]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 }

@@ -34,9 +34,15 @@ pub fn title() -> String {
 }
 
 /// The program and the flags that say which project it is about.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Invocation {
     words: Vec<String>,
+}
+
+impl Default for Invocation {
+    fn default() -> Self {
+        Self { words: program() }
+    }
 }
 
 impl Invocation {

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     };
     let output = Output::new(&cli.global);
     match commands::run(&cli, &output) {
-        Ok(exit) => exit.into(),
+        Ok(exit) => output.finish(exit, commands::changes(&cli.command)).into(),
         Err(error) => {
             output.error(&error);
             exit::of_error(&error).into()

@@ -1,6 +1,5 @@
 //! `completions` and `man`: what makes the command line a good citizen of the shell.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -13,11 +12,10 @@ use crate::output::Output;
 /// The name that completions are bound to: a shell completes programs, not `cargo`'s aliases.
 const PROGRAM: &str = "xtask";
 
-pub fn completions(shell: clap_complete::Shell) -> anyhow::Result<Exit> {
+pub fn completions(output: &Output, shell: clap_complete::Shell) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command().bin_name(PROGRAM), PROGRAM, &mut script);
-    // A reader that went away (`| head`) is no reason to fail.
-    let _ = std::io::stdout().write_all(&script);
+    output.raw(&script);
     Ok(Exit::Done)
 }
 
