@@ -18,7 +18,7 @@ pub fn program() -> Vec<String> {
     if env::var("CARGO_PKG_NAME").is_ok_and(|package| package == env!("CARGO_PKG_NAME")) {
         return ["cargo", NAME].map(str::to_string).to_vec();
     }
-    vec![env::args().next().unwrap_or_else(|| NAME.into())]
+    vec![env::args_os().next().map_or_else(|| NAME.into(), |word| word.to_string_lossy().into_owned())]
 }
 
 /// The name that a shell knows this program by, without folders; [`NAME`] under cargo, for an alias of that name.

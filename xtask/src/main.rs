@@ -7,6 +7,7 @@ mod bars;
 mod bench;
 mod cli;
 mod commands;
+mod completion;
 mod config;
 mod context;
 mod doctor;
@@ -28,6 +29,9 @@ use output::Output;
 fn main() -> ExitCode {
     // Whatever is created from here on, SQLite's files included, is for this user alone.
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    if completion::answer() {
+        return ExitCode::SUCCESS;
+    }
     let cli = match cli::Cli::try_parse_as_called() {
         Ok(cli) => cli,
         Err(usage) => return output::usage(&usage),
