@@ -100,7 +100,7 @@ fn quiet_still_prints_warnings_and_errors() {
     --
     warning: .env doesn't exist, so it is not in this backup
     error: database ROOT/data/sessions.db doesn't exist
-    hint: check the path in the settings, or bring it back: restore --from latest --database-only
+    hint: check the path in the settings, or bring it back: `restore --from latest --database-only`
     hint: mend what failed above, then run `backup` again
     => 3
     ");
@@ -704,7 +704,7 @@ fn a_missing_database_leaves_a_partial_backup_and_no_new_database() {
     backup ID is partial: SIZE, from SIZE, in TIME
     --
     error: database ROOT/data/sessions.db doesn't exist
-    hint: check the path in the settings, or bring it back: restore --from latest --database-only
+    hint: check the path in the settings, or bring it back: `restore --from latest --database-only`
     hint: mend what failed above, then run `backup` again
     => 3
     ");
@@ -724,7 +724,7 @@ fn a_missing_database_fails_a_database_backup() {
     insta::assert_snapshot!(project.run("backup --database-only").shown(), @"
     --
     error: database ROOT/data/sessions.db doesn't exist
-    hint: check the path in the settings, or bring it back: restore --from latest --database-only
+    hint: check the path in the settings, or bring it back: `restore --from latest --database-only`
     error: backup ID failed: nothing was saved
     hint: mend what failed above, then run `backup` again; older backups are untouched
     => 1
@@ -867,7 +867,7 @@ fn under_systemd_every_line_has_its_priority_and_no_colour() {
     <6>backup ID is partial: SIZE, from SIZE, in TIME
     --
     <3>error: database ROOT/data/sessions.db doesn't exist
-    <6>hint: check the path in the settings, or bring it back: restore --from latest --database-only
+    <6>hint: check the path in the settings, or bring it back: `restore --from latest --database-only`
     <3>error: .env doesn't exist, but backup ID holds it
     <6>hint: put it back from that backup; if it is meant to be gone, take it out of the settings
     <6>hint: mend what failed above, then run `backup` again

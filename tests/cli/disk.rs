@@ -386,7 +386,7 @@ fn a_full_backup_folder_keeps_what_it_has_and_works_again_once_there_is_room() {
     insta::assert_snapshot!(disk.run("backup").shown(), @"
     --
     error: can't write manifest_ID.json: No space left on device (os error 28)
-    hint: free some space (df -h, df -i), or remove old backups (rotate)
+    hint: free some space (df -h, df -i), or remove old backups: `rotate`
     => 1
     ");
     assert_eq!((disk.complete().len(), disk.leftovers().as_str()), (1, ""));
@@ -407,7 +407,7 @@ fn a_database_that_doesnt_fit_leaves_nothing_but_the_record_of_it() {
     insta::assert_snapshot!(disk.run("backup --database-only").shown(), @"
     --
     error: ROOT/backups has SIZE free, SIZE are needed
-    hint: free some space (df -h, df -i), or remove old backups (rotate)
+    hint: free some space (df -h, df -i), or remove old backups: `rotate`
     error: backup ID failed: nothing was saved
     hint: mend what failed above, then run `backup` again; older backups are untouched
     => 1
@@ -426,7 +426,7 @@ fn a_disk_that_fills_up_on_the_way_leaves_nothing_but_the_record_of_it() {
     insta::assert_snapshot!(disk.run("backup --database-only --codec none").shown(), @"
     --
     error: can't store sessions_db_ID.db: No space left on device (os error 28)
-    hint: free some space (df -h, df -i), or remove old backups (rotate)
+    hint: free some space (df -h, df -i), or remove old backups: `rotate`
     error: backup ID failed: nothing was saved
     hint: mend what failed above, then run `backup` again; older backups are untouched
     => 1
@@ -445,7 +445,7 @@ fn without_room_for_as_much_as_the_last_backup_took_nothing_is_begun() {
     insta::assert_snapshot!(disk.run("backup --database-only").shown(), @"
     --
     error: ROOT/backups has SIZE free, SIZE are needed
-    hint: free some space (df -h, df -i), or remove old backups (rotate)
+    hint: free some space (df -h, df -i), or remove old backups: `rotate`
     error: backup ID failed: nothing was saved
     hint: mend what failed above, then run `backup` again; older backups are untouched
     => 1
@@ -484,7 +484,7 @@ fn rotation_that_frees_nothing_removes_all_the_same_and_says_that_the_ledger_doe
     remove  ID  no rule keeps it
     --
     error: backups removed: 1, but the ledger doesn't know: can't append to ROOT/backups/history.jsonl: No space left on device (os error 28)
-    hint: free some space (df -h, df -i), or remove old backups (rotate)
+    hint: free some space (df -h, df -i), or remove old backups: `rotate`
     => 3
     ");
     assert_eq!((disk.complete().len(), disk.leftovers().as_str()), (1, ""));
@@ -511,9 +511,9 @@ fn a_backup_that_the_ledger_has_no_room_for_is_published_and_rotates() {
     backup ID complete: SIZE, from SIZE, in TIME
     --
     error: backup ID is published, but the ledger doesn't know: can't append to ROOT/backups/history.jsonl: No space left on device (os error 28)
-    hint: free some space (df -h, df -i), or remove old backups (rotate)
+    hint: free some space (df -h, df -i), or remove old backups: `rotate`
     error: backups removed: 1, but the ledger doesn't know: can't append to ROOT/backups/history.jsonl: No space left on device (os error 28)
-    hint: free some space (df -h, df -i), or remove old backups (rotate)
+    hint: free some space (df -h, df -i), or remove old backups: `rotate`
     => 3
     ");
     assert_eq!((disk.complete().len(), disk.leftovers().as_str()), (2, ""));

@@ -61,7 +61,7 @@ fn every_check_has_a_line_and_what_to_do_one_of_its_own() {
 fn settings_that_can_not_be_read_are_a_finding() {
     let project = Project::new();
     project.write("ops/backup.toml", "lock_wait = 'soon'");
-    expect(&doctor(&project, "", "settings"), "failure", "ops/backup.toml, line 1: ", "shows every setting");
+    expect(&doctor(&project, "", "settings"), "failure", "ops/backup.toml, line 1: ", "every setting with its default");
     let ran = Ran::of(program().args(["doctor", "--root", "/nonsense"]));
     assert!(ran.expect(2).stderr.contains("can't use as the application's folder: /nonsense"), "{ran:?}");
 }
@@ -176,7 +176,8 @@ fn backups_that_git_would_commit_are_a_failure() {
     shell(project.root(), &format!("mv backups {0}/b; ln -s {0}/b backups", elsewhere.path().display()));
     expect(&ignored(), "ok", "no git repository", "");
     let mut command = project.command(["doctor", "--json", "--backup-dir"]);
-    let without_git = Ran::of(command.arg(project.path("data")).env("PATH", "/nonsense"));
+    fs::create_dir(project.path("data/backups")).unwrap();
+    let without_git = Ran::of(command.arg(project.path("data/backups")).env("PATH", "/nonsense"));
     assert!(without_git.stdout.contains("\"not known: "), "{without_git:?}");
 }
 
@@ -257,5 +258,5 @@ fn an_unfinished_restore_is_a_failure() {
     );
     project.write("backups/history.jsonl", &(project.read("backups/history.jsonl") + &line + "\n"));
     let what = format!("the restore of {id} begun");
-    expect(&doctor(&project, "", "restore"), "failure", &what, "repeat it (restore --from");
+    expect(&doctor(&project, "", "restore"), "failure", &what, &format!("restore --from {id}"));
 }

@@ -280,7 +280,7 @@ fn a_damaged_database() {
     insta::assert_snapshot!(unsaved(&project, ""), @"
     --
     error: can't take a snapshot of ROOT/data/sessions.db: database disk image is malformed
-    hint: restore it from a backup (restore --from latest); to save it as it is before that: backup --allow-damaged
+    hint: restore it from a backup: `restore --from latest`; to save it as it is before that: `backup --allow-damaged`
     error: backup ID failed: nothing was saved
     hint: mend what failed above, then run `backup` again; older backups are untouched
     => 1
@@ -701,7 +701,7 @@ fn an_unknown_setting_is_named_with_its_line_and_the_nearest_one() {
     invalid_input
     --
     error: ROOT/ops/backup.toml, line 4: unknown key `keep_day`
-    hint: did you mean `keep_days`? ops/backup.toml shows every setting
+    hint: did you mean `keep_days`? every setting with its default: `init --dry-run -v`
     => 2
     ");
     for command in ["list", "verify", "restore --from latest", "drill", "rotate", "status", "pin x"] {
@@ -717,8 +717,8 @@ fn settings_that_make_no_sense() {
     insta::assert_snapshot!(refused(&project, 2, "backup"), @r#"
     invalid_input
     --
-    error: ROOT/ops/backup.toml, line 1: "soon": no duration (expected number at 0); write 30s, 10m or 26h
-    hint: ops/backup.toml of the toolkit shows every setting with its default
+    error: ROOT/ops/backup.toml, line 1: "soon": not a duration; write 30s, 10m, 26h or 7d
+    hint: every setting with its default: `init --dry-run -v`
     => 2
     "#);
     project.write("ops/backup.toml", "[[database]]\nname = 'a'\npath = '../x.db'\n");
@@ -726,7 +726,7 @@ fn settings_that_make_no_sense() {
     invalid_input
     --
     error: ROOT/ops/backup.toml, line 3: not a path below the project's folder: "../x.db"
-    hint: ops/backup.toml of the toolkit shows every setting with its default
+    hint: every setting with its default: `init --dry-run -v`
     => 2
     "#);
     project.write("ops/backup.toml", "[[database\n");
@@ -734,7 +734,7 @@ fn settings_that_make_no_sense() {
     invalid_input
     --
     error: ROOT/ops/backup.toml, line 1: unclosed array table, expected `]]`
-    hint: ops/backup.toml of the toolkit shows every setting with its default
+    hint: every setting with its default: `init --dry-run -v`
     => 2
     ");
     project.write("ops/backup.toml", "[codec]\ngzip_level = 12\n");
@@ -948,4 +948,37 @@ fn a_manifest_that_cant_be_read_says_nothing_against_the_others() {
     assert!(project.run("list").expect(0).stdout.contains(" unreadable "));
     project.run("backup").expect(0);
     project.run("restore --from latest --yes").expect(0);
+}
+
+#[test]
+fn a_backup_folder_that_is_not_one_of_its_own() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    project.write("ops/backup.toml", "backup_dir = 'data'\n");
+    insta::assert_snapshot!(refused(&project, 2, "backup"), @"
+    invalid_input
+    --
+    error: ROOT/data can't be the backup folder: data/sessions.db, which is backed up, is in it
+    hint: give backups a folder of their own: `backup_dir` in the settings, or --backup-dir
+    => 2
+    ");
+    for folder in ["", ".", "..", "/"] {
+        project.write("ops/backup.toml", &format!("backup_dir = '{folder}'\n"));
+        for command in ["backup", "list", "rotate", "restore --from latest"] {
+            assert!(refused(&project, 2, command).contains("can't be the backup folder"), "{folder} {command}");
+        }
+    }
+    project.write("ops/backup.toml", "");
+    assert!(refused(&project, 2, &format!("backup --backup-dir {}", project.root().display())).contains("it is the"));
+    assert_eq!(shell(project.root(), "ls -A"), ".env\ndata\nops\n", "nothing was made");
+    assert!(project.run("doctor").stdout.contains("ok       settings"), "these are fine");
+    project.write("ops/backup.toml", "backup_dir = '.'\n");
+    assert!(project.run("doctor").expect(1).stdout.contains("failure  settings: "), "doctor says it too");
+}
+
+#[test]
+fn settings_by_which_nothing_is_backed_up() {
+    let project = Project::new();
+    project.write("ops/backup.toml", "database = []\nfiles = []\n");
+    assert!(refused(&project, 2, "backup").contains("there is nothing to back up"));
 }

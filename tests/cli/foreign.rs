@@ -267,7 +267,7 @@ fn one_of_the_two_alone_is_restored() {
         let ran = project.run(&format!("restore {other} --yes --from {ID}"));
         ran.expect(10);
         allow_duplicates! {
-            assert_snapshot!(ran.stderr, @"
+            assert_snapshot!(project.redact(&ran.stderr), @"
             error: backup 20251210_000004 holds none of what is asked for
             hint: `list` shows which backup holds what
             ");

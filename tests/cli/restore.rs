@@ -447,7 +447,10 @@ fn a_damaged_backup_changes_nothing() {
         assert_eq!(error["kind"], "damaged");
         let name = file.strip_prefix("backups/").unwrap();
         assert!(error["message"].as_str().unwrap().starts_with(&format!("{name} is ")), "{error}");
-        assert_eq!(error["hint"], "restore another backup: `verify --all` shows which are sound");
+        assert_eq!(
+            project.redact(error["hint"].as_str().unwrap()),
+            "restore another backup: `verify --all` shows which are sound"
+        );
         assert_eq!(project.hashes("data") + &project.read(".env"), before, "{kind}");
         assert_eq!(project.stored(), stored, "{kind}");
         assert_eq!(shell(project.root(), "find . -name '*.restoring*'"), "", "{kind}");
@@ -485,7 +488,7 @@ fn what_was_there_is_kept_with_commits_after_the_last_backup_and_undo_brings_it_
       replaces   .env  23 B
       replaces   data/station_info.json  15 B
     restored ID: 3 files, checked, in TIME
-    what was there is kept as ID; to put it back: restore --undo
+    what was there is kept as ID; to put it back: cargo xtask --root ROOT restore --undo
     ");
     assert!(ran.stdout.starts_with(&format!("restore {kept} into")), "{}", ran.stdout);
     assert_eq!(witnesses(&project), live);
@@ -557,7 +560,7 @@ fn a_restore_that_was_cut_short_is_announced_by_every_command_until_it_is_repeat
             insta::allow_duplicates! {
                 insta::assert_snapshot!(project.run(command).expect(0).stderr, @r"
                 warning: the restore of ID begun WHEN did not finish
-                hint: repeat it (restore --from ID) or take it back (restore --undo)
+                hint: repeat it: cargo xtask --root ROOT restore --from ID, or take it back: cargo xtask --root ROOT restore --undo
                 ");
             }
         }

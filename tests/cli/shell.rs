@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::{Ran, program, shell};
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 24] = [
     "backup",
     "list",
     "restore",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 23] = [
     "take-over",
     "status",
     "doctor",
+    "init",
     "install-timer",
     "uninstall-timer",
     "timer",
@@ -87,6 +88,7 @@ fn every_command_has_help_with_all_that_it_takes() {
         ("unpin", "<ID>"),
         ("status", ""),
         ("doctor", "--deep"),
+        ("init", "[DIR] --dry-run"),
         (
             "install-timer",
             "--user --on-calendar --randomized-delay --run-as --allow-root --unit --dry-run --no-start --force",
@@ -254,4 +256,91 @@ fn a_reader_that_goes_away_is_no_crash() {
         assert!(!stderr.contains("panicked"), "{arguments}: {stderr}");
         assert!(ended.status.code().is_some_and(|code| code != 101), "{arguments}: {:?}", ended.status);
     }
+}
+
+#[test]
+fn a_result_that_cant_be_written_is_a_failure() {
+    let project = crate::support::Project::new();
+    let run = |arguments: &str| {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output =
+            project.command(arguments.split_whitespace()).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let lost = "the result could not be written: No space left on device (os error 28)\n";
+    // What was to be done is done: as where the ledger has no room to say so.
+    let (code, said) = run("backup");
+    assert_eq!((code, said), (3, format!("error: all is done, but {lost}")));
+    assert_eq!(project.run("list --json").json()["backups"].as_array().unwrap().len(), 1);
+    for arguments in
+        ["list", "list --json", "status", "verify", "drill --json", "rotate --dry-run", "completions bash", "doctor"]
+    {
+        let (code, said) = run(arguments);
+        assert_eq!(code, 1, "{arguments}: {said}");
+        assert!(said.ends_with(&format!("error: {lost}")) || arguments == "doctor", "{arguments}: {said}");
+    }
+    assert_eq!(run("--help").0, 1);
+    assert_eq!(run("list -q"), (0, String::new()), "nothing was to be written");
+}
+
+/// What bash offers in `folder` after this was typed, by the script for `xtask`, which is in no PATH.
+fn bash_offers(folder: &std::path::Path, typed: &str) -> Vec<String> {
+    let script = run("completions bash").stdout
+        + "words=($TYPED); COMP_WORDS=(\"${words[@]}\" ''); COMP_CWORD=${#words[@]}; COMP_TYPE=9
+           _xtask_all xtask '' \"${words[-1]}\"; printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let mut command = Command::new("bash");
+    command.args(["-c", &script]).env("TYPED", typed).env("TZ", "UTC").current_dir(folder);
+    let ran = Ran::of(&mut command);
+    assert_eq!(ran.stderr, "", "silent whatever happens");
+    ran.stdout.lines().map(str::to_string).collect()
+}
+
+#[test]
+fn backups_are_completed_with_their_age_newest_first() {
+    let project = crate::support::Project::new();
+    project.write("ops/backup.toml", "");
+    let (older, newer) = (project.backup(), project.backup());
+    project.redate(&older, "20250102_030405");
+    let root = project.root().to_str().unwrap();
+    for (folder, typed) in [
+        (root, "xtask restore --from".to_string()),
+        (root, "xtask pin".into()),
+        ("/", format!("xtask --root {root} verify --from")),
+        ("/", format!("xtask --root={root} drill --from")),
+    ] {
+        let offered = bash_offers(folder.as_ref(), &typed);
+        assert_eq!(offered.len(), 3, "{typed}: {offered:?}");
+        assert_eq!(offered[0], "latest   the newest complete one");
+        assert!(offered[1].starts_with(&format!("{newer}   ")) && offered[1].ends_with("s ago"), "{offered:?}");
+        assert!(offered[2].starts_with("20250102_030405   2025-01-02 03:04, ") && offered[2].ends_with("d ago"));
+    }
+    for (folder, typed) in [("/", "xtask restore --from"), (root, "xtask --root /nonsense restore --from")] {
+        assert_eq!(bash_offers(folder.as_ref(), typed), [""], "{typed}");
+    }
+    assert_eq!(project.history().len(), 2, "looking leaves no line");
+}
+
+#[test]
+fn fish_and_zsh_take_their_completions() {
+    let project = crate::support::Project::new();
+    project.write("ops/backup.toml", "");
+    let id = project.backup();
+    let folder = project.root();
+    for name in ["fish", "zsh"] {
+        std::fs::write(folder.join(name), run(&format!("completions {name}")).stdout).unwrap();
+    }
+    // Not every machine has them.
+    let has = |name: &str| Command::new(name).arg("--version").output().is_ok();
+    if has("fish") {
+        let offered = shell(folder, "fish -c 'source fish; complete -C \"xtask restore --from \"'");
+        assert!(
+            offered.starts_with("latest\tthe newest complete one\n") && offered.contains(&format!("\n{id}\t")),
+            "{offered}"
+        );
+    }
+    if has("zsh") {
+        shell(folder, "zsh -n zsh");
+    }
+    let script = std::fs::read_to_string(folder.join("zsh")).unwrap();
+    assert_eq!(script.matches(":_xtask_backups'").count(), 5, "restore, verify, drill, pin, unpin");
 }

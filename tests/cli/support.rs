@@ -188,6 +188,7 @@ impl Project {
         settings.add_filter(self.root().to_str().unwrap(), "ROOT");
         settings.add_filter(r"\d{8}_\d{6}", "ID");
         settings.add_filter(r"\bin (\d+ ms|\d+\.\d s|\d+ min \d+ s)", "in TIME");
+        shorten_hints(&mut settings);
         settings.bind_to_scope()
     }
 
@@ -200,7 +201,7 @@ impl Project {
 
     /// `text` with what differs from run to run taken out: the root, ids, times, hashes, sizes of compressed files.
     pub fn redact(&self, text: &str) -> String {
-        text.replace(self.root().to_str().unwrap(), "ROOT")
+        text.replace(self.root().to_str().unwrap(), "ROOT").replace("`cargo xtask --root ROOT ", "`")
     }
 
     /// While the guard lives, snapshots show ROOT, ID, SIZE, TIME and DATE for what differs from run to run.
@@ -210,6 +211,7 @@ impl Project {
         settings.add_filter(r"\d{8}_\d{6}", "ID");
         settings.add_filter(r"\b\d+([.]\d+)? [kMG]?B\b", "SIZE");
         settings.add_filter(r"\bin \d+([.]\d+)? m?s\b", "in TIME");
+        shorten_hints(&mut settings);
         settings.add_filter(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d[.0-9]*(Z|[+-]\d\d:\d\d))?", "DATE");
         settings.bind_to_scope()
     }
@@ -232,8 +234,14 @@ impl Project {
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     command.env("TZ", "UTC").env_remove("INVOCATION_ID").env_remove("JOURNAL_STREAM").env_remove("NO_COLOR");
-    command.stdin(Stdio::null());
+    // As `cargo run` would start it, however the tests are run.
+    command.env("CARGO_PKG_NAME", env!("CARGO_PKG_NAME")).stdin(Stdio::null());
     command
+}
+
+/// In snapshots, the commands of a hint are as the library writes them: without the program and its flags.
+fn shorten_hints(settings: &mut insta::Settings) {
+    settings.add_filter("`cargo xtask (--(root|backup-dir|config) [^ ]+ )*", "`");
 }
 
 /// What a run of the program said, and how it ended.

@@ -137,7 +137,7 @@ fn damage_is_shown_with_what_to_do_about_it() {
     insta::assert_snapshot!(project.run("verify").expect(12).all(), @r"
       damaged  sessions_db_ID.db: its stored bytes are 49152 with SHA-256 SHA, the manifest says 49152 with SHA
     backup ID is damaged: 3 checks in TIME
-    hint: restore another backup (`list` shows them) and make a new one: cargo xtask backup
+    hint: restore another backup (`list` shows them) and make a new one: `backup`
     ");
 }
 
@@ -331,7 +331,7 @@ fn all_goes_on_after_a_damaged_one_and_an_unreadable_manifest() {
     insta::assert_snapshot!(one.expect(12).all(), @r#"
     error: manifest of ID can't be read: expected ident at line 1 column 2
     hint: its files may still be good: see "break glass" in the README
-    hint: restore another backup (`list` shows them) and make a new one: cargo xtask backup
+    hint: restore another backup (`list` shows them) and make a new one: `backup`
     "#);
 }
 

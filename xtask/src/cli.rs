@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use crate::bench::peers;
 use crate::config::parse_duration;
+use crate::invocation;
 use crate::schedule::unit_name::{UNIT_NAMES, is_unit_name};
 use backup::Codec;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 /// Backups of this project's databases and configuration that can be trusted: made from live databases, proved by
 /// restoring them.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = invocation::NAME, version, after_help = EXIT_CODES, max_term_width = 100)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     /// What every command takes.
@@ -22,6 +23,15 @@ pub struct Cli {
     /// The command.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Parses this process's arguments. Messages name the program as it was called.
+    pub fn try_parse_as_called() -> Result<Self, clap::Error> {
+        let mut command = Self::command().bin_name(invocation::program().join(" ")).display_name(invocation::title());
+        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
 }
 
 const EXIT_CODES: &str = "\
@@ -40,7 +50,7 @@ Exit codes:
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub struct Global {
-    /// The application's folder [default: the workspace's]
+    /// The application's folder [default: the nearest one from here up that has ops/backup.toml]
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// The settings [default: ops/backup.toml below the root]
@@ -90,6 +100,8 @@ pub enum Command {
     /// Those that work on its schedule.
     #[command(flatten)]
     Schedule(ScheduleCommand),
+    /// Write settings for an application, after looking what is there
+    Init(Init),
     /// Check all that backups depend on; exits with 1 on any failure
     Doctor(Doctor),
     /// Make a sample project and take it through the whole cycle
@@ -421,13 +433,23 @@ pub struct UninstallCron {
     pub dry_run: bool,
 }
 
+/// `init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The application's folder [default: the current one]
+    pub dir: Option<PathBuf>,
+    /// Say what would be written, with -v the settings too, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
 /// `demo`.
 #[derive(Debug, Args)]
 pub struct Demo {
     /// Size of the sample database in megabytes
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub size_mb: u64,
-    /// Where to make the sample project [default: target/demo of the workspace]
+    /// Where to make the sample project [default: target/demo of the Cargo workspace, or else backup-demo]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 }
@@ -444,7 +466,7 @@ pub struct Bench {
     /// What to compare with, separated by commas; auto: all that are installed
     #[arg(long, value_name = "LIST", default_value = "auto", value_delimiter = ',', value_parser = peers())]
     pub peers: Vec<String>,
-    /// Where to work; it is removed at the end [default: target/bench of the workspace]
+    /// Where to work; it is removed at the end [default: target/bench of the Cargo workspace, or else backup-bench]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 }

@@ -1,6 +1,6 @@
 //! What a command needs, built once: the root, the settings, the store, the clock, the printer.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use backup::owner::{self, OtherProject};
@@ -10,11 +10,13 @@ use backup::{
 };
 use chrono::{DateTime, FixedOffset, Local};
 
+use crate::apart;
 use crate::bars::Bars;
 use crate::cli::Global;
 use crate::config::Config;
 use crate::exit::Signals;
 use crate::output::Output;
+use crate::root;
 use crate::schedule::steps::Step;
 use crate::text::local;
 
@@ -41,8 +43,6 @@ pub struct Context<'a> {
 /// Flags that say where things are, absolute.
 #[derive(Debug, Clone, Default)]
 pub struct Given {
-    /// `--root`.
-    pub root: Option<PathBuf>,
     /// `--config`.
     pub config: Option<PathBuf>,
     /// `--backup-dir`.
@@ -58,7 +58,7 @@ impl<'a> Context<'a> {
 
     /// The same for commands that can do without the settings: with the defaults, and what is wrong with the settings.
     pub fn despite_settings(global: &Global, output: &'a Output) -> anyhow::Result<(Self, Option<Error>)> {
-        let root = root(global.root.as_deref())?;
+        let root = root::find(global.root.as_deref())?;
         let (mut config, broken) = match Config::load(&root, global.config.as_deref()) {
             Ok(config) => (config, None),
             Err(error) => (Config::default(), Some(error)),
@@ -68,7 +68,6 @@ impl<'a> Context<'a> {
         // A flag is relative to where it is typed, a setting to the root.
         let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
         let given = Given {
-            root: global.root.as_ref().map(|_| root.clone()),
             config: absolute(&global.config).context("find the settings")?,
             backup_dir: absolute(&global.backup_dir).context("find the backup folder")?,
         };
@@ -78,9 +77,12 @@ impl<'a> Context<'a> {
                 .with_hint("make it, or name another with --scratch")
                 .into());
         }
+        let settings = Config::path(&root, given.config.as_deref());
+        let folder = given.backup_dir.clone().unwrap_or_else(|| root.join(&config.backup_dir));
+        let broken = broken.or_else(|| apart::require(&folder, &root, &config, settings.as_deref()).err());
         let context = Self {
-            settings: Config::path(&root, given.config.as_deref()),
-            store: LocalStore::new(given.backup_dir.clone().unwrap_or_else(|| root.join(&config.backup_dir))),
+            settings,
+            store: LocalStore::new(folder),
             given,
             root,
             config,
@@ -94,12 +96,7 @@ impl<'a> Context<'a> {
 
     /// A command of this program's for this project, as a person would type it.
     pub fn command(&self, words: &[&str]) -> Step {
-        let flag = |flag: &str, path: &Option<PathBuf>| {
-            path.as_ref().map(|path| [flag.to_string(), path.display().to_string()])
-        };
-        let Given { root, config, backup_dir } = &self.given;
-        let given = [flag("--root", root), flag("--config", config), flag("--backup-dir", backup_dir)];
-        Step::new(["cargo", "xtask"]).and(given.into_iter().flatten().flatten()).and(words.iter().copied())
+        self.output.invocation().command(words)
     }
 
     /// Begins a run that makes something, in a store that may not exist yet. `command` is what others who wait for the
@@ -223,35 +220,21 @@ impl<'a> Context<'a> {
         }
         let (line, restore) = unfinished;
         let id = line.id?;
-        let undo = if restore.kept.is_some() { " or take it back (restore --undo)" } else { "" };
+        let undo = self.command(&["restore", "--undo"]);
+        let undo = if restore.kept.is_some() { format!(", or take it back: {undo}") } else { String::new() };
         let what = format!("the restore of {id} begun {} did not finish", local(line.at));
-        Some((what, format!("repeat it ({}){undo}", self.again(id, restore))))
+        Some((what, format!("repeat it: {}{undo}", self.again(id, restore))))
     }
 
     /// The command that repeats a restore.
-    fn again(&self, id: BackupId, restore: &RestoreLine) -> String {
+    fn again(&self, id: BackupId, restore: &RestoreLine) -> Step {
         let only = match restore.selection {
-            Some(Selection { databases: true, files: false }) => " --database-only",
-            Some(Selection { databases: false, files: true }) => " --config-only",
-            _ => "",
+            Some(Selection { databases: true, files: false }) => Some("--database-only"),
+            Some(Selection { databases: false, files: true }) => Some("--config-only"),
+            _ => None,
         };
         let elsewhere = restore.target != self.root;
-        let to = if elsewhere { format!(" --to {}", restore.target.display()) } else { String::new() };
-        format!("restore --from {id}{to}{only}")
+        let to = elsewhere.then(|| ["--to".to_string(), restore.target.display().to_string()]);
+        self.command(&["restore", "--from", &id.to_string()]).and(to.into_iter().flatten()).and(only)
     }
-}
-
-/// The application's folder: as given, else the workspace that cargo runs this for, else the one it was built in.
-pub fn root(given: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let package = || std::env::var_os("CARGO_MANIFEST_DIR").map_or(env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
-    let root = given.map_or_else(|| package().join(".."), Path::to_path_buf);
-    let found = root.canonicalize().map_err(|e| {
-        let why = Error::io("use as the application's folder:", &root, e);
-        Error::new(ErrorKind::InvalidInput, why.one_line()).with_hint("name it with --root DIR")
-    })?;
-    if found.is_dir() {
-        return Ok(found);
-    }
-    let message = format!("the application's folder {} is not a folder", found.display());
-    Err(Error::new(ErrorKind::InvalidInput, message).with_hint("name it with --root DIR").into())
 }

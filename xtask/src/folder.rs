@@ -5,15 +5,25 @@ use std::io::ErrorKind::NotFound;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use anyhow::Context as _;
 use backup::{Error, ErrorKind};
 
-use crate::context;
-
-/// Where `command` works if no folder is given: below the workspace's `target`, named as short as it can be from here.
+/// Where `command` works if no folder is given: in the `target` of the Cargo workspace around the current folder, or
+/// else in the current folder. Not where all users have their temporary files: there, others could prepare it, and a
+/// benchmark's gigabytes may have to fit into memory.
 pub fn default(command: &str) -> anyhow::Result<PathBuf> {
-    let (here, folder) = (env::current_dir()?, context::root(None)?.join("target").join(command));
-    let short = folder.strip_prefix(here).ok().filter(|rest| rest.file_name().is_some());
-    Ok(short.map_or(folder.clone(), Path::to_path_buf))
+    let here = env::current_dir().context("find the current folder")?;
+    Ok(below(&here, command))
+}
+
+/// As short as it can be named from `here`.
+fn below(here: &Path, command: &str) -> PathBuf {
+    let is_target = |folder: &Path| folder.join("CACHEDIR.TAG").is_file();
+    let targets = here.ancestors().map(|folder| folder.join("target"));
+    match targets.into_iter().find(|target| is_target(target)) {
+        Some(target) => target.strip_prefix(here).unwrap_or(&target).join(command),
+        None => format!("backup-{command}").into(),
+    }
 }
 
 /// Makes `dir` an empty folder of `command`'s. Of what is there, only an earlier one of the same command is removed:
@@ -53,6 +63,19 @@ pub fn remove(dir: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_default_is_in_the_workspaces_target_or_else_in_the_current_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("app/src");
+        fs::create_dir_all(&inner).unwrap();
+        assert_eq!(below(&inner, "demo"), Path::new("backup-demo"));
+        fs::create_dir(dir.path().join("app/target")).unwrap();
+        assert_eq!(below(&inner, "demo"), Path::new("backup-demo"), "a folder that is called target");
+        fs::write(dir.path().join("app/target/CACHEDIR.TAG"), "").unwrap();
+        assert_eq!(below(&inner, "demo"), dir.path().join("app/target/demo"));
+        assert_eq!(below(&dir.path().join("app"), "demo"), Path::new("target/demo"));
+    }
 
     #[test]
     fn a_folder_that_is_somebodys_is_left_alone() {

@@ -1,37 +1,44 @@
-//! `cargo xtask`: the command line of the backup library. It parses, makes one library call, and renders what came
+//! The command line of the backup library. It parses, makes one library call, and renders what came
 //! of it.
 
+mod apart;
 mod application;
 mod bars;
 mod bench;
 mod cli;
 mod commands;
+mod completion;
 mod config;
 mod context;
 mod doctor;
 mod exit;
 mod folder;
+mod invocation;
 mod output;
+mod root;
 mod sample;
 mod schedule;
+mod survey;
+mod template;
 mod text;
 
 use std::process::ExitCode;
-
-use clap::Parser as _;
 
 use output::Output;
 
 fn main() -> ExitCode {
     // Whatever is created from here on, SQLite's files included, is for this user alone.
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
-    let cli = match cli::Cli::try_parse() {
+    if completion::answer() {
+        return ExitCode::SUCCESS;
+    }
+    let cli = match cli::Cli::try_parse_as_called() {
         Ok(cli) => cli,
         Err(usage) => return output::usage(&usage),
     };
     let output = Output::new(&cli.global);
     match commands::run(&cli, &output) {
-        Ok(exit) => exit.into(),
+        Ok(exit) => output.finish(exit, commands::changes(&cli.command)).into(),
         Err(error) => {
             output.error(&error);
             exit::of_error(&error).into()

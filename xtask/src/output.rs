@@ -4,10 +4,11 @@
 //! has no command to the terminal in it but this program's colours, and is one line.
 //!
 //! Results go to stdout; warnings, errors, hints and bars go to stderr. With `--json` stdout has the one document and
-//! nothing else.
+//! nothing else. A result that can't be written is a failure; a reader that went away (`| head`) is none.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::ValueEnum as _;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 use crate::bars::Bars;
 use crate::cli::{Color, Global};
 use crate::exit::Exit;
+use crate::invocation::Invocation;
 use crate::text::{Tone, is_printable, paint, shown};
 
 /// Priorities that the journal reads from the beginning of a line: `man 3 sd-daemon`.
@@ -40,6 +42,9 @@ pub struct Output {
     quiet: bool,
     verbose: bool,
     journal: bool,
+    invocation: Invocation,
+    /// Why a part of the result could not be written.
+    lost: OnceLock<io::Error>,
 }
 
 impl Output {
@@ -47,7 +52,14 @@ impl Output {
     pub fn new(global: &Global) -> Self {
         let journal = is_journal();
         choose_colors(global.color, journal);
-        Self { json: global.json, quiet: global.quiet, verbose: global.verbose, journal }
+        let invocation = Invocation::new(global);
+        let Global { json, quiet, verbose, .. } = *global;
+        Self { json, quiet, verbose, journal, invocation, lost: OnceLock::new() }
+    }
+
+    /// How this program was called.
+    pub fn invocation(&self) -> &Invocation {
+        &self.invocation
     }
 
     /// A printer for tests of what is done, not of what is said.
@@ -84,8 +96,32 @@ impl Output {
     fn result(&self, shown: &str) {
         if !self.quiet && !self.json {
             let prefix = self.prefix(Priority::Info);
-            print(&mut anstream::stdout(), format_args!("{prefix}{shown}"));
+            self.keep(print(&mut anstream::stdout(), format_args!("{prefix}{shown}")));
         }
+    }
+
+    /// A result that is no line, as it is.
+    pub fn raw(&self, bytes: &[u8]) {
+        let mut stdout = io::stdout();
+        self.keep(stdout.write_all(bytes).and_then(|()| stdout.flush()));
+    }
+
+    fn keep(&self, written: io::Result<()>) {
+        if let Err(error) = unless_closed(written) {
+            let _ = self.lost.set(error);
+        }
+    }
+
+    /// How a command ends that has done its work: as it did, if its result could be written. One that `changes`
+    /// something has done so all the same.
+    pub fn finish(&self, exit: Exit, changes: bool) -> Exit {
+        let Some(error) = self.lost.get().filter(|_| exit == Exit::Done) else { return exit };
+        let done = if changes { "all is done, but " } else { "" };
+        self.aside(
+            Priority::Error,
+            &format!("{} {done}the result could not be written: {error}", paint(Tone::Bad, "error:")),
+        );
+        if changes { Exit::Partly } else { Exit::Failed }
     }
 
     /// The line that says what was done, in the colour of how well.
@@ -105,14 +141,15 @@ impl Output {
         self.aside(Priority::Warning, &format!("{} {text}", paint(Tone::Warning, "warning:")));
     }
 
-    /// What to do about it.
+    /// What to do about it. Commands of this program in it, in backquotes, are made complete.
     pub fn hint(&self, text: &str) {
-        self.aside(Priority::Info, &format!("hint: {text}"));
+        self.aside(Priority::Info, &format!("hint: {}", self.invocation.complete(text)));
     }
 
     fn aside(&self, priority: Priority, text: &str) {
         let prefix = self.prefix(priority);
-        print(&mut anstream::stderr(), format_args!("{prefix}{}", shown(text)));
+        // Where this can't be said, there is no place to say that either.
+        let _ = print(&mut anstream::stderr(), format_args!("{prefix}{}", shown(text)));
     }
 
     /// Something that went wrong, where the command goes on.
@@ -134,21 +171,27 @@ impl Output {
     fn explain(&self, error: &backup::Error) {
         self.problem(error);
         if self.json {
-            print_json(&json!({ "error": error_document(error) }));
+            self.keep(print_json(&json!({ "error": self.error_document(error) })));
         }
+    }
+
+    /// An error as `--json` has it.
+    pub fn error_document(&self, error: &backup::Error) -> Value {
+        let hint = error.hint().map(|hint| self.invocation.complete(hint));
+        json!({ "kind": error.kind(), "message": error.one_line(), "hint": hint })
     }
 
     /// The one document, with `--json`.
     pub fn json(&self, document: &impl Serialize) -> anyhow::Result<()> {
         if self.json {
-            print_json(&serde_json::to_value(document)?);
+            self.keep(print_json(&serde_json::to_value(document)?));
         }
         Ok(())
     }
 
     /// A table in the first layout that fits the terminal, or else in the last. Where there is no terminal, the first.
     pub fn table(&self, layouts: &[Layout]) {
-        let terminal = Table::new().width().filter(|_| std::io::stdout().is_terminal());
+        let terminal = Table::new().width().filter(|_| io::stdout().is_terminal());
         let mut tables = layouts.iter().map(Layout::table);
         let fits =
             |table: &Table| terminal.is_none_or(|width| table.lines().all(|line| columns(&line) <= width.into()));
@@ -158,19 +201,19 @@ impl Output {
 
     /// Asks a person to agree. `None` if there is nobody to ask.
     pub fn agrees(&self, question: &str) -> Option<bool> {
-        if self.json || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        if self.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
             return None;
         }
         let mut answer = String::new();
         let mut stderr = anstream::stderr();
         let asked = write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush());
-        let read = asked.and_then(|()| std::io::stdin().read_line(&mut answer));
+        let read = asked.and_then(|()| io::stdin().read_line(&mut answer));
         Some(read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
     }
 
     /// Bars on stderr, if a person is looking.
     pub fn bars(&self) -> Bars {
-        let shown = !self.json && !self.quiet && !self.journal && std::io::stderr().is_terminal();
+        let shown = !self.json && !self.quiet && !self.journal && io::stderr().is_terminal();
         Bars::new(shown)
     }
 
@@ -213,7 +256,7 @@ fn columns(line: &str) -> usize {
 /// Whether systemd reads what is printed. A terminal may inherit its variables: that is a person still.
 fn is_journal() -> bool {
     let under_systemd = ["JOURNAL_STREAM", "INVOCATION_ID"].iter().any(|name| std::env::var_os(name).is_some());
-    under_systemd && !std::io::stderr().is_terminal()
+    under_systemd && !io::stderr().is_terminal()
 }
 
 fn choose_colors(color: Color, journal: bool) {
@@ -234,30 +277,26 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     let journal = is_journal();
     choose_colors(color, journal);
     if !error.use_stderr() {
-        print(&mut anstream::stdout(), format_args!("{}", error.render().ansi().to_string().trim_end()));
-        return Exit::Done.into();
+        let help = error.render().ansi().to_string();
+        let written = unless_closed(print(&mut anstream::stdout(), format_args!("{}", help.trim_end())));
+        return if written.is_ok() { Exit::Done } else { Exit::Failed }.into();
     }
     let prefix = Priority::Error.prefix(journal);
     for line in error.render().ansi().to_string().trim_end().lines().filter(|line| !journal || !line.is_empty()) {
-        print(&mut anstream::stderr(), format_args!("{prefix}{line}"));
+        let _ = print(&mut anstream::stderr(), format_args!("{prefix}{line}"));
     }
     if arguments.iter().any(|argument| argument == "--json") {
         let text = error.to_string();
         let paragraph = text.trim_start_matches("error: ").lines().map(str::trim).take_while(|line| !line.is_empty());
         let message = paragraph.collect::<Vec<_>>().join(" ");
         let hint = "--help shows how it is used";
-        print_json(&json!({ "error": { "kind": "usage", "message": message, "hint": hint } }));
+        let _ = print_json(&json!({ "error": { "kind": "usage", "message": message, "hint": hint } }));
     }
     Exit::Usage.into()
 }
 
-/// An error as `--json` has it.
-pub fn error_document(error: &backup::Error) -> Value {
-    json!({ "kind": error.kind(), "message": error.one_line(), "hint": error.hint() })
-}
-
 /// Prints a document. JSON itself escapes some of what a terminal takes for commands, but not all.
-fn print_json(document: &Value) {
+fn print_json(document: &Value) -> io::Result<()> {
     let mut text = String::new();
     for c in format!("{document:#}").chars() {
         match c {
@@ -266,10 +305,14 @@ fn print_json(document: &Value) {
             _ => text.extend(["\\u", &format!("{:04x}", u32::from(c))]),
         }
     }
-    print(&mut std::io::stdout(), format_args!("{text}"));
+    print(&mut io::stdout(), format_args!("{text}"))
 }
 
-/// Prints a line. A reader that went away (`| head`) is no reason to fail.
-fn print(stream: &mut dyn std::io::Write, line: std::fmt::Arguments<'_>) {
-    let _ = writeln!(stream, "{line}");
+fn print(stream: &mut dyn io::Write, line: std::fmt::Arguments<'_>) -> io::Result<()> {
+    writeln!(stream, "{line}").and_then(|()| stream.flush())
+}
+
+/// A reader that went away (`| head`) is no reason to fail.
+fn unless_closed(written: io::Result<()>) -> io::Result<()> {
+    written.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
 }

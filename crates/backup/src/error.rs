@@ -54,15 +54,15 @@ pub enum ErrorKind {
 }
 
 /// What to do when nothing fits any more.
-pub(crate) const NO_SPACE_HINT: &str = "free some space (df -h, df -i), or remove old backups (rotate)";
+pub(crate) const NO_SPACE_HINT: &str = "free some space (df -h, df -i), or remove old backups: `rotate`";
 
 /// What to do about a damaged database.
 const DAMAGED_HINT: &str =
-    "restore it from a backup (restore --from latest); to save it as it is before that: backup --allow-damaged";
+    "restore it from a backup: `restore --from latest`; to save it as it is before that: `backup --allow-damaged`";
 
 /// What to do with a backup of a damaged database.
 pub(crate) const SALVAGE_HINT: &str =
-    "no restore puts it back; decode it by hand, and sqlite3's .recover or .dump gives what can be read of it";
+    "no restore puts it back; decode it by hand, and sqlite3's .dump gives what can be read of it";
 
 /// A failure: its kind, one line that names the thing and its value, a hint on what to do, and what caused it.
 #[derive(thiserror::Error)]
@@ -243,7 +243,8 @@ impl Error {
         self.source.as_ref().map_or_else(|| self.message.clone(), ToString::to_string)
     }
 
-    /// What to do about it, in one line.
+    /// What to do about it, in one line. Commands of the caller's stand in backquotes, as in "`restore --undo`": how the
+    /// program is called, and with which flags, it has to put before them.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }

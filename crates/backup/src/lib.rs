@@ -100,7 +100,7 @@ pub use history::{Command, History, Line, Outcome, RestoreLine};
 pub use id::BackupId;
 pub use lock::{Holder, Lock, Waiting};
 pub use manifest::{Manifest, Status, Trigger};
-pub use names::Kind;
+pub use names::{Kind, is_set_name};
 pub use progress::{Event, Phase, Progress, Silent};
 pub use relpath::RelPath;
 pub use run::{Run, Setup};

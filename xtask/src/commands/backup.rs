@@ -10,7 +10,6 @@ use super::rotate;
 use crate::cli;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::output::error_document;
 use crate::text::{Tone, count, size, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<Exit> {
@@ -45,7 +44,7 @@ pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<Exit> {
     if manifest.status == Status::Failed {
         failures.push(("backup".into(), nothing_saved(&manifest)));
     }
-    let error = failures.first().map(|(_, error)| error_document(error));
+    let error = failures.first().map(|(_, error)| context.output.error_document(error));
     context.output.json(&json!({ "backup": manifest, "rotation": rotation, "error": error }))?;
     Ok(match manifest.status {
         Status::Failed => Exit::Failed,

@@ -16,7 +16,7 @@ pub fn run(output: &Output, args: &cli::Bench) -> anyhow::Result<Exit> {
     report.jobs.iter().for_each(|job| show_job(output, job));
     if !report.tool.optimized {
         output.warn("this is a debug build: its times mean nothing");
-        output.hint("cargo xtask makes a release build");
+        output.hint("make a release build: cargo build --release");
     }
     output.json(&report)?;
     Ok(Exit::Done)

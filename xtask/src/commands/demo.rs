@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: the whole cycle on a sample project, as a person would go through it.
+//! `demo`: the whole cycle on a sample project, as a person would go through it.
 //!
 //! Each command runs as a process of its own on the folder alone, while the application's writers go on in this one:
 //! nothing is shown that somebody at a terminal couldn't do.
@@ -11,33 +11,52 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use backup::Error;
+use serde::Serialize;
 use xshell::{Shell, cmd};
 
 use crate::cli;
 use crate::exit::Exit;
 use crate::folder;
+use crate::invocation;
 use crate::output::Output;
 use crate::sample::{self, DATABASE, Writers};
+use crate::schedule::steps::Step;
 
 const SEED: u64 = 16;
 
-/// Runs the demo, in target/demo if no folder is given.
+/// What came of a demo: numbers of commits, but for the folder.
+#[derive(Debug, Serialize)]
+struct Report {
+    folder: String,
+    /// Before the backup began: all of them have to be back.
+    before_backup: u64,
+    /// Found after the restore.
+    restored: u64,
+    /// By the disaster.
+    made: u64,
+    /// On the restored database.
+    after_restore: u64,
+}
+
+/// Runs the demo, in the workspace's target folder or the current one if none is given.
 pub fn run(output: &Output, args: &cli::Demo) -> anyhow::Result<Exit> {
     let dir = args.dir.clone().map_or_else(|| folder::default("demo"), Ok)?;
-    cycle(output, &dir, args.size_mb, &env::current_exe()?)?;
+    let report = cycle(output, &dir, args.size_mb, &env::current_exe()?)?;
+    output.json(&report)?;
     Ok(Exit::Done)
 }
 
 /// Makes a sample project of `size_mb` megabytes in `dir`, in place of an earlier demo's, and takes it through backup,
 /// loss and restore with the program `exe`. An error names the command that failed, or the commits that are missing.
-fn cycle(output: &Output, dir: &Path, size_mb: u64, exe: &Path) -> anyhow::Result<()> {
+fn cycle(output: &Output, dir: &Path, size_mb: u64, exe: &Path) -> anyhow::Result<Report> {
     let demo = Demo { output, dir, exe, shell: Shell::new()? };
     let (writers, env) = demo.make_project(size_mb)?;
     let before = demo.back_up(&writers)?;
     demo.look_at_it()?;
     let last = demo.lose_everything(writers)?;
-    demo.restore(&before, &last, &env)?;
-    demo.go_on()
+    let report = demo.restore(&before, &last, &env)?;
+    demo.go_on()?;
+    Ok(report)
 }
 
 struct Demo<'a> {
@@ -93,7 +112,7 @@ impl Demo<'_> {
         Ok(last)
     }
 
-    fn restore(&self, before: &[u64], last: &[u64], env: &Kept) -> anyhow::Result<()> {
+    fn restore(&self, before: &[u64], last: &[u64], env: &Kept) -> anyhow::Result<Report> {
         self.step("7. Restore");
         self.xtask("restore --from latest --yes")?;
         self.step("8. Is everything back?");
@@ -108,8 +127,10 @@ impl Demo<'_> {
         writers.wait_for_commits(10)?;
         writers.stop()?;
         let now = sample::check_commits(&self.path(DATABASE), &back)?;
-        self.say(format!("the application writes again: {} new commits", total(&now) - found));
-        Ok(())
+        let after_restore = total(&now) - found;
+        self.say(format!("the application writes again: {after_restore} new commits"));
+        let folder = self.dir.display().to_string();
+        Ok(Report { folder, before_backup: before, restored: found, made, after_restore })
     }
 
     fn go_on(&self) -> anyhow::Result<()> {
@@ -127,13 +148,15 @@ impl Demo<'_> {
     fn xtask(&self, args: &str) -> anyhow::Result<()> {
         let (Self { dir, exe, shell, .. }, words) = (self, args.split(' '));
         self.say(format!("$ {}", self.shown(args)));
-        let done = cmd!(shell, "{exe} --root {dir} {words...}").quiet().run();
+        let command = cmd!(shell, "{exe} --root {dir} {words...}").quiet();
+        // Their output is no part of the demo's one document.
+        let done = if self.output.is_json() { command.ignore_stdout() } else { command }.run();
         done.with_context(|| format!("the demo ends here, this command failed: {}", self.shown(args)))
     }
 
     fn shown(&self, args: &str) -> String {
-        let (dir, words) = (self.dir, args.split(' '));
-        cmd!(self.shell, "cargo xtask --root {dir} {words...}").to_string()
+        let place = ["--root".to_string(), self.dir.display().to_string()];
+        Step::new(invocation::program()).and(place).and(args.split(' ')).to_string()
     }
 
     fn path(&self, file: &str) -> PathBuf {
@@ -169,7 +192,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for _ in 0..2 {
             let error = cycle(&Output::silent(), dir.path(), 1, Path::new("false")).unwrap_err();
-            let command = format!("cargo xtask --root {} backup", dir.path().display());
+            let command = format!("{} --root {} backup", invocation::program().join(" "), dir.path().display());
             assert!(error.to_string().ends_with(&command), "{error}");
         }
     }

@@ -47,7 +47,7 @@ pub fn run(context: &Context<'_>) -> anyhow::Result<Exit> {
     let rows: Vec<Row> = catalog.entries().iter().rev().map(|entry| row(context, entry, &history)).collect();
     if rows.is_empty() {
         context.output.line(&format!("no backups in {}", context.store.folder().display()));
-        context.output.hint("make one: cargo xtask backup");
+        context.output.hint("make one: `backup`");
     } else {
         context.output.table(&[wide(context, &rows), narrow(context, &rows)]);
     }

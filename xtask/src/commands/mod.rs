@@ -6,6 +6,7 @@ mod bench;
 mod demo;
 mod doctor;
 mod drill;
+mod init;
 mod install_cron;
 mod install_timer;
 mod list;
@@ -34,10 +35,33 @@ pub fn run(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
         Command::Project(command) => run_in_project(&Context::new(&cli.global, output)?, command),
         Command::Schedule(command) => run_on_schedule(&cli.global, output, command),
         Command::Doctor(args) => doctor::run(&cli.global, output, args),
+        Command::Init(args) => init::run(&cli.global, output, args),
         Command::Demo(args) => demo::run(output, args),
         Command::Bench(args) => bench::run(output, args),
-        Command::Completions { shell } => shell::completions(*shell),
+        Command::Completions { shell } => shell::completions(output, *shell),
         Command::Man { dir } => shell::man(output, dir),
+    }
+}
+
+/// Whether a command is asked to change something, and not only to tell.
+pub fn changes(command: &Command) -> bool {
+    match command {
+        Command::Project(ProjectCommand::Restore(args)) => !args.dry_run,
+        Command::Project(ProjectCommand::Rotate(args)) => !args.dry_run,
+        Command::Project(ProjectCommand::InstallTimer(args)) => !args.dry_run,
+        Command::Project(ProjectCommand::InstallCron(args)) => !args.dry_run,
+        Command::Schedule(ScheduleCommand::UninstallTimer(args)) => !args.dry_run,
+        Command::Schedule(ScheduleCommand::UninstallCron(args)) => !args.dry_run,
+        Command::Init(args) => !args.dry_run,
+        Command::Project(
+            ProjectCommand::List | ProjectCommand::Status | ProjectCommand::Verify(_) | ProjectCommand::Drill(_),
+        )
+        | Command::Schedule(ScheduleCommand::Timer(_) | ScheduleCommand::Logs(_))
+        | Command::Doctor(_)
+        | Command::Demo(_)
+        | Command::Bench(_)
+        | Command::Completions { .. } => false,
+        _ => true,
     }
 }
 

@@ -12,7 +12,6 @@ use crate::application::{Application, Stopped};
 use crate::cli;
 use crate::context::Context;
 use crate::exit::{Exit, Signals};
-use crate::output::error_document;
 use crate::schedule::steps;
 use crate::text::{Tone, count, paint, size, took};
 
@@ -65,7 +64,7 @@ fn carry_out(
     })?;
     show(context, &restored);
     let started = stopped.map_or(Ok(()), Stopped::start).inspect_err(|error| context.output.problem(error));
-    let error = started.as_ref().err().map(error_document);
+    let error = started.as_ref().err().map(|error| context.output.error_document(error));
     let stops = application.map(|application| application.unit);
     let document = json!({ "dry_run": false, "plan": plan, "stops": stops, "restored": restored, "error": error });
     context.output.json(&document)?;
@@ -148,6 +147,7 @@ fn show(context: &Context<'_>, restored: &Restored) {
     let time = took(restored.duration_ms);
     context.output.done(Tone::Good, &format!("restored {id}: {files}, checked, in {time}"));
     if let Some(kept) = restored.kept {
-        context.output.line(&format!("what was there is kept as {kept}; to put it back: restore --undo"));
+        let undo = context.command(&["restore", "--undo"]);
+        context.output.line(&format!("what was there is kept as {kept}; to put it back: {undo}"));
     }
 }

@@ -1,30 +1,30 @@
 //! `completions` and `man`: what makes the command line a good citizen of the shell.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
 
 use crate::cli::Cli;
+use crate::completion;
 use crate::exit::Exit;
+use crate::invocation;
 use crate::output::Output;
 
-/// The name that completions are bound to: a shell completes programs, not `cargo`'s aliases.
-const PROGRAM: &str = "xtask";
-
-pub fn completions(shell: clap_complete::Shell) -> anyhow::Result<Exit> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command().bin_name(PROGRAM), PROGRAM, &mut script);
-    // A reader that went away (`| head`) is no reason to fail.
-    let _ = std::io::stdout().write_all(&script);
+/// For the name that this program was called by: a shell completes programs, and aliases of `cargo xtask`.
+pub fn completions(output: &Output, shell: clap_complete::Shell) -> anyhow::Result<Exit> {
+    let (name, mut script) = (invocation::name(), Vec::new());
+    clap_complete::generate(shell, &mut Cli::command().bin_name(&name), &name, &mut script);
+    let script = String::from_utf8(script).context("make the completions")?;
+    output.raw(completion::script(shell, &name, &script).as_bytes());
     Ok(Exit::Done)
 }
 
 pub fn man(output: &Output, dir: &Path) -> anyhow::Result<Exit> {
     let shell = xshell::Shell::new().context("find the current folder")?;
     let dir = shell.create_dir(dir).context("create the folder for the man pages")?;
-    clap_mangen::generate_to(Cli::command().name(PROGRAM), &dir).context("write the man pages")?;
-    output.line(&format!("man pages are in {}: man -l {}/{PROGRAM}.1", dir.display(), dir.display()));
+    let name = invocation::name();
+    clap_mangen::generate_to(Cli::command().name(name.clone()), &dir).context("write the man pages")?;
+    output.line(&format!("man pages are in {}: man -l {}/{name}.1", dir.display(), dir.display()));
     Ok(Exit::Done)
 }

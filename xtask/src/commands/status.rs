@@ -43,11 +43,11 @@ fn show(context: &Context<'_>, status: &Status) {
             context
                 .output
                 .done(Tone::Bad, &format!("too old: the newest complete backup is {old} old, the limit {limit}"));
-            context.output.hint("make one now: cargo xtask backup");
+            context.output.hint("make one now: `backup`");
         }
         None => {
             context.output.done(Tone::Bad, "there is no complete backup");
-            context.output.hint("make one now: cargo xtask backup");
+            context.output.hint("make one now: `backup`");
         }
     }
 }

@@ -33,7 +33,7 @@ pub fn run(context: &Context<'_>, args: &cli::Verify) -> anyhow::Result<Exit> {
         documents.push(document);
     }
     if worst == Exit::Damaged {
-        context.output.hint("restore another backup (`list` shows them) and make a new one: cargo xtask backup");
+        context.output.hint("restore another backup (`list` shows them) and make a new one: `backup`");
     }
     context.output.json(&json!({ "reports": documents }))?;
     Ok(worst)

@@ -27,7 +27,7 @@ pub fn examine(
         Ok(None) => findings.push(Finding::failure(
             "schedule",
             "nothing is scheduled, as far as you can see",
-            format!("schedule it: {}; without systemd: install-cron", context.command(&["install-timer"])),
+            format!("schedule it: {}; without systemd: `install-cron`", context.command(&["install-timer"])),
         )),
         Ok(Some(schedule)) => {
             findings.push(Finding::ok("schedule", schedule.name()));

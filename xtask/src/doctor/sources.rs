@@ -70,7 +70,7 @@ fn integrity(context: &Context<'_>, name: &str, path: &Path) -> Finding {
         Ok(found) => Finding::failure(
             &check,
             format!("integrity_check: {}", found.join("; ")),
-            "stop the application; restore --from latest --dry-run shows what would come back",
+            "stop the application; `restore --from latest --dry-run` shows what would come back",
         ),
     }
 }

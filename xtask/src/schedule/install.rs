@@ -234,7 +234,7 @@ fn remembered(
     if forgotten {
         let again = Installed { scope: manager.scope, origin }.again(context);
         return Err(Error::new(ErrorKind::InvalidInput, "it was installed with flags that are missing now")
-            .with_hint(format!("{again}; or begin anew: uninstall-timer"))
+            .with_hint(format!("{again}; or begin anew: `uninstall-timer`"))
             .into());
     }
     let flags = given.clone().over(earlier);

@@ -61,7 +61,7 @@ pub fn require() -> backup::Result<()> {
     if is_booted() {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Io, "this host isn't run by systemd").with_hint("schedule it with cron: install-cron"))
+    Err(Error::new(ErrorKind::Io, "this host isn't run by systemd").with_hint("schedule it with cron: `install-cron`"))
 }
 
 /// Whether systemd runs this host.

@@ -116,7 +116,7 @@ pub fn restore(
 /// An error after a first change, or what may have been one.
 fn partial(error: &Error, so_far: &str) -> Error {
     Error::new(ErrorKind::Partial, error.one_line())
-        .with_hint(format!("{so_far}: repeat it, or put back what was there: restore --undo"))
+        .with_hint(format!("{so_far}: repeat it, or put back what was there: `restore --undo`"))
 }
 
 /// A restore's lines in the ledger.

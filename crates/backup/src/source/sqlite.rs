@@ -144,7 +144,9 @@ fn connect(path: &Path, access: OpenFlags, busy_timeout: Duration) -> Result<Con
     match fs::metadata(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             return Err(Error::new(ErrorKind::MissingSource, format!("database {} doesn't exist", path.display()))
-                .with_hint("check the path in the settings, or bring it back: restore --from latest --database-only"));
+                .with_hint(
+                    "check the path in the settings, or bring it back: `restore --from latest --database-only`",
+                ));
         }
         Err(e) => return Err(Error::io("stat", path, e)),
         Ok(found) if !found.is_file() => {

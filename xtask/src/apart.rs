@@ -1,0 +1,98 @@
+//! Whether the backup folder is a folder of its own. Backups of a folder that they lie in would be lost with it, rotation
+//! and `chmod` would be let loose on what isn't theirs, and each backup would hold the ones before.
+
+use std::path::{Component, Path, PathBuf};
+
+use backup::{Error, ErrorKind, Result};
+
+use crate::config::Config;
+
+/// Makes sure that `folder` is not the application's folder or above it, and holds neither what is backed up nor the
+/// `settings`.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`], saying what it is or holds.
+pub fn require(folder: &Path, root: &Path, config: &Config, settings: Option<&Path>) -> Result<()> {
+    let unusable = |why: &str| {
+        let message = format!("{} can't be the backup folder: {why}", folder.display());
+        Err(Error::new(ErrorKind::InvalidInput, message)
+            .with_hint("give backups a folder of their own: `backup_dir` in the settings, or --backup-dir"))
+    };
+    // What a shell would have made another path of. The flag has been through one.
+    let begins = config.backup_dir.to_string_lossy();
+    if (begins == "~" || begins.starts_with("~/") || begins.starts_with('$')) && folder == root.join(&config.backup_dir)
+    {
+        return unusable("~ and $ mean nothing in the settings");
+    }
+    let place = resolved(folder);
+    let root = resolved(root);
+    if root == place {
+        return unusable("it is the application's folder");
+    }
+    if root.starts_with(&place) {
+        return unusable("the application's folder is in it");
+    }
+    let files = config.files.iter().flat_map(|set| &set.paths);
+    let sources = config.database.iter().map(|database| &database.path).chain(files);
+    if let Some(source) = sources.into_iter().find(|source| resolved(&source.under(&root)).starts_with(&place)) {
+        return unusable(&format!("{source}, which is backed up, is in it"));
+    }
+    if settings.is_some_and(|settings| resolved(settings).starts_with(&place)) {
+        return unusable("the settings are in it");
+    }
+    Ok(())
+}
+
+/// Where a path leads, also where its end doesn't exist yet.
+fn resolved(path: &Path) -> PathBuf {
+    let mut place = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(place.pop()),
+            Component::CurDir => {}
+            part => {
+                place.push(part);
+                place = place.canonicalize().unwrap_or(place);
+            }
+        }
+    }
+    place
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn why(root: &Path, folder: &str) -> Option<String> {
+        let config = Config { backup_dir: folder.into(), ..Config::default() };
+        let result = require(&root.join(folder), root, &config, Some(&root.join("ops/backup.toml")));
+        result.err().map(|error| error.to_string().split(": ").nth(1).unwrap().to_string())
+    }
+
+    #[test]
+    fn a_folder_that_holds_what_is_not_a_backup_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap().join("app");
+        fs::create_dir_all(root.join("data")).unwrap();
+        fs::create_dir(root.join("ops")).unwrap();
+        std::os::unix::fs::symlink("data", root.join("linked")).unwrap();
+        for own in ["", ".", "data/..", "nowhere/.."] {
+            assert_eq!(why(&root, own).as_deref(), Some("it is the application's folder"), "{own:?}");
+        }
+        for above in ["..", "/", "../../"] {
+            assert_eq!(why(&root, above).as_deref(), Some("the application's folder is in it"), "{above:?}");
+        }
+        for sources in ["data", "data/", "linked", "backups/../data", "data/sessions.db"] {
+            let said = why(&root, sources);
+            assert_eq!(said.as_deref(), Some("data/sessions.db, which is backed up, is in it"), "{sources:?}");
+        }
+        assert_eq!(why(&root, "ops").as_deref(), Some("the settings are in it"));
+        for shell in ["~/backups", "~", "$HOME/backups"] {
+            assert_eq!(why(&root, shell).as_deref(), Some("~ and $ mean nothing in the settings"));
+        }
+        for fine in ["backups", "data/backups", "../other", "/srv/b", "data-old", "~backups", "a/$b"] {
+            assert_eq!(why(&root, fine), None, "{fine:?}");
+        }
+    }
+}

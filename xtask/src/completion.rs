@@ -1,0 +1,180 @@
+//! Completion of backups: what a shell offers for `restore --from`, while somebody types.
+//!
+//! The scripts that clap makes know commands and flags. What backups there are, they ask this program, which gets what
+//! was typed so far as its arguments and [`VARIABLE`] in its environment. It answers in lines: an id, a tab, what it is.
+//! Whatever goes wrong, it says nothing: the terminal is in the middle of a command line.
+
+use std::env;
+use std::ffi::OsString;
+
+use backup::{Entry, Status};
+use clap::Parser as _;
+use clap_complete::Shell;
+
+use crate::cli::Cli;
+use crate::context::Context;
+use crate::invocation;
+use crate::output::Output;
+use crate::text::{age, local};
+
+/// Set, it makes a run of this program an answer to a shell.
+const VARIABLE: &str = "XTASK_COMPLETE";
+
+/// More than anybody chooses from.
+const MOST: usize = 200;
+
+/// What a script says for this program's name, that name as clap has it in functions, the variable, and the program's
+/// file where no program of that name is found.
+const NAMES: [&str; 4] = ["PROGRAM", "FUNCTION", "VARIABLE", "FILE"];
+
+/// bash shows what it inserts. So ages are shown where several backups are left, and only then.
+const BASH: &str = r#"
+_FUNCTION_backups() {
+    local program line
+    program=$(type -P -- "$1")
+    COMPREPLY=()
+    while IFS= read -r line; do
+        [[ $line == "$2"* ]] && COMPREPLY+=("$line")
+    done < <(VARIABLE=bash "${program:-FILE}" "${COMP_WORDS[@]:1}" 2> /dev/null)
+    if ((${#COMPREPLY[@]} == 1)) || [[ $COMP_TYPE == 37 || $COMP_TYPE == 42 ]]; then
+        COMPREPLY=("${COMPREPLY[@]%%$'\t'*}")
+    else
+        COMPREPLY=("${COMPREPLY[@]//$'\t'/   }")
+    fi
+    compopt +o bashdefault +o default -o nosort 2> /dev/null
+}
+
+_FUNCTION_all() {
+    local before=$3 word=$2
+    [[ $before == = ]] && before=${COMP_WORDS[COMP_CWORD - 2]}
+    if [[ $word == = ]]; then
+        before=$3 word=
+    fi
+    case $before in
+        --from | pin | unpin) _FUNCTION_backups "$1" "$word" ;;
+        *) _FUNCTION "$@" ;;
+    esac
+}
+
+complete -F _FUNCTION_all -o bashdefault -o default PROGRAM
+"#;
+
+const ZSH: &str = r#"_PROGRAM_backups() {
+    local -a backups
+    backups=("${(@f)$(VARIABLE=zsh ${commands[$typed[1]]:-FILE} "${(@)typed[2,-1]}" 2> /dev/null)}")
+    backups=("${(@)backups//:/\\:}")
+    backups=("${(@)backups/$'\t'/:}")
+    _describe -V backup backups
+}
+
+"#;
+
+const FISH: &str = r#"
+function __fish_FUNCTION_backups
+    set -l words (commandline -opc)
+    set -l program FILE
+    command -q $words[1]; and set program $words[1]
+    VARIABLE=fish command $program $words[2..] 2> /dev/null
+end
+for name in restore verify drill
+    complete -c PROGRAM -n "__fish_FUNCTION_using_subcommand $name" -l from -x -k -a "(__fish_FUNCTION_backups)"
+end
+for name in pin unpin
+    complete -c PROGRAM -n "__fish_FUNCTION_using_subcommand $name" -f -k -a "(__fish_FUNCTION_backups)"
+end
+"#;
+
+/// clap's script for `shell`, and what completes backups where the shell can do that.
+pub fn script(shell: Shell, program: &str, clap: &str) -> String {
+    let file = env::current_exe().unwrap_or_else(|_| program.into()).display().to_string();
+    let file = shlex::try_quote(&file).map_or_else(|_| program.to_string(), |word| word.into_owned());
+    let name = |script: &str, dash: &str| {
+        let values = [program, &program.replace('-', dash), VARIABLE, &file];
+        NAMES.iter().zip(values).fold(script.to_string(), |text, (name, value)| text.replace(name, value))
+    };
+    match shell {
+        Shell::Bash => clap.to_string() + &name(BASH, "__"),
+        Shell::Zsh => zsh(program, clap, &name(ZSH, "-")),
+        Shell::Fish => clap.to_string() + &name(FISH, "_"),
+        _ => clap.to_string(),
+    }
+}
+
+/// zsh asks a function that the description of an argument names.
+fn zsh(program: &str, clap: &str, functions: &str) -> String {
+    let begin = format!("_{program}() {{\n");
+    let asks = |line: &str| line.contains("--from=[") || line.starts_with("':id -- ");
+    let line = |line: &str| {
+        let line = if asks(line) { line.replace(":_default'", &format!(":_{program}_backups'")) } else { line.into() };
+        line + "\n"
+    };
+    let script: String = clap.lines().map(line).collect();
+    script.replacen(&begin, &format!("{functions}{begin}    local -a typed=(\"${{words[@]}}\")\n"), 1)
+}
+
+/// Answers a shell, if it is one that asks.
+pub fn answer() -> bool {
+    let asked = env::var_os(VARIABLE).is_some();
+    if asked {
+        let _ = print_backups();
+    }
+    asked
+}
+
+fn print_backups() -> anyhow::Result<()> {
+    let flags = places(env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()));
+    let words = [invocation::NAME.to_string()].into_iter().chain(flags).chain(["list".into(), "--quiet".into()]);
+    let cli = Cli::try_parse_from(words.map(OsString::from))?;
+    let output = Output::new(&cli.global);
+    let context = Context::new(&cli.global, &output)?;
+    let catalog = context.catalog()?;
+    let is_empty = |entry: &&Entry| entry.manifest().is_some_and(|manifest| manifest.status == Status::Failed);
+    let mut answer = String::new();
+    for entry in catalog.entries().iter().rev().filter(|entry| !is_empty(entry)).take(MOST) {
+        let at = entry.manifest().map_or_else(|| entry.id.time().fixed_offset(), |manifest| manifest.created_at);
+        let ago = u64::try_from((context.now - at).num_seconds()).unwrap_or(0);
+        answer += &format!("{}\t{}, {} ago\n", entry.id, local(at), age(ago));
+    }
+    if !answer.is_empty() {
+        answer.insert_str(0, "latest\tthe newest complete one\n");
+    }
+    output.raw(answer.as_bytes());
+    Ok(())
+}
+
+/// The flags that say where things are, of what was typed. A shell hands it over as it stands there, in quotes too.
+fn places(typed: impl Iterator<Item = String>) -> Vec<String> {
+    let words: Vec<String> = typed.flat_map(|word| shlex::split(&word).unwrap_or_default()).map(home).collect();
+    let mut places = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        let (flag, value) = word.split_once('=').unwrap_or((word, ""));
+        if !["--root", "--config", "--backup-dir"].contains(&flag) {
+            continue;
+        }
+        // bash takes `=` for a word of its own.
+        let next = words[at + 1..].iter().find(|word| *word != "=").map(String::as_str);
+        let value = if value.is_empty() { next.unwrap_or_default() } else { value };
+        places.push(format!("{flag}={}", home(value.into())));
+    }
+    places
+}
+
+fn home(word: String) -> String {
+    let below = word.strip_prefix("~/").zip(env::var("HOME").ok());
+    below.map_or(word.clone(), |(rest, home)| format!("{home}/{rest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_found_in_what_was_typed() {
+        let places = |line: &str| places(line.split(' ').map(str::to_string)).join(" ");
+        assert_eq!(places("--root /srv/x restore --from "), "--root=/srv/x");
+        assert_eq!(places("--root = /srv/x restore"), "--root=/srv/x");
+        assert_eq!(places("restore --root=/srv/x --backup-dir 'b' --from"), "--root=/srv/x --backup-dir=b");
+        assert_eq!(places("--root"), "--root=");
+        assert_eq!(places("list --root=~/x"), format!("--root={}/x", env::var("HOME").unwrap()));
+    }
+}

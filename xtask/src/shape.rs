@@ -1,0 +1,113 @@
+//! Whether settings have the shape of those that show every one: known keys, values of the same kind. So what is wrong
+//! is said in TOML's words and the settings' own, with the line, and nothing has to be listed twice.
+
+use backup::{Error, ErrorKind, Result};
+use toml::de::{DeTable, DeValue};
+
+use super::SHOWN;
+
+/// What a section that there can be several of has to have.
+const REQUIRED: [(&str, &[&str]); 2] = [("database", &["name", "path"]), ("files", &["name", "paths"])];
+
+/// The hint of whatever is wrong with a value.
+pub const EVERY_SETTING: &str = "every setting with its default: `init --dry-run -v`";
+
+/// What is wrong, and the byte where it is.
+struct Wrong {
+    at: usize,
+    what: String,
+    hint: String,
+}
+
+/// Compares settings with those that show every one; `name` is how messages call the file.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`], naming the key and the line.
+pub fn check(text: &str, name: &str) -> Result<()> {
+    let shown = DeTable::parse(SHOWN).map_err(|e| not_toml(SHOWN, super::FILE, &e))?;
+    let table = DeTable::parse(text).map_err(|e| not_toml(text, name, &e))?;
+    let found = compare_tables(table.get_ref(), shown.get_ref());
+    found.map_err(|Wrong { at, what, hint }| wrong_at(text, name, at, &what).with_hint(hint))
+}
+
+/// A file that isn't TOML, or holds what no setting can be.
+pub fn not_toml(text: &str, name: &str, error: &toml::de::Error) -> Error {
+    let at = error.span().map_or(0, |span| span.start);
+    let what = error.message().lines().collect::<Vec<_>>().join("; ");
+    wrong_at(text, name, at, &what).with_hint(EVERY_SETTING)
+}
+
+fn wrong_at(text: &str, name: &str, at: usize, what: &str) -> Error {
+    let line = text[..at].matches('\n').count() + 1;
+    Error::new(ErrorKind::InvalidInput, format!("{name}, line {line}: {what}"))
+}
+
+fn compare_tables(table: &DeTable<'_>, shown: &DeTable<'_>) -> Result<(), Wrong> {
+    for (key, value) in table {
+        let name: &str = key.get_ref();
+        let Some(model) = shown.get(name) else { return Err(unknown(name, key.span().start, shown)) };
+        let at = value.span().start;
+        compare(name, value.get_ref(), model.get_ref(), at).map_err(|wrong| *wrong)?;
+    }
+    Ok(())
+}
+
+fn compare(name: &str, value: &DeValue<'_>, model: &DeValue<'_>, at: usize) -> Result<(), Box<Wrong>> {
+    let wrong = |what: String, hint: &str| Err(Box::new(Wrong { at, what, hint: hint.into() }));
+    match (model, value) {
+        (DeValue::Table(shown), DeValue::Table(table)) => compare_tables(table, shown).map_err(Box::new),
+        (DeValue::Table(_), _) => wrong(format!("`{name}` is a section"), &format!("write [{name}]")),
+        (DeValue::Array(models), DeValue::Array(values)) => {
+            let model = models.first().map(|first| first.get_ref());
+            values.iter().try_for_each(|value| compare_entry(name, value.get_ref(), model, value.span().start))
+        }
+        (DeValue::Array(models), _) if models.iter().any(|model| model.get_ref().is_table()) => wrong(
+            format!("there can be several sections `{name}`"),
+            &format!("write [[{name}]], or {name} = [] for none"),
+        ),
+        (DeValue::Array(_), _) => wrong(format!("`{name}` must be a list: [\"…\", \"…\"]"), EVERY_SETTING),
+        (DeValue::String(example), value) if !value.is_str() => {
+            let example = if example.is_empty() { "…" } else { example };
+            wrong(format!("`{name}` must be text in quotes: \"{example}\""), EVERY_SETTING)
+        }
+        (DeValue::Boolean(_), value) if !value.is_bool() => {
+            wrong(format!("`{name}` must be true or false"), EVERY_SETTING)
+        }
+        (DeValue::Integer(example), DeValue::Integer(value)) => {
+            match i64::from_str_radix(value.as_str(), value.radix()) {
+                Ok(0..) if value.as_str().len() < 10 => Ok(()),
+                Ok(..0) => wrong(format!("`{name}` must be 0 or more"), EVERY_SETTING),
+                _ => wrong(format!("`{name}` is too large; the default is {}", example.as_str()), EVERY_SETTING),
+            }
+        }
+        (DeValue::Integer(example), _) => {
+            wrong(format!("`{name}` must be a whole number, such as {}", example.as_str()), EVERY_SETTING)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An entry of a list: text, or a section with all that it must have.
+fn compare_entry(name: &str, value: &DeValue<'_>, model: Option<&DeValue<'_>>, at: usize) -> Result<(), Box<Wrong>> {
+    let wrong = |what: String, hint: String| Err(Box::new(Wrong { at, what, hint }));
+    match (model, value) {
+        (Some(model @ DeValue::Table(_)), DeValue::Table(table)) => {
+            compare(name, value, model, at)?;
+            let required = REQUIRED.iter().filter(|(section, _)| *section == name).flat_map(|(_, keys)| *keys);
+            match required.into_iter().find(|key| table.get(**key).is_none()) {
+                Some(key) => wrong(format!("[[{name}]] lacks `{key}`"), EVERY_SETTING.into()),
+                None => Ok(()),
+            }
+        }
+        (Some(DeValue::Table(_)), _) => wrong(format!("`{name}` is made of sections"), format!("write [[{name}]]")),
+        _ if value.is_str() => Ok(()),
+        _ => wrong(format!("each entry of `{name}` must be text in quotes"), EVERY_SETTING.into()),
+    }
+}
+
+fn unknown(name: &str, at: usize, shown: &DeTable<'_>) -> Wrong {
+    let likeness = |key: &str| strsim::jaro_winkler(key, name);
+    let keys = shown.keys().map(|key| key.get_ref().as_ref());
+    let nearest = keys.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or_default();
+    Wrong { at, what: format!("unknown key `{name}`"), hint: format!("did you mean `{nearest}`? {EVERY_SETTING}") }
+}
