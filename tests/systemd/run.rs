@@ -284,3 +284,34 @@ fn a_service_of_roots_reads_what_its_owner_closed_to_others() {
     assert!(!ran.expect(0).all().contains("warning"), "{ran:?}");
     host.xtask("run-now --drill").expect(0);
 }
+
+#[test]
+#[ignore = "needs root and systemd: cargo test --workspace -- --ignored"]
+fn whom_sudo_refuses_is_told_what_root_has_to_run() {
+    let host = Host::new();
+    host.xtask("install-timer").expect(0);
+    // The user that the backups are made as: no terminal, and no rights but one that is of no use here.
+    host.machine.run("echo 'charger ALL=(ALL) NOPASSWD: /usr/bin/true' > /etc/sudoers.d/charger");
+    let charger = |arguments: &str| {
+        host.xtask_as("charger", &format!("exec setsid --wait {INSTALLED}"), "/srv/charger", arguments)
+    };
+    for command in ["run-now", "run-now --drill", "uninstall-timer", "install-timer"] {
+        let refused = charger(command);
+        let hint = format!("\nhint: have root run: {INSTALLED} --root /srv/charger {command}");
+        assert!(refused.expect(1).stderr.starts_with("error: this needs root, and `sudo` doesn't"), "{refused:?}");
+        assert!(refused.stderr.contains(&hint) && !refused.all().contains("sudo: "), "{refused:?}");
+        let document = charger(&format!("{command} --json")).expect(1).json();
+        assert_eq!(document["error"]["kind"], "permission_denied");
+    }
+    let logs = charger("logs");
+    assert!(logs.expect(1).stderr.contains("the journal is open to root"), "{logs:?}");
+    assert!(!logs.all().contains("sudo: "), "{logs:?}");
+    for command in ["timer", "uninstall-timer --dry-run"] {
+        charger(command).expect(0);
+    }
+    // What root runs then works.
+    host.xtask_as("root", INSTALLED, "/srv/charger", "run-now").expect(0);
+    let linger =
+        host.xtask_as("charger", &format!("exec setsid --wait {INSTALLED}"), "/srv/charger", "install-timer --user");
+    assert!(!linger.all().contains("sudo: "), "{linger:?}");
+}

@@ -15,9 +15,9 @@ pub fn run(context: &Context<'_>, args: &cli::RunNow) -> anyhow::Result<Exit> {
     let shell = steps::shell()?;
     let Installed { scope, origin } = schedule::require(context, &shell, &args.which)?;
     let manager = Manager::new(scope, &shell);
-    manager.require_sudo()?;
-    Signals::catch().context("catch signals")?;
     let unit = format!("{}{}.service", origin.unit, if args.drill { "-verify" } else { "" });
+    manager.require_root(context, &["systemctl", "start", "--no-block", &unit])?;
+    Signals::catch().context("catch signals")?;
     let ran = journal::run(context, &manager, &unit)?;
     let ok = ran.result == "success";
     let Ran { at, duration_ms, result, exit_status } = ran;

@@ -13,6 +13,7 @@ use xshell::{Shell, cmd};
 
 use super::steps::{RUNTIME_DIR, Step};
 use super::units::{Flags, Origin};
+use crate::context::Context;
 
 /// Whose service manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -134,7 +135,7 @@ impl<'a> Manager<'a> {
 
     /// A `journalctl` command, for which the system's journal takes root where it is closed to this user.
     pub fn journalctl(&self, words: &[&str]) -> Step {
-        let open = self.scope == Scope::User || can_read_journal() || !self.has_sudo();
+        let open = self.scope == Scope::User || can_read_journal() || !self.may_sudo(&["journalctl"]);
         // Without the hint that there is more than a user's own journal.
         Step::new(["journalctl", "-q"].iter().chain(words).copied()).sudo_unless(open)
     }
@@ -161,13 +162,28 @@ impl<'a> Manager<'a> {
         std::env::split_paths(&path).any(|folder| folder.join("sudo").is_file())
     }
 
-    /// Makes sure that the commands that need root can have it.
-    pub fn require_sudo(&self) -> backup::Result<()> {
-        if self.scope == Scope::User || is_root() || self.has_sudo() {
+    /// Whether this process may run a command as root: because it is root's, or by `sudo`, which may have to ask for a
+    /// password at a terminal.
+    pub fn may_sudo(&self, words: &[&str]) -> bool {
+        let listed = || Step::new(["sudo", "-n", "-l", "--"].iter().chain(words).copied()).run(self.shell).is_ok();
+        is_root() || (self.has_sudo() && (has_terminal() || listed()))
+    }
+
+    /// Makes sure that a command of this manager's can have the root that it needs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PermissionDenied`], with what an administrator would type instead of this command.
+    pub fn require_root(&self, context: &Context<'_>, words: &[&str]) -> backup::Result<()> {
+        if self.scope == Scope::User || self.may_sudo(words) {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::PermissionDenied, "this needs root, and there is no `sudo` to become it")
-            .with_hint("run it as root, or install timers of your own with --user"))
+        let why = if self.has_sudo() {
+            "`sudo` doesn't give you that without a password, and there is no terminal to ask for it"
+        } else {
+            "there is no `sudo` to become it"
+        };
+        Err(Error::new(ErrorKind::PermissionDenied, format!("this needs root, and {why}"))
+            .with_hint(format!("have root run: {}", this_command(context))))
     }
 
     /// Who this process belongs to.
@@ -307,6 +323,19 @@ pub fn lingers(user: &str) -> bool {
 fn can_read_journal() -> bool {
     let folders = ["/var/log/journal", "/run/log/journal"].into_iter().filter_map(|folder| fs::read_dir(folder).ok());
     folders.flatten().flatten().any(|machine| fs::File::open(machine.path().join("system.journal")).is_ok())
+}
+
+/// Whether `sudo` can ask this user something.
+fn has_terminal() -> bool {
+    fs::File::options().read(true).write(true).open("/dev/tty").is_ok()
+}
+
+/// This very command, as it works for everybody and in any folder.
+fn this_command(context: &Context<'_>) -> Step {
+    let program = std::env::current_exe().unwrap_or_else(|_| "xtask".into()).display().to_string();
+    let root = context.given.root.is_none().then(|| ["--root".to_string(), context.root.display().to_string()]);
+    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    Step::new([program]).and(root.into_iter().flatten()).and(words)
 }
 
 /// Whether this process is root's.
