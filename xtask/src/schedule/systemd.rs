@@ -330,12 +330,30 @@ fn has_terminal() -> bool {
     fs::File::options().read(true).write(true).open("/dev/tty").is_ok()
 }
 
-/// This very command, as it works for everybody and in any folder.
+/// This very command, as it works for another user and in any folder.
 fn this_command(context: &Context<'_>) -> Step {
     let program = std::env::current_exe().unwrap_or_else(|_| "xtask".into()).display().to_string();
-    let root = context.given.root.is_none().then(|| ["--root".to_string(), context.root.display().to_string()]);
+    let places = [Some(&context.root), context.given.config.as_ref(), context.given.backup_dir.as_ref()];
+    let places = PLACES.into_iter().zip(places);
+    let places = places.filter_map(|(flag, path)| Some([flag.to_string(), path?.display().to_string()]));
     let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
-    Step::new([program]).and(root.into_iter().flatten()).and(words)
+    Step::new([program]).and(places.flatten()).and(without_places(words))
+}
+
+/// Flags that say where things are.
+const PLACES: [&str; 3] = ["--root", "--config", "--backup-dir"];
+
+/// A command's words without those flags.
+fn without_places(mut words: impl Iterator<Item = String>) -> Vec<String> {
+    let mut others = Vec::new();
+    while let Some(word) = words.next() {
+        match word.split_once('=') {
+            Some((flag, _)) if PLACES.contains(&flag) => {}
+            None if PLACES.contains(&word.as_str()) => drop(words.next()),
+            _ => others.push(word),
+        }
+    }
+    others
 }
 
 /// Whether this process is root's.
@@ -360,6 +378,13 @@ mod tests {
 
     fn now() -> DateTime<FixedOffset> {
         DateTime::parse_from_rfc3339(NOW).unwrap()
+    }
+
+    #[test]
+    fn flags_that_say_where_things_are_are_left_out() {
+        let words = |text: &str| without_places(text.split(' ').map(str::to_string)).join(" ");
+        assert_eq!(words("--root . run-now --drill --config=x --backup-dir y"), "run-now --drill");
+        assert_eq!(words("install-timer --on-calendar=daily --root"), "install-timer --on-calendar=daily");
     }
 
     #[test]
