@@ -63,6 +63,30 @@ fn start_cron(host: &Host) -> Child {
 
 #[test]
 #[ignore = "needs root and cron: cargo test --workspace -- --ignored"]
+fn a_crontab_that_nothing_reads_is_no_schedule() {
+    let host = host();
+    let nothing = "no cron is running, and without one a crontab schedules nothing";
+    let installed = xtask(&host, "install-cron");
+    assert!(installed.expect(0).stderr.contains(&format!("warning: {nothing}\nhint: start it: ")), "{installed:?}");
+    let timer = xtask(&host, "timer");
+    assert!(timer.expect(1).stdout.contains(nothing) && timer.stderr.contains("hint: start it: "), "{timer:?}");
+    assert_eq!(xtask(&host, "timer --json").expect(1).json()["problems"][0], nothing);
+    let doctor = |host: &Host| {
+        let checks = xtask(host, "doctor --json").json()["checks"].clone();
+        checks.as_array().unwrap().iter().find(|check| check["check"] == "cron").unwrap()["verdict"].clone()
+    };
+    assert_eq!(doctor(&host), "failure");
+    host.machine.run("cron");
+    xtask(&host, "timer").expect(0);
+    assert_eq!(doctor(&host), "ok");
+    // Where /proc shows others' processes to root only, nothing can be said.
+    host.machine.run("mount -o remount,hidepid=2 /proc");
+    xtask(&host, "timer").expect(0);
+    assert_eq!(doctor(&host), "warning");
+}
+
+#[test]
+#[ignore = "needs root and cron: cargo test --workspace -- --ignored"]
 fn a_failing_job_is_mailed_and_logged() {
     let host = host();
     xtask(&host, "install-cron").expect(0);
@@ -121,6 +145,7 @@ fn everything_else_in_a_crontab_is_kept_byte_for_byte() {
     let changed = xtask(&host, "install-cron --schedule '0 2 * * *'");
     let shown = &changed.expect(0).stdout;
     assert!(shown.contains("\n-15 3 * * * umask") && shown.contains("\n+0 2 * * * umask"), "{changed:?}");
+    host.machine.run("cron");
     let shown = xtask(&host, "timer");
     assert!(shown.expect(0).stdout.contains("0 4 * * 0"), "{shown:?}");
     let doctor = xtask(&host, "doctor");
@@ -174,6 +199,7 @@ fn root_installs_it_for_whoever_it_should_run_as() {
     assert!(installed.expect(0).stdout.contains("the crontab of charger has the schedule"), "{installed:?}");
     assert!(host.machine.read(CRONTAB).contains("/usr/local/lib/charger-ops/xtask --root /srv/charger"));
     assert_eq!(host.machine.run("stat -c '%U %a' /srv/charger/logs").trim(), "charger 700");
+    host.machine.run("cron");
     as_root("timer").expect(0);
     // It is found, program and all, by the one whose crontab it is.
     let seen = xtask(&host, "timer --json");
@@ -232,6 +258,7 @@ fn a_program_is_one_projects_and_a_crontab_its_owners() {
     other("install-cron").expect(0);
     other("uninstall-cron").expect(0);
     assert!(host.machine.exists("/home/charger/.local/lib/charger-ops/xtask"));
+    host.machine.run("cron");
     xtask(&host, "timer").expect(0);
 
     let refused = host.xtask("install-cron");

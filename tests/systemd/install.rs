@@ -170,17 +170,22 @@ fn what_can_not_be_installed_is_refused_before_anything_changes() {
     assert!(name.expect(2).stderr.contains("no unit can be named after the project"), "{name:?}");
     host.machine.run("rm /srv/charger/ops/backup.toml");
 
-    // Whose sudo refuses finds out at the first step.
+    // Whom sudo refuses is told before the first step.
     host.machine.run("useradd --create-home eve");
     let eve = host.xtask_as("eve", "/tmp/xtask", "/srv/charger", "--version");
     assert_ne!(eve.code, 0);
     host.machine.run(&format!("install -m 755 {BUILT} /tmp/xtask"));
-    let eve = host.xtask_as("eve", "/tmp/xtask", "/srv/charger", "install-timer");
-    assert!(eve.expect(1).stderr.starts_with("error: `sudo "), "nothing was done, nothing is taken back: {eve:?}");
+    let eve = host.xtask_as("eve", "exec setsid --wait /tmp/xtask", "/srv/charger", "install-timer");
+    let refused = "error: this needs root, and `sudo` doesn't give you that without a password, and there is no \
+                   terminal to ask for it\nhint: have root run: /tmp/xtask --root /srv/charger install-timer; or \
+                   install timers of your own with --user\n";
+    assert_eq!(eve.expect(1).all(), refused, "nothing was done, nothing is taken back");
+    host.xtask_as("eve", "exec setsid --wait /tmp/xtask", "/srv/charger", "install-timer --dry-run").expect(0);
     host.machine.run("rm -r /tmp/xtask /home/eve; userdel eve 2> /dev/null || true");
     host.machine.run("mv /usr/bin/sudo /usr/bin/no-sudo");
     let without = host.xtask("install-timer");
-    assert!(without.expect(1).stderr.contains("hint: run it as root, or install timers of your own with --user"));
+    assert!(without.expect(1).stderr.contains("there is no `sudo` to become it\nhint: have root run: "), "{without:?}");
+    assert!(without.stderr.contains("or install timers of your own with --user"), "{without:?}");
     host.machine.run("mv /usr/bin/no-sudo /usr/bin/sudo");
     let dry = host.xtask("install-timer --dry-run");
     assert!(dry.expect(0).stdout.ends_with("dry run: nothing was changed; -v shows the units\n"), "{dry:?}");

@@ -43,9 +43,9 @@ impl<'a> Application<'a> {
     }
 
     /// Makes sure that it can be stopped, as far as that can be told.
-    pub fn require_sudo(&self) -> backup::Result<()> {
+    pub fn require_root(&self, context: &Context<'_>) -> backup::Result<()> {
         let hint = "run it as root, or let the application run on meanwhile: --no-stop";
-        self.manager.require_sudo().map_err(|error| error.with_hint(hint))
+        self.manager.require_root(context, &["systemctl", "stop", self.unit]).map_err(|error| error.with_hint(hint))
     }
 
     /// Stops it until what this returns is dropped. No second signal ends this process from now on: it would leave the

@@ -1,4 +1,5 @@
-//! Progress bars, on stderr: bytes, rate and time left of anything that takes longer than half a second.
+//! How far a run is, on stderr. On a terminal: bars with bytes, rate and time left of anything that takes longer than
+//! half a second. Elsewhere, in a journal or a log: lines, of what takes longer than ten seconds.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,29 +8,109 @@ use backup::{Event, Phase, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::exit::Signals;
-use crate::text::printable;
+use crate::output::Notes;
+use crate::text::{printable, size, took};
 
 /// A step that is over sooner than this shows no bar.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Shows a run's events as bars, and passes the wish to stop on to it.
+/// Lines come no sooner and no closer than this: a short run has none.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// Nor are they further apart than this.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Shows a run's events, and passes the wish to stop on to it.
 #[derive(Debug)]
 pub struct Bars {
-    shown: bool,
-    current: Mutex<Option<Bar>>,
+    shown: Shown,
+    current: Mutex<Option<Step>>,
+}
+
+#[derive(Debug)]
+enum Shown {
+    Nothing,
+    Bars,
+    Lines(Notes),
 }
 
 impl Bars {
-    /// Bars on stderr, or none at all.
-    pub fn new(shown: bool) -> Self {
+    /// Nothing is shown.
+    pub fn none() -> Self {
+        Self::new(Shown::Nothing)
+    }
+
+    /// Bars on a terminal.
+    pub fn drawn() -> Self {
+        Self::new(Shown::Bars)
+    }
+
+    /// Lines among the `notes`.
+    pub fn lines(notes: Notes) -> Self {
+        Self::new(Shown::Lines(notes))
+    }
+
+    fn new(shown: Shown) -> Self {
         Self { shown, current: Mutex::new(None) }
     }
+}
+
+/// The step that a run is at.
+#[derive(Debug)]
+struct Step {
+    begun: Instant,
+    shown: StepShown,
+}
+
+#[derive(Debug)]
+enum StepShown {
+    Bar(Bar),
+    Lines(Lines),
+}
+
+/// A step's lines: one for each 10 % or minute.
+#[derive(Debug)]
+struct Lines {
+    label: String,
+    total: Option<u64>,
+    done: u64,
+    /// When the last line came, since the step began, and how many tenths were done then.
+    last: (Duration, u64),
+}
+
+impl Lines {
+    fn new(label: String, total: Option<u64>) -> Self {
+        Self { label, total: total.filter(|total| *total > 0), done: 0, last: (Duration::ZERO, 0) }
+    }
+
+    /// What to say when that many more bytes are done, so long after the step began.
+    fn advance(&mut self, elapsed: Duration, bytes: u64) -> Option<String> {
+        self.done = self.done.saturating_add(bytes);
+        let percent = self.total.map(|total| self.done.min(total).saturating_mul(100) / total);
+        let tenths = percent.unwrap_or(0) / 10;
+        let (at, said) = self.last;
+        if !is_due(elapsed.saturating_sub(at), tenths > said) {
+            return None;
+        }
+        self.last = (elapsed, tenths);
+        let time = took(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+        Some(match self.total.zip(percent) {
+            Some((total, percent)) => {
+                format!("{}: {percent} %, {} of {}, after {time}", self.label, size(self.done), size(total))
+            }
+            None => format!("{}: still at it after {time}", self.label),
+        })
+    }
+}
+
+/// Whether a line is due after so long a silence; `is_further` if a tenth more is done.
+fn is_due(silence: Duration, is_further: bool) -> bool {
+    silence >= SILENCE || (silence >= LINE_EVERY && is_further)
 }
 
 /// A step's bar: fed from the beginning, so that it knows the rate, and drawn once the step takes long.
 #[derive(Debug)]
 struct Bar {
-    begun: Instant,
     drawn: bool,
     line: ProgressBar,
 }
@@ -42,12 +123,12 @@ impl Bar {
         };
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden()).with_style(style);
-        Self { begun: Instant::now(), drawn: false, line: bar.with_message(label) }
+        Self { drawn: false, line: bar.with_message(label) }
     }
 
-    fn advance(&mut self, bytes: u64) {
+    fn advance(&mut self, elapsed: Duration, bytes: u64) {
         self.line.inc(bytes);
-        if !self.drawn && self.begun.elapsed() >= PATIENCE {
+        if !self.drawn && elapsed >= PATIENCE {
             self.line.set_draw_target(ProgressDrawTarget::stderr());
             self.drawn = true;
         }
@@ -55,26 +136,51 @@ impl Bar {
     }
 }
 
+impl Step {
+    /// None if nothing is to be seen of it.
+    fn new(shown: &Shown, label: String, total: Option<u64>) -> Option<Self> {
+        let shown = match shown {
+            Shown::Nothing => return None,
+            Shown::Bars => StepShown::Bar(Bar::new(label, total)),
+            Shown::Lines(_) => StepShown::Lines(Lines::new(label, total)),
+        };
+        Some(Self { begun: Instant::now(), shown })
+    }
+
+    /// Draws, or gives a line to print.
+    fn advance(&mut self, bytes: u64) -> Option<String> {
+        let elapsed = self.begun.elapsed();
+        match &mut self.shown {
+            StepShown::Bar(bar) => bar.advance(elapsed, bytes),
+            StepShown::Lines(lines) => return lines.advance(elapsed, bytes),
+        }
+        None
+    }
+
+    fn end(self) {
+        if let StepShown::Bar(bar) = self.shown {
+            bar.line.finish_and_clear();
+        }
+    }
+}
+
 impl Progress for Bars {
     fn event(&self, event: Event<'_>) {
-        if !self.shown {
-            return;
-        }
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Begin { phase, subject, total } => {
                 let name = subject.rsplit('/').next().unwrap_or(subject);
-                let label = format!("{} {}", verb(phase), printable(name));
-                *current = Some(Bar::new(label, total));
+                *current = Step::new(&self.shown, format!("{} {}", verb(phase), printable(name)), total);
             }
             Event::Advance { bytes } => {
-                if let Some(bar) = current.as_mut() {
-                    bar.advance(bytes);
+                let line = current.as_mut().and_then(|step| step.advance(bytes));
+                if let (Some(line), Shown::Lines(notes)) = (line, &self.shown) {
+                    notes.note(&line);
                 }
             }
             Event::End => {
                 if let Some(step) = current.take() {
-                    step.line.finish_and_clear();
+                    step.end();
                 }
             }
         }
@@ -92,5 +198,54 @@ fn verb(phase: Phase) -> &'static str {
         Phase::Read => "read",
         Phase::Check => "check",
         Phase::Write => "write",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MB: u64 = 1_000_000;
+
+    /// The lines of a step of `total` bytes that does so many each second, to its end, with the seconds they came at.
+    fn lines(total: Option<u64>, each_second: u64, seconds: u64) -> Vec<(u64, String)> {
+        let mut lines = Lines::new("store sessions.db".into(), total);
+        let said = |second| Some((second, lines.advance(Duration::from_secs(second), each_second)?));
+        (1..=seconds).filter_map(said).collect()
+    }
+
+    fn at(lines: &[(u64, String)]) -> Vec<u64> {
+        lines.iter().map(|(second, _)| *second).collect()
+    }
+
+    #[test]
+    fn a_short_step_has_no_line() {
+        assert_eq!(lines(Some(9 * MB), MB, 9), []);
+        assert_eq!(lines(None, 0, 59), []);
+    }
+
+    #[test]
+    fn a_step_has_a_line_for_each_tenth_no_closer_than_ten_seconds() {
+        // A tenth takes 30 seconds.
+        assert_eq!(at(&lines(Some(300 * MB), MB, 300)), [30, 60, 90, 120, 150, 180, 210, 240, 270, 300]);
+        // A tenth takes 2 seconds.
+        assert_eq!(at(&lines(Some(20 * MB), MB, 20)), [10, 20]);
+        let first = lines(Some(300 * MB), MB, 30).remove(0).1;
+        assert_eq!(first, "store sessions.db: 10 %, 30.00 MB of 300.00 MB, after 30.0 s");
+    }
+
+    #[test]
+    fn a_step_has_a_line_each_minute_however_slow_it_is_or_long_it_will_be() {
+        // A tenth takes 1,000 seconds.
+        assert_eq!(at(&lines(Some(10_000 * MB), MB, 200)), [60, 120, 180]);
+        assert_eq!(at(&lines(None, 0, 200)), [60, 120, 180]);
+        assert_eq!(lines(None, 0, 60).remove(0).1, "store sessions.db: still at it after 1 min 0 s");
+    }
+
+    #[test]
+    fn more_than_was_expected_is_no_more_than_all() {
+        let last = lines(Some(10 * MB), 9 * MB, 10).pop().unwrap().1;
+        assert_eq!(last, "store sessions.db: 100 %, 90.00 MB of 10.00 MB, after 10.0 s");
+        assert_eq!(lines(Some(0), 0, 10), []);
     }
 }

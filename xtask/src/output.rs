@@ -132,7 +132,7 @@ impl Output {
     /// A remark on the way.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            self.aside(Priority::Info, &paint(Tone::Faint, text));
+            Notes { journal: self.journal }.note(text);
         }
     }
 
@@ -147,9 +147,7 @@ impl Output {
     }
 
     fn aside(&self, priority: Priority, text: &str) {
-        let prefix = self.prefix(priority);
-        // Where this can't be said, there is no place to say that either.
-        let _ = print(&mut anstream::stderr(), format_args!("{prefix}{}", shown(text)));
+        Notes { journal: self.journal }.print(priority, text);
     }
 
     /// Something that went wrong, where the command goes on.
@@ -211,14 +209,38 @@ impl Output {
         Some(read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
     }
 
-    /// Bars on stderr, if a person is looking.
+    /// What shows on stderr how far a run is: bars if a person is looking, lines where it is a journal or a log.
     pub fn bars(&self) -> Bars {
-        let shown = !self.json && !self.quiet && !self.journal && io::stderr().is_terminal();
-        Bars::new(shown)
+        let is_terminal = io::stderr().is_terminal();
+        match (self.quiet, is_terminal && !self.journal) {
+            (true, _) => Bars::none(),
+            (_, true) if self.json => Bars::none(),
+            (_, true) => Bars::drawn(),
+            (_, false) => Bars::lines(Notes { journal: self.journal }),
+        }
     }
 
     fn prefix(&self, priority: Priority) -> String {
         priority.prefix(self.journal)
+    }
+}
+
+/// What is said on stderr, beside the result: for whoever outlives a borrow of the printer.
+#[derive(Debug, Clone, Copy)]
+pub struct Notes {
+    journal: bool,
+}
+
+impl Notes {
+    /// A remark on the way.
+    pub fn note(self, text: &str) {
+        self.print(Priority::Info, &paint(Tone::Faint, text));
+    }
+
+    fn print(self, priority: Priority, text: &str) {
+        let prefix = priority.prefix(self.journal);
+        // Where this can't be said, there is no place to say that either.
+        let _ = print(&mut anstream::stderr(), format_args!("{prefix}{}", shown(text)));
     }
 }
 

@@ -33,7 +33,9 @@ pub fn check(text: &str, name: &str) -> Result<()> {
 /// A file that isn't TOML, or holds what no setting can be.
 pub fn not_toml(text: &str, name: &str, error: &toml::de::Error) -> Error {
     let at = error.span().map_or(0, |span| span.start);
-    let what = error.message().lines().collect::<Vec<_>>().join("; ");
+    // What it would have had to be, of a date that is none, is no help: no setting is a date.
+    let what = error.message().lines().map(|line| line.split(", expected a ").next().unwrap_or(line));
+    let what = what.collect::<Vec<_>>().join("; ");
     wrong_at(text, name, at, &what).with_hint(EVERY_SETTING)
 }
 

@@ -141,7 +141,7 @@ fn require_prepared(run: &Run<'_>, database: &DatabaseSource, connection: &Conne
         };
         let message = format!("probe {} of {} can't be prepared: {sql:?}: {why}", at + 1, database.name);
         let hint = "mend `probes` in the settings; if the backup should have what it asks for, compare the schemas: \
-                    restore --to DIR";
+                    `restore --from latest --to DIR`";
         return Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint));
     }
     Ok(())

@@ -20,6 +20,10 @@ pub fn install(context: &Context<'_>, args: &cli::InstallCron) -> anyhow::Result
         _ => format!("{whose} has the schedule; what it says goes to {}", report.log.display()),
     };
     context.output.done(Tone::Good, &done);
+    if let Some(problem) = cron::not_running() {
+        context.output.warn(&problem.what);
+        context.output.hint(&problem.remedy);
+    }
     context.output.json(&json!({ "dry_run": args.dry_run, "installed": report }))?;
     Ok(Exit::Done)
 }

@@ -79,7 +79,7 @@ fn to_be_stopped<'a>(context: &'a Context<'_>, shell: &'a Shell) -> anyhow::Resu
         context.output.warn(&format!("systemd knows no unit {unit}, so it is not stopped"));
     }
     let running = found.filter(Application::is_active);
-    running.as_ref().map_or(Ok(()), Application::require_sudo)?;
+    running.as_ref().map_or(Ok(()), |application| application.require_root(context))?;
     Ok(running)
 }
 

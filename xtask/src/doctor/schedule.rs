@@ -11,7 +11,7 @@ use crate::schedule::program::Compared;
 use crate::schedule::systemd::{self, Manager, Scope};
 use crate::schedule::timers::{Job, Problem, Schedule, Scheduler};
 use crate::schedule::units::Unit;
-use crate::schedule::{Installed, require, spec};
+use crate::schedule::{Installed, cron, require, spec};
 use crate::text::local;
 
 /// Whether units are what they should be can't be said where the settings are `broken`.
@@ -34,7 +34,7 @@ pub fn examine(
             findings.extend(schedule.jobs.iter().map(job));
             findings.push(program(&schedule));
             match schedule.scheduler {
-                Scheduler::Cron => findings.push(cron()),
+                Scheduler::Cron => findings.push(cron(&schedule)),
                 Scheduler::Systemd if broken => {}
                 Scheduler::Systemd => findings.push(Finding::of("units", units(context, shell, &schedule.again))),
             }
@@ -72,18 +72,16 @@ fn program(schedule: &Schedule) -> Finding {
 }
 
 /// Whether there is somebody to read the crontab.
-fn cron() -> Finding {
+fn cron(schedule: &Schedule) -> Finding {
     let check = "cron";
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut names = processes.filter_map(|process| fs::read_to_string(process.path().join("comm")).ok());
-    if names.any(|name| matches!(name.trim_end(), "cron" | "crond" | "fcron" | "systemd-cron")) {
-        Finding::ok(check, "runs")
-    } else {
-        Finding::warning(
+    match (&schedule.problem, cron::is_running()) {
+        (Some(Problem { what, remedy }), _) => Finding::failure(check, what, remedy),
+        (None, Some(_)) => Finding::ok(check, "runs"),
+        (None, None) => Finding::warning(
             check,
-            "no cron is to be seen running",
-            "start it, in the way of this system: service cron start",
-        )
+            "whether one is running can't be seen: /proc shows only your own processes",
+            "look as root: ps -C cron",
+        ),
     }
 }
 

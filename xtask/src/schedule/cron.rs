@@ -3,6 +3,7 @@
 //! The jobs are those of the user that the backup should run as. Who that is installs them for themselves; root does it
 //! for others.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use backup::{Error, ErrorKind};
@@ -14,6 +15,7 @@ use super::install::{allowed_user, make_folder, scheduled_already, show_differen
 use super::program;
 use super::steps::{Step, Steps, word};
 use super::systemd::{self, Manager, Scope};
+use super::timers::Problem;
 use super::units::Identity;
 use super::{arguments, find, identity, lock, slug};
 use crate::cli::{self, Which};
@@ -111,6 +113,32 @@ pub fn uninstall(context: &Context<'_>, shell: &Shell, dry_run: bool) -> anyhow:
     steps.run(&if new.is_empty() { old.remove() } else { old.replace(new) })?;
     steps.finish();
     Ok(true)
+}
+
+/// Names of programs that read crontabs: of Debian's and Vixie's, cronie and BusyBox, fcron, bcron.
+const DAEMONS: [&str; 4] = ["cron", "crond", "fcron", "bcron-sched"];
+
+/// What turns crontabs into timers, where that is systemd-cron's part.
+const GENERATOR: &str = "/usr/lib/systemd/system-generators/systemd-crontab-generator";
+
+/// Whether there is something that reads crontabs. None if that can't be seen: `/proc` may show own processes only.
+pub fn is_running() -> Option<bool> {
+    if systemd::is_booted() && Path::new(GENERATOR).exists() {
+        return Some(true);
+    }
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut names = processes.filter_map(|process| fs::read_to_string(process.path().join("comm")).ok());
+    let found = names.any(|name| DAEMONS.contains(&name.trim_end()));
+    (found || Path::new("/proc/1/comm").exists()).then_some(found)
+}
+
+/// That nothing reads the crontab, if so.
+pub fn not_running() -> Option<Problem> {
+    let start = if systemd::is_booted() { "systemctl enable --now cron" } else { "service cron start" };
+    (is_running() == Some(false)).then(|| Problem {
+        what: "no cron is running, and without one a crontab schedules nothing".into(),
+        remedy: format!("start it: {start}"),
+    })
 }
 
 /// What is installed in the crontab that [`install`] would put it into. None where there is no cron, too.

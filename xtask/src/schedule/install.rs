@@ -84,7 +84,9 @@ impl Placed {
 pub fn install(context: &Context<'_>, shell: &Shell, args: &cli::InstallTimer) -> anyhow::Result<Report> {
     systemd::require()?;
     let manager = Manager::new(if args.user { Scope::User } else { Scope::System }, shell);
-    manager.require_sudo()?;
+    if !args.dry_run {
+        require_root(context, &manager)?;
+    }
     let _lock = lock(context)?;
     let unit = unit_name(context, args.unit.as_deref())?;
     let spec = spec(context, shell, manager.scope, unit.clone(), remembered(context, &manager, &unit, args)?)?;
@@ -117,6 +119,14 @@ pub fn install(context: &Context<'_>, shell: &Shell, args: &cli::InstallTimer) -
     })
 }
 
+/// Makes sure that the steps of an installation can have the root that they need.
+fn require_root(context: &Context<'_>, manager: &Manager<'_>) -> backup::Result<()> {
+    manager.require_root(context, &["systemctl", "daemon-reload"]).map_err(|error| {
+        let hint = format!("{}; or install timers of your own with --user", error.hint().unwrap_or_default());
+        error.with_hint(hint)
+    })
+}
+
 /// Removes the timers. Backups are not touched. Gives what is left, in sentences.
 ///
 /// # Errors
@@ -129,7 +139,9 @@ pub fn uninstall(
 ) -> anyhow::Result<Vec<String>> {
     let Installed { scope, origin } = installed;
     let manager = Manager::new(*scope, shell);
-    manager.require_sudo()?;
+    if !dry_run {
+        manager.require_root(context, &["systemctl", "daemon-reload"])?;
+    }
     let _lock = lock(context)?;
     let folder = manager.unit_folder()?;
     let is_ours = |file: &String| match fs::read_to_string(folder.join(file)) {
@@ -413,11 +425,15 @@ fn linger(manager: &Manager<'_>, steps: &mut Steps<'_>, dry_run: bool) -> anyhow
     if steps.run(&own("enable-linger")).is_ok() {
         steps.undo_by([own("disable-linger")]);
     } else {
-        steps.run(&as_root("enable-linger")).map_err(|error| {
-            let message = format!("the timer would run only while you are logged in: {error:#}");
+        let refused = |why: String| {
+            let message = format!("the timer would run only while you are logged in{why}");
             Error::new(ErrorKind::PermissionDenied, message)
                 .with_hint(format!("have root run `loginctl enable-linger {user}`, then install again"))
-        })?;
+        };
+        if !dry_run && !manager.may_sudo(&["loginctl", "enable-linger", &user]) {
+            return Err(refused(String::new()).into());
+        }
+        steps.run(&as_root("enable-linger")).map_err(|error| refused(format!(": {error:#}")))?;
         steps.undo_by([as_root("disable-linger")]);
     }
     if !dry_run {

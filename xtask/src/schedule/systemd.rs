@@ -13,6 +13,7 @@ use xshell::{Shell, cmd};
 
 use super::steps::{RUNTIME_DIR, Step};
 use super::units::{Flags, Origin};
+use crate::context::Context;
 
 /// Whose service manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -134,7 +135,7 @@ impl<'a> Manager<'a> {
 
     /// A `journalctl` command, for which the system's journal takes root where it is closed to this user.
     pub fn journalctl(&self, words: &[&str]) -> Step {
-        let open = self.scope == Scope::User || can_read_journal() || !self.has_sudo();
+        let open = self.scope == Scope::User || can_read_journal() || !self.may_sudo(&["journalctl"]);
         // Without the hint that there is more than a user's own journal.
         Step::new(["journalctl", "-q"].iter().chain(words).copied()).sudo_unless(open)
     }
@@ -161,13 +162,28 @@ impl<'a> Manager<'a> {
         std::env::split_paths(&path).any(|folder| folder.join("sudo").is_file())
     }
 
-    /// Makes sure that the commands that need root can have it.
-    pub fn require_sudo(&self) -> backup::Result<()> {
-        if self.scope == Scope::User || is_root() || self.has_sudo() {
+    /// Whether this process may run a command as root: because it is root's, or by `sudo`, which may have to ask for a
+    /// password at a terminal.
+    pub fn may_sudo(&self, words: &[&str]) -> bool {
+        let listed = || Step::new(["sudo", "-n", "-l", "--"].iter().chain(words).copied()).run(self.shell).is_ok();
+        is_root() || (self.has_sudo() && (has_terminal() || listed()))
+    }
+
+    /// Makes sure that a command of this manager's can have the root that it needs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PermissionDenied`], with what an administrator would type instead of this command.
+    pub fn require_root(&self, context: &Context<'_>, words: &[&str]) -> backup::Result<()> {
+        if self.scope == Scope::User || self.may_sudo(words) {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::PermissionDenied, "this needs root, and there is no `sudo` to become it")
-            .with_hint("run it as root, or install timers of your own with --user"))
+        let why = if self.has_sudo() {
+            "`sudo` doesn't give you that without a password, and there is no terminal to ask for it"
+        } else {
+            "there is no `sudo` to become it"
+        };
+        Err(Error::new(ErrorKind::PermissionDenied, format!("this needs root, and {why}"))
+            .with_hint(format!("have root run: {}", this_command(context))))
     }
 
     /// Who this process belongs to.
@@ -309,6 +325,37 @@ fn can_read_journal() -> bool {
     folders.flatten().flatten().any(|machine| fs::File::open(machine.path().join("system.journal")).is_ok())
 }
 
+/// Whether `sudo` can ask this user something.
+fn has_terminal() -> bool {
+    fs::File::options().read(true).write(true).open("/dev/tty").is_ok()
+}
+
+/// This very command, as it works for another user and in any folder.
+fn this_command(context: &Context<'_>) -> Step {
+    let program = std::env::current_exe().unwrap_or_else(|_| "xtask".into()).display().to_string();
+    let places = [Some(&context.root), context.given.config.as_ref(), context.given.backup_dir.as_ref()];
+    let places = PLACES.into_iter().zip(places);
+    let places = places.filter_map(|(flag, path)| Some([flag.to_string(), path?.display().to_string()]));
+    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    Step::new([program]).and(places.flatten()).and(without_places(words))
+}
+
+/// Flags that say where things are.
+const PLACES: [&str; 3] = ["--root", "--config", "--backup-dir"];
+
+/// A command's words without those flags.
+fn without_places(mut words: impl Iterator<Item = String>) -> Vec<String> {
+    let mut others = Vec::new();
+    while let Some(word) = words.next() {
+        match word.split_once('=') {
+            Some((flag, _)) if PLACES.contains(&flag) => {}
+            None if PLACES.contains(&word.as_str()) => drop(words.next()),
+            _ => others.push(word),
+        }
+    }
+    others
+}
+
 /// Whether this process is root's.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -331,6 +378,13 @@ mod tests {
 
     fn now() -> DateTime<FixedOffset> {
         DateTime::parse_from_rfc3339(NOW).unwrap()
+    }
+
+    #[test]
+    fn flags_that_say_where_things_are_are_left_out() {
+        let words = |text: &str| without_places(text.split(' ').map(str::to_string)).join(" ");
+        assert_eq!(words("--root . run-now --drill --config=x --backup-dir y"), "run-now --drill");
+        assert_eq!(words("install-timer --on-calendar=daily --root"), "install-timer --on-calendar=daily");
     }
 
     #[test]

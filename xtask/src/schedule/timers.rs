@@ -12,6 +12,7 @@ use super::systemd::{self, Manager, Scope, State};
 use super::{Installed, cron, find};
 use crate::cli::Which;
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::text::{age, local};
 
 /// The schedule of a project.
@@ -32,6 +33,9 @@ pub struct Schedule {
     /// The command that installs it again.
     #[serde(skip)]
     pub again: String,
+    /// What keeps all of its jobs from being started.
+    #[serde(skip)]
+    pub problem: Option<Problem>,
 }
 
 /// What starts jobs.
@@ -115,7 +119,8 @@ impl Schedule {
             what: format!("{}, which the schedule runs, is missing", self.program.path.display()),
             remedy: format!("install it again: {}", self.again),
         });
-        missing.into_iter().chain(self.jobs.iter().filter_map(|job| job.problem.clone())).collect()
+        let all = self.problem.iter().cloned().chain(missing);
+        all.chain(self.jobs.iter().filter_map(|job| job.problem.clone())).collect()
     }
 }
 
@@ -124,10 +129,20 @@ impl Last {
     pub fn outcome(&self) -> String {
         match (self.ok, self.exit_status) {
             (true, _) => self.result.clone(),
-            (false, Some(status)) => format!("failed (exit {status})"),
+            (false, Some(status)) => failure(status),
+            (false, None) if self.result == PARTLY => PARTLY.into(),
             (false, None) => format!("failed ({})", self.result),
         }
     }
+}
+
+/// What a run that did a part of its work is called: by the manifest, and by the exit status.
+const PARTLY: &str = "partly done";
+
+/// What a run is called that ended with this exit status, which isn't 0.
+pub fn failure(status: u8) -> String {
+    let what = if Exit::of_status(status) == Exit::Partly { PARTLY } else { "failed" };
+    format!("{what} (exit {status})")
 }
 
 /// How the schedule of this project stands; none if there is none to be seen from here.
@@ -168,6 +183,7 @@ fn of_systemd(context: &Context<'_>, shell: &Shell, installed: &Installed) -> an
         program: Program { state: program::compare(&origin.program)?, path: origin.program.clone() },
         jobs: jobs.collect(),
         again: installed.again(context),
+        problem: None,
     })
 }
 
@@ -241,6 +257,7 @@ fn of_cron(context: &Context<'_>, shell: &Shell) -> anyhow::Result<Option<Schedu
         user: cron.user,
         program: Program { state: program::compare(&cron.program)?, path: cron.program },
         again: context.command(&["install-cron"]).to_string(),
+        problem: cron::not_running(),
     }))
 }
 
@@ -254,7 +271,7 @@ fn scheduled_backup(context: &Context<'_>) -> Option<Last> {
     let catalog = context.catalog().ok()?;
     let mut manifests = catalog.entries().iter().rev().filter_map(|entry| entry.manifest());
     let backup = manifests.find(|manifest| manifest.trigger == Trigger::Timer)?;
-    let failure = if backup.status == Status::Failed { "nothing saved" } else { "partial" };
+    let failure = if backup.status == Status::Failed { "nothing saved" } else { PARTLY };
     Some(last(backup.created_at, backup.duration_ms, backup.status == Status::Complete, failure))
 }
 
