@@ -278,6 +278,15 @@ mod tests {
     }
 
     #[test]
+    fn a_run_of_another_project_waits_for_no_lock() {
+        let (site, elsewhere) = (Site::new(), tempfile::tempdir().unwrap());
+        let store = crate::LocalStore::new(elsewhere.path());
+        site.backup(&store, NOW);
+        let _running = site.begin(&store, NOW);
+        assert_eq!(begun(&setup_of(&site, &store, "other", Path::new("/srv/other"))), REFUSED);
+    }
+
+    #[test]
     fn what_a_run_of_another_project_finds_unfinished_it_leaves() {
         let (site, store) = (Site::new(), MemoryStore::new());
         site.backup(&store, NOW);
