@@ -153,7 +153,8 @@ fn on_a_new_machine_the_name_is_enough() {
 
 #[test]
 fn two_folders_of_one_name_are_two_projects_as_long_as_both_are_there() {
-    let (shared, host) = (Shared::new(), tempfile::tempdir().unwrap());
+    // Where no file system in memory may hide anything.
+    let (shared, host) = (Shared::new(), tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
     let roots = ["a/app", "b/app"].map(|folder| host.path().join(folder));
     for root in &roots {
         let project = Project::new();

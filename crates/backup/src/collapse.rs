@@ -307,15 +307,23 @@ mod tests {
     #[test]
     fn what_sqlite_keeps_for_itself_may_shrink() {
         let (site, store) = (site_of(0), MemoryStore::new());
+        // In the smallest pages, then merged into large ones.
         site.execute(
-            "CREATE VIRTUAL TABLE notes USING fts5(text); CREATE TABLE app_data(x); CREATE TABLE app_config(x);
-             INSERT INTO notes(notes, rank) VALUES ('automerge', 0);",
+            "CREATE VIRTUAL TABLE notes USING fts5(text); INSERT INTO notes(notes, rank) VALUES ('pgsz', 32);
+             WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000)
+             INSERT INTO notes SELECT 'word' || (x * 7919 % 3000) FROM n;",
         );
-        for word in 0..300 {
-            site.execute(&format!("INSERT INTO notes VALUES ('word{word}')"));
-        }
+        let rows = || {
+            let count = "SELECT count(*) FROM notes_data";
+            site.open().query_row(count, [], |row| row.get::<_, u64>(0)).unwrap()
+        };
+        let before = rows();
         backup(&site, &store, &day(1));
-        site.execute("INSERT INTO notes(notes) VALUES ('optimize')");
+        site.execute(
+            "INSERT INTO notes(notes, rank) VALUES ('pgsz', 4000); INSERT INTO notes VALUES ('more');
+             INSERT INTO notes(notes) VALUES ('optimize')",
+        );
+        assert!(before > 2 * rows() + LEAST_ROWS, "{before} → {}", rows());
         assert_eq!(backup(&site, &store, &day(2)), (vec![], vec![]));
 
         let tables = BTreeMap::from([("app_data", 1), ("app_config", 1), ("x_segments", 1), ("x_segdir", 1)]);

@@ -5,8 +5,8 @@
 //! writes or only looks, begins with [`require`].
 //!
 //! A project is the same if its name is. A name alone may be that of two: clones of a repository, or folders that are
-//! called alike. So on the same host it also has to be in the same folder, unless the recorded one is gone (the project
-//! has moved) or the store is in this one (it was copied with it). On another host the name is enough: that is how a
+//! called alike. So on the same host it also has to be in the same folder, unless the recorded one is known to be gone (the
+//! project has moved) or the store is in this one (it was copied with it). On another host the name is enough: that is how a
 //! project is set up again from its backups.
 
 use std::fs;
@@ -171,9 +171,18 @@ fn is_same_place(recorded: &Path, setup: &Setup<'_>) -> bool {
     }
     match (fs::metadata(recorded), fs::metadata(&setup.root)) {
         (Ok(recorded), Ok(root)) => (recorded.dev(), recorded.ino()) == (root.dev(), root.ino()) || !recorded.is_dir(),
-        (Err(error), _) => error.kind() == std::io::ErrorKind::NotFound,
+        (Err(error), _) => error.kind() == std::io::ErrorKind::NotFound && !may_be_hidden(recorded),
         _ => false,
     }
+}
+
+/// Whether `path`, which can't be seen, may be there all the same: the sandbox of a scheduled run lays an empty file
+/// system in memory over home folders.
+fn may_be_hidden(path: &Path) -> bool {
+    /// <https://man7.org/linux/man-pages/man2/statfs.2.html>
+    const TMPFS_MAGIC: i64 = 0x0102_1994;
+    let existing = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    rustix::fs::statfs(existing).is_ok_and(|found| i64::from(found.f_type) == TMPFS_MAGIC)
 }
 
 /// Whether `folder` really is below `root`, whatever links lead there.
@@ -269,6 +278,15 @@ mod tests {
     }
 
     #[test]
+    fn a_run_of_another_project_waits_for_no_lock() {
+        let (site, elsewhere) = (Site::new(), tempfile::tempdir().unwrap());
+        let store = crate::LocalStore::new(elsewhere.path());
+        site.backup(&store, NOW);
+        let _running = site.begin(&store, NOW);
+        assert_eq!(begun(&setup_of(&site, &store, "other", Path::new("/srv/other"))), REFUSED);
+    }
+
+    #[test]
     fn what_a_run_of_another_project_finds_unfinished_it_leaves() {
         let (site, store) = (Site::new(), MemoryStore::new());
         site.backup(&store, NOW);
@@ -288,13 +306,36 @@ mod tests {
         let message = require(&other).unwrap_err().to_string();
         assert!(message.contains(&site.root().display().to_string()), "{message}");
         assert!(message.contains(&elsewhere.path().display().to_string()), "{message}");
-        // On another host, by way of a link, or once the first is gone, it is the same.
+        // On another host, or by way of a link, it is the same.
         assert_eq!(begun(&Setup { host: "spare".into(), ..other.clone() }), WELCOME);
         let link = elsewhere.path().join("link");
         std::os::unix::fs::symlink(site.root(), &link).unwrap();
         assert_eq!(begun(&setup_of(&site, &store, "charger-api", &link)), WELCOME);
-        drop(site.folder);
-        assert_eq!(begun(&Setup { temp: elsewhere.path().into(), ..other }), WELCOME);
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_has_moved_but_one_that_a_sandbox_may_hide_has_not() {
+        let begun_after = |root: &str| {
+            let (site, store) = (Site::new(), MemoryStore::new());
+            let first = setup_of(&site, &store, "charger-api", Path::new(root));
+            site.back_up(&Run::begin(first, &mut |_| {}).unwrap()).unwrap();
+            begun(&setup_of(&site, &store, "charger-api", site.root()))
+        };
+        assert_eq!(begun_after("/no such folder/app"), WELCOME);
+        if Path::new("/dev/shm").is_dir() {
+            assert_eq!(begun_after("/dev/shm/no such folder/app"), REFUSED);
+        }
+    }
+
+    #[test]
+    fn a_run_that_waited_while_another_project_made_the_first_backup_is_refused() {
+        let (site, elsewhere) = (Site::new(), tempfile::tempdir().unwrap());
+        let store = crate::LocalStore::new(elsewhere.path());
+        let mut first = Some(site.begin(&store, NOW));
+        let lock_wait = std::time::Duration::from_secs(60);
+        let other = Setup { lock_wait, ..setup_of(&site, &store, "other", Path::new("/srv/other")) };
+        let begun = Run::begin(other, &mut |_| drop(first.take().map(|run| site.back_up(&run).unwrap())));
+        assert_eq!(begun.err().unwrap().kind(), ErrorKind::ForeignStore);
     }
 
     #[test]

@@ -256,6 +256,32 @@ mod tests {
     }
 
     #[test]
+    fn a_collapse_is_accepted_in_the_ledger_alone_and_that_can_be_taken_back() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.execute(
+            "WITH RECURSIVE n(x) AS (SELECT 4 UNION ALL SELECT x + 1 FROM n WHERE x < 500)
+                      INSERT INTO sessions SELECT x, 0.5 FROM n",
+        );
+        let before = site.backup(&store, "20251208_140000");
+        site.execute("DELETE FROM sessions");
+        let shows = site.backup(&store, "20251209_140000");
+        site.backup(&store, NEW);
+        let watched = Watched::new(&store);
+        let run = site.begin(&watched, NOW);
+        let accept = |id, accepted| set_accepted(&run, run.catalog().unwrap().get(id).unwrap(), accepted);
+        let policy = Policy { keep_days: Some(0), ..Policy::default() };
+        let removed =
+            || -> Vec<BackupId> { plan(&run, &policy, None).unwrap().removals().map(|decision| decision.id).collect() };
+        assert_eq!(removed(), []);
+        assert_eq!([false, true, true].map(|accepted| accept(shows, accepted).unwrap()), [false, true, false]);
+        assert_eq!(removed(), [shows, before]);
+        assert!(accept(shows, false).unwrap());
+        assert_eq!(removed(), []);
+        assert_eq!(watched.changes(), [format!("append {}", names::HISTORY), format!("append {}", names::HISTORY)]);
+        assert_eq!(accept(before, true).unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+
+    #[test]
     fn a_pin_is_written_once_and_only_into_a_manifest() {
         let site = Site::new();
         let store = MemoryStore::new();
