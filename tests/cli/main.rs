@@ -4,6 +4,7 @@
 
 mod support;
 
+mod adoption;
 mod backup;
 mod bench;
 mod concurrency;

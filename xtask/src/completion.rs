@@ -86,7 +86,9 @@ end
 
 /// clap's script for `shell`, and what completes backups where the shell can do that.
 pub fn script(shell: Shell, program: &str, clap: &str) -> String {
-    let file = env::current_exe().unwrap_or_else(|_| program.into()).display().to_string();
+    // Called by its bare name, it is found by it; a package's scripts must not name the place where it was built.
+    let is_found = invocation::program() == [program];
+    let file = env::current_exe().ok().filter(|_| !is_found).unwrap_or_else(|| program.into()).display().to_string();
     let file = shlex::try_quote(&file).map_or_else(|_| program.to_string(), |word| word.into_owned());
     let name = |script: &str, dash: &str| {
         let values = [program, &program.replace('-', dash), VARIABLE, &file];
