@@ -206,3 +206,42 @@ fn a_flawed_database_that_a_restore_replaces_is_kept_as_it_is() {
     assert_eq!(restored["warnings"], json!([warning]));
     project.run("restore --undo --yes").expect(12);
 }
+
+#[test]
+fn rows_that_a_vacuum_passes_over_are_found_missing() {
+    for snapshot in ["vacuum", "pages"] {
+        let project = Project::empty();
+        let fill = "create table t(id integer primary key, v text, n int);
+                    with recursive c(x) as (select 1 union all select x + 1 from c where x < 20000)
+                    insert into t select x, 'row ' || x, x * 7 from c";
+        project.execute(fill);
+        let file = project.path("data/sessions.db");
+        let mut bytes = fs::read(&file).unwrap();
+        // The cell count of the table's root page.
+        let cells = u16::from_be_bytes([bytes[4099], bytes[4100]]);
+        bytes[4099..4101].copy_from_slice(&(cells / 2).to_be_bytes());
+        fs::write(&file, &bytes).unwrap();
+        project.write(
+            "ops/backup.toml",
+            &format!("[[database]]\nname = \"t\"\npath = \"data/sessions.db\"\nsnapshot = \"{snapshot}\"\n"),
+        );
+        let failed = project.run("backup --json").expect(1).json();
+        assert_eq!((&failed["backup"]["status"], &failed["error"]["kind"]), (&json!("failed"), &json!("damaged")));
+        let saved = project.run("backup --allow-damaged --json").expect(3).json()["backup"].clone();
+        assert_eq!((&saved["status"], &saved["artifacts"][0]["snapshot"]), (&json!("partial"), &json!("bytes")));
+        assert_eq!(saved["artifacts"][0]["damage"].as_array().unwrap().len(), 10);
+        // Before a restore replaces it, it is kept as it is as well.
+        fs::rename(&file, project.path("damaged")).unwrap();
+        project.execute(fill);
+        let sound = project.backup();
+        fs::rename(project.path("damaged"), &file).unwrap();
+        let restored =
+            project.run(&format!("restore --from {sound} --yes --json")).expect(0).json()["restored"].clone();
+        let kept = project.manifest(restored["kept"].as_str().unwrap());
+        assert_eq!(
+            (&kept["artifacts"][0]["snapshot"], &kept["artifacts"][0]["plain_bytes"]),
+            (&json!("bytes"), &json!(bytes.len()))
+        );
+        assert_eq!(project.query("SELECT count(*) FROM t"), 20_000);
+    }
+}

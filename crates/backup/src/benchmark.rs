@@ -8,7 +8,7 @@ use crate::codec::{Codec, Decoder, Encoder, Encoding};
 use crate::error::{Error, Result};
 use crate::progress::Silent;
 use crate::source::integrity::{self, Scope};
-use crate::source::sqlite;
+use crate::source::{sqlite, vacuum};
 
 /// What `plain` is encoded to.
 pub fn encode(encoding: Encoding, plain: &[u8]) -> Result<Vec<u8>> {
@@ -29,7 +29,7 @@ pub fn decode(codec: Codec, stored: &[u8]) -> Result<usize> {
 
 /// A compact copy of a database.
 pub fn vacuum(database: &Path, copy: &Path) -> Result<()> {
-    sqlite::vacuum_into(&sqlite::open_read_only(database, Duration::ZERO)?, database, copy, &Silent)
+    vacuum::vacuum_into(&sqlite::open_read_only(database, Duration::ZERO)?, database, copy, &Silent)
 }
 
 /// How many bytes the pages of a database have.

@@ -1,6 +1,7 @@
 //! Events out of a run, and the wish to stop into it. The library never prints.
 
 use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Error;
 
@@ -59,14 +60,28 @@ impl Progress for Silent {
     fn event(&self, _: Event<'_>) {}
 }
 
-/// Passes on the wish to stop and no events: for what goes on beside a step that is shown.
-pub(crate) struct Unseen<'a>(pub &'a dyn Progress);
+/// Passes on the wish to stop and no events: for what goes on beside a step that is shown. It can be told to stop as well
+/// when nobody needs it any more.
+pub(crate) struct Unseen<'a> {
+    progress: &'a dyn Progress,
+    is_useless: AtomicBool,
+}
+
+impl<'a> Unseen<'a> {
+    pub fn beside(progress: &'a dyn Progress) -> Self {
+        Self { progress, is_useless: AtomicBool::new(false) }
+    }
+
+    pub fn stop(&self) {
+        self.is_useless.store(true, Ordering::Relaxed);
+    }
+}
 
 impl Progress for Unseen<'_> {
     fn event(&self, _: Event<'_>) {}
 
     fn should_stop(&self) -> bool {
-        self.0.should_stop()
+        self.is_useless.load(Ordering::Relaxed) || self.progress.should_stop()
     }
 }
 

@@ -1,12 +1,12 @@
 //! Databases on the write path: a snapshot of a sound one, the bytes of a damaged one.
 
 use std::fs::{self, File, Metadata};
-use std::io::Read as _;
+use std::io::{Read as _, Write};
 use std::ops::Deref;
 use std::os::unix::fs::MetadataExt as _;
-use std::panic::resume_unwind;
 use std::path::Path;
-use std::thread;
+use std::thread::{self, Scope};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -14,10 +14,11 @@ use super::{Integrity, Writer};
 use crate::error::{Error, Result};
 use crate::manifest::{Artifact, Content, Database, Facts, Snapshot};
 use crate::names::Kind;
-use crate::progress::{Phase, Progress, Step, Unseen};
+use crate::progress::{Phase, Step, Unseen};
 use crate::source::bytes::{self, HEADER, Header};
-use crate::source::integrity::{self, Scope};
-use crate::source::{DatabaseSource, followed, sqlite};
+use crate::source::sqlite::Contents;
+use crate::source::vacuum::{self, Checked, Checking, Live};
+use crate::source::{DatabaseSource, followed, integrity, sqlite};
 
 /// A connection that a database is read through.
 enum Source<'a> {
@@ -83,7 +84,7 @@ impl Writer<'_> {
         self.locked.iter().find(|(locked, _)| *locked == path).map(|(_, connection)| *connection)
     }
 
-    /// Makes a copy beside the store's files, lets go of the database, and stores the copy while it is checked.
+    /// Makes a copy beside the store's files while the database is checked, and stores it.
     fn store_vacuumed(
         &self,
         name: &str,
@@ -95,25 +96,79 @@ impl Writer<'_> {
         let compact = sqlite::bytes_in_use(&connection, path)?;
         let scratch = self.run.scratch(compact.saturating_add(self.expected_bytes(name)))?;
         let copy = scratch.path().join("snapshot.db");
-        let begun = self.run.elapsed_ms();
-        sqlite::vacuum_into(&connection, path, &copy, self.run.progress())?;
-        let read_ms = self.run.elapsed_ms() - begun;
-        drop(connection);
-
-        let mut plain = File::open(&copy).map_err(|e| Error::io("open", &copy, e))?;
-        let total = plain.metadata().map_err(|e| Error::io("stat", &copy, e))?.len();
-        let is_checking = self.is_checking();
-        self.store(name, Kind::Database, move |artifact, file| {
-            let step = Step::begin(self.run.progress(), Phase::Store, file, Some(total));
-            let store = || step.copy(&mut plain, artifact).map_err(|e| Error::io_named("store", file, e));
-            let unseen = Unseen(self.run.progress());
-            let (_, checked) = beside(&copy, || check_copy(&copy, is_checking, &unseen), store)?;
-            let (facts, problems) = checked?;
-            // To remove so much takes time, in which the last of it is encoded and synced.
-            drop((plain, scratch));
-            require_none(path, problems, damage)?;
-            Ok(Content::Database(taken(facts, read_ms, is_checking)))
+        let unseen = Unseen::beside(self.run.progress());
+        thread::scope(|scope| {
+            let begun = Instant::now();
+            let stored = self.copy(scope, connection, path, &copy, &unseen, damage).and_then(|check| {
+                let copied = Instant::now();
+                self.store(name, Kind::Database, |artifact, file| {
+                    let (facts, contents) = self.store_copy(&copy, &unseen, artifact, file)?;
+                    // To remove so much takes time, in which the last of it is encoded and synced.
+                    drop(scratch);
+                    let checked = check.map(Check::finish).transpose()?;
+                    let read = checked.as_ref().map_or(copied, |checked| checked.ended.max(copied)) - begun;
+                    let is_same = checked.as_ref().is_some_and(Checked::is_same);
+                    if let Some(checked) = checked {
+                        checked.compare(&contents, path)?;
+                        require_none(path, checked.problems, damage)?;
+                    }
+                    Ok(Content::Database(taken(facts, millis(read), is_same)))
+                })
+            });
+            if stored.is_err() {
+                unseen.stop();
+            }
+            stored
         })
+    }
+
+    /// Makes a copy of the database, which may be checked for longer than that takes.
+    fn copy<'scope, 'env>(
+        &'env self,
+        scope: &'scope Scope<'scope, 'env>,
+        connection: Source<'_>,
+        path: &'env Path,
+        copy: &'env Path,
+        unseen: &'env Unseen<'env>,
+        damage: &mut Vec<String>,
+    ) -> Result<Option<Check<'scope>>> {
+        let (progress, busy_timeout) = (self.run.progress(), self.run.busy_timeout());
+        let (copied, check) = match connection {
+            Source::Own(connection) if self.is_checking() => {
+                let live = Live { path, busy_timeout, progress };
+                let (copied, checking) = vacuum::copy_and_check(scope, connection, live, copy, unseen)?;
+                (copied, Some(Check::Running(checking)))
+            }
+            Source::Locked(connection) if self.is_checking() => {
+                let checked = vacuum::check_locked(connection, path, progress)?;
+                (vacuum::vacuum_into(connection, path, copy, progress), Some(Check::Done(checked)))
+            }
+            unchecked => (vacuum::vacuum_into(&unchecked, path, copy, progress), None),
+        };
+        match (copied, check) {
+            (Ok(()), check) => Ok(check),
+            // The check knows more of the damage than the copying that came upon it.
+            (Err(error), Some(check)) if error.means_unreadable() => {
+                require_none(path, check.finish()?.problems, damage)?;
+                Err(error)
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Stores a copy, and gives what it shows and holds.
+    fn store_copy(
+        &self,
+        copy: &Path,
+        unseen: &Unseen<'_>,
+        artifact: &mut dyn Write,
+        file: &str,
+    ) -> Result<(Facts, Contents)> {
+        let mut plain = File::open(copy).map_err(|e| Error::io("open", copy, e))?;
+        let total = plain.metadata().map_err(|e| Error::io("stat", copy, e))?.len();
+        let step = Step::begin(self.run.progress(), Phase::Store, file, Some(total));
+        let store = || step.copy(&mut plain, artifact).map_err(|e| Error::io_named("store", file, e));
+        beside(copy, || vacuum::describe(copy, unseen), store)?.1
     }
 
     /// Stores the pages as they are read, while another connection checks them.
@@ -127,25 +182,33 @@ impl Writer<'_> {
     ) -> Result<Artifact> {
         self.run.require_room(self.expected_bytes(name))?;
         self.store(name, Kind::Database, |artifact, file| {
-            let begun = self.run.elapsed_ms();
-            let (unseen, busy_timeout) = (Unseen(self.run.progress()), self.run.busy_timeout());
+            let begun = Instant::now();
+            let (unseen, busy_timeout) = (Unseen::beside(self.run.progress()), self.run.busy_timeout());
             let checker = self.is_checking().then(|| sqlite::open_stoppable(path, busy_timeout, &unseen));
+            let checker = checker.transpose()?;
             let (transaction, is_same) = match &checker {
-                Some(Ok(checker)) => sqlite::begin_reading_with(checker, connection, path, busy_timeout)?,
-                _ => (sqlite::begin_reading(connection, path)?, false),
+                Some(checker) => sqlite::begin_reading_with(checker, connection, path, busy_timeout)?,
+                None => (sqlite::begin_reading(connection, path)?, false),
             };
             let check = || match checker {
-                Some(checker) => integrity::integrity_check(&checker?, path, &unseen),
+                Some(checker) => integrity::integrity_check(&checker, path, &unseen),
                 None => Ok(Vec::new()),
             };
             let store = || {
-                sqlite::pages(&transaction, path, self.run.progress(), |pages| {
+                let stored = sqlite::pages(&transaction, path, self.run.progress(), |pages| {
                     artifact.write_all(pages).map_err(|e| Error::io_named("store", file, e))
-                })
+                });
+                if stored.as_ref().is_err_and(|error| !error.means_unreadable()) {
+                    unseen.stop();
+                }
+                Ok(stored)
             };
-            let (facts, problems) = beside(path, check, store)?;
-            require_none(path, problems?, damage)?;
-            Ok(Content::Database(taken(facts, self.run.elapsed_ms() - begun, is_same)))
+            let (stored, problems) = beside(path, check, store)?;
+            // The check knows more of the damage than the reading that came upon it.
+            if stored.as_ref().map_or_else(Error::means_unreadable, |_| true) {
+                require_none(path, problems?, damage)?;
+            }
+            Ok(Content::Database(taken(stored?, millis(begun.elapsed()), is_same)))
         })
     }
 
@@ -184,6 +247,25 @@ impl Writer<'_> {
     }
 }
 
+/// The check of a database that is copied.
+enum Check<'scope> {
+    Done(Checked),
+    Running(Checking<'scope>),
+}
+
+impl Check<'_> {
+    fn finish(self) -> Result<Checked> {
+        match self {
+            Self::Done(checked) => Ok(checked),
+            Self::Running(checking) => vacuum::join(checking),
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn metadata(path: &Path) -> Result<Metadata> {
     fs::metadata(path).map_err(|e| Error::io("stat", path, e))
 }
@@ -210,17 +292,6 @@ fn require_none(path: &Path, problems: Vec<String>, damage: &mut Vec<String>) ->
     damage.first().map_or(Ok(()), |first| Err(Error::damaged_database(path, first)))
 }
 
-/// What a copy shows, and what is wrong with it, if that is asked. It leaves half of the cores to the encoding.
-fn check_copy(copy: &Path, is_checking: bool, progress: &dyn Progress) -> Result<(Facts, Vec<String>)> {
-    let facts = integrity::facts(copy, progress)?;
-    if !is_checking {
-        return Ok((facts, Vec::new()));
-    }
-    let threads = integrity::all_cores().div_ceil(2);
-    let found = integrity::check(copy, Some(&facts), Scope::Damage, threads, progress)?;
-    Ok((facts, found.problems))
-}
-
 /// Does `work` while the database at `path` is checked in a thread of its own.
 fn beside<W, C: Send>(
     path: &Path,
@@ -231,6 +302,6 @@ fn beside<W, C: Send>(
         let checked = thread::Builder::new().spawn_scoped(scope, check);
         let checked = checked.map_err(|e| Error::io("check database", path, e))?;
         let done = work()?;
-        Ok((done, checked.join().unwrap_or_else(|panic| resume_unwind(panic))))
+        Ok((done, vacuum::join(checked)))
     })
 }

@@ -85,7 +85,7 @@ pub(crate) fn check(
 
 /// Opens a decoded database for reading and maps it into memory: reading costs no copy then. Never a live one, for an
 /// error of the disk would be a signal there instead of an error; what was decoded a moment ago is in memory still.
-fn open(path: &Path) -> Result<Connection> {
+pub(super) fn open(path: &Path) -> Result<Connection> {
     let connection = sqlite::open_read_only(path, Duration::ZERO)?;
     // SQLite takes as much of it as the file has.
     connection.pragma_update(None, "mmap_size", i64::MAX).map_err(|e| Error::sqlite("open database", path, &e))?;
@@ -147,10 +147,10 @@ impl Part {
 
 fn problems(connection: &Connection, pragma: &str) -> rusqlite::Result<Findings> {
     let mut statement = connection.prepare(&format!("PRAGMA {pragma}"))?;
-    let lines = statement.query_map([], sqlite::text)?;
-    let mut problems = lines.collect::<rusqlite::Result<Vec<_>>>()?;
-    problems.retain(|line| line != "ok");
-    Ok(Findings { problems, orphans: Vec::new() })
+    let rows = statement.query_map([], sqlite::text)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    // What concerns pages comes as one text, with the name of the database on its first line.
+    let lines = rows.iter().flat_map(|row| row.lines()).filter(|line| *line != "ok" && !line.starts_with("*** in "));
+    Ok(Findings { problems: lines.take(10).map(str::to_string).collect(), orphans: Vec::new() })
 }
 
 fn orphans(connection: &Connection, table: &str) -> rusqlite::Result<Findings> {

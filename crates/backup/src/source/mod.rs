@@ -4,6 +4,7 @@ pub(crate) mod bytes;
 pub(crate) mod files;
 pub(crate) mod integrity;
 pub(crate) mod sqlite;
+pub(crate) mod vacuum;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -8,7 +8,6 @@
 use std::fs;
 use std::io::Read as _;
 use std::ops::Range;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -160,50 +159,6 @@ fn connect(path: &Path, access: OpenFlags, busy_timeout: Duration) -> Result<Con
     Ok(connection)
 }
 
-/// Takes a snapshot of the database behind `connection` (opened from `source`) into the file `destination`, which is
-/// replaced. The snapshot is a complete database in rollback mode, not synced: what is made of it will be.
-///
-/// # Errors
-/// [`ErrorKind::Busy`], [`ErrorKind::NoSpace`], [`ErrorKind::Damaged`], [`ErrorKind::Interrupted`]; the file is left
-/// to the caller to remove.
-pub(crate) fn vacuum_into(
-    connection: &Connection,
-    source: &Path,
-    destination: &Path,
-    progress: &dyn Progress,
-) -> Result<()> {
-    let failed = |e| Error::sqlite("take a snapshot of", source, &e);
-    // VACUUM INTO takes an empty file as it is: so made, nobody else can ever read it.
-    fsutil::create_private(destination).map_err(|e| Error::io("create", destination, e))?;
-    connection.pragma_update(None, "synchronous", "off").map_err(failed)?;
-    let expected = bytes(connection).map_err(failed)?;
-    let step = Step::begin(progress, Phase::Snapshot, &source.display().to_string(), Some(expected));
-    let mut seen = 0;
-    let grown = || {
-        let size = fs::metadata(destination).map_or(seen, |found| found.len());
-        step.advance(size.saturating_sub(seen));
-        seen = size.max(seen);
-    };
-    let vacuum = |connection: &Connection| connection.execute("VACUUM INTO ?1", [uri(destination)]);
-    match stoppable(connection, progress, grown, vacuum) {
-        Ok(_) => Ok(()),
-        // The source is open already: it is a file beside the copy that can't be made.
-        Err(e) if e.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
-            Err(Error::sqlite("write the snapshot", destination, &e))
-        }
-        Err(e) => Err(failed(e)),
-    }
-}
-
-/// A path as SQLite takes it within SQL, where it has to be text, whatever its bytes
-/// (<https://www.sqlite.org/uri.html>).
-fn uri(path: &Path) -> String {
-    let literal = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
-    let each = path.as_os_str().as_bytes().iter();
-    let each = each.map(|byte| if literal(byte) { char::from(*byte).to_string() } else { format!("%{byte:02x}") });
-    std::iter::once("file:".to_string()).chain(each).collect()
-}
-
 /// Bytes of the database's pages.
 pub(super) fn bytes(connection: &Connection) -> rusqlite::Result<u64> {
     Ok(pragma::<u64>(connection, "page_count")? * pragma::<u64>(connection, "page_size")?)
@@ -240,8 +195,8 @@ pub(crate) fn begin_reading<'a>(connection: &'a Connection, path: &Path) -> Resu
     Ok(transaction)
 }
 
-/// How often [`begin_reading_with`] tries to see the same.
-const TRIES: u32 = 20;
+/// How often two connections are begun anew until they read the same state.
+pub(super) const TRIES: u32 = 20;
 
 /// The same, and on `other` as well, until that is closed; whether both read the same state. They do, unless there are
 /// commits without a pause. Waits for locks up to `busy_timeout`, as both connections do.
@@ -334,7 +289,7 @@ pub(super) fn read_facts(connection: &Connection) -> rusqlite::Result<Facts> {
         encoding: pragma(connection, "encoding")?,
         user_version: pragma(connection, "user_version")?,
         application_id: pragma(connection, "application_id")?,
-        schema_sha256: schema_digest(connection)?,
+        schema_sha256: digest(connection, SCHEMA)?,
         tables: tables(connection)?,
     })
 }
@@ -348,9 +303,30 @@ pub(crate) fn pragma<T: rusqlite::types::FromSql>(connection: &Connection, name:
 const SCHEMA: &str = "SELECT type || '|' || name || '|' || tbl_name || '|' || coalesce(sql, '') \
                       FROM sqlite_schema ORDER BY type, name, tbl_name";
 
-fn schema_digest(connection: &Connection) -> rusqlite::Result<Digest> {
+/// The same without what a VACUUM may change: the first words of a statement that was edited by hand, and tables of
+/// SQLite's own that have become useless, such as `sqlite_sequence` without AUTOINCREMENT.
+const VACUUMED_SCHEMA: &str = "SELECT type || '|' || name || '|' || tbl_name || '|' || substr(sql, instr(sql, '(')) \
+                               FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name, tbl_name";
+
+/// What a database and a compact copy of it have in common.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Contents {
+    pub schema: Digest,
+    /// Tables with rows.
+    pub tables: Vec<Table>,
+}
+
+impl Contents {
+    /// The contents of a database with these `tables`.
+    pub fn of(connection: &Connection, tables: &[Table]) -> rusqlite::Result<Self> {
+        let tables = tables.iter().filter(|table| table.rows > 0).cloned().collect();
+        Ok(Self { schema: digest(connection, VACUUMED_SCHEMA)?, tables })
+    }
+}
+
+fn digest(connection: &Connection, query: &str) -> rusqlite::Result<Digest> {
     let mut text = Vec::new();
-    let mut statement = connection.prepare(SCHEMA)?;
+    let mut statement = connection.prepare(query)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         text.extend_from_slice(row.get_ref(0)?.as_bytes()?);
@@ -373,7 +349,7 @@ pub(super) fn table_names(connection: &Connection) -> rusqlite::Result<Vec<Strin
     statement.query_map([], |row| row.get(0))?.collect()
 }
 
-fn tables(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
+pub(super) fn tables(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
     let count = |name: String| {
         let count = format!("SELECT count(*) FROM {}", quoted(&name));
         let rows = connection.query_row(&count, [], |row| row.get(0))?;
@@ -418,6 +394,7 @@ pub(crate) fn stoppable<T>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::vacuum::vacuum_into;
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(30);
