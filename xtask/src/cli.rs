@@ -39,7 +39,7 @@ Exit codes:
     0  done
     1  failed; status: the newest complete backup is too old;
        timer: not scheduled, or the last run failed; doctor: a failure
-    2  wrong usage or settings
+    2  wrong usage or settings, or another project's backup folder
     3  partly done
    10  no such backup
    11  locked by another run

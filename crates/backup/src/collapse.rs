@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::catalog::{Catalog, Entry};
+use crate::catalog::{Catalog, Entry, StoredFile};
 use crate::fsutil::size;
 use crate::manifest::{Artifact, Collapse, Content, Database, Manifest, Trigger, Warning, thousands};
 
@@ -38,12 +38,12 @@ fn collapse_of(catalog: &Catalog, artifact: &Artifact, now: DateTime<Utc>) -> Op
         if has_compared && now - manifest.id.time() > RECENT {
             return None;
         }
-        let earlier = manifest.artifacts.iter().find(|earlier| earlier.name == name).and_then(sound_database);
+        let earlier = manifest.artifacts.iter().filter(|earlier| earlier.name == name).find_map(sound_database);
         if let Some(earlier) = earlier {
             has_compared = true;
             let losses = losses(earlier, database);
             if !losses.is_empty() {
-                return Some(told(name, manifest, losses));
+                return Some(told(name, manifest, &losses));
             }
         }
         if manifest.collapses.iter().any(|collapse| collapse.name == name) {
@@ -55,7 +55,7 @@ fn collapse_of(catalog: &Catalog, artifact: &Artifact, now: DateTime<Utc>) -> Op
 
 /// The manifest of a backup that others can be compared with.
 fn comparable(entry: &Entry) -> Option<&Manifest> {
-    let is_there = entry.files.iter().all(|file| file.is_whole());
+    let is_there = entry.files.iter().all(StoredFile::is_whole);
     entry.manifest().filter(|manifest| is_there && manifest.trigger != Trigger::PreRestore)
 }
 
@@ -78,12 +78,7 @@ struct Loss<'a> {
 /// Tables that lost most of their rows, the greatest loss first; if there are none, the database itself if it lost half
 /// of its size.
 fn losses<'a>(earlier: &'a Database, database: &Database) -> Vec<Loss<'a>> {
-    let rows = |database: &'a Database| -> BTreeMap<&'a str, u64> {
-        database.facts.tables.iter().map(|table| (table.name.as_str(), table.rows)).collect()
-    };
-    let was = rows(earlier);
-    let now: BTreeMap<&str, u64> =
-        database.facts.tables.iter().map(|table| (table.name.as_str(), table.rows)).collect();
+    let (was, now) = (rows(earlier), rows(database));
     let mut losses: Vec<Loss<'a>> = was
         .iter()
         .filter(|(table, _)| !is_upkeep(table, &was))
@@ -104,6 +99,10 @@ impl Loss<'_> {
     }
 }
 
+fn rows(database: &Database) -> BTreeMap<&str, u64> {
+    database.facts.tables.iter().map(|table| (table.name.as_str(), table.rows)).collect()
+}
+
 fn bytes(database: &Database) -> u64 {
     database.facts.page_count.saturating_mul(database.facts.page_size.into())
 }
@@ -120,7 +119,7 @@ fn is_upkeep(table: &str, tables: &BTreeMap<&str, u64>) -> bool {
     table.starts_with("sqlite_") || families.iter().any(is_segment)
 }
 
-fn told(name: &str, earlier: &Manifest, losses: Vec<Loss<'_>>) -> (Collapse, Warning) {
+fn told(name: &str, earlier: &Manifest, losses: &[Loss<'_>]) -> (Collapse, Warning) {
     let since = earlier.id;
     let tables: Vec<String> = losses
         .iter()

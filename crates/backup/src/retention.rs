@@ -482,14 +482,14 @@ fn newest(past: &[&Candidate]) -> Keeps {
     let overall = past.iter().find(|it| it.is_counted()).or_else(|| past.iter().find(|it| it.is_complete()));
     let mut keeps: Keeps = overall.map(|it| (it.id, Reason::Newest)).into_iter().collect();
     for (name, holders) in series(past, |it| &it.holds) {
-        let last = LastCopies::of(holders.iter().copied());
+        let last = LastCopies::of(&holders);
         keeps.extend(last.best.map(|id| (id, Reason::NewestWith { name: name.into() })));
         keeps.extend(last.newer_partial.map(|id| (id, Reason::NewestPartialWith { name: name.into() })));
     }
     // A file that is in the newest copy of its set needs no reason of its own.
     let already: HashSet<BackupId> = keeps.iter().map(|(id, _)| *id).collect();
     for (path, holders) in series(past, |it| &it.paths) {
-        let others = LastCopies::of(holders.iter().copied()).ids().filter(|id| !already.contains(id));
+        let others = LastCopies::of(&holders).ids().filter(|id| !already.contains(id));
         keeps.extend(others.map(|id| (id, Reason::NewestWithFile { path: path.into() })));
     }
     keeps
@@ -505,8 +505,8 @@ struct LastCopies {
 
 impl LastCopies {
     /// `holders` are newest first.
-    fn of<'a>(holders: impl Iterator<Item = &'a Candidate> + Clone) -> Self {
-        let find = |wanted: fn(&Candidate) -> bool| holders.clone().find(|it| wanted(it)).map(|it| it.id);
+    fn of(holders: &[&Candidate]) -> Self {
+        let find = |wanted: fn(&Candidate) -> bool| holders.iter().find(|it| wanted(it)).map(|it| it.id);
         let best = find(Candidate::is_counted)
             .or_else(|| find(Candidate::is_complete))
             .or_else(|| find(Candidate::is_partial));
@@ -528,8 +528,9 @@ fn around_collapses(past: &[&Candidate], policy: &Policy, now: DateTime<Utc>, ac
     let mut keeps = Keeps::new();
     for shows in past.iter().filter(is_kept_for) {
         for collapse in &shows.collapses {
-            let holders = past.iter().filter(|it| it.id <= collapse.since && it.holds.contains(&collapse.name));
-            let before: Keeps = LastCopies::of(holders.copied())
+            let is_before = |it: &&Candidate| it.id <= collapse.since && it.holds.contains(&collapse.name);
+            let holders: Vec<&Candidate> = past.iter().copied().filter(is_before).collect();
+            let before: Keeps = LastCopies::of(&holders)
                 .ids()
                 .map(|id| (id, Reason::BeforeCollapse { collapse: collapse.clone() }))
                 .collect();

@@ -54,7 +54,9 @@ pub fn run(context: &Context<'_>) -> anyhow::Result<Exit> {
     for row in rows.iter().filter_map(|row| row.problem.as_ref()) {
         context.output.warn(row);
     }
-    rows.iter().for_each(|row| show_collapses(context, row));
+    for row in &rows {
+        show_collapses(context, row);
+    }
     context.output.json(&json!({ "backups": rows }))?;
     Ok(Exit::Done)
 }
