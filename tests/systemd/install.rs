@@ -93,8 +93,8 @@ fn a_project_is_scheduled_once_and_its_program_is_its_own() {
     host.xtask("install-timer").expect(0);
     let twice = host.xtask("install-timer --unit other");
     assert!(twice.expect(2).stderr.contains("this project is scheduled already, by charger-backup.timer"), "{twice:?}");
-    let hint = "cargo xtask --root /srv/charger uninstall-timer --unit charger-backup";
-    assert!(twice.stderr.contains(hint), "{twice:?}");
+    let hint = format!("{BUILT} --root /srv/charger uninstall-timer --unit charger-backup");
+    assert!(twice.stderr.contains(&hint), "{twice:?}");
     let cron = host.xtask_as("charger", INSTALLED, "/srv/charger", "install-cron");
     assert!(cron.expect(2).stderr.contains("this project is scheduled already"), "{cron:?}");
     let wrong = host.xtask("uninstall-timer --unit other");
@@ -195,7 +195,8 @@ fn what_can_not_be_installed_is_refused_before_anything_changes() {
     assert!(nothing.expect(0).stdout.contains("there is nothing to remove"), "{nothing:?}");
     for command in ["timer", "run-now", "logs"] {
         let none = host.xtask(command);
-        assert!(none.expect(1).stderr.contains("cargo xtask --root /srv/charger install-timer"), "{none:?}");
+        let hint = format!("{BUILT} --root /srv/charger install-timer");
+        assert!(none.expect(1).stderr.contains(&hint), "{none:?}");
     }
     let after = host.listing();
     let trace = |listing: &str| {
@@ -345,8 +346,8 @@ fn flags_are_remembered_and_a_project_may_move() {
     assert!(again.expect(0).stdout.contains("nothing was changed"), "{again:?}");
     assert!(again.stderr.contains("as it was installed before: "), "{again:?}");
     let forgotten = host.xtask("install-timer");
-    let hint = "hint: cargo xtask --root /srv/charger install-timer --backup-dir /srv/disk/b; or begin anew";
-    assert!(forgotten.expect(2).stderr.contains(hint), "{forgotten:?}");
+    let hint = format!("hint: {BUILT} --root /srv/charger install-timer --backup-dir /srv/disk/b; or begin anew");
+    assert!(forgotten.expect(2).stderr.contains(&hint), "{forgotten:?}");
 
     // The project moves, and takes its name along.
     host.machine.run("mkdir /srv/new; mv /srv/charger /srv/new/charger");

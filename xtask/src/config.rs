@@ -375,6 +375,12 @@ mod tests {
             ("[retention]\nkeep_days = 'x'", "line 2: `keep_days` must be a whole number, such as 7"),
             ("[retention]\nkeep_days = 1000000", "keep_days is too large: 1000000"),
             ("[retention]\nkeep_days = 99999999999", "line 2: `keep_days` is too large; the default is 7"),
+            (
+                "[retention]\nkeep_days = 7\nkeep_before_collapse = -1",
+                "line 3: `keep_before_collapse` must be 0 or more",
+            ),
+            ("[retention]\nkeep_days = 7\nkeep_before_collapse = true", "line 3: `keep_before_collapse` must be text"),
+            ("[retention]\nkeep_days = 7\nkeep_before_collapse = 'x'", "line 3: must be a number of days"),
             ("[database]\nname = 'a'", "line 1: there can be several sections `database`; write [[database]]"),
             ("database = 'a.db'", "line 1: there can be several sections `database`; write [[database]]"),
             ("database = ['a.db']", "line 1: `database` is made of sections; write [[database]]"),

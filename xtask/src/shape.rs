@@ -2,7 +2,7 @@
 //! is said in TOML's words and the settings' own, with the line, and nothing has to be listed twice.
 
 use backup::{Error, ErrorKind, Result};
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::SHOWN;
 
@@ -68,6 +68,10 @@ fn compare(name: &str, value: &DeValue<'_>, model: &DeValue<'_>, at: usize) -> R
             &format!("write [[{name}]], or {name} = [] for none"),
         ),
         (DeValue::Array(_), _) => wrong(format!("`{name}` must be a list: [\"…\", \"…\"]"), EVERY_SETTING),
+        // Days have a unit of their own, so that a bare number can't be misread.
+        (DeValue::String(example), DeValue::Integer(number)) if is_days(example) => {
+            check_number(name, number, example, at)
+        }
         (DeValue::String(example), value) if !value.is_str() => {
             let example = if example.is_empty() { "…" } else { example };
             wrong(format!("`{name}` must be text in quotes: \"{example}\""), EVERY_SETTING)
@@ -75,17 +79,25 @@ fn compare(name: &str, value: &DeValue<'_>, model: &DeValue<'_>, at: usize) -> R
         (DeValue::Boolean(_), value) if !value.is_bool() => {
             wrong(format!("`{name}` must be true or false"), EVERY_SETTING)
         }
-        (DeValue::Integer(example), DeValue::Integer(value)) => {
-            match i64::from_str_radix(value.as_str(), value.radix()) {
-                Ok(0..) if value.as_str().len() < 10 => Ok(()),
-                Ok(..0) => wrong(format!("`{name}` must be 0 or more"), EVERY_SETTING),
-                _ => wrong(format!("`{name}` is too large; the default is {}", example.as_str()), EVERY_SETTING),
-            }
-        }
+        (DeValue::Integer(example), DeValue::Integer(number)) => check_number(name, number, example.as_str(), at),
         (DeValue::Integer(example), _) => {
             wrong(format!("`{name}` must be a whole number, such as {}", example.as_str()), EVERY_SETTING)
         }
         _ => Ok(()),
+    }
+}
+
+fn is_days(example: &str) -> bool {
+    example.strip_suffix('d').is_some_and(|days| days.parse::<u32>().is_ok())
+}
+
+/// More than any setting allows is refused here, and what a setting allows by the setting.
+fn check_number(name: &str, number: &DeInteger<'_>, example: &str, at: usize) -> Result<(), Box<Wrong>> {
+    let wrong = |what: String| Err(Box::new(Wrong { at, what, hint: EVERY_SETTING.into() }));
+    match i64::from_str_radix(number.as_str(), number.radix()) {
+        Ok(..0) => wrong(format!("`{name}` must be 0 or more")),
+        Ok(0..1_000_000_000) => Ok(()),
+        _ => wrong(format!("`{name}` is too large; the default is {example}")),
     }
 }
 
