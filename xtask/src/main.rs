@@ -21,6 +21,7 @@ mod schedule;
 mod survey;
 mod template;
 mod text;
+mod words;
 
 use std::process::ExitCode;
 

@@ -78,6 +78,11 @@ impl Output {
         self.json
     }
 
+    /// Whether only warnings and errors are wanted.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Whether a person wants to read more.
     pub fn is_verbose(&self) -> bool {
         self.verbose
@@ -139,6 +144,11 @@ impl Output {
     /// Something that a person should know.
     pub fn warn(&self, text: &str) {
         self.aside(Priority::Warning, &format!("{} {text}", paint(Tone::Warning, "warning:")));
+    }
+
+    /// Something that is wrong, where the command goes on.
+    pub fn failure(&self, text: &str) {
+        self.aside(Priority::Error, &format!("{} {text}", paint(Tone::Bad, "failure:")));
     }
 
     /// What to do about it. Commands of this program in it, in backquotes, are made complete.

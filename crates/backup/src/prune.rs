@@ -38,7 +38,9 @@ pub fn plan(run: &Run<'_>, policy: &Policy, just_made: Option<BackupId>) -> Resu
     let now = run.now().to_utc();
     let now =
         just_made.map(BackupId::time).filter(|made| *made - now < TimeDelta::minutes(1)).map_or(now, |m| m.max(now));
-    let mut candidates = run.catalog()?.candidates(&History::load(run.store())?);
+    let catalog = run.catalog()?;
+    let mut candidates = catalog.candidates(&History::load(run.store())?);
+    run.keep_catalog(catalog);
     let plan = retention::plan(&candidates, policy, now)?;
     candidates.retain(|candidate| Some(candidate.id) != just_made);
     let before = retention::plan(&candidates, policy, now)?;
@@ -79,7 +81,10 @@ pub fn prune(run: &Run<'_>, plan: &Plan) -> Result<Pruned> {
 
 fn remove(run: &Run<'_>, entry: &Entry) -> Result<()> {
     let manifest = names::manifest(entry.id);
-    run.store().withdraw(&manifest)?;
+    run.store().withdraw(&manifest).map_err(|error| match error.is_not_found() {
+        true => Error::new(ErrorKind::NoSuchBackup, format!("no backup {} in {}", entry.id, run.store().location())),
+        false => error,
+    })?;
     entry.files.iter().try_for_each(|file| run.store().remove(&file.file))?;
     run.store().discard(&manifest)
 }
@@ -90,15 +95,16 @@ fn remove(run: &Run<'_>, entry: &Entry) -> Result<()> {
 /// [`ErrorKind::NoSuchBackup`] if it has no manifest of this program's: rotation leaves it alone anyway.
 /// [`ErrorKind::Partial`] if it is done, and the ledger can't say it.
 pub fn set_pinned(run: &Run<'_>, entry: &Entry, pinned: bool) -> Result<bool> {
-    let Some(manifest) = entry.manifest() else {
+    if entry.manifest().is_none() {
         entry.require_usable()?;
         let message = format!("backup {} has no manifest to write a pin into", entry.id);
         return Err(Error::new(ErrorKind::NoSuchBackup, message).with_hint("rotation never removes it anyway"));
-    };
+    }
+    let manifest = entry.read_manifest(run.store())?;
     if manifest.pinned == pinned {
         return Ok(false);
     }
-    stage_manifest(run, &Manifest { pinned, ..manifest.clone() })?;
+    stage_manifest(run, &Manifest { pinned, ..manifest })?;
     run.store().publish(&[names::manifest(entry.id)])?;
     let command = if pinned { Command::Pin } else { Command::Unpin };
     let recorded = run.record(Line { id: Some(entry.id), ..Line::new(run.now(), command, Outcome::Ok) });

@@ -65,7 +65,7 @@ fn row(context: &Context<'_>, entry: &Entry, history: &History) -> Row {
         manifest.map_or_else(|| entry.id.time().with_timezone(context.now.offset()), |manifest| manifest.created_at);
     let (status, problem) = match &entry.record {
         Record::Manifest(manifest) => {
-            let failure = manifest.errors.first().map(|failure| format!("{}: {}", entry.id, failure.message));
+            let failure = manifest.failure.as_ref().map(|failure| format!("{}: {failure}", entry.id));
             let lost = entry.files.iter().find(|file| !file.is_whole());
             let lost = lost.map(|file| format!("{} is missing or has another size than recorded", file.file));
             let bad = history.is_known_bad(entry.id);
@@ -85,7 +85,7 @@ fn row(context: &Context<'_>, entry: &Entry, history: &History) -> Row {
         status,
         artifacts: entry.files.iter().map(artifact).collect(),
         bytes: entry.files.iter().filter_map(|file| file.bytes).sum(),
-        plain_bytes: manifest.map(backup::Manifest::plain_bytes),
+        plain_bytes: manifest.map(|_| entry.files.iter().filter_map(|file| Some(file.recorded?.plain_bytes)).sum()),
         pinned: manifest.is_some_and(|manifest| manifest.pinned),
         last_proved: history.last_proved(entry.id),
         problem,
@@ -105,7 +105,7 @@ fn show_collapses(context: &Context<'_>, row: &Row) {
     }
 }
 
-fn artifact(file: &backup::StoredFile) -> Artifact {
+fn artifact(file: &backup::ListedFile) -> Artifact {
     Artifact {
         name: file.name.clone(),
         kind: match file.kind {
