@@ -3,7 +3,6 @@
 use backup::status::{Concern, RunEnd, SourceState, Status};
 use backup::{Outcome, PassedOver, Unfit};
 
-use crate::context::Context;
 use crate::text::{age, local, size};
 
 /// What is wrong, in one line.
@@ -33,7 +32,7 @@ pub fn concern(concern: &Concern, status: &Status) -> String {
             let of = id.map(|id| format!(" of {id}")).unwrap_or_default();
             format!("the restore{of} begun {} did not finish", local(*at))
         }
-        Concern::NeverDrilled => "no drill yet: nobody knows whether a restore works".into(),
+        Concern::NeverDrilled => "never drilled: nobody knows whether a restore works".into(),
         Concern::DrillTooOld { age_s } => format!("the last drill was {} ago", age(*age_s)),
         Concern::Drill { outcome, id, age_s } => {
             format!("the last drill, {} ago, {}", age(*age_s), drill_end(*outcome, id.is_some()))
@@ -48,23 +47,18 @@ pub fn concern(concern: &Concern, status: &Status) -> String {
     }
 }
 
-/// What to do about it.
-pub fn remedy(concern: &Concern, context: &Context<'_>) -> String {
-    let command = |words: &[&str]| context.command(words);
+/// What to do about it. Commands are in backquotes, for the printer to complete.
+pub fn remedy(concern: &Concern) -> &'static str {
     match concern {
-        Concern::NoBackup => format!("make one now: {}", command(&["backup"])),
-        Concern::Source { .. } => {
-            format!("make one now: {}; then see why there was none: {}", command(&["backup"]), command(&["logs"]))
-        }
-        Concern::Ahead { .. } => "set the clock: timedatectl".into(),
-        Concern::LastRun { .. } => format!("see why: {}; then: {}", command(&["logs"]), command(&["backup"])),
-        Concern::NewestUnfit { .. } => format!("make a new one: {}", command(&["backup"])),
-        Concern::UnfinishedRestore { .. } => format!("repeat it, or take it back: {}", command(&["restore", "--undo"])),
-        Concern::NeverDrilled | Concern::DrillTooOld { .. } => {
-            format!("rehearse a restore now: {}", command(&["drill"]))
-        }
-        Concern::Drill { .. } => format!("see why: {}", command(&["drill", "-v"])),
-        Concern::NoRoom { .. } => "make room (df -h), or remove old backups: rotate --keep-days 3".into(),
+        Concern::NoBackup => "make one now: `backup`",
+        Concern::Source { .. } => "make one now: `backup`; then see why there was none: `logs`",
+        Concern::Ahead { .. } => "set the clock: timedatectl",
+        Concern::LastRun { .. } => "see why: `logs`; then: `backup`",
+        Concern::NewestUnfit { .. } => "make a new one: `backup`",
+        Concern::UnfinishedRestore { .. } => "repeat it, or take it back: `restore --undo`",
+        Concern::NeverDrilled | Concern::DrillTooOld { .. } => "rehearse a restore now: `drill`",
+        Concern::Drill { .. } => "see why: `drill -v`",
+        Concern::NoRoom { .. } => "make room (df -h), or remove old backups: `rotate --keep-days 3`",
     }
 }
 

@@ -50,7 +50,7 @@ pub fn run(context: &Context<'_>, args: &cli::Drill) -> anyhow::Result<Exit> {
             drill.id
         );
         context.output.done(Tone::Warning, &line);
-        context.output.hint(&format!("make a backup of everything: {}", context.command(&["backup"])));
+        context.output.hint("make a backup of everything: `backup`");
     } else {
         context.output.done(Tone::Bad, &format!("drill of {} failed: restored {restored}, but see above", drill.id));
         context.output.hint("a probe asks about the content: compare with the live database, or try an older backup");

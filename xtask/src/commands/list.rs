@@ -1,15 +1,16 @@
 //! `list`.
 
 use backup::manifest::Collapse;
+use backup::status::{Concern, Dated, RunEnd};
 use backup::{Entry, History, Kind, Record, Status, Trigger};
 use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
-use serde_json::json;
 
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::output::Layout;
+use crate::table::Layout;
 use crate::text::{Tone, age, local, paint, size};
+use crate::words;
 
 /// A backup as `list` shows it.
 #[derive(Debug, Serialize)]
@@ -32,6 +33,13 @@ struct Row {
     accepted: bool,
 }
 
+/// What `list` says as JSON.
+#[derive(Serialize)]
+struct Document<'a> {
+    backups: &'a [Row],
+    last_run: Option<&'a Dated<RunEnd>>,
+}
+
 #[derive(Debug, Serialize)]
 struct Artifact {
     name: String,
@@ -46,16 +54,20 @@ pub fn run(context: &Context<'_>) -> anyhow::Result<Exit> {
     let history = context.history()?;
     let rows: Vec<Row> = catalog.entries().iter().rev().map(|entry| row(context, entry, &history)).collect();
     if rows.is_empty() {
-        context.output.line(&format!("no backups in {}", context.store.folder().display()));
+        context.output.line(&format!("no backups yet in {}", context.store.folder().display()));
         context.output.hint("make one: `backup`");
     } else {
-        context.output.table(&[wide(context, &rows), narrow(context, &rows)]);
+        context.output.table(&[&|| wide(context, &rows), &|| narrow(context, &rows)]);
     }
     for row in rows.iter().filter_map(|row| row.problem.as_ref()) {
         context.output.warn(row);
     }
     rows.iter().for_each(|row| show_collapses(context, row));
-    context.output.json(&json!({ "backups": rows }))?;
+    let status = context.status(&catalog, &history);
+    for concern in status.concerns.iter().filter(|concern| matches!(concern, Concern::LastRun { .. })) {
+        context.output.warn(&words::concern(concern, &status));
+    }
+    context.output.json(&Document { backups: &rows, last_run: status.last.as_ref() })?;
     Ok(Exit::Done)
 }
 

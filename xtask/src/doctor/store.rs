@@ -51,27 +51,21 @@ fn inside(context: &Context<'_>, catalog: &Catalog, history: &History) -> [Findi
     [
         Finding::of("lock", lock(context)),
         Finding::of("staging", staging(context)),
-        space(context, &status),
-        newest(context, &status),
-        last_run(context, &status),
-        drill(context, &status),
-        order(context, &status),
+        space(&status),
+        newest(&status),
+        last_run(&status),
+        drill(&status),
+        order(&status),
         restore(context),
     ]
 }
 
 /// The finding that renders those concerns that are `about` something; else `ok`.
-fn judged(
-    context: &Context<'_>,
-    status: &Status,
-    check: &str,
-    about: impl Fn(&Concern) -> bool,
-    ok: impl FnOnce() -> String,
-) -> Finding {
+fn judged(status: &Status, check: &str, about: impl Fn(&Concern) -> bool, ok: impl FnOnce() -> String) -> Finding {
     let concerns: Vec<&Concern> = status.concerns.iter().filter(|concern| about(concern)).collect();
     let Some(worst) = concerns.first() else { return Finding::ok(check, ok()) };
     let sentences: Vec<String> = concerns.iter().map(|concern| words::concern(concern, status)).collect();
-    let (detail, hint) = (sentences.join("; "), words::remedy(worst, context));
+    let (detail, hint) = (sentences.join("; "), words::remedy(worst));
     match worst.severity() {
         Severity::Failure => Finding::failure(check, detail, hint),
         _ => Finding::warning(check, detail, hint),
@@ -175,13 +169,12 @@ fn staging(context: &Context<'_>) -> anyhow::Result<Finding> {
     })
 }
 
-fn space(context: &Context<'_>, status: &Status) -> Finding {
+fn space(status: &Status) -> Finding {
     let check = "free space";
     let Some(free) = status.free_bytes.map(size) else {
         return Finding::warning(check, "not known", "ask the system: df -h");
     };
     judged(
-        context,
         status,
         check,
         |it| matches!(it, Concern::NoRoom { .. }),
@@ -192,17 +185,16 @@ fn space(context: &Context<'_>, status: &Status) -> Finding {
     )
 }
 
-fn newest(context: &Context<'_>, status: &Status) -> Finding {
+fn newest(status: &Status) -> Finding {
     let about = |it: &Concern| matches!(it, Concern::NoBackup | Concern::Source { .. } | Concern::NewestUnfit { .. });
-    judged(context, status, "newest backup", about, || match &status.last_success {
+    judged(status, "newest backup", about, || match &status.last_success {
         Some(last) => format!("{} old, complete", age(last.age_s)),
         None => "of each source one, young enough".into(),
     })
 }
 
-fn last_run(context: &Context<'_>, status: &Status) -> Finding {
+fn last_run(status: &Status) -> Finding {
     judged(
-        context,
         status,
         "last run",
         |it| matches!(it, Concern::LastRun { .. }),
@@ -213,19 +205,19 @@ fn last_run(context: &Context<'_>, status: &Status) -> Finding {
     )
 }
 
-fn drill(context: &Context<'_>, status: &Status) -> Finding {
+fn drill(status: &Status) -> Finding {
     let about =
         |it: &Concern| matches!(it, Concern::NeverDrilled | Concern::DrillTooOld { .. } | Concern::Drill { .. });
-    judged(context, status, "last drill", about, || match &status.last_drill {
+    judged(status, "last drill", about, || match &status.last_drill {
         Some(last) if last.what == Outcome::Ok => format!("{} ago, passed", age(last.age_s)),
         _ => "it goes on".into(),
     })
 }
 
 /// Whether time goes forward.
-fn order(context: &Context<'_>, status: &Status) -> Finding {
+fn order(status: &Status) -> Finding {
     let about = |it: &Concern| matches!(it, Concern::Ahead { .. });
-    judged(context, status, "newest backup and clock", about, || "in order".into())
+    judged(status, "newest backup and clock", about, || "in order".into())
 }
 
 fn restore(context: &Context<'_>) -> Finding {
