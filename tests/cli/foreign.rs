@@ -284,7 +284,8 @@ fn a_plain_database_beside_a_half_written_compressed_one_is_the_whole_one() {
     assert_eq!(listed(&project), ["20251209_235958 no manifest: sessions_db_20251209_235958.db"]);
     project.run("verify").expect(0);
     fs::remove_dir_all(project.path("data")).unwrap();
-    project.run("restore --from latest").expect(0);
+    project.run("restore --from latest").expect(10);
+    project.run("restore --from latest --database-only").expect(0);
     assert_eq!(project.sessions(), 1000);
 }
 
@@ -312,7 +313,7 @@ fn what_the_script_wrote_does_not_count_as_a_complete_backup() {
     let project = old_backup("database config manifest");
     let ran = project.run("status");
     ran.expect(1);
-    assert!(ran.stdout.ends_with("there is no complete backup\n"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("failure: sessions_db was never saved\n"), "{}", ran.stderr);
     assert_eq!(project.run("status --json").json()["backups"], 1);
 }
 
@@ -364,9 +365,9 @@ fn databases_compressed_by_hand_are_read() {
         let project = Project::new();
         by_hand(&project, &format!("sessions_db_{ID}.{ending}"), &format!("{snapshot}; {encode}"));
         project.run(&format!("verify --from {ID}")).expect(0);
-        project.run("drill").expect(0);
+        project.run("drill").expect(3);
         fs::remove_dir_all(project.path("data")).unwrap();
-        project.run("restore --from latest").expect(0);
+        project.run("restore --from latest --database-only").expect(0);
         assert_eq!(project.sessions(), 1000, "{encode}");
     }
 }
@@ -386,7 +387,7 @@ fn archives_made_by_hand_are_read() {
         project.run(&format!("verify --from {ID}")).expect(0);
         fs::remove_file(project.path(".env")).unwrap();
         fs::remove_file(project.path("data/station_info.json")).unwrap();
-        let ran = project.run("restore --from latest");
+        let ran = project.run("restore --from latest --config-only");
         ran.expect(0);
         assert_restored(&project);
     }
@@ -401,4 +402,39 @@ fn what_this_program_recorded_may_be_compressed_again_by_hand_only_with_its_mani
     project.run("verify").expect(12);
     fs::remove_file(project.path(&format!("backups/manifest_{id}.json"))).unwrap();
     project.run("verify").expect(0);
+}
+
+#[test]
+fn manifests_of_any_shape_are_another_tools_and_its_files_are_found_by_their_names() {
+    for manifest in [
+        &br#"{"timestamp": "2025-12-10", "files": ["/old/sessions_db_20251210_000004.db.gz"], "status": "ok"}"#[..],
+        br#"{"backups": {"database": "/gone/sessions_db_20251210_000004.db"}}"#,
+        b"{}",
+        b"\xef\xbb\xbf{}",
+        b"all well\n",
+        b"{\"not\": \"yede\xf0i\"",
+    ] {
+        let project = Project::new();
+        old_backup_at(&project, [ID; 3], "database config");
+        fs::write(project.path(&format!("backups/manifest_{ID}.json")), manifest).unwrap();
+        let expected = [format!("{ID} no manifest: config_{ID}.tar.gz sessions_db_{ID}.db.gz")];
+        assert_eq!(listed(&project), expected, "{}", String::from_utf8_lossy(manifest));
+        project.run("verify --all").expect(0);
+        disaster(&project);
+        project.run("restore --from latest").expect(0);
+        assert_restored(&project);
+    }
+}
+
+#[test]
+fn what_is_left_of_our_own_manifest_is_damage_and_never_another_tools() {
+    let project = Project::new();
+    let id = project.backup();
+    let manifest = project.read(&format!("backups/manifest_{id}.json"));
+    for left in [&manifest[..manifest.len() / 2], "", "{\n  \"for"] {
+        project.write(&format!("backups/manifest_{id}.json"), left);
+        assert_eq!(listed(&project), [format!("{id} unreadable: ")], "{left}");
+        project.run("verify --all").expect(12);
+        project.run("restore --from latest --yes").expect(10);
+    }
 }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Stdio;
 
 use chrono::{DateTime, Duration, Utc};
 use insta::{allow_duplicates, assert_snapshot};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::support::{Project, Ran, shell};
+use crate::support::{Project, Ran, shell, wait_for};
 
 /// Makes a backup one of so many hours before `now`.
 fn age(project: &Project, made: &str, now: DateTime<Utc>, hours: i64) -> String {
@@ -45,7 +47,7 @@ fn one_of_each(project: &Project) -> [String; 6] {
     let foreign = aged(project, 60);
     fs::remove_file(project.path(&format!("backups/manifest_{foreign}.json"))).unwrap();
     let unreadable = aged(project, 50);
-    project.write(&format!("backups/manifest_{unreadable}.json"), "no json");
+    project.write(&format!("backups/manifest_{unreadable}.json"), "{\"format\": 1, no json");
     let pinned = age(project, &project.backup_with("--no-rotate --pin"), Utc::now(), 40);
     let proved = aged(project, 30);
     project.run(&format!("verify --from {proved}")).expect(0);
@@ -79,11 +81,12 @@ fn a_list_is_a_table_with_the_newest_backup_first() {
     assert_eq!(first, ids);
     let ages: Vec<&str> = ran.stdout.lines().skip(1).map(|line| line[32..37].trim()).collect();
     assert_eq!(ages, ["10h", "20h", "30h", "40h", "2d", "2d"]);
-    let _filters = project.filters();
+    let _filters = project.tidy();
     assert_snapshot!(ran.stderr, @"
     warning: ID: database ROOT/data/sessions.db doesn't exist
     warning: ID: database ROOT/data/sessions.db doesn't exist
-    warning: manifest of ID can't be read: expected ident at line 1 column 2
+    warning: manifest of ID can't be read: key must be a string at line 1 column 15
+    warning: the last run, begun DATE, failed
     ");
 }
 
@@ -134,21 +137,35 @@ fn local_time_stands_beside_the_id() {
 #[test]
 fn a_store_without_backups_says_how_to_make_one() {
     let project = Project::new();
-    for folder in ["backups", "nowhere/at/all"] {
-        let ran = project.run(&format!("list --backup-dir {}", project.path(folder).display()));
+    for made in [false, true] {
+        let ran = project.run("list");
         ran.expect(0);
-        let said = project.redact(&ran.all()).replace(&format!("ROOT/{folder}"), "ROOT/FOLDER");
         allow_duplicates! {
-            assert_snapshot!(said, @"
-            no backups in ROOT/FOLDER
-            hint: make one: `--backup-dir ROOT/FOLDER backup`
+            assert_snapshot!(project.redact(&ran.all()), @"
+            no backups yet in ROOT/backups
+            hint: make one: `backup`
             ");
         }
-        let json = project.run(&format!("list --json --backup-dir {}", project.path(folder).display()));
-        assert_eq!(json.expect(0).json(), json!({ "backups": [] }));
-        assert!(!project.path("nowhere").exists(), "looking makes nothing");
+        let json = project.run("list --json");
+        assert_eq!(json.expect(0).json(), json!({ "backups": [], "last_run": null }));
+        assert_eq!(project.path("backups").exists(), made, "looking makes nothing");
         fs::create_dir_all(project.path("backups")).unwrap();
     }
+}
+
+#[test]
+fn a_backup_folder_that_was_named_has_to_be_there() {
+    let project = Project::new();
+    let nowhere = project.path("nowhere");
+    for command in ["list", "status", "verify", "restore --from latest", "rotate", "drill", "pin 2"] {
+        let ran = project.run(&format!("--backup-dir {} {command}", nowhere.display()));
+        assert!(ran.expect(2).stderr.contains("/nowhere doesn't exist\nhint: check its name"), "{command}: {ran:?}");
+    }
+    project.write("ops/backup.toml", "backup_dir = 'nowhere'\n");
+    project.run("list").expect(2);
+    assert!(!nowhere.exists());
+    project.run("backup").expect(0);
+    project.run("list").expect(0);
 }
 
 /// The keys of an object.
@@ -167,7 +184,8 @@ fn the_json_of_a_list_has_every_field_with_its_type() {
     let project = Project::new();
     let ids = one_of_each(&project);
     let json = project.run("list --json").expect(0).json();
-    assert_eq!(keys(&json), BTreeSet::from(["backups"]));
+    assert_eq!(keys(&json), BTreeSet::from(["backups", "last_run"]));
+    assert_eq!(json["last_run"]["what"], "failed");
     let rows = json["backups"].as_array().unwrap();
     let listed: Vec<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
     assert_eq!(listed, ids);
@@ -285,7 +303,7 @@ fn status_tells_how_things_stand() {
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(&id, "ID");
     settings.add_filter(r"\d{4}-\d\d-\d\d \d\d:\d\d", "DATE");
-    settings.add_filter(r"\(\d+s ago\)", "(SOME s ago)");
+    settings.add_filter(r"\b\d+s ago", "SOME s ago");
     settings.add_filter(r"\d+(\.\d+)? ([kMGT]?B)", "SIZE");
     settings.add_filter(r"room for \d+", "room for MANY");
     settings.add_filter(r"\d+ ms", "TIME");
@@ -293,14 +311,17 @@ fn status_tells_how_things_stand() {
         assert_snapshot!(ran.all(), @"
         last run        ID, DATE (3h ago), complete
         last success    ID, DATE (3h ago)
-        last proved     ID, DATE (SOME s ago), by drill
+        last verify     never
+        last drill      ID, DATE (SOME s ago), passed
+        sessions_db     fresh: ID, DATE (3h ago); verified never, drilled SOME s ago
+        config          fresh: ID, DATE (3h ago); verified never, drilled SOME s ago
         backups         1, SIZE stored
         newest          SIZE
         growth          not known yet
         free space      SIZE, room for MANY more backups
         measured RPO    3h between backups at worst
         measured RTO    TIME
-        fresh: the newest complete backup is younger than 26h
+        fresh: everything has a sound copy younger than 26h
         ");
     });
 }
@@ -311,8 +332,14 @@ fn status_fails_if_the_newest_complete_backup_is_older_than_the_limit() {
     aged(&project, 27);
     let ran = project.run("status");
     ran.expect(1);
-    assert_snapshot!(ran.stdout.lines().last().unwrap(), @"too old: the newest complete backup is 27h old, the limit 26h");
-    assert_snapshot!(project.redact(&ran.stderr), @"hint: make one now: `backup`");
+    assert_snapshot!(ran.stdout.lines().last().unwrap(), @"not fresh: no sound copy younger than 26h of sessions_db, config");
+    let _tidy = project.tidy();
+    assert_snapshot!(project.redact(&ran.stderr), @"
+    failure: sessions_db: its newest sound copy, in ID, is 27h old, and it should be younger than 26h
+    failure: config: its newest sound copy, in ID, is 27h old, and it should be younger than 26h
+    warning: never drilled: nobody knows whether a restore works
+    hint: make one now: `backup`; then see why there was none: `logs`
+    ");
     max_age(&project, "28h");
     project.run("status").expect(0);
     max_age(&project, "90m");
@@ -330,15 +357,22 @@ fn status_fails_if_there_is_no_backup_at_all() {
     assert_snapshot!(ran.stdout.lines().filter(|line| !line.starts_with("free space")).collect::<Vec<_>>().join("\n"), @"
     last run        never
     last success    never
-    last proved     never
+    last verify     never
+    last drill      never
+    sessions_db     never saved; verified never, drilled never
+    config          never saved; verified never, drilled never
     backups         0, 0 B stored
     newest          unknown
     growth          not known yet
     measured RPO    not known yet
     measured RTO    not known yet: run a drill
-    there is no complete backup
+    not fresh: no sound copy younger than 26h of sessions_db, config
     ");
-    assert_snapshot!(project.redact(&ran.stderr), @"hint: make one now: `backup`");
+    assert_snapshot!(project.redact(&ran.stderr), @"
+    failure: there is no backup yet
+    warning: never drilled: nobody knows whether a restore works
+    hint: make one now: `backup`
+    ");
     assert!(!project.path("backups").exists(), "looking makes nothing");
     let json = project.run("status --json").expect(1).json();
     for field in ["last", "last_success", "last_proved", "newest_bytes", "growth_bytes_per_day", "rpo_s", "rto_ms"] {
@@ -363,7 +397,7 @@ fn a_newer_run_that_failed_does_not_make_it_fresh() {
 }
 
 #[test]
-fn what_a_restore_put_by_does_not_make_it_fresh() {
+fn what_a_restore_kept_does_not_make_it_fresh() {
     let project = Project::new();
     let old = aged(&project, 27);
     project.run("restore --from latest --yes").expect(0);
@@ -467,16 +501,24 @@ fn the_json_of_status_has_every_field_with_its_type() {
     project.run("verify").expect(0);
     project.run("drill").expect(0);
     let json = project.run("status --json").expect(0).json();
-    let expected = "fresh max_age_s last last_success last_proved backups stored_bytes newest_bytes \
-                    growth_bytes_per_day free_bytes more_backups_fit rpo_s rto_ms";
+    let expected = "verdict concerns fresh max_age_s sources last last_success last_proved last_verify last_drill \
+                    backups stored_bytes newest_bytes growth_bytes_per_day free_bytes needed_bytes \
+                    more_backups_fit rpo_s rto_ms";
     assert_eq!(keys(&json), expected.split_whitespace().collect());
-    for field in ["last", "last_success", "last_proved"] {
+    for field in ["last", "last_success", "last_proved", "last_verify", "last_drill"] {
         assert_eq!(keys(&json[field]), "id at age_s what".split(' ').collect(), "{field}");
         assert_time(&json[field]["at"]);
         assert!(json[field]["age_s"].is_u64());
         assert_eq!(json[field]["id"], *id);
     }
     assert_eq!([&json["last"]["what"], &json["last_proved"]["what"]], ["complete", "drill"]);
+    assert_eq!([&json["last_verify"]["what"], &json["last_drill"]["what"]], ["ok", "ok"]);
+    assert_eq!((&json["verdict"], &json["concerns"]), (&json!("ok"), &json!([])));
+    for (source, name) in json["sources"].as_array().unwrap().iter().zip(["sessions_db", "config"]) {
+        assert_eq!(keys(source), "name state id at age_s verified drilled".split(' ').collect());
+        assert_eq!([&source["name"], &source["state"], &source["id"]], [name, "fresh", &id]);
+        ["at", "verified", "drilled"].iter().for_each(|field| assert_time(&source[field]));
+    }
     let figures = "max_age_s backups stored_bytes newest_bytes free_bytes more_backups_fit rpo_s rto_ms";
     for figure in figures.split(' ') {
         assert!(json[figure].is_u64(), "{figure}: {}", json[figure]);
@@ -495,4 +537,114 @@ fn a_backup_that_is_known_to_be_damaged_is_no_success() {
     let status = project.run("status --json").expect(1).json();
     assert_eq!((&status["fresh"], &status["last_success"]), (&json!(false), &Value::Null));
     assert_eq!(status["last"]["id"], id.as_str());
+}
+
+/// A project with a backup of its configuration alone.
+fn of_configuration_alone() -> Project {
+    let project = Project::new();
+    project.run("backup --config-only").expect(0);
+    project
+}
+
+#[test]
+fn a_database_that_was_never_saved_is_neither_fresh_nor_well_nor_drilled() {
+    let project = of_configuration_alone();
+    let status = project.run("status");
+    assert!(status.expect(1).stderr.contains("failure: sessions_db was never saved\n"), "{status:?}");
+    let json = project.run("status --json").expect(1).json();
+    assert_eq!([&json["verdict"], &json["fresh"]], [&json!("failure"), &json!(false)]);
+    let states: Vec<&Value> = json["sources"].as_array().unwrap().iter().map(|source| &source["state"]).collect();
+    assert_eq!(states, ["never_saved", "fresh"]);
+    let doctor = project.run("doctor --json");
+    let checks = doctor.expect(1).json()["checks"].clone();
+    let newest = checks.as_array().unwrap().iter().find(|check| check["check"] == "newest backup").unwrap();
+    assert_eq!([&newest["verdict"], &newest["detail"]], ["failure", "sessions_db was never saved"]);
+
+    let drill = project.run("drill");
+    assert!(drill.expect(3).stdout.contains("there is no sessions_db in it"), "{drill:?}");
+    assert!(!drill.all().contains("passed"), "{drill:?}");
+    let line = project.history().pop().unwrap();
+    assert_eq!([&line["command"], &line["outcome"]], ["drill", "partial"]);
+    assert_eq!(line["error"], "it holds no sessions_db");
+    let json = project.run("drill --json").expect(3).json();
+    assert_eq!((&json["drill"]["passed"], &json["drill"]["lacks"]), (&json!(false), &json!(["sessions_db"])));
+    project.run("restore --from latest --yes").expect(10);
+
+    project.backup();
+    project.run("status").expect(0);
+    project.run("drill").expect(0);
+}
+
+/// What `status`, `list` and `doctor` say of the last run.
+#[track_caller]
+fn assert_last_run(project: &Project, what: &str, sentence: &str) {
+    assert_eq!(project.run("status --json").json()["last"]["what"], what);
+    assert_eq!(project.run("list --json").json()["last_run"]["what"], what);
+    for command in ["status", "list", "doctor", "doctor -q"] {
+        let ran = project.run(command);
+        assert!(ran.all().contains(sentence), "{command}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_run_that_was_killed_or_stopped_shows_until_another_one_ends_well() {
+    let project = Project::new();
+    project.backup();
+    for (signal, what, sentence) in
+        [(Signal::KILL, "killed", "was killed"), (Signal::INT, "interrupted", "was interrupted")]
+    {
+        // Locked, so that the run waits in the middle.
+        let locked = project.open();
+        locked.execute_batch("PRAGMA locking_mode = exclusive; BEGIN EXCLUSIVE").unwrap();
+        let mut child = project.command(["backup"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        wait_for("the run to begin", || project.history().last().is_some_and(|line| line["outcome"] == "begun"));
+        assert_eq!(project.run("status --json").json()["last"]["what"], "running");
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        child.wait().unwrap();
+        drop(locked);
+        assert_last_run(&project, what, sentence);
+    }
+    fs::remove_file(project.path(".env")).unwrap();
+    project.run("backup").expect(3);
+    assert_last_run(&project, "partial", "saved only a part");
+    project.write(".env", "A=1");
+    project.backup();
+    assert_eq!(project.run("status --json").expect(0).json()["last"]["what"], "complete");
+    assert!(!project.run("list").expect(0).all().contains("the last run"));
+}
+
+#[test]
+fn a_backup_dated_in_the_future_is_not_fresh() {
+    let project = Project::new();
+    age(&project, &project.backup(), Utc::now(), -5);
+    let status = project.run("status");
+    assert!(status.expect(1).stderr.contains("ahead of the clock"), "{status:?}");
+    assert_eq!(project.run("status --json").expect(1).json()["sources"][0]["state"], "future");
+}
+
+#[test]
+fn a_quiet_doctor_says_what_is_wrong_and_nothing_else() {
+    let project = Project::new();
+    let ran = project.run("doctor -q");
+    assert_eq!(ran.expect(1).stdout, "");
+    let failures = project.run("doctor --json").json()["checks"].clone();
+    for check in failures.as_array().unwrap() {
+        let (name, detail) = (check["check"].as_str().unwrap(), check["detail"].as_str().unwrap());
+        let told = ran.stderr.contains(&format!(": {name}: {detail}\n"));
+        assert_eq!(told, check["verdict"] != "ok", "{check}: {}", ran.stderr);
+    }
+    assert!(ran.stderr.contains("hint: "), "{ran:?}");
+}
+
+#[test]
+fn one_more_backup_has_no_plural() {
+    let project = Project::new();
+    let id = project.backup();
+    let free = project.run("status --json").expect(0).json()["free_bytes"].as_u64().unwrap();
+    // A sparse file of the size that leaves room for one of it and a half.
+    let stored = project.artifact(&id, "sessions_db");
+    fs::File::options().write(true).open(project.path(&stored)).unwrap().set_len(free / 3 * 2).unwrap();
+    project.edit_artifact(&id, "sessions_db", |artifact| artifact["bytes"] = (free / 3 * 2).into());
+    let ran = project.run("status");
+    assert!(ran.expect(1).stdout.contains(", room for 1 more backup\n"), "{ran:?}");
 }

@@ -37,7 +37,7 @@ impl Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
     0  done
-    1  failed; status: the newest complete backup is too old;
+    1  failed; status: something has no sound copy that is young enough;
        timer: not scheduled, or the last run failed; doctor: a failure
     2  wrong usage or settings, or another project's backup folder
     3  partly done
@@ -144,7 +144,7 @@ pub enum ProjectCommand {
     Accept(AcceptArgs),
     /// Make the backup folder of another project this one's
     TakeOver(TakeOver),
-    /// Say how things stand; exits with 1 if the newest complete backup is too old
+    /// Say how things stand; exits with 1 if something has no sound copy that is young enough
     Status,
     /// Schedule a nightly backup and a weekly drill with systemd
     InstallTimer(InstallTimer),
@@ -210,8 +210,8 @@ fn codec() -> impl TypedValueParser<Value = Codec> {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["from", "undo"]))]
 pub struct Restore {
-    /// Which backup: latest, an id, the beginning of one, or the newest at or before a local time ("2025-12-10 17:00")
-    #[arg(long, value_name = "WHEN")]
+    /// Which backup: latest, an id, the beginning of one, or the newest at or before a time ("2025-12-10 17:00", yesterday, "monday 10:00", "2 hours ago")
+    #[arg(long, value_name = "WHEN", allow_hyphen_values = true)]
     pub from: Option<String>,
     /// Put back what the last restore replaced
     #[arg(long, conflicts_with_all = ["to", "database_only", "config_only"])]
@@ -240,7 +240,7 @@ pub struct Restore {
 #[derive(Debug, Args)]
 pub struct Verify {
     /// Which backup, as for `restore` [default: the newest]
-    #[arg(long, value_name = "WHEN", conflicts_with = "all")]
+    #[arg(long, value_name = "WHEN", conflicts_with = "all", allow_hyphen_values = true)]
     pub from: Option<String>,
     /// All of them
     #[arg(long)]
@@ -254,7 +254,7 @@ pub struct Verify {
 #[derive(Debug, Args)]
 pub struct Drill {
     /// Which backup, as for `restore` [default: the newest]
-    #[arg(long, value_name = "WHEN")]
+    #[arg(long, value_name = "WHEN", allow_hyphen_values = true)]
     pub from: Option<String>,
 }
 

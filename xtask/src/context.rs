@@ -1,12 +1,15 @@
 //! What a command needs, built once: the root, the settings, the store, the clock, the printer.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use backup::owner::{self, OtherProject};
 use backup::restore::Selection;
+use backup::status::{self, Look, Status};
 use backup::{
     BackupId, Catalog, Entry, Error, ErrorKind, History, LocalStore, Progress, RestoreLine, Run, Selector, Setup,
+    Store as _,
 };
 use chrono::{DateTime, FixedOffset, Local};
 
@@ -18,7 +21,14 @@ use crate::exit::Signals;
 use crate::output::Output;
 use crate::root;
 use crate::schedule::steps::Step;
-use crate::text::local;
+use crate::text::{age, local};
+use crate::words;
+
+/// The schedule drills once a week: two of these in a row went wrong, or were not made.
+const MAX_DRILL_AGE: Duration = Duration::from_secs(15 * 24 * 60 * 60);
+
+/// Of more backups that were passed over, only the newest are named.
+const MOST_PASSED_OVER: usize = 3;
 
 /// What a command needs.
 pub struct Context<'a> {
@@ -180,16 +190,64 @@ impl<'a> Context<'a> {
         Ok(History::load(self.look()?.store())?)
     }
 
-    /// The backup that `--from` means; the newest one without it. Says so if a newer one can't be read.
-    pub fn select<'c>(&self, catalog: &'c Catalog, from: Option<&str>) -> anyhow::Result<&'c Entry> {
-        let selector = from.map_or(Ok(Selector::Latest), |text| Selector::parse(text, &Local))?;
-        let selected = catalog.select(&selector)?;
-        if selector == Selector::Latest
-            && let Some(newest) = catalog.newest().filter(|newest| newest.id > selected.id)
-        {
-            self.output.warn(&format!("{} is newer, but not complete: this is about {}", newest.id, selected.id));
+    /// The backup that `--from` means; the newest one without it. It holds all of the configured things that are asked
+    /// for. Says so if newer ones don't do.
+    pub fn select<'c>(&self, catalog: &'c Catalog, from: Option<&str>, asked: Selection) -> anyhow::Result<&'c Entry> {
+        let sources = self.config.sources();
+        let databases = sources.databases.iter().map(|database| &database.name).filter(|_| asked.databases);
+        let files = sources.files.iter().map(|files| &files.name).filter(|_| asked.files);
+        self.select_with(catalog, from, &databases.chain(files).cloned().collect::<Vec<_>>())
+    }
+
+    /// The newest backup that holds all that is configured; if there is none, the newest that holds anything.
+    pub fn select_to_prove<'c>(&self, catalog: &'c Catalog) -> anyhow::Result<&'c Entry> {
+        self.select(catalog, None, Selection::ALL).or_else(|error| match kind(&error) {
+            Some(ErrorKind::NoSuchBackup) => self.select_with(catalog, None, &[]).map_err(|_| error),
+            _ => Err(error),
+        })
+    }
+
+    fn select_with<'c>(&self, catalog: &'c Catalog, from: Option<&str>, names: &[String]) -> anyhow::Result<&'c Entry> {
+        let now = self.now.with_timezone(&Local);
+        let selector = from.map_or(Ok(Selector::Latest), |text| Selector::parse(text, &now))?;
+        let selected = catalog.select(&selector, names, &self.history()?)?;
+        for other in selected.passed_over.iter().take(MOST_PASSED_OVER) {
+            self.output.warn(&format!("{}: this is about {}", words::passed_over(other), selected.entry.id));
         }
-        Ok(selected)
+        Ok(selected.entry)
+    }
+
+    /// How things stand.
+    pub fn status(&self, catalog: &Catalog, history: &History) -> Status {
+        status::status(&Look {
+            catalog,
+            history,
+            sources: &self.config.sources(),
+            now: self.now,
+            max_age: self.config.status.max_age,
+            max_drill_age: MAX_DRILL_AGE,
+            // A folder that doesn't exist yet has the space of the one it will be in; one that can't be asked has none
+            // known.
+            free_bytes: self.store.free_bytes().ok().flatten(),
+            locked_since: self.store.locked_since().ok().flatten(),
+        })
+    }
+
+    /// How long ago that was, as people say it.
+    pub fn age_of(&self, at: DateTime<FixedOffset>) -> String {
+        age(u64::try_from((self.now - at).num_seconds()).unwrap_or(0))
+    }
+
+    /// Makes sure that a backup folder that was named is there: a slip of the hand, or a disk that isn't mounted, is no
+    /// store without backups.
+    pub fn require_named_folder(&self) -> anyhow::Result<()> {
+        let is_named = self.given.backup_dir.is_some() || self.config.backup_dir != Config::default().backup_dir;
+        if !is_named || self.store.folder().symlink_metadata().is_ok() {
+            return Ok(());
+        }
+        let message = format!("the backup folder {} doesn't exist", self.store.folder().display());
+        let hint = "check its name, and that its disk is mounted; the first `backup` makes it";
+        Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint).into())
     }
 
     /// Says so if the ledger should have a line of this run, and could not get one.
@@ -237,4 +295,8 @@ impl<'a> Context<'a> {
         let to = elsewhere.then(|| ["--to".to_string(), restore.target.display().to_string()]);
         self.command(&["restore", "--from", &id.to_string()]).and(to.into_iter().flatten()).and(only)
     }
+}
+
+fn kind(error: &anyhow::Error) -> Option<ErrorKind> {
+    error.downcast_ref::<Error>().map(Error::kind)
 }

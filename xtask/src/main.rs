@@ -14,13 +14,16 @@ mod doctor;
 mod exit;
 mod folder;
 mod invocation;
+mod json;
 mod output;
 mod root;
 mod sample;
 mod schedule;
 mod survey;
+mod table;
 mod template;
 mod text;
+mod words;
 
 use std::process::ExitCode;
 

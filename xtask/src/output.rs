@@ -11,7 +11,6 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use clap::ValueEnum as _;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -19,7 +18,9 @@ use crate::bars::Bars;
 use crate::cli::{Color, Global};
 use crate::exit::Exit;
 use crate::invocation::Invocation;
-use crate::text::{Tone, is_printable, paint, shown};
+use crate::json;
+use crate::table::Layout;
+use crate::text::{Tone, paint, shown};
 
 /// Priorities that the journal reads from the beginning of a line: `man 3 sd-daemon`.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +77,11 @@ impl Output {
     /// Whether a program wants one document.
     pub fn is_json(&self) -> bool {
         self.json
+    }
+
+    /// Whether only warnings and errors are wanted.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
     }
 
     /// Whether a person wants to read more.
@@ -141,6 +147,11 @@ impl Output {
         self.aside(Priority::Warning, &format!("{} {text}", paint(Tone::Warning, "warning:")));
     }
 
+    /// Something that is wrong, where the command goes on.
+    pub fn failure(&self, text: &str) {
+        self.aside(Priority::Error, &format!("{} {text}", paint(Tone::Bad, "failure:")));
+    }
+
     /// What to do about it. Commands of this program in it, in backquotes, are made complete.
     pub fn hint(&self, text: &str) {
         self.aside(Priority::Info, &format!("hint: {}", self.invocation.complete(text)));
@@ -182,19 +193,22 @@ impl Output {
     /// The one document, with `--json`.
     pub fn json(&self, document: &impl Serialize) -> anyhow::Result<()> {
         if self.json {
-            self.keep(print_json(&serde_json::to_value(document)?));
+            self.keep(print_json(document));
         }
         Ok(())
     }
 
     /// A table in the first layout that fits the terminal, or else in the last. Where there is no terminal, the first.
-    pub fn table(&self, layouts: &[Layout]) {
-        let terminal = Table::new().width().filter(|_| io::stdout().is_terminal());
-        let mut tables = layouts.iter().map(Layout::table);
-        let fits =
-            |table: &Table| terminal.is_none_or(|width| table.lines().all(|line| columns(&line) <= width.into()));
-        let Some(table) = tables.clone().find(fits).or_else(|| tables.next_back()) else { return };
-        table.lines().for_each(|line| self.result(line.trim_end()));
+    pub fn table(&self, layouts: &[&dyn Fn() -> Layout]) {
+        let terminal = rustix::termios::tcgetwinsize(io::stdout()).ok().filter(|_| io::stdout().is_terminal());
+        let fits = |table: &Layout| terminal.is_none_or(|size| table.width() <= size.ws_col.into());
+        let mut tables = layouts.iter().map(|layout| layout());
+        let mut table = tables.next();
+        while table.as_ref().is_some_and(|table| !fits(table)) {
+            let Some(narrower) = tables.next() else { break };
+            table = Some(narrower);
+        }
+        table.iter().flat_map(Layout::lines).for_each(|line| self.result(&line));
     }
 
     /// Asks a person to agree. `None` if there is nobody to ask.
@@ -244,37 +258,6 @@ impl Notes {
     }
 }
 
-/// One way to arrange a table. Cells may have several lines.
-pub struct Layout {
-    /// The columns' names.
-    pub header: Vec<&'static str>,
-    /// Which columns hold figures, counted from 0.
-    pub figures: Vec<usize>,
-    /// The rows.
-    pub rows: Vec<Vec<String>>,
-}
-
-impl Layout {
-    fn table(&self) -> Table {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        let cell = |text: &String| text.split('\n').map(shown).collect::<Vec<_>>().join("\n");
-        table.set_header(self.header.clone()).add_rows(self.rows.iter().map(|row| row.iter().map(cell)));
-        for (at, column) in table.column_iter_mut().enumerate() {
-            column.set_padding((0, 1));
-            if self.figures.contains(&at) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        table
-    }
-}
-
-/// How many columns of a terminal a line takes: colours take none.
-fn columns(line: &str) -> usize {
-    anstream::adapter::strip_str(line).to_string().trim_end().chars().count()
-}
-
 /// Whether systemd reads what is printed. A terminal may inherit its variables: that is a person still.
 fn is_journal() -> bool {
     let under_systemd = ["JOURNAL_STREAM", "INVOCATION_ID"].iter().any(|name| std::env::var_os(name).is_some());
@@ -317,17 +300,10 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     Exit::Usage.into()
 }
 
-/// Prints a document. JSON itself escapes some of what a terminal takes for commands, but not all.
-fn print_json(document: &Value) -> io::Result<()> {
-    let mut text = String::new();
-    for c in format!("{document:#}").chars() {
-        match c {
-            '\n' => text.push(c),
-            _ if is_printable(c) => text.push(c),
-            _ => text.extend(["\\u", &format!("{:04x}", u32::from(c))]),
-        }
-    }
-    print(&mut io::stdout(), format_args!("{text}"))
+/// Prints a document.
+fn print_json(document: &impl Serialize) -> io::Result<()> {
+    let mut stdout = io::BufWriter::new(io::stdout().lock());
+    json::write(document, &mut stdout).and_then(|()| stdout.flush())
 }
 
 fn print(stream: &mut dyn io::Write, line: std::fmt::Arguments<'_>) -> io::Result<()> {

@@ -57,6 +57,12 @@ pub fn shown(line: &str) -> String {
     shown
 }
 
+/// How many columns of a terminal a line takes once it is [`shown`]: colours take none.
+pub fn width(line: &str) -> usize {
+    let is_mark = |c: &char| *c == END || MARKS.iter().any(|(_, mark, _)| mark == c);
+    line.chars().filter(|c| !is_mark(c)).take(LONGEST).count()
+}
+
 /// What ends all colours.
 const RESET: &str = "\u{1b}[0m";
 

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::catalog::{Catalog, Entry};
+use crate::catalog::{Catalog, ListedFile};
 use crate::check;
 use crate::codec::{Encoder, Encoding};
 use crate::collapse;
@@ -73,7 +73,16 @@ pub struct Made {
 /// [`ErrorKind::Interrupted`], with nothing published, if the run was asked to stop; whatever kept the manifest from
 /// being published.
 pub fn backup(run: &Run<'_>, request: &Request<'_>) -> Result<Made> {
-    backup_locked(run, request, &[], &Descriptors::default())
+    // A ledger that can't be written keeps no backup from being made.
+    let unrecorded = run.record_begun(Command::Backup).err().map(|error| Warning {
+        code: "unrecorded".into(),
+        message: format!("the ledger doesn't know that this run began: {}", error.one_line()),
+    });
+    let made = write(run, request, &[], &Descriptors::default(), Vec::from_iter(unrecorded));
+    if let Err(error) = &made {
+        run.record_error(Command::Backup, error);
+    }
+    made
 }
 
 /// The same, where connections of this process have locked databases: they are read through those, which it leaves with
@@ -84,11 +93,21 @@ pub(crate) fn backup_locked(
     locked: &[(&Path, &Connection)],
     descriptors: &Descriptors,
 ) -> Result<Made> {
+    write(run, request, locked, descriptors, Vec::new())
+}
+
+fn write(
+    run: &Run<'_>,
+    request: &Request<'_>,
+    locked: &[(&Path, &Connection)],
+    descriptors: &Descriptors,
+    warnings: Vec<Warning>,
+) -> Result<Made> {
     let catalog = run.catalog()?;
     let id = next_id(run, &catalog)?;
     owner::claim(run)?;
-    let (warnings, vanished) = (Vec::new(), Vec::new());
-    let result = Writer { run, request, locked, descriptors, catalog, id, warnings, vanished }.write();
+    let (absent, vanished) = (Vec::new(), Vec::new());
+    let result = Writer { run, request, locked, descriptors, catalog, id, warnings, absent, vanished }.write();
     if result.is_err() {
         // What was staged is of no use; if even this fails, the next run does it.
         let _ = run.sweep();
@@ -119,6 +138,7 @@ struct Writer<'a> {
     catalog: Catalog,
     id: BackupId,
     warnings: Vec<Warning>,
+    absent: Vec<String>,
     /// Configuration files that a backup holds and that are gone, each with the name of its set.
     vanished: Vec<(String, Error)>,
 }
@@ -154,14 +174,17 @@ impl Writer<'_> {
         if let Err(error) = self.record(&manifest, &failures) {
             failures.push(("ledger".to_string(), error.unrecorded(&format!("backup {} is published", self.id))));
         }
+        self.catalog.add(&manifest);
+        self.run.keep_catalog(self.catalog);
         Ok(Made { manifest, failures })
     }
 
     /// What the newest artifact of that name took; nothing is known of a first one.
     fn expected_bytes(&self, name: &str) -> u64 {
-        let mut artifacts = self.catalog.entries().iter().filter_map(Entry::manifest).flat_map(|it| &it.artifacts);
-        let is_it = |artifact: &&Artifact| artifact.name == name && !artifact.kind().is_beside_database();
-        artifacts.rfind(is_it).map_or(0, |artifact| artifact.bytes)
+        let mut files = self.catalog.entries().iter().flat_map(|entry| &entry.files);
+        let is_it =
+            |file: &&ListedFile| file.name == name && file.recorded.is_some() && !file.kind.is_beside_database();
+        files.rfind(is_it).and_then(|file| file.bytes).unwrap_or(0)
     }
 
     /// `None` if there is none of the files.
@@ -175,6 +198,7 @@ impl Writer<'_> {
             self.note_missing(&source.name, path);
         }
         if present.is_empty() {
+            self.absent.push(source.name.clone());
             return Ok(None);
         }
         let mut flaws = Vec::new();
@@ -260,6 +284,7 @@ impl Writer<'_> {
             warnings: std::mem::take(&mut self.warnings),
             collapses,
             errors: errors.collect(),
+            absent: std::mem::take(&mut self.absent),
             artifacts,
         }
     }
@@ -270,7 +295,7 @@ impl Writer<'_> {
         if self.request.trigger == Trigger::PreRestore {
             return Vec::new();
         }
-        let found = collapse::find(&self.catalog, artifacts, self.run.now().to_utc());
+        let found = collapse::find(&self.catalog, self.run.store(), artifacts, self.run.now().to_utc());
         let (collapses, warnings): (Vec<_>, Vec<_>) = found.into_iter().unzip();
         self.warnings.extend(warnings);
         collapses
@@ -574,7 +599,7 @@ pub(crate) mod tests {
             let made = crate::Run::begin(site.setup(&watched, NOW), &mut |_| {}).and_then(|run| site.back_up(&run));
             let catalog = Catalog::load(&store).unwrap();
             match made {
-                Ok(made) => assert_eq!(catalog.get(id(NOW)).unwrap().manifest(), Some(&made.manifest)),
+                Ok(made) => assert_eq!(catalog.get(id(NOW)).unwrap().read_manifest(&store).unwrap(), made.manifest),
                 Err(_) => assert!(catalog.entries().is_empty(), "{at}"),
             }
             if !watched.has_failed() {
@@ -592,6 +617,7 @@ pub(crate) mod tests {
         let [database, config] = ["sessions_db_20251210_140000.db.zst", "config_20251210_140000.tar.zst"];
         let manifest = "manifest_20251210_140000.json";
         let expected = [
+            format!("append {HISTORY}"),
             "finish store.json".to_string(),
             "publish store.json".to_string(),
             format!("finish {database}"),
@@ -648,7 +674,7 @@ pub(crate) mod tests {
         assert_eq!(made.failures[0].1.kind(), ErrorKind::NotADatabase);
         assert_eq!(published(&store), ["manifest_20251210_140000.json"]);
         let history = crate::History::load(&store).unwrap();
-        assert_eq!(history.lines()[0].outcome, Outcome::Failed);
+        assert_eq!(history.lines()[1].outcome, Outcome::Failed);
     }
 
     /// Asks to stop from the start.

@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::catalog::{Catalog, Entry, StoredFile};
+use crate::catalog::{Catalog, Entry, ListedFile};
 use crate::fsutil::size;
 use crate::manifest::{Artifact, Collapse, Content, Database, Manifest, Trigger, Warning, thousands};
+use crate::store::Store;
 
 /// How old a backup may be to be compared with, if it isn't the newest.
 const RECENT: TimeDelta = TimeDelta::days(30);
@@ -26,37 +27,59 @@ const LEAST_ROWS: u64 = 100;
 const MOST_NAMED: usize = 3;
 
 /// What the databases among `artifacts`, just saved, have lost since earlier backups, each with its warning.
-pub(crate) fn find(catalog: &Catalog, artifacts: &[Artifact], now: DateTime<Utc>) -> Vec<(Collapse, Warning)> {
-    artifacts.iter().filter_map(|artifact| collapse_of(catalog, artifact, now)).collect()
+pub(crate) fn find(
+    catalog: &Catalog,
+    store: &dyn Store,
+    artifacts: &[Artifact],
+    now: DateTime<Utc>,
+) -> Vec<(Collapse, Warning)> {
+    let begin = |artifact| Some(Comparison { artifact, database: sound_database(artifact)?, has_compared: false });
+    let mut open: Vec<Comparison<'_>> = artifacts.iter().filter_map(begin).collect();
+    let mut found = Vec::new();
+    for entry in catalog.entries().iter().rev().filter(|entry| is_comparable(entry)) {
+        let is_recent = now - entry.id.time() <= RECENT;
+        open.retain(|comparison| is_recent || !comparison.has_compared);
+        let holds = |comparison: &Comparison<'_>| entry.files.iter().any(|file| file.name == comparison.artifact.name);
+        if open.is_empty() {
+            break;
+        }
+        // One that was damaged since says nothing about the others.
+        let Some(manifest) = open.iter().any(holds).then(|| entry.read_manifest(store).ok()).flatten() else {
+            continue;
+        };
+        open.retain_mut(|comparison| comparison.goes_on_beyond(&manifest, &mut found));
+    }
+    found
 }
 
-fn collapse_of(catalog: &Catalog, artifact: &Artifact, now: DateTime<Utc>) -> Option<(Collapse, Warning)> {
-    let name = artifact.name.as_str();
-    let database = sound_database(artifact)?;
-    let mut has_compared = false;
-    for manifest in catalog.entries().iter().rev().filter_map(comparable) {
-        if has_compared && now - manifest.id.time() > RECENT {
-            return None;
-        }
+/// A database that is held against earlier backups.
+struct Comparison<'a> {
+    artifact: &'a Artifact,
+    database: &'a Database,
+    has_compared: bool,
+}
+
+impl Comparison<'_> {
+    /// Adds what is lost since a backup to `found`. Whether it is to be compared with earlier ones as well.
+    fn goes_on_beyond(&mut self, manifest: &Manifest, found: &mut Vec<(Collapse, Warning)>) -> bool {
+        let name = self.artifact.name.as_str();
         let earlier = manifest.artifacts.iter().filter(|earlier| earlier.name == name).find_map(sound_database);
         if let Some(earlier) = earlier {
-            has_compared = true;
-            let losses = losses(earlier, database);
+            self.has_compared = true;
+            let losses = losses(earlier, self.database);
             if !losses.is_empty() {
-                return Some(told(name, manifest, &losses));
+                found.push(told(name, manifest, &losses));
+                return false;
             }
         }
-        if manifest.collapses.iter().any(|collapse| collapse.name == name) {
-            return None;
-        }
+        !manifest.collapses.iter().any(|collapse| collapse.name == name)
     }
-    None
 }
 
-/// The manifest of a backup that others can be compared with.
-fn comparable(entry: &Entry) -> Option<&Manifest> {
-    let is_there = entry.files.iter().all(StoredFile::is_whole);
-    entry.manifest().filter(|manifest| is_there && manifest.trigger != Trigger::PreRestore)
+/// Whether others can be compared with it.
+fn is_comparable(entry: &Entry) -> bool {
+    let is_there = entry.files.iter().all(ListedFile::is_whole);
+    is_there && entry.manifest().is_some_and(|summary| summary.trigger != Trigger::PreRestore)
 }
 
 /// Of a damaged database nobody knows what was in it.
@@ -152,7 +175,7 @@ mod tests {
     use crate::id::BackupId;
     use crate::manifest::Snapshot;
     use crate::run::tests::{Site, id};
-    use crate::store::{MemoryStore, Store};
+    use crate::store::MemoryStore;
 
     /// A project whose table `sessions` has so many rows.
     fn site_of(rows: u64) -> Site {

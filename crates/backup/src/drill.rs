@@ -25,8 +25,10 @@ use crate::verify::plain_bytes;
 pub struct Drill {
     /// The backup.
     pub id: BackupId,
-    /// Whether every probe passed.
+    /// Whether it holds all that is configured, and every probe passed.
     pub passed: bool,
+    /// Configured databases and sets of files that it doesn't hold.
+    pub lacks: Vec<String>,
     /// What was restored, relative to the scratch folder.
     pub restored: Vec<RelPath>,
     /// What a person should know, such as configured databases that this backup doesn't hold.
@@ -65,17 +67,23 @@ pub type CallersProbe<'a> = &'a dyn Fn(&Path) -> Result<Option<Probe>>;
 /// [`ErrorKind::Damaged`] among it. What `probe` says. A probe that doesn't pass is no error.
 pub fn drill(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe<'_>) -> Result<Drill> {
     let begun = run.elapsed_ms();
+    let begin = run.record_begun(Command::Drill);
     let result = rehearse(run, entry, sources, probe);
     let (outcome, error) = match &result {
         Ok(drill) => match drill.probes.iter().find_map(|probe| probe.failure.as_ref()) {
-            None => (Outcome::Ok, None),
             Some(failure) => (Outcome::Failed, Some(failure.clone())),
+            None if drill.lacks.is_empty() => (Outcome::Ok, None),
+            None => (Outcome::Partial, Some(format!("it holds no {}", drill.lacks.join(", ")))),
         },
         Err(error) if error.kind() == ErrorKind::Damaged => (Outcome::Failed, Some(error.one_line())),
-        Err(_) => return result,
+        Err(error) => {
+            run.record_error(Command::Drill, error);
+            return result;
+        }
     };
     let line = Line::new(run.now(), Command::Drill, outcome);
-    let unrecorded = run.record(Line { id: Some(entry.id), error, ..line }).err().map(|error| error.one_line());
+    let recorded = begin.and(run.record(Line { id: Some(entry.id), error, ..line }));
+    let unrecorded = recorded.err().map(|error| error.one_line());
     let recorded = run.is_recorded() && unrecorded.is_none();
     let duration_ms = run.elapsed_ms() - begun;
     result.map(|drill| Drill { duration_ms, recorded, unrecorded, ..drill })
@@ -83,7 +91,8 @@ pub fn drill(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: CallersProb
 
 fn rehearse(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe<'_>) -> Result<Drill> {
     entry.require_usable()?;
-    let scratch = run.scratch(entry.files.iter().map(plain_bytes).fold(0, u64::saturating_add))?;
+    let files = entry.stored_files(run.store())?;
+    let scratch = run.scratch(files.iter().map(plain_bytes).fold(0, u64::saturating_add))?;
     let begun = run.elapsed_ms();
     let plan = restore::plan(run, entry, scratch.path(), Selection::ALL, sources)?;
     restore::rehearse(run, &plan)?;
@@ -106,11 +115,13 @@ fn rehearse(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe
     }
     probes.extend(probe(scratch.path())?);
     run.check_stop()?;
-    let passed = probes.iter().all(|probe| probe.failure.is_none());
+    let lacks: Vec<String> = sources.names().filter(|name| !entry.answers_for(name)).map(Into::into).collect();
+    let passed = lacks.is_empty() && probes.iter().all(|probe| probe.failure.is_none());
     let warnings = plan.warnings;
     Ok(Drill {
         id: entry.id,
         passed,
+        lacks,
         restored,
         warnings,
         probes,
@@ -291,10 +302,17 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert_eq!(error.to_string(), format!("probe 2 of sessions_db can't be prepared: {sql:?}: {why}"));
             assert!(error.hint().is_some_and(|hint| hint.contains("settings") && hint.contains("backup")), "{error:?}");
-            assert_eq!(outcome(&store).0, Command::Backup, "the ledger has no line of it");
+            assert_about_no_backup(&store);
             assert!(!History::load(&store).unwrap().is_known_bad(id(NOW)) && !ran.get());
             assert_eq!(staged(&store), Vec::<String>::new());
         }
+    }
+
+    /// The ledger says that a drill ended badly, and nothing about the backup.
+    #[track_caller]
+    fn assert_about_no_backup(store: &MemoryStore) {
+        let line = History::load(store).unwrap().lines().last().unwrap().clone();
+        assert_eq!((line.command, line.outcome, line.id), (Command::Drill, Outcome::Failed, None));
     }
 
     #[test]
@@ -323,7 +341,7 @@ mod tests {
         let (site, store) = (Site::new(), MemoryStore::new());
         let probe = |_: &Path| Err(Error::new(ErrorKind::InvalidInput, "no such program"));
         assert_eq!(drilled(&site, &store, &["SELECT 1"], &probe).unwrap_err().to_string(), "no such program");
-        assert_eq!(outcome(&store).0, Command::Backup);
+        assert_about_no_backup(&store);
     }
 
     #[test]

@@ -202,6 +202,12 @@ impl Error {
         self.means_damaged() || self.kind == ErrorKind::Sqlite
     }
 
+    /// Whether the operating system said that there is no such file.
+    pub(crate) fn is_not_found(&self) -> bool {
+        let cause = self.source.as_ref().and_then(|source| source.downcast_ref::<std::io::Error>());
+        cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::NotFound)
+    }
+
     /// The run was asked to stop and has done so.
     pub fn interrupted() -> Self {
         Self::new(ErrorKind::Interrupted, "interrupted")

@@ -2,10 +2,11 @@
 //! them, says whether they could be read, and panics if what comes of them is not what must. Nobody else should use them.
 
 use std::io::Read;
+use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, Utc};
 
-use crate::catalog::{Catalog, Selector};
+use crate::catalog::Catalog;
 use crate::codec::{Codec, Decoder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::History;
@@ -13,8 +14,10 @@ use crate::id::BackupId;
 use crate::manifest::Manifest;
 use crate::names::{self, ArtifactName, HISTORY};
 use crate::retention::{self, Policy};
+use crate::select::Selector;
+use crate::source::Sources;
 use crate::source::files::{self, ArchiveWriter, ConfigFile, MAX_FILE_BYTES};
-use crate::status;
+use crate::status::{self, Look};
 use crate::store::{MemoryStore, Store};
 
 /// The backup that the samples are of.
@@ -69,7 +72,12 @@ fn look(store: &MemoryStore) -> History {
     for now in [now, now + chrono::TimeDelta::days(3000), DateTime::<Utc>::UNIX_EPOCH] {
         let plan = retention::plan(&catalog.candidates(&history), &Policy::default(), now);
         assert!(plan.is_ok_and(|plan| plan.decisions.len() == catalog.entries().len()));
-        status::status(&catalog, &history, now.fixed_offset(), std::time::Duration::from_secs(1), Some(1));
+        let (max_age, max_drill_age) = (Duration::from_secs(1), Duration::from_secs(1));
+        let (now, sources) = (now.fixed_offset(), &Sources::default());
+        let (catalog, history, free_bytes, locked_since) = (&catalog, &history, Some(1), Some(now));
+        let look = Look { catalog, history, sources, now, max_age, max_drill_age, free_bytes, locked_since };
+        let judged = status::status(&look);
+        assert!(!judged.fresh && judged.concerns.is_sorted_by(|a, b| a.severity() >= b.severity()));
     }
     let _ = (history.unfinished_restore(), history.last_proved(id()));
     history
@@ -86,17 +94,17 @@ pub fn from(text: &[u8]) -> bool {
     for id in [ID, "20261124_034136", "20251210_140000", "00000101_000000", "99991231_235959"] {
         publish(&store, &format!("sessions_db_{id}.db.gz"), b"");
     }
-    let (catalog, _) = load(&store).expect("a store can be listed whatever is in it");
+    let (catalog, history) = load(&store).expect("a store can be listed whatever is in it");
     for hours in [-12, 0, 14] {
         let zone = FixedOffset::east_opt(hours * 3600).expect("there are such zones");
-        let selected =
-            Selector::parse(text, &zone).and_then(|selector| catalog.select(&selector).map(|entry| entry.id));
+        let selector = Selector::parse(text, &id().time().with_timezone(&zone));
+        let selected = selector.and_then(|selector| catalog.select(&selector, &[], &history).map(|it| it.entry.id));
         if let Err(error) = selected {
             let kinds = [ErrorKind::InvalidInput, ErrorKind::NoSuchBackup, ErrorKind::AmbiguousId];
             assert!(kinds.contains(&error.kind()), "{error:?}");
         }
     }
-    Selector::parse(text, &Utc).is_ok()
+    Selector::parse(text, &id().time()).is_ok()
 }
 
 /// An archive is refused as damaged, or gives files that read back the same from an archive of this program's. What has
@@ -228,10 +236,36 @@ mod tests {
 
     #[test]
     fn mutated_words_for_a_backup_mean_one_or_none() {
-        let samples =
-            ["latest", ID, "2026-11-24 04:41", "2026-11-24T04:41:35", "2026-11-24", "2026-11-24T04:41:35.5+01:00"];
+        let samples = [
+            "latest",
+            ID,
+            "2026-11-24 04:41",
+            "2026-11-24T04:41:35",
+            "2026-11-24",
+            "2026-11-24T04:41:35.5+01:00",
+            "last monday 04:41",
+            "2 hours 5min ago",
+            "-2h",
+            "yesterday",
+        ];
         let samples = samples.map(str::as_bytes);
-        let words = ["9999", "0000", "-", ":", "60", "T", "Z", "+24:00", " ", "\u{fe0f}", "_", "999999999999"];
+        let words = [
+            "9999",
+            "0000",
+            "-",
+            ":",
+            "60",
+            "T",
+            "Z",
+            "+24:00",
+            " ",
+            "\u{fe0f}",
+            "_",
+            "999999999999",
+            "ago",
+            "year",
+            "mon",
+        ];
         mutations(&samples, &words, 20_000, from);
     }
 

@@ -24,7 +24,7 @@ pub struct Line {
     pub at: DateTime<FixedOffset>,
     /// The command.
     pub command: Command,
-    /// How it ended; [`Outcome::Begun`] for the first of a restore's two lines.
+    /// How it ended; [`Outcome::Begun`] for the first of the two lines that a backup, a drill or a restore has.
     pub outcome: Outcome,
     /// The backup it made, proved, restored or changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,7 +94,7 @@ pub enum Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It is about to change something.
+    /// It has begun. If no other line says how it ended, it was killed, or goes on.
     Begun,
     /// All was done.
     Ok,
@@ -102,6 +102,20 @@ pub enum Outcome {
     Partial,
     /// Nothing was done, or damage was found.
     Failed,
+    /// It was asked to stop, and did.
+    Interrupted,
+}
+
+impl Outcome {
+    /// Whether a verify or a drill that ended so says anything about the backup.
+    fn is_verdict(self) -> bool {
+        matches!(self, Self::Ok | Self::Partial | Self::Failed)
+    }
+
+    /// How a run ended that this error ended.
+    pub(crate) fn of(error: &Error) -> Self {
+        if error.kind() == ErrorKind::Interrupted { Self::Interrupted } else { Self::Failed }
+    }
 }
 
 impl Line {
@@ -138,7 +152,7 @@ pub struct History {
 /// What the ledger knows of one backup's proofs.
 #[derive(Debug, Clone, Copy, Default)]
 struct Proof {
-    /// When it last went well.
+    /// When one last went well.
     last: Option<DateTime<FixedOffset>>,
     /// Whether the newest one failed.
     failed: bool,
@@ -147,10 +161,11 @@ struct Proof {
 impl History {
     /// Reads the ledger; an absent one is empty.
     pub fn load(store: &dyn Store) -> Result<Self> {
-        if !store.list()?.iter().any(|object| object.name == HISTORY) {
-            return Ok(Self::default());
-        }
-        let mut reader = BufReader::new(store.read(HISTORY)?);
+        let mut reader = match store.read(HISTORY) {
+            Ok(reader) => BufReader::new(reader),
+            Err(error) if error.is_not_found() => return Ok(Self::default()),
+            Err(error) => return Err(error),
+        };
         let mut lines = Vec::new();
         while let Some(bytes) = next_line(&mut reader).map_err(|e| Error::io_named("read", HISTORY, e))? {
             lines.extend(serde_json::from_slice::<Line>(&bytes).ok());
@@ -161,7 +176,7 @@ impl History {
     fn of(lines: Vec<Line>) -> Self {
         let mut proofs: BTreeMap<BackupId, Proof> = BTreeMap::new();
         for line in lines.iter().filter(|line| matches!(line.command, Command::Verify | Command::Drill)) {
-            let Some(id) = line.id else { continue };
+            let Some(id) = line.id.filter(|_| line.outcome.is_verdict()) else { continue };
             let proof = proofs.entry(id).or_default();
             proof.failed = line.outcome == Outcome::Failed;
             proof.last = if line.proves() { Some(line.at) } else { proof.last };
@@ -202,6 +217,11 @@ impl History {
     /// The newest line that proves a backup.
     pub fn last_proof(&self) -> Option<&Line> {
         self.lines.iter().rev().find(|line| line.proves())
+    }
+
+    /// The newest line of `command`: that it has begun, if nothing says how it ended.
+    pub fn last(&self, command: Command) -> Option<&Line> {
+        self.lines.iter().rev().find(|line| line.command == command)
     }
 
     /// The newest line of `command` that went well.

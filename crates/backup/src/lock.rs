@@ -4,6 +4,7 @@
 //! `.lock`: it ends with its process, however that ends. What stands in the file only says who holds it. The lock of a
 //! file that somebody has removed keeps nobody out: whoever gets one looks whether the name still leads to it.
 
+use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
@@ -11,6 +12,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -74,7 +76,7 @@ impl Lock {
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(e)) => return Err(Error::io("lock", path, e)),
             }
-            let who = describe(&mut file);
+            let who = Held { holder: read_holder(&mut file) }.to_string();
             if begun.elapsed() >= wait {
                 return Err(Error::new(ErrorKind::Locked, format!("locked by another run: {who}"))
                     .with_hint("wait for it to end, or allow more time with --lock-wait 10m"));
@@ -89,7 +91,7 @@ impl Lock {
     /// Who holds the lock at `path` just now; `None` if nobody does.
     ///
     /// It asks for a shared lock for an instant, so a run that doesn't wait at all could be kept out by it.
-    pub(crate) fn holder(path: &Path) -> Result<Option<String>> {
+    pub(crate) fn holder(path: &Path) -> Result<Option<Held>> {
         let mut file = match fsutil::open_plain(path) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -97,8 +99,31 @@ impl Lock {
         };
         match file.try_lock_shared() {
             Ok(()) => Ok(None),
-            Err(TryLockError::WouldBlock) => Ok(Some(describe(&mut file))),
+            Err(TryLockError::WouldBlock) => Ok(Some(Held { holder: read_holder(&mut file) })),
             Err(TryLockError::Error(e)) => Err(Error::io("lock", path, e)),
+        }
+    }
+}
+
+/// A lock that is held.
+#[derive(Debug)]
+pub(crate) struct Held {
+    holder: Option<Holder>,
+}
+
+impl Held {
+    /// Since when, if the holder says so.
+    pub fn since(&self) -> Option<DateTime<FixedOffset>> {
+        DateTime::parse_from_rfc3339(&self.holder.as_ref()?.since).ok()
+    }
+}
+
+/// Who holds it, as a person reads it.
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.holder {
+            Some(Holder { pid, host, command, since }) => write!(f, "{command} (pid {pid} on {host}, since {since})"),
+            None => f.write_str("one that has only just begun"),
         }
     }
 }
@@ -122,13 +147,10 @@ fn write_holder(file: &mut File, holder: &Holder) -> io::Result<()> {
     file.write_all(format!("{}\n", serde_json::to_string(holder)?).as_bytes())
 }
 
-fn describe(file: &mut File) -> String {
+fn read_holder(file: &mut File) -> Option<Holder> {
     let mut text = String::new();
-    let read = file.rewind().and_then(|()| file.take(MAX_BYTES).read_to_string(&mut text));
-    match read.ok().and_then(|_| serde_json::from_str::<Holder>(&text).ok()) {
-        Some(Holder { pid, host, command, since }) => format!("{command} (pid {pid} on {host}, since {since})"),
-        None => "one that has only just begun".into(),
-    }
+    file.rewind().and_then(|()| file.take(MAX_BYTES).read_to_string(&mut text)).ok()?;
+    serde_json::from_str(&text).ok()
 }
 
 #[cfg(test)]
@@ -217,12 +239,14 @@ mod tests {
     fn who_only_asks_learns_the_holder_and_holds_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(".lock");
-        assert_eq!(Lock::holder(&path).unwrap(), None);
+        assert!(Lock::holder(&path).unwrap().is_none());
         assert!(!path.exists());
         let held = acquire(&path, "backup", Duration::ZERO).unwrap();
-        assert!(Lock::holder(&path).unwrap().unwrap().starts_with("backup (pid 42"));
+        let found = Lock::holder(&path).unwrap().unwrap();
+        assert!(found.to_string().starts_with("backup (pid 42"));
+        assert_eq!(found.since().unwrap().to_rfc3339(), "2025-12-10T14:00:00+00:00");
         drop(held);
-        assert_eq!(Lock::holder(&path).unwrap(), None);
+        assert!(Lock::holder(&path).unwrap().is_none());
         acquire(&path, "backup", Duration::ZERO).unwrap();
     }
 

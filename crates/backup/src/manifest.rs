@@ -53,6 +53,9 @@ pub struct Manifest {
     /// What could not be saved; empty if [`Status::Complete`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Failure>,
+    /// Sets of files of which none was there, so that there was nothing to save.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<String>,
     /// What is stored; empty if [`Status::Failed`].
     pub artifacts: Vec<Artifact>,
 }

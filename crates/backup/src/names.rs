@@ -92,6 +92,11 @@ pub fn parse_manifest(file: &str) -> Option<BackupId> {
     }
 }
 
+/// The backup that a stored file belongs to, by its name.
+pub(crate) fn id_of(file: &str) -> Option<BackupId> {
+    parse_manifest(file).or_else(|| ArtifactName::parse(file).map(|name| name.id))
+}
+
 /// Whether `name` can name a database or a set of files: letters, digits, `_` and `-`, at most 64, and not `manifest`.
 pub fn is_set_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');

@@ -155,7 +155,10 @@ fn named_by_manifests(store: &dyn Store, ours: &str) -> Result<Option<String>> {
     let mut ids: Vec<_> = store.list()?.iter().filter_map(|object| names::parse_manifest(&object.name)).collect();
     ids.sort_unstable();
     for id in ids.into_iter().rev() {
-        let Ok(manifest) = read_manifest(store, id).and_then(|json| Manifest::parse(id, &json)) else { continue };
+        let Ok(manifest) = read_manifest(store, &names::manifest(id), 0).and_then(|json| Manifest::parse(id, &json))
+        else {
+            continue;
+        };
         if manifest.project == ours {
             return Ok(None);
         }
@@ -220,9 +223,10 @@ mod tests {
 
     use super::*;
     use crate::backup::tests::fault_sweep;
-    use crate::catalog::{Record, Selector};
+    use crate::catalog::Record;
     use crate::history::History;
     use crate::run::tests::{Site, id, publish};
+    use crate::select::Selector;
     use crate::store::MemoryStore;
 
     const NOW: &str = "20251210_140000";
@@ -240,6 +244,10 @@ mod tests {
             kind(Run::begin_reading(setup.clone(), &mut |_| {})),
             kind(Run::look(setup.clone())),
         ]
+    }
+
+    fn selected(catalog: &crate::Catalog, selector: &Selector) -> Result<crate::BackupId> {
+        catalog.select(selector, &[], &History::default()).map(|selected| selected.entry.id)
     }
 
     const REFUSED: [Result<(), ErrorKind>; 3] = [Err(ErrorKind::ForeignStore); 3];
@@ -397,14 +405,14 @@ mod tests {
         let run = Run::begin(other, &mut |_| {}).unwrap();
         let catalog = run.catalog().unwrap();
         assert!(matches!(catalog.get(theirs).unwrap().record, Record::Another(_)));
-        assert_eq!(catalog.select(&Selector::Latest).unwrap_err().kind(), ErrorKind::NoSuchBackup);
-        assert_eq!(catalog.select(&Selector::Prefix("20251110".into())).unwrap().id, theirs);
+        assert_eq!(selected(&catalog, &Selector::Latest).unwrap_err().kind(), ErrorKind::NoSuchBackup);
+        assert_eq!(selected(&catalog, &Selector::Prefix("20251110".into())).unwrap(), theirs);
         let ours = site.back_up(&run).unwrap().manifest.id;
         let policy = crate::retention::Policy { keep_days: Some(0), ..Default::default() };
         let plan = crate::prune::plan(&run, &policy, None).unwrap();
         assert_eq!(plan.kept().map(|decision| decision.id).collect::<Vec<_>>(), [ours, theirs]);
         assert_eq!(plan.decisions[1].reasons, [crate::retention::Reason::AnotherProject]);
-        assert_eq!(run.catalog().unwrap().select(&Selector::Latest).unwrap().id, ours);
+        assert_eq!(selected(&run.catalog().unwrap(), &Selector::Latest).unwrap(), ours);
     }
 
     #[test]

@@ -27,9 +27,9 @@ pub struct Pruned {
 
 /// What `policy` says about each backup of the store. Changes nothing.
 ///
-/// `just_made` is the backup that this same run has made, if it has. It proves nothing about the schedule: a run under
-/// a clock that jumped ahead would always find it fresh, and everything else too old. So whether backups have stopped
-/// is judged without it.
+/// `just_made` is the backup that this same run has made, if it has. Such a run removes by itself, under a clock that may
+/// be wrong. So it removes nothing while time is not known to have passed: after a gap in which backups had stopped or
+/// over which the clock jumped, until backups have filled the window again.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`] if the policy keeps nothing or has absurd numbers.
@@ -38,11 +38,15 @@ pub fn plan(run: &Run<'_>, policy: &Policy, just_made: Option<BackupId>) -> Resu
     let now = run.now().to_utc();
     let now =
         just_made.map(BackupId::time).filter(|made| *made - now < TimeDelta::minutes(1)).map_or(now, |m| m.max(now));
-    let mut candidates = run.catalog()?.candidates(&History::load(run.store())?);
+    let catalog = run.catalog()?;
+    let candidates = catalog.candidates(&History::load(run.store())?);
+    run.keep_catalog(catalog);
     let plan = retention::plan(&candidates, policy, now)?;
-    candidates.retain(|candidate| Some(candidate.id) != just_made);
-    let before = retention::plan(&candidates, policy, now)?;
-    Ok(if before.stale.is_some_and(|stale| stale.newest.is_some()) { before } else { plan })
+    let gap = just_made.and_then(|_| retention::gap_in_window(&candidates, policy, now));
+    Ok(match gap {
+        Some(why) => plan.keeping_all(why),
+        None => plan,
+    })
 }
 
 /// Removes what `plan` says is to be removed. The ledger gets a line, if that is anything.
@@ -79,7 +83,10 @@ pub fn prune(run: &Run<'_>, plan: &Plan) -> Result<Pruned> {
 
 fn remove(run: &Run<'_>, entry: &Entry) -> Result<()> {
     let manifest = names::manifest(entry.id);
-    run.store().withdraw(&manifest)?;
+    run.store().withdraw(&manifest).map_err(|error| match error.is_not_found() {
+        true => Error::new(ErrorKind::NoSuchBackup, format!("no backup {} in {}", entry.id, run.store().location())),
+        false => error,
+    })?;
     entry.files.iter().try_for_each(|file| run.store().remove(&file.file))?;
     run.store().discard(&manifest)
 }
@@ -90,15 +97,16 @@ fn remove(run: &Run<'_>, entry: &Entry) -> Result<()> {
 /// [`ErrorKind::NoSuchBackup`] if it has no manifest of this program's: rotation leaves it alone anyway.
 /// [`ErrorKind::Partial`] if it is done, and the ledger can't say it.
 pub fn set_pinned(run: &Run<'_>, entry: &Entry, pinned: bool) -> Result<bool> {
-    let Some(manifest) = entry.manifest() else {
+    if entry.manifest().is_none() {
         entry.require_usable()?;
         let message = format!("backup {} has no manifest to write a pin into", entry.id);
         return Err(Error::new(ErrorKind::NoSuchBackup, message).with_hint("rotation never removes it anyway"));
-    };
+    }
+    let manifest = entry.read_manifest(run.store())?;
     if manifest.pinned == pinned {
         return Ok(false);
     }
-    stage_manifest(run, &Manifest { pinned, ..manifest.clone() })?;
+    stage_manifest(run, &Manifest { pinned, ..manifest })?;
     run.store().publish(&[names::manifest(entry.id)])?;
     let command = if pinned { Command::Pin } else { Command::Unpin };
     let recorded = run.record(Line { id: Some(entry.id), ..Line::new(run.now(), command, Outcome::Ok) });
@@ -232,6 +240,27 @@ mod tests {
         assert_eq!(after_backup.stale.unwrap().newest, Some(id(NEW)));
         let by_itself = plan(&run, &Policy::default(), None).unwrap();
         assert_eq!(by_itself.removals().count(), 3);
+    }
+
+    #[test]
+    fn two_nights_with_a_clock_that_is_years_ahead_remove_no_genuine_backup() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        let nights: Vec<String> = (3..10).map(|day| format!("202512{day:02}_020000")).collect();
+        let back_up_and_rotate = |now: &str| {
+            let made = site.backup(&store, now);
+            let run = site.begin(&store, now);
+            prune(&run, &plan(&run, &Policy::default(), Some(made)).unwrap()).unwrap().removed
+        };
+        for night in &nights {
+            assert_eq!(back_up_and_rotate(night), []);
+        }
+        for night in ["20360101_020000", "20360102_020000"] {
+            assert_eq!(back_up_and_rotate(night), []);
+        }
+        let catalog = Catalog::load(&store).unwrap();
+        assert!(nights.iter().all(|night| catalog.get(id(night)).is_ok()));
+        let later: Vec<usize> = (3..9).map(|day| back_up_and_rotate(&format!("203601{day:02}_020000")).len()).collect();
+        assert_eq!(later, [0, 0, 0, 0, 0, 7], "once there is a week of others, they go");
     }
 
     #[test]

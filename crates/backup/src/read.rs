@@ -199,7 +199,7 @@ mod tests {
 
     fn find(store: &MemoryStore) -> StoredFile {
         let catalog = Catalog::load(store).unwrap();
-        catalog.entries()[0].files.iter().find(|file| file.file == FILE).unwrap().clone()
+        catalog.entries()[0].stored_files(store).unwrap().into_iter().find(|file| file.file == FILE).unwrap()
     }
 
     fn bytes(store: &MemoryStore) -> Vec<u8> {
@@ -326,8 +326,8 @@ mod tests {
     #[test]
     fn an_empty_member_is_not_the_end() {
         let (store, _) = stored();
-        let catalog = Catalog::load(&store).unwrap();
-        let config = catalog.entries()[0].files.iter().find(|file| file.name == "config").unwrap();
+        let files = Catalog::load(&store).unwrap().entries()[0].stored_files(&store).unwrap();
+        let config = files.iter().find(|file| file.name == "config").unwrap();
         let mut content = Vec::new();
         store.read(&config.file).unwrap().read_to_end(&mut content).unwrap();
         let content = [::zstd::bulk::compress(b"", 1).unwrap(), content].concat();
@@ -352,8 +352,8 @@ mod tests {
     #[test]
     fn what_the_reader_of_an_archive_says_is_the_cause() {
         let (store, _) = stored();
-        let catalog = Catalog::load(&store).unwrap();
-        let config = catalog.entries()[0].files.iter().find(|file| file.name == "config").unwrap();
+        let files = Catalog::load(&store).unwrap().entries()[0].stored_files(&store).unwrap();
+        let config = files.iter().find(|file| file.name == "config").unwrap();
         let mut members = Vec::new();
         let mut read = |progress: &dyn Progress, file: &StoredFile| {
             reader(&store, progress).archive(file, |member| {

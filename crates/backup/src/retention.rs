@@ -243,6 +243,9 @@ pub struct Stale {
     pub window_days: u32,
     /// Whether there are complete backups dated in the future.
     pub future: bool,
+    /// The first complete backup after a gap in which time may not have passed, if that is why. `newest` is then the last
+    /// one before the gap, and `age_days` its length.
+    pub since: Option<BackupId>,
 }
 
 /// Plans what to keep of `candidates` (in any order) at the moment `now`.
@@ -384,6 +387,15 @@ fn days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
 }
 
 impl Plan {
+    /// The same, where nothing goes.
+    #[must_use]
+    pub(crate) fn keeping_all(mut self, why: Stale) -> Self {
+        for decision in self.decisions.iter_mut().filter(|decision| !decision.keep) {
+            (decision.keep, decision.reasons) = (true, vec![Reason::NothingRemoved]);
+        }
+        Self { stale: Some(why), ..self }
+    }
+
     /// What goes, newest first.
     pub fn removals(&self) -> impl DoubleEndedIterator<Item = &Decision> {
         self.decisions.iter().filter(|decision| !decision.keep)
@@ -419,12 +431,55 @@ type Keeps = Vec<(BackupId, Reason)>;
 fn staleness(past: &[&Candidate], policy: &Policy, now: DateTime<Utc>, future: bool) -> Option<Stale> {
     let window_days = policy.window();
     let Some(newest) = past.iter().find(|candidate| candidate.is_counted()) else {
-        return Some(Stale { newest: None, age_days: None, window_days, future });
+        return Some(Stale { newest: None, age_days: None, window_days, future, since: None });
     };
     // Count rules alone don't ask how old a backup is, so without `keep_days` there is nothing to distrust.
     let too_old = policy.keep_days.is_some() && !is_within(newest.id, window_days, now);
     let age_days = Some((now - newest.id.time()).num_days());
-    too_old.then_some(Stale { newest: Some(newest.id), age_days, window_days, future })
+    too_old.then_some(Stale { newest: Some(newest.id), age_days, window_days, future, since: None })
+}
+
+/// A gap is at least this long, whatever the usual interval: a server may be off for a night.
+const LEAST_GAP: TimeDelta = TimeDelta::days(2);
+
+/// So many times the longest of the intervals before it.
+const UNUSUAL: i32 = 3;
+
+/// Why the age of backups says nothing yet about what may go: between successive complete ones there is a gap in which
+/// backups had stopped, or over which the clock jumped, and backups have not filled the window again since. `now` is the
+/// moment of the newest one if that has just been made.
+pub(crate) fn gap_in_window(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> Option<Stale> {
+    let window = TimeDelta::days(policy.keep_days?.max(1).into());
+    let counted = candidates.iter().filter(|candidate| candidate.is_counted());
+    let mut ids: Vec<BackupId> = counted.map(|candidate| candidate.id).filter(|id| id.time() <= now).collect();
+    ids.sort_by_key(|id| Reverse(*id));
+    let mut later = now;
+    for (at, id) in ids.iter().enumerate() {
+        if now - later >= window {
+            return None;
+        }
+        let gap = later - id.time();
+        if gap > longest_usual(&ids[at..], window) {
+            let since = at.checked_sub(1).map(|newer| ids[newer]);
+            let (newest, age_days) = (Some(*id), Some(gap.num_days()));
+            return Some(Stale { newest, age_days, window_days: policy.window(), future: false, since });
+        }
+        later = id.time();
+    }
+    None
+}
+
+/// How long the interval after the first of `ids`, newest first, may be without being a gap: by the intervals in the window
+/// before it, if there are enough of them; never longer than the window.
+fn longest_usual(ids: &[BackupId], window: TimeDelta) -> TimeDelta {
+    let most = window.max(LEAST_GAP);
+    let is_in_window = |pair: &&[BackupId]| ids[0].time() - pair[1].time() <= window;
+    let intervals = ids.windows(2).take_while(is_in_window).map(|pair| pair[0].time() - pair[1].time());
+    let intervals: Vec<TimeDelta> = intervals.collect();
+    match intervals.iter().max() {
+        Some(longest) if intervals.len() > 1 => (*longest * UNUSUAL).clamp(LEAST_GAP, most),
+        _ => most,
+    }
 }
 
 /// What is kept for what it is, at any age and under any policy.
@@ -610,6 +665,10 @@ impl fmt::Display for Stale {
             });
         };
         let (age, window) = (in_words(age), in_words(self.window_days));
+        if let Some(since) = self.since {
+            write!(f, "between {id} and {since} there is no complete backup for {age}, and the {window} since then ")?;
+            return f.write_str("are not filled yet; backups had stopped, or the clock jumped");
+        }
         write!(f, "the newest complete backup, {id}, is more than {age} old and the window is {window}; ")?;
         f.write_str("backups have stopped, or the clock is wrong")
     }
@@ -1108,6 +1167,52 @@ mod tests {
         assert!(plan_of(days(0), &["20251209_135959 db"]).stale.is_some());
     }
 
+    /// Since which backup the plan after `now` waits for its window to be filled, if it does.
+    fn gap(policy: Policy, now: &str, ids: &[&str]) -> Option<(String, Option<String>)> {
+        let candidates: Vec<_> = ids.iter().map(|id| candidate(&format!("{id} db"))).collect();
+        let stale = gap_in_window(&candidates, &policy, at(now))?;
+        Some((stale.newest.unwrap().to_string(), stale.since.map(|id| id.to_string())))
+    }
+
+    #[test]
+    fn a_gap_far_longer_than_usual_keeps_everything_until_the_window_is_filled_again() {
+        let nights = ["20251206_020000", "20251207_020000", "20251208_020000", "20251209_020000"];
+        let after = |late: &[&str]| {
+            let ids = [&nights[..], late].concat();
+            gap(days(7), late.last().unwrap_or(&nights[3]), &ids)
+        };
+        assert_eq!(after(&[]), None);
+        assert_eq!(after(&["20251210_023000"]), None);
+        assert_eq!(after(&["20251211_020000"]), None, "one night was left out");
+        let waits = |since: &str| Some((nights[3].to_string(), Some(since.to_string())));
+        assert_eq!(after(&["20251213_020000"]), waits("20251213_020000"), "three were");
+        let jumped = ["20360101_020000", "20360102_020000", "20360107_020000", "20360108_020000"];
+        assert_eq!(after(&jumped[..1]), waits(jumped[0]));
+        assert_eq!(after(&jumped[..2]), waits(jumped[0]));
+        assert_eq!(after(&["20360101_020000", "20400101_020000"]).unwrap().1.unwrap(), "20400101_020000");
+        let filled: Vec<String> = (1..=8).map(|day| format!("203601{day:02}_020000")).collect();
+        let filled: Vec<&str> = filled.iter().map(String::as_str).collect();
+        assert_eq!(after(&filled[..7]), waits(filled[0]));
+        assert_eq!(after(&filled), None, "seven days of backups every night");
+        // The newest is dated in the future: nothing of the present shows that time has passed.
+        assert_eq!(gap(days(7), "20251220_020000", &nights).unwrap(), (nights[3].to_string(), None));
+        assert_eq!(gap(Policy { keep_last: 3, ..NO_RULE }, "20360101_020000", &nights), None);
+    }
+
+    #[test]
+    fn a_rhythm_of_its_own_is_no_gap() {
+        // Some on a Friday, for a month.
+        let fridays = ["20251107", "20251114", "20251121", "20251128", "20251205"];
+        let ids: Vec<String> =
+            fridays.iter().flat_map(|day| [1, 2, 3].map(|hour| format!("{day}_{hour:02}0000"))).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        assert_eq!(gap(days(21), "20251205_030000", &ids), None);
+        // Every hour, and a night and a day off.
+        let hours = ["20251208_100000", "20251208_110000", "20251208_120000", "20251210_080000"];
+        assert_eq!(gap(days(7), hours[3], &hours), None);
+        assert_eq!(gap(days(0), "20251209_100000", &["20251208_095000", "20251209_100000"]), None, "a little late");
+    }
+
     #[test]
     fn counts_alone_never_go_stale_by_age() {
         let plan = plan_of(Policy { keep_last: 1, ..NO_RULE }, &["20200102_000000 db", "20200101_000000 db"]);
@@ -1121,7 +1226,10 @@ mod tests {
             let plan = plan_of(policy, &none);
             assert_eq!(plan.removals().count(), 0);
             assert!(plan.decisions[0].reasons.contains(&Reason::Newest));
-            assert_eq!(plan.stale, Some(Stale { newest: None, age_days: None, window_days: 7, future: false }));
+            assert_eq!(
+                plan.stale,
+                Some(Stale { newest: None, age_days: None, window_days: 7, future: false, since: None })
+            );
         }
         let text = plan_of(days(7), &none).stale.unwrap().to_string();
         assert_eq!(text, "nothing is removed: no run up to now has made a complete backup");
@@ -1381,6 +1489,36 @@ mod tests {
             let others: Vec<_> = whole.decisions.into_iter().filter(|it| it.id.time() <= now).collect();
             let judged = |plan: Option<Stale>| plan.map(|stale| (stale.newest, stale.age_days));
             prop_assert_eq!((others, judged(whole.stale)), (alone.decisions, judged(alone.stale)));
+        }
+
+        /// However far ahead the clock is in however many nights, and however far apart those are.
+        #[test]
+        fn no_clock_that_is_ahead_removes_what_the_nights_since_have_not_replaced(
+            jumps in proptest::collection::vec((4..20_000_i64, 1..4_usize), 1..4), keep in 5..30_u32, jitter in 0..240_i64,
+        ) {
+            let night = |day: i64| BackupId::at(at("20251201_020000") + TimeDelta::minutes(day * 1440 + day * 37 % (jitter + 1)));
+            let complete = |id: BackupId| candidate(&format!("{id} db"));
+            let genuine: Vec<BackupId> = (0..7).map(night).collect();
+            let mut kept: Vec<Candidate> = genuine.iter().copied().map(complete).collect();
+            let (mut day, mut nights) = (6, 0);
+            for (ahead, more) in jumps {
+                day += ahead * i64::from(keep);
+                for _ in 0..more {
+                    day += 1;
+                    nights += 1;
+                    let made = night(day);
+                    kept.push(complete(made));
+                    let whole = plan(&kept, &days(keep), made.time())?;
+                    let whole = match gap_in_window(&kept, &days(keep), made.time()) {
+                        Some(why) => whole.keeping_all(why),
+                        None => whole,
+                    };
+                    let ids = kept_ids(&whole);
+                    kept.retain(|candidate| ids.contains(&candidate.id));
+                }
+            }
+            let left = genuine.iter().filter(|id| kept.iter().any(|candidate| candidate.id == **id)).count();
+            prop_assert!(left == genuine.len(), "{left} of 7 after {nights} nights");
         }
 
         #[test]

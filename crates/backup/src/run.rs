@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, FixedOffset, SecondsFormat};
@@ -10,11 +11,11 @@ use tempfile::TempDir;
 use crate::catalog::Catalog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fsutil;
-use crate::history::{History, Line};
+use crate::history::{Command, History, Line, Outcome};
 use crate::id::BackupId;
 use crate::lock::{Holder, Lock};
 use crate::manifest::Tool;
-use crate::names::{self, ArtifactName};
+use crate::names::{self, id_of};
 use crate::owner;
 use crate::progress::Progress;
 use crate::read::Reader;
@@ -58,6 +59,8 @@ pub struct Run<'a> {
     setup: Setup<'a>,
     begun: Instant,
     lock: Option<Lock>,
+    /// A catalog that is known to be as the store is: under the lock nobody else changes it.
+    catalog: Mutex<Option<Catalog>>,
 }
 
 impl<'a> Run<'a> {
@@ -101,7 +104,7 @@ impl<'a> Run<'a> {
             }
             if setup.progress.should_stop() { Err(Error::interrupted()) } else { Ok(()) }
         })?;
-        Ok(Self { setup, begun: Instant::now(), lock: Some(lock) })
+        Ok(Self { setup, begun: Instant::now(), lock: Some(lock), catalog: Mutex::default() })
     }
 
     /// A run that only looks: without the lock, so that it waits for nobody and nobody for it.
@@ -110,7 +113,7 @@ impl<'a> Run<'a> {
     /// [`ErrorKind::ForeignStore`] if the store is another project's; what keeps it from being read.
     pub fn look(setup: Setup<'a>) -> Result<Self> {
         owner::require(&setup)?;
-        Ok(Self { setup, begun: Instant::now(), lock: None })
+        Ok(Self { setup, begun: Instant::now(), lock: None, catalog: Mutex::default() })
     }
 
     /// A run that proves something: with the lock and the ledger where the store can be written, else as
@@ -143,8 +146,20 @@ impl<'a> Run<'a> {
         if self.lock.is_none() {
             return Ok(());
         }
-        let duration_ms = self.elapsed_ms() - begun;
-        History::append(self.store(), &Line { duration_ms, host: self.setup.host.clone(), ..line })
+        let (host, duration_ms) = (self.setup.host.clone(), self.elapsed_ms() - begun);
+        History::append(self.store(), &Line { host, duration_ms, ..line })
+    }
+
+    /// Writes down that `command` begins, so that others can tell if it is killed.
+    pub(crate) fn record_begun(&self, command: Command) -> Result<()> {
+        self.record(Line::new(self.now(), command, Outcome::Begun))
+    }
+
+    /// Writes down that an error ended `command`, as far as the ledger takes it: the error says more. Without an id, it says
+    /// nothing about any backup.
+    pub(crate) fn record_error(&self, command: Command, error: &Error) {
+        let line = Line::new(self.now(), command, Outcome::of(error));
+        let _ = self.record(Line { error: Some(error.one_line()), ..line });
     }
 
     /// Removes what is staged, and the published files of backups that were being written or removed: their manifest
@@ -207,7 +222,19 @@ impl<'a> Run<'a> {
 
     /// All backups of the store.
     pub fn catalog(&self) -> Result<Catalog> {
-        Ok(Catalog::load(self.store())?.of(&self.setup.project))
+        match self.kept_catalog().take() {
+            Some(catalog) => Ok(catalog),
+            None => Ok(Catalog::load(self.store())?.of(&self.setup.project)),
+        }
+    }
+
+    /// Keeps a catalog that is as the store is, so that the next step of this run needn't load it again.
+    pub(crate) fn keep_catalog(&self, catalog: Catalog) {
+        *self.kept_catalog() = Some(catalog).filter(|_| self.lock.is_some());
+    }
+
+    fn kept_catalog(&self) -> MutexGuard<'_, Option<Catalog>> {
+        self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The store.
@@ -252,11 +279,6 @@ impl<'a> Run<'a> {
     pub(crate) fn check_stop(&self) -> Result<()> {
         if self.progress().should_stop() { Err(Error::interrupted()) } else { Ok(()) }
     }
-}
-
-/// The backup that a stored file belongs to, by its name.
-fn id_of(file: &str) -> Option<BackupId> {
-    names::parse_manifest(file).or_else(|| ArtifactName::parse(file).map(|name| name.id))
 }
 
 #[cfg(test)]

@@ -1,44 +1,119 @@
-//! How things stand: what a catalog and a ledger say about the state of backups at a moment. Pure.
+//! How things stand: the one judgement of catalog and ledger, for each source and for the store. Pure.
+//!
+//! `status`, `list`, `doctor` and `drill` render it, in words, JSON and exit codes. None of them has an opinion of its own.
 
 use std::time::Duration;
 
-use chrono::{DateTime, FixedOffset};
+use chrono::{DateTime, FixedOffset, TimeDelta};
 use serde::Serialize;
 
-use crate::catalog::Catalog;
-use crate::history::{Command, History};
+use crate::catalog::{Catalog, Entry, Record};
+use crate::history::{Command, History, Line, Outcome};
 use crate::id::BackupId;
-use crate::manifest::{Manifest, Status as BackupStatus, Trigger};
+use crate::manifest::{Status as BackupStatus, Trigger};
+use crate::select::Unfit;
+use crate::source::Sources;
+
+/// How far ahead of now something may be dated: backups of one second are dated a second apart.
+const TOLERANCE: TimeDelta = TimeDelta::minutes(1);
+
+/// What is judged, and by what.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    /// All backups.
+    pub catalog: &'a Catalog,
+    /// The ledger.
+    pub history: &'a History,
+    /// What should be in backups.
+    pub sources: &'a Sources,
+    /// When it is judged.
+    pub now: DateTime<FixedOffset>,
+    /// How old the newest copy of a source may be.
+    pub max_age: Duration,
+    /// How long ago the last drill may be.
+    pub max_drill_age: Duration,
+    /// Bytes that still fit into the store, if that is known.
+    pub free_bytes: Option<u64>,
+    /// Since when a run holds the store's lock, if one does, to the second.
+    pub locked_since: Option<DateTime<FixedOffset>>,
+}
 
 /// How things stand.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Status {
-    /// Whether the newest complete backup is young enough.
+    /// The worst of `concerns`.
+    pub verdict: Severity,
+    /// What is wrong, the worst first.
+    pub concerns: Vec<Concern>,
+    /// Whether every source has a copy that is young enough.
     pub fresh: bool,
-    /// How old it may be, in seconds.
+    /// How old one may be, in seconds.
     pub max_age_s: u64,
-    /// The newest run that left a manifest, however it went.
-    pub last: Option<Dated<BackupStatus>>,
-    /// The newest complete backup that is not known to be bad.
+    /// Each configured database and set of files, in the order of the settings.
+    pub sources: Vec<SourceStatus>,
+    /// The last run of `backup`, however it went.
+    pub last: Option<Dated<RunEnd>>,
+    /// The newest backup that holds all sources and is not known to be bad.
     pub last_success: Option<Dated<BackupStatus>>,
     /// The newest proof of any backup, by verify or drill.
     pub last_proved: Option<Dated<Command>>,
+    /// The last verify, and what it found.
+    pub last_verify: Option<Dated<Outcome>>,
+    /// The last drill, and what it found.
+    pub last_drill: Option<Dated<Outcome>>,
     /// How many backups can be restored.
     pub backups: usize,
     /// Bytes of all their files.
     pub stored_bytes: u64,
-    /// Bytes of the newest complete backup's files.
+    /// Bytes of the files of [`Status::last_success`].
     pub newest_bytes: Option<u64>,
     /// How much the plain content grows in a day, in bytes, from the oldest to the newest complete backup.
     pub growth_bytes_per_day: Option<i64>,
     /// Bytes that still fit into the store.
     pub free_bytes: Option<u64>,
+    /// Bytes that two more backups take, with room to make them.
+    pub needed_bytes: Option<u64>,
     /// How many backups of the newest one's size that is.
     pub more_backups_fit: Option<u64>,
     /// Measured recovery point: the longest time, in seconds, between successive complete backups, or since the last.
     pub rpo_s: Option<u64>,
     /// Measured recovery time: how long the last drill or restore took, in milliseconds.
     pub rto_ms: Option<u64>,
+}
+
+/// How one configured database or set of files stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SourceStatus {
+    /// Its name.
+    pub name: String,
+    /// How it stands.
+    pub state: SourceState,
+    /// The backup with the copy that `state` is about.
+    pub id: Option<BackupId>,
+    /// When that was begun.
+    pub at: Option<DateTime<FixedOffset>>,
+    /// How long ago that was, in seconds; 0 if it is dated in the future.
+    pub age_s: Option<u64>,
+    /// When a copy of it last passed a verification, of a backup that is still there.
+    pub verified: Option<DateTime<FixedOffset>>,
+    /// When a drill last restored a copy of it, and its probes passed.
+    pub drilled: Option<DateTime<FixedOffset>>,
+}
+
+/// How a source stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceState {
+    /// Its newest sound copy is young enough.
+    Fresh,
+    /// That is too old.
+    TooOld,
+    /// All of its sound copies are dated in the future.
+    Future,
+    /// No copy of it is sound and whole: some are damaged, or lack a part.
+    OnlyBad,
+    /// There is no copy of it.
+    NeverSaved,
 }
 
 /// Something that happened to a backup, and how long ago.
@@ -54,75 +129,369 @@ pub struct Dated<T> {
     pub what: T,
 }
 
-/// Computes how things stand at `now`.
-pub fn status(
-    catalog: &Catalog,
-    history: &History,
-    now: DateTime<FixedOffset>,
-    max_age: Duration,
-    free_bytes: Option<u64>,
-) -> Status {
-    let regular: Vec<&Manifest> =
-        manifests(catalog).filter(|manifest| manifest.trigger != Trigger::PreRestore).collect();
-    let sound = catalog.entries().iter().filter(|entry| entry.seems_sound(history));
-    let sound = sound.filter_map(|entry| entry.manifest());
-    let complete: Vec<&Manifest> = sound.filter(|manifest| manifest.trigger != Trigger::PreRestore).collect();
-    let dated = |manifest: &&Manifest| Dated {
-        id: Some(manifest.id),
-        at: manifest.created_at,
-        age_s: seconds(manifest.created_at, now),
-        what: manifest.status,
-    };
-    let last_success = complete.last().map(dated);
-    let newest_bytes = complete.last().map(|manifest| manifest.stored_bytes());
-    let restorable = catalog.entries().iter().filter(|entry| !entry.files.is_empty());
+/// How a run of `backup` ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunEnd {
+    /// All was saved.
+    Complete,
+    /// Some was saved.
+    Partial,
+    /// Nothing was saved.
+    Failed,
+    /// It was asked to stop.
+    Interrupted,
+    /// It ended without a word: killed, or by a loss of power.
+    Killed,
+    /// It goes on.
+    Running,
+}
+
+/// How bad something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// It is as it should be.
+    Ok,
+    /// Worth a look.
+    Warning,
+    /// There is no backup to rely on, or soon won't be.
+    Failure,
+}
+
+/// Something that is wrong. In JSON an object with a `code` and what belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum Concern {
+    /// The store has no backup.
+    NoBackup,
+    /// A source that has no sound copy that is young enough.
+    Source {
+        /// Its name.
+        name: String,
+        /// How it stands.
+        state: SourceState,
+        /// The backup with its newest copy.
+        id: Option<BackupId>,
+        /// How old that is, in seconds.
+        age_s: Option<u64>,
+    },
+    /// The newest backup is dated in the future: the clock is wrong, or was.
+    Ahead {
+        /// The backup.
+        id: BackupId,
+        /// How far ahead, in seconds.
+        ahead_s: u64,
+    },
+    /// The last run of `backup` did not save all.
+    LastRun {
+        /// How it ended.
+        end: RunEnd,
+        /// When it began.
+        at: DateTime<FixedOffset>,
+    },
+    /// The newest backup can't be used.
+    NewestUnfit {
+        /// The backup.
+        id: BackupId,
+        /// Why.
+        why: Unfit,
+    },
+    /// A restore has changed something and did not end well.
+    UnfinishedRestore {
+        /// The backup.
+        id: Option<BackupId>,
+        /// When it began.
+        at: DateTime<FixedOffset>,
+    },
+    /// No drill has been made.
+    NeverDrilled,
+    /// The last drill was too long ago.
+    DrillTooOld {
+        /// How long ago, in seconds.
+        age_s: u64,
+    },
+    /// The last drill did not pass.
+    Drill {
+        /// How it ended; [`Outcome::Begun`] if it was killed.
+        outcome: Outcome,
+        /// The backup, if anything was found out about one.
+        id: Option<BackupId>,
+        /// How long ago, in seconds.
+        age_s: u64,
+    },
+    /// There is no room for two more backups.
+    NoRoom {
+        /// Bytes that are free.
+        free_bytes: u64,
+        /// Bytes that two more backups take, with what making them takes.
+        needed_bytes: u64,
+    },
+}
+
+impl Concern {
+    /// How bad it is.
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::NoBackup
+            | Self::Source { .. }
+            | Self::Ahead { .. }
+            | Self::UnfinishedRestore { .. }
+            | Self::Drill { outcome: Outcome::Failed, id: Some(_), .. }
+            | Self::NoRoom { .. } => Severity::Failure,
+            Self::LastRun { .. }
+            | Self::NewestUnfit { .. }
+            | Self::NeverDrilled
+            | Self::DrillTooOld { .. }
+            | Self::Drill { .. } => Severity::Warning,
+        }
+    }
+}
+
+/// Judges how things stand.
+pub fn status(look: &Look<'_>) -> Status {
+    let complete = look.complete();
+    let newest = complete.last();
+    let last_success = newest.map(|entry| look.dated(entry, BackupStatus::Complete));
+    let newest_bytes = newest.map(|entry| stored_bytes(entry));
+    let restorable = look.catalog.entries().iter().filter(|entry| !entry.files.is_empty());
+    let sources: Vec<SourceStatus> = look.sources.names().map(|name| look.source(name)).collect();
+    let last = look.last_run();
+    let (last_verify, last_drill) = (look.last(Command::Verify), look.last(Command::Drill));
+    let mut concerns = look.concerns(&sources, last.as_ref(), last_drill.as_ref());
+    // A snapshot is staged as it is before it is encoded.
+    let needed = |entry: &&&Entry| stored_bytes(entry).saturating_mul(2).saturating_add(plain_bytes(entry));
+    let needed_bytes = newest.as_ref().map(needed);
+    concerns.extend(needed_bytes.and_then(|needed| look.room(needed)));
+    concerns.sort_by_key(|concern| std::cmp::Reverse(concern.severity()));
+    let free_bytes = look.free_bytes;
     Status {
-        fresh: last_success.as_ref().is_some_and(|success| success.age_s <= max_age.as_secs()),
-        max_age_s: max_age.as_secs(),
-        last: regular.last().map(dated),
+        verdict: concerns.first().map_or(Severity::Ok, Concern::severity),
+        concerns,
+        fresh: !sources.is_empty() && sources.iter().all(|source| source.state == SourceState::Fresh),
+        max_age_s: look.max_age.as_secs(),
+        sources,
+        last,
         last_success,
-        last_proved: history.last_proof().map(|line| Dated {
-            id: line.id,
-            at: line.at,
-            age_s: seconds(line.at, now),
-            what: line.command,
-        }),
+        last_proved: look.history.last_proof().map(|line| look.dated_line(line, line.command)),
+        last_verify,
+        last_drill,
         backups: restorable.clone().count(),
-        stored_bytes: restorable.flat_map(|entry| &entry.files).filter_map(|file| file.bytes).sum(),
+        stored_bytes: restorable.map(stored_bytes).fold(0, u64::saturating_add),
         newest_bytes,
         growth_bytes_per_day: growth(&complete),
         free_bytes,
+        needed_bytes,
         more_backups_fit: free_bytes.zip(newest_bytes).and_then(|(free, one)| free.checked_div(one)),
-        rpo_s: longest_gap(&complete, now),
+        rpo_s: longest_gap(&complete, look.now),
         rto_ms: [Command::Drill, Command::Restore]
             .into_iter()
-            .filter_map(|command| history.last_success(command))
+            .filter_map(|command| look.history.last_success(command))
             .max_by_key(|line| line.at)
             .map(|line| line.duration_ms),
     }
 }
 
-fn manifests(catalog: &Catalog) -> impl Iterator<Item = &Manifest> {
-    catalog.entries().iter().filter_map(|entry| entry.manifest())
+impl Look<'_> {
+    /// Backups with a manifest that no restore made, oldest first.
+    fn regular(&self) -> impl DoubleEndedIterator<Item = &Entry> {
+        let is_regular =
+            |entry: &&Entry| entry.manifest().is_some_and(|summary| summary.trigger != Trigger::PreRestore);
+        self.catalog.entries().iter().filter(is_regular)
+    }
+
+    /// Those that hold all sources, have nothing against them and are not dated in the future.
+    fn complete(&self) -> Vec<&Entry> {
+        let names: Vec<String> = self.sources.names().map(Into::into).collect();
+        let is_complete =
+            |entry: &&Entry| self.is_past(entry.created_at()) && entry.unfit(&names, self.history).is_none();
+        self.regular().filter(is_complete).collect()
+    }
+
+    fn is_past(&self, at: DateTime<FixedOffset>) -> bool {
+        at <= self.now + TOLERANCE
+    }
+
+    /// The newest sound copy that is not dated in the future decides; if there is none, whatever there is.
+    fn source(&self, name: &str) -> SourceStatus {
+        let wanted = [name.to_string()];
+        let is_sound = |entry: &&Entry| entry.unfit(&wanted, self.history).is_none();
+        let is_past = |entry: &&Entry| self.is_past(entry.created_at());
+        let past = self.regular().rfind(|entry| is_past(entry) && is_sound(entry));
+        let future = || self.regular().rfind(is_sound).map(|entry| (entry, SourceState::Future));
+        let holds = |entry: &&Entry| entry.files.iter().any(|file| file.name == name);
+        let bad = || self.regular().rfind(holds).map(|entry| (entry, SourceState::OnlyBad));
+        let found = past.map(|entry| (entry, self.freshness(entry))).or_else(future).or_else(bad);
+        SourceStatus {
+            name: name.to_string(),
+            state: found.map_or(SourceState::NeverSaved, |(_, state)| state),
+            id: found.map(|(entry, _)| entry.id),
+            at: found.map(|(entry, _)| entry.created_at()),
+            age_s: found.map(|(entry, _)| seconds(entry.created_at(), self.now)),
+            verified: self.proved(name, Command::Verify),
+            drilled: self.proved(name, Command::Drill),
+        }
+    }
+
+    /// When `command` last found a copy of a source good. A drill that ended well has restored all sources, whether its
+    /// backup is still there or not.
+    fn proved(&self, name: &str, command: Command) -> Option<DateTime<FixedOffset>> {
+        let holds = |line: &Line| {
+            let entry = line.id.and_then(|id| self.catalog.get(id).ok());
+            entry.map_or(command == Command::Drill && line.outcome == Outcome::Ok, |entry| entry.answers_for(name))
+        };
+        let is_good = |line: &Line| matches!(line.outcome, Outcome::Ok | Outcome::Partial) && holds(line);
+        let mut lines = self.history.lines().iter().rev().filter(|line| line.command == command);
+        lines.find(|line| is_good(line)).map(|line| line.at)
+    }
+
+    fn freshness(&self, entry: &Entry) -> SourceState {
+        let is_young = seconds(entry.created_at(), self.now) <= self.max_age.as_secs();
+        if is_young { SourceState::Fresh } else { SourceState::TooOld }
+    }
+
+    /// The last run, by the ledger or by what it left: either may know of a later one, since the ledger can't always be
+    /// written, and not every run leaves a manifest.
+    fn last_run(&self) -> Option<Dated<RunEnd>> {
+        let is_kept = |line: &&Line| {
+            let entry = line.id.and_then(|id| self.catalog.get(id).ok());
+            entry.and_then(Entry::manifest).is_some_and(|summary| summary.trigger == Trigger::PreRestore)
+        };
+        let mut lines = self.history.lines().iter().rev().filter(|line| line.command == Command::Backup);
+        let line = lines.find(|line| !is_kept(line));
+        let entry = self.regular().next_back();
+        let left = entry.and_then(|entry| Some(self.dated(entry, RunEnd::from(entry.manifest()?.status))));
+        match (line, left) {
+            (Some(line), Some(left)) if line.at <= left.at || line.id == left.id => Some(left),
+            (Some(line), _) => Some(self.dated_line(line, self.end_of(line))),
+            (None, left) => left,
+        }
+    }
+
+    fn end_of(&self, line: &Line) -> RunEnd {
+        match line.outcome {
+            Outcome::Ok => RunEnd::Complete,
+            Outcome::Partial => RunEnd::Partial,
+            Outcome::Failed => RunEnd::Failed,
+            Outcome::Interrupted => RunEnd::Interrupted,
+            Outcome::Begun if self.goes_on(line) => RunEnd::Running,
+            Outcome::Begun => RunEnd::Killed,
+        }
+    }
+
+    /// Whether it is the run of this line that holds the lock.
+    fn goes_on(&self, line: &Line) -> bool {
+        self.locked_since.is_some_and(|since| since.timestamp() == line.at.timestamp())
+    }
+
+    fn last(&self, command: Command) -> Option<Dated<Outcome>> {
+        self.history.last(command).map(|line| self.dated_line(line, line.outcome))
+    }
+
+    fn concerns(
+        &self,
+        sources: &[SourceStatus],
+        last: Option<&Dated<RunEnd>>,
+        last_drill: Option<&Dated<Outcome>>,
+    ) -> Vec<Concern> {
+        let mut concerns = Vec::new();
+        if self.catalog.entries().iter().all(|entry| matches!(entry.record, Record::Another(_))) {
+            concerns.push(Concern::NoBackup);
+        } else {
+            let stale = sources.iter().filter(|source| source.state != SourceState::Fresh);
+            concerns.extend(stale.map(|SourceStatus { name, state, id, age_s, .. }| Concern::Source {
+                name: name.clone(),
+                state: *state,
+                id: *id,
+                age_s: *age_s,
+            }));
+        }
+        let newest = self.catalog.newest();
+        concerns.extend(newest.and_then(|entry| self.ahead(entry)));
+        concerns.extend(newest.and_then(|entry| {
+            let why = entry.unfit(&[], self.history)?;
+            Some(Concern::NewestUnfit { id: entry.id, why })
+        }));
+        concerns.extend(last.and_then(|run| match run.what {
+            RunEnd::Complete | RunEnd::Running => None,
+            end => Some(Concern::LastRun { end, at: run.at }),
+        }));
+        concerns.extend(self.history.unfinished_restore().and_then(|(line, _)| {
+            (!self.goes_on(line)).then_some(Concern::UnfinishedRestore { id: line.id, at: line.at })
+        }));
+        concerns.extend(self.drill(last_drill));
+        concerns
+    }
+
+    fn ahead(&self, newest: &Entry) -> Option<Concern> {
+        let at = newest.created_at();
+        (!self.is_past(at)).then(|| Concern::Ahead { id: newest.id, ahead_s: seconds(self.now, at) })
+    }
+
+    fn drill(&self, last: Option<&Dated<Outcome>>) -> Option<Concern> {
+        let Some(last) = last else { return Some(Concern::NeverDrilled) };
+        let goes_on = || self.history.last(Command::Drill).is_some_and(|line| self.goes_on(line));
+        match last.what {
+            Outcome::Ok if last.age_s > self.max_drill_age.as_secs() => {
+                Some(Concern::DrillTooOld { age_s: last.age_s })
+            }
+            Outcome::Ok => None,
+            Outcome::Begun if goes_on() => None,
+            outcome => Some(Concern::Drill { outcome, id: last.id, age_s: last.age_s }),
+        }
+    }
+
+    fn room(&self, needed_bytes: u64) -> Option<Concern> {
+        let free_bytes = self.free_bytes.filter(|free| *free < needed_bytes)?;
+        Some(Concern::NoRoom { free_bytes, needed_bytes })
+    }
+
+    fn dated<T>(&self, entry: &Entry, what: T) -> Dated<T> {
+        let at = entry.created_at();
+        Dated { id: Some(entry.id), at, age_s: seconds(at, self.now), what }
+    }
+
+    fn dated_line<T>(&self, line: &Line, what: T) -> Dated<T> {
+        Dated { id: line.id, at: line.at, age_s: seconds(line.at, self.now), what }
+    }
+}
+
+impl From<BackupStatus> for RunEnd {
+    fn from(status: BackupStatus) -> Self {
+        match status {
+            BackupStatus::Complete => Self::Complete,
+            BackupStatus::Partial => Self::Partial,
+            BackupStatus::Failed => Self::Failed,
+        }
+    }
+}
+
+fn stored_bytes(entry: &Entry) -> u64 {
+    entry.files.iter().filter_map(|file| file.bytes).fold(0, u64::saturating_add)
+}
+
+fn plain_bytes(entry: &Entry) -> u64 {
+    entry.files.iter().filter_map(|file| Some(file.recorded?.plain_bytes)).fold(0, u64::saturating_add)
 }
 
 fn seconds(from: DateTime<FixedOffset>, to: DateTime<FixedOffset>) -> u64 {
     u64::try_from((to - from).num_seconds()).unwrap_or(0)
 }
 
-fn growth(complete: &[&Manifest]) -> Option<i64> {
-    // A backup of the configuration alone says nothing about growth: compare those that hold the same things.
-    let names = |manifest: &Manifest| manifest.artifacts.iter().map(|a| a.name.clone()).collect::<Vec<_>>();
+fn growth(complete: &[&Entry]) -> Option<i64> {
+    // What a backup holds may have changed with the settings: compare those that hold the same things.
+    let holds_same =
+        |a: &Entry, b: &Entry| a.files.iter().map(|file| &file.name).eq(b.files.iter().map(|file| &file.name));
     let newest = complete.last()?;
-    let oldest = complete.iter().find(|manifest| names(manifest) == names(newest))?;
-    let elapsed = i128::from((newest.created_at - oldest.created_at).num_seconds());
-    let grown = i128::from(newest.plain_bytes()) - i128::from(oldest.plain_bytes());
+    let oldest = complete.iter().find(|entry| holds_same(entry, newest))?;
+    let elapsed = i128::from((newest.created_at() - oldest.created_at()).num_seconds());
+    let grown = i128::from(plain_bytes(newest)) - i128::from(plain_bytes(oldest));
     // Less than an hour apart, the figure would be noise.
     (elapsed >= 3600).then(|| i64::try_from(grown * 86_400 / elapsed).unwrap_or(i64::MAX))
 }
 
-fn longest_gap(complete: &[&Manifest], now: DateTime<FixedOffset>) -> Option<u64> {
-    let times = complete.iter().map(|manifest| manifest.created_at);
+fn longest_gap(complete: &[&Entry], now: DateTime<FixedOffset>) -> Option<u64> {
+    let times = complete.iter().map(|entry| entry.created_at());
     let next = times.clone().skip(1).chain([now]);
     times.zip(next).map(|(earlier, later)| seconds(earlier, later)).max()
 }
@@ -131,8 +500,10 @@ fn longest_gap(complete: &[&Manifest], now: DateTime<FixedOffset>) -> Option<u64
 mod tests {
     use super::*;
     use crate::history::{Line, Outcome};
+    use crate::manifest::{Failure, Manifest};
     use crate::names;
-    use crate::run::tests::publish;
+    use crate::run::tests::{id, publish};
+    use crate::source::{DatabaseSource, FilesSource};
     use crate::store::MemoryStore;
 
     const NOW: &str = "2025-12-10T14:00:00Z";
@@ -152,6 +523,9 @@ mod tests {
                 serde_json::from_str(&sample.replace("20261124_034135", &id.to_string())).unwrap();
             manifest.created_at = id.time().fixed_offset();
             manifest.status = if has("partial") { BackupStatus::Partial } else { BackupStatus::Complete };
+            if has("partial") {
+                manifest.errors = vec![Failure { name: "sessions_db".into(), message: "no".into() }];
+            }
             manifest.trigger = if has("pre-restore") { Trigger::PreRestore } else { Trigger::Timer };
             manifest.artifacts.remove(usize::from(!has("config")));
             manifest.artifacts[0].plain_bytes = bytes;
@@ -170,21 +544,57 @@ mod tests {
         DateTime::parse_from_rfc3339(NOW).unwrap()
     }
 
+    fn sources(databases: &[&str], files: &[&str]) -> Sources {
+        let path = crate::relpath::RelPath::new("x").unwrap();
+        let database = |name: &&str| DatabaseSource {
+            name: (*name).into(),
+            path: path.clone(),
+            snapshot: crate::manifest::Snapshot::Vacuum,
+            probes: Vec::new(),
+        };
+        let files = files.iter().map(|name| FilesSource { name: (*name).into(), paths: vec![path.clone()] });
+        Sources { databases: databases.iter().map(database).collect(), files: files.collect() }
+    }
+
     fn status_of(backups: &[&str]) -> Status {
         status_with(&store_of(backups), Some(1000))
     }
 
     fn status_with(store: &MemoryStore, free: Option<u64>) -> Status {
-        let (catalog, history) = (Catalog::load(store).unwrap(), History::load(store).unwrap());
-        status(&catalog, &history, now(), Duration::from_secs(26 * 3600), free)
+        judge(store, &sources(&["sessions_db"], &[]), free, None)
+    }
+
+    fn judge(
+        store: &MemoryStore,
+        sources: &Sources,
+        free_bytes: Option<u64>,
+        locked_since: Option<DateTime<FixedOffset>>,
+    ) -> Status {
+        let (catalog, history) = (&Catalog::load(store).unwrap(), &History::load(store).unwrap());
+        let max_age = Duration::from_secs(26 * 3600);
+        let max_drill_age = Duration::from_secs(15 * DAY);
+        status(&Look { catalog, history, sources, now: now(), max_age, max_drill_age, free_bytes, locked_since })
     }
 
     #[test]
     fn nothing_is_known_of_an_empty_store() {
         let status = status_of(&[]);
         let nothing = Status {
+            verdict: Severity::Failure,
+            concerns: vec![Concern::NoBackup, Concern::NeverDrilled],
             fresh: false,
             max_age_s: 26 * 3600,
+            sources: vec![SourceStatus {
+                name: "sessions_db".into(),
+                state: SourceState::NeverSaved,
+                id: None,
+                at: None,
+                age_s: None,
+                verified: None,
+                drilled: None,
+            }],
+            last_verify: None,
+            last_drill: None,
             last: None,
             last_success: None,
             last_proved: None,
@@ -193,6 +603,7 @@ mod tests {
             newest_bytes: None,
             growth_bytes_per_day: None,
             free_bytes: Some(1000),
+            needed_bytes: None,
             more_backups_fit: None,
             rpo_s: None,
             rto_ms: None,
@@ -209,14 +620,13 @@ mod tests {
             assert!(!status.fresh, "{newer}");
             assert_eq!(status.last_success.unwrap().age_s, 27 * 3600);
         }
-        assert!(status_of(&["-5 1000"]).fresh, "one of the future has no age");
     }
 
     #[test]
     fn the_last_run_is_the_newest_that_no_restore_made() {
         let status = status_of(&["5 1000", "3 1000 failed", "1 1000 pre-restore"]);
         let last = status.last.unwrap();
-        assert_eq!((last.what, last.age_s), (BackupStatus::Failed, 3 * 3600));
+        assert_eq!((last.what, last.age_s), (RunEnd::Failed, 3 * 3600));
         let success = status.last_success.unwrap();
         assert_eq!((success.what, success.age_s), (BackupStatus::Complete, 5 * 3600));
     }
@@ -274,5 +684,199 @@ mod tests {
         assert_eq!(rto(), Some(5));
         let proved = status_with(&store, None).last_proved.unwrap();
         assert_eq!((proved.what, proved.age_s), (Command::Drill, 40 * 60));
+    }
+
+    fn add(store: &MemoryStore, minutes: i64, command: Command, outcome: Outcome, id: Option<&str>) {
+        let at = now() - TimeDelta::minutes(minutes);
+        let id = id.map(|id| id.parse().unwrap());
+        let restore = (command == Command::Restore).then(|| crate::history::RestoreLine {
+            target: "/p".into(),
+            selection: None,
+            kept: None,
+            written: vec![],
+            moved_aside: vec![],
+        });
+        History::append(store, &Line { id, restore, ..Line::new(at, command, outcome) }).unwrap();
+    }
+
+    /// How each source stands, with the hours since its newest copy.
+    fn states(status: &Status) -> Vec<(SourceState, Option<u64>)> {
+        status.sources.iter().map(|source| (source.state, source.age_s.map(|age| age / 3600))).collect()
+    }
+
+    #[test]
+    fn each_source_is_judged_by_its_own_newest_copy() {
+        use SourceState::{Fresh, NeverSaved, OnlyBad, TooOld};
+        let both = sources(&["sessions_db"], &["config"]);
+        let of = |backups: &[&str]| judge(&store_of(backups), &both, None, None);
+        assert_eq!(states(&of(&["2 50 config"])), [(NeverSaved, None), (Fresh, Some(2))]);
+        assert_eq!(states(&of(&["2 50"])), [(Fresh, Some(2)), (NeverSaved, None)]);
+        assert_eq!(states(&of(&["30 50", "2 50 config"])), [(TooOld, Some(30)), (Fresh, Some(2))]);
+        assert_eq!(states(&of(&["3 50 partial", "2 50 config"])), [(OnlyBad, Some(3)), (Fresh, Some(2))]);
+        assert_eq!(states(&of(&["30 50", "3 50 partial"]))[0], (TooOld, Some(30)), "a bad copy stands for nothing");
+        // The database of a run in which another source failed is a copy like any other.
+        assert_eq!(states(&of(&["3 50 config partial"]))[1], (Fresh, Some(3)));
+        let config_only = of(&["2 50 config"]);
+        assert_eq!(
+            (config_only.fresh, config_only.verdict, config_only.last_success),
+            (false, Severity::Failure, None)
+        );
+        let other = judge(&store_of(&["2 50"]), &sources(&["another"], &[]), None, None);
+        assert_eq!((states(&other), other.fresh), (vec![(NeverSaved, None)], false));
+    }
+
+    #[test]
+    fn a_set_of_which_no_file_was_there_is_none_that_was_never_saved() {
+        let store = store_of(&["2 50"]);
+        let mut manifest = Catalog::load(&store).unwrap().entries()[0].read_manifest(&store).unwrap();
+        manifest.absent = vec!["config".into()];
+        publish(&store, &names::manifest(manifest.id), &manifest.to_json());
+        assert!(judge(&store, &sources(&["sessions_db"], &["config"]), None, None).fresh);
+    }
+
+    #[test]
+    fn what_is_dated_in_the_future_is_never_fresh() {
+        let status = status_of(&["-5 1000"]);
+        assert_eq!((status.fresh, states(&status)), (false, vec![(SourceState::Future, Some(0))]));
+        let ahead = Concern::Ahead { id: id("20251210_190000"), ahead_s: 5 * 3600 };
+        assert!(status.concerns.contains(&ahead), "{:?}", status.concerns);
+        assert_eq!((status.last_success, status.rpo_s), (None, None));
+        let older = status_of(&["27 1000", "-5 1000"]);
+        assert_eq!((older.fresh, states(&older)), (false, vec![(SourceState::TooOld, Some(27))]));
+        assert!(older.concerns.contains(&ahead));
+        let younger = status_of(&["2 1000", "-5 1000"]);
+        assert_eq!((younger.fresh, younger.verdict), (true, Severity::Failure), "the clock is wrong, or was");
+        for (seconds, fresh) in [(60, true), (61, false)] {
+            let store = store_of(&["0 1000"]);
+            let mut manifest = Catalog::load(&store).unwrap().entries()[0].read_manifest(&store).unwrap();
+            manifest.created_at += TimeDelta::seconds(seconds);
+            publish(&store, &names::manifest(manifest.id), &manifest.to_json());
+            assert_eq!(status_with(&store, None).fresh, fresh, "{seconds} s ahead");
+        }
+    }
+
+    #[test]
+    fn ids_that_run_ahead_after_a_clock_jump_are_no_concern() {
+        let store = store_of(&["0 1000"]);
+        let mut manifest = Catalog::load(&store).unwrap().entries()[0].read_manifest(&store).unwrap();
+        manifest.created_at = now();
+        let file = manifest.artifacts[0].file.clone();
+        let json = String::from_utf8(manifest.to_json()).unwrap().replace("20251210_140000", "20301210_140000");
+        publish(&store, &file.replace("20251210_140000", "20301210_140000"), &[0; 100]);
+        publish(&store, &names::manifest(id("20301210_140000")), json.as_bytes());
+        let status = status_with(&store, None);
+        assert_eq!((status.fresh, status.last_success.unwrap().id), (true, Some(id("20301210_140000"))));
+        assert_eq!(status.concerns, [Concern::NeverDrilled]);
+    }
+
+    #[test]
+    fn the_last_run_is_told_however_it_ended() {
+        let outcomes = [
+            (Outcome::Begun, RunEnd::Killed),
+            (Outcome::Interrupted, RunEnd::Interrupted),
+            (Outcome::Failed, RunEnd::Failed),
+        ];
+        for (outcome, end) in outcomes {
+            let store = store_of(&["5 1000"]);
+            add(&store, 60, Command::Backup, Outcome::Begun, None);
+            if outcome != Outcome::Begun {
+                add(&store, 60, Command::Backup, outcome, None);
+            }
+            let status = status_with(&store, None);
+            assert_eq!(status.last.as_ref().unwrap().what, end);
+            let concern = Concern::LastRun { end, at: now() - TimeDelta::hours(1) };
+            assert!(status.concerns.contains(&concern), "{:?}", status.concerns);
+            assert!(status.fresh, "what there is is young enough");
+        }
+        let partial = status_of(&["5 1000", "1 1000 partial"]);
+        let is_partial = |concern: &Concern| matches!(concern, Concern::LastRun { end: RunEnd::Partial, .. });
+        assert!(partial.concerns.iter().any(is_partial), "{partial:?}");
+    }
+
+    #[test]
+    fn a_run_that_holds_the_lock_goes_on_and_another_one_does_not_hide_that_it_was_killed() {
+        let store = store_of(&["5 1000"]);
+        add(&store, 60, Command::Backup, Outcome::Begun, None);
+        let (begun, later) = (now() - TimeDelta::hours(1), now());
+        for (since, end) in [(Some(begun), RunEnd::Running), (Some(later), RunEnd::Killed), (None, RunEnd::Killed)] {
+            let status = judge(&store, &sources(&["sessions_db"], &[]), None, since);
+            assert_eq!(status.last.unwrap().what, end, "locked since {since:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_was_killed_after_its_backup_was_published_is_what_it_left() {
+        let store = store_of(&["1 1000"]);
+        add(&store, 60, Command::Backup, Outcome::Begun, None);
+        assert_eq!(status_with(&store, None).last.unwrap().what, RunEnd::Complete);
+        // And one that the ledger couldn't be told of is known by its manifest.
+        add(&store, 90, Command::Backup, Outcome::Failed, None);
+        assert_eq!(status_with(&store, None).last.unwrap().what, RunEnd::Complete);
+    }
+
+    #[test]
+    fn verify_and_drill_are_two_facts_of_each_source() {
+        let store = store_of(&["3 1000", "2 1000 config", "1 1000"]);
+        let both = sources(&["sessions_db"], &["config"]);
+        let (database, config) = (Some("20251210_110000"), Some("20251210_120000"));
+        add(&store, 50, Command::Verify, Outcome::Ok, database);
+        add(&store, 40, Command::Verify, Outcome::Ok, config);
+        add(&store, 30, Command::Drill, Outcome::Partial, config);
+        add(&store, 20, Command::Verify, Outcome::Failed, Some("20251210_130000"));
+        let status = judge(&store, &both, None, None);
+        let ago = |at: Option<DateTime<FixedOffset>>| at.map(|at| (now() - at).num_minutes());
+        let facts: Vec<_> = status.sources.iter().map(|it| (ago(it.verified), ago(it.drilled))).collect();
+        assert_eq!(facts, [(Some(50), None), (Some(40), Some(30))]);
+        assert_eq!(status.last_verify.unwrap().what, Outcome::Failed);
+        assert_eq!(status.last_drill.unwrap().what, Outcome::Partial);
+        assert!(status.concerns.iter().any(|it| matches!(it, Concern::Drill { outcome: Outcome::Partial, .. })));
+        add(&store, 10, Command::Drill, Outcome::Ok, Some("20200101_000000"));
+        let status = judge(&store, &both, None, None);
+        assert_eq!(status.sources.iter().map(|it| ago(it.drilled)).collect::<Vec<_>>(), [Some(10), Some(10)]);
+    }
+
+    #[test]
+    fn a_drill_that_failed_is_a_failure_and_one_that_could_not_be_made_a_warning() {
+        let drilled = |outcome, id: Option<&str>| {
+            let store = store_of(&["2 1000", "1 1000"]);
+            add(&store, 10, Command::Drill, outcome, id);
+            status_with(&store, None).verdict
+        };
+        let made = Some("20251210_120000");
+        assert_eq!(drilled(Outcome::Ok, made), Severity::Ok);
+        assert_eq!(drilled(Outcome::Failed, made), Severity::Failure);
+        for outcome in [Outcome::Failed, Outcome::Interrupted, Outcome::Begun] {
+            assert_eq!(drilled(outcome, None), Severity::Warning, "{outcome:?}");
+        }
+        let store = store_of(&["1 1000"]);
+        add(&store, 16 * 24 * 60, Command::Drill, Outcome::Ok, made);
+        assert_eq!(status_with(&store, None).concerns, [Concern::DrillTooOld { age_s: 16 * DAY }]);
+    }
+
+    #[test]
+    fn a_restore_that_did_not_finish_and_a_full_disk_are_failures() {
+        let store = store_of(&["1 1000"]);
+        add(&store, 30, Command::Drill, Outcome::Ok, None);
+        assert_eq!(status_with(&store, Some(1200)).verdict, Severity::Ok);
+        let needed = Concern::NoRoom { free_bytes: 1199, needed_bytes: 1200 };
+        assert_eq!(status_with(&store, Some(1199)).concerns, [needed]);
+        add(&store, 20, Command::Restore, Outcome::Begun, Some("20251210_130000"));
+        let status = status_with(&store, None);
+        assert!(matches!(status.concerns[..], [Concern::UnfinishedRestore { .. }]), "{status:?}");
+        let goes_on = Some(now() - TimeDelta::minutes(20));
+        assert_eq!(judge(&store, &sources(&["sessions_db"], &[]), None, goes_on).concerns, []);
+    }
+
+    #[test]
+    fn the_newest_backup_is_a_concern_if_it_cannot_be_used() {
+        let store = store_of(&["2 1000", "1 1000"]);
+        add(&store, 20, Command::Verify, Outcome::Failed, Some("20251210_130000"));
+        let status = status_with(&store, None);
+        let concern = Concern::NewestUnfit { id: id("20251210_130000"), why: Unfit::FoundDamaged };
+        assert!(status.concerns.contains(&concern), "{status:?}");
+        assert_eq!((status.fresh, status.last_success.unwrap().id), (true, Some(id("20251210_120000"))));
+        publish(&store, "manifest_20251210_133000.json", b"{\"format\": 1, cut sh");
+        let concern = Concern::NewestUnfit { id: id("20251210_133000"), why: Unfit::Unreadable };
+        assert!(status_with(&store, None).concerns.contains(&concern));
     }
 }

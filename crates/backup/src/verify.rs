@@ -66,7 +66,7 @@ fn examine(run: &Run<'_>, entry: &Entry, earlier: &CheckedEarlier) -> Result<Rep
     let mut checks = Vec::new();
     let mut databases = Vec::new();
     let mut checked_whole_at = None;
-    for file in &entry.files {
+    for file in &entry.stored_files(run.store())? {
         let database = CheckedDatabase::of(file);
         let earlier = database.and_then(|database| earlier.when(entry.id, database));
         let found = verify_file(run, file, earlier)?;
@@ -228,7 +228,7 @@ mod tests {
     fn found(change: impl FnOnce(&mut Manifest)) -> Report {
         let (site, store) = (Site::new(), MemoryStore::new());
         site.backup(&store, NOW);
-        let mut manifest = Catalog::load(&store).unwrap().entries()[0].manifest().unwrap().clone();
+        let mut manifest = Catalog::load(&store).unwrap().entries()[0].read_manifest(&store).unwrap();
         change(&mut manifest);
         publish(&store, &names::manifest(id(NOW)), &manifest.to_json());
         let run = site.begin(&store, NOW);
@@ -305,7 +305,7 @@ mod tests {
     fn a_backup_that_holds_nothing_cannot_be_verified() {
         let (site, store) = (Site::new(), MemoryStore::new());
         site.backup(&store, NOW);
-        publish(&store, &names::manifest(id(NOW)), b"{}");
+        publish(&store, &names::manifest(id(NOW)), b"{\"format\": 1}");
         let run = site.begin(&store, NOW);
         let lines = History::load(&store).unwrap().lines().len();
         let error = verify(&run, run.catalog().unwrap().get(id(NOW)).unwrap(), &CheckedEarlier::none()).unwrap_err();
@@ -334,7 +334,7 @@ mod tests {
     fn a_database_is_guessed_to_be_five_times_its_compressed_size_if_nothing_is_recorded() {
         let (site, store) = (Site::new(), MemoryStore::new());
         site.backup(&store, NOW);
-        let file = Catalog::load(&store).unwrap().entries()[0].files[0].clone();
+        let file = Catalog::load(&store).unwrap().entries()[0].stored_files(&store).unwrap().remove(0);
         assert_eq!(plain_bytes(&file), file.recorded.as_ref().unwrap().plain_bytes);
         assert_eq!(plain_bytes(&StoredFile { recorded: None, bytes: Some(7), ..file.clone() }), 35);
         assert_eq!(plain_bytes(&StoredFile { recorded: None, bytes: None, ..file.clone() }), 0);

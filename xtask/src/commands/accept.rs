@@ -1,6 +1,7 @@
 //! `accept`.
 
 use backup::prune;
+use backup::restore::Selection;
 use serde_json::json;
 
 use crate::cli;
@@ -10,7 +11,7 @@ use crate::exit::Exit;
 pub fn run(context: &Context<'_>, args: &cli::AcceptArgs) -> anyhow::Result<Exit> {
     let run = context.begin_on_existing("accept")?;
     let catalog = run.catalog()?;
-    let entry = context.select(&catalog, Some(&args.id))?;
+    let entry = context.select(&catalog, Some(&args.id), Selection::ALL)?;
     let accepted = !args.undo;
     let changed = prune::set_accepted(&run, entry, accepted)?;
     let state = if accepted { "accepted" } else { "not accepted" };

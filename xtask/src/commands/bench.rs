@@ -5,7 +5,8 @@ use crate::bench::{self, Options};
 use crate::cli;
 use crate::exit::Exit;
 use crate::folder;
-use crate::output::{Layout, Output};
+use crate::output::Output;
+use crate::table::Layout;
 use crate::text::size;
 
 pub fn run(output: &Output, args: &cli::Bench) -> anyhow::Result<Exit> {
@@ -56,8 +57,9 @@ fn show_job(output: &Output, job: &JobReport) {
     if stores {
         header.extend(["STORED", "RATIO"]);
     }
-    let rows = job.contestants.iter().map(cells).collect();
-    output.table(&[Layout { header, figures: vec![1, 2, 3, 5, 6, 7], rows }]);
+    let rows: Vec<_> = job.contestants.iter().map(cells).collect();
+    let layout = || Layout { header: header.clone(), figures: vec![1, 2, 3, 5, 6, 7], rows: rows.clone() };
+    output.table(&[&layout]);
 }
 
 fn cells(row: &Row) -> Vec<String> {

@@ -13,9 +13,7 @@ use crate::text::{Tone, count, paint};
 pub fn run(global: &Global, output: &Output, args: &cli::Doctor) -> anyhow::Result<Exit> {
     let (context, broken) = Context::despite_settings(global, output)?;
     let findings = examine(&context, &steps::shell()?, args.deep, broken);
-    for finding in &findings {
-        show(output, finding);
-    }
+    findings.iter().for_each(|finding| show(output, finding));
     let number = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     let (failures, warnings) = (number(Verdict::Failure), number(Verdict::Warning));
     let tone = match (failures, warnings) {
@@ -30,6 +28,9 @@ pub fn run(global: &Global, output: &Output, args: &cli::Doctor) -> anyhow::Resu
 }
 
 fn show(output: &Output, finding: &Finding) {
+    if output.is_quiet() {
+        return complain(output, finding);
+    }
     let verdict = match finding.verdict {
         Verdict::Ok => paint(Tone::Good, "ok     "),
         Verdict::Warning => paint(Tone::Warning, "warning"),
@@ -38,5 +39,18 @@ fn show(output: &Output, finding: &Finding) {
     output.line(&format!("{verdict}  {}: {}", finding.check, finding.detail));
     if let Some(hint) = &finding.hint {
         output.line(&format!("         hint: {hint}"));
+    }
+}
+
+/// Only what is wrong.
+fn complain(output: &Output, finding: &Finding) {
+    let text = format!("{}: {}", finding.check, finding.detail);
+    match finding.verdict {
+        Verdict::Ok => return,
+        Verdict::Warning => output.warn(&text),
+        Verdict::Failure => output.failure(&text),
+    }
+    if let Some(hint) = &finding.hint {
+        output.hint(hint);
     }
 }

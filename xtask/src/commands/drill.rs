@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use backup::restore::Selection;
 use backup::{Error, ErrorKind, Probe};
 use serde_json::json;
 
@@ -17,7 +18,10 @@ use crate::text::{Tone, count, paint, took};
 pub fn run(context: &Context<'_>, args: &cli::Drill) -> anyhow::Result<Exit> {
     let run = context.begin_reading("drill")?;
     let catalog = run.catalog()?;
-    let entry = context.select(&catalog, args.from.as_deref())?;
+    let entry = match args.from.as_deref() {
+        Some(from) => context.select(&catalog, Some(from), Selection::ALL)?,
+        None => context.select_to_prove(&catalog)?,
+    };
     let probe = |folder: &Path| command_probe(context, folder);
     let drill = backup::drill(&run, entry, &context.config.sources(), &probe)?;
     for path in drill.restored.iter().filter(|_| context.output.is_verbose()) {
@@ -35,14 +39,27 @@ pub fn run(context: &Context<'_>, args: &cli::Drill) -> anyhow::Result<Exit> {
         0 => "no probes configured".into(),
         number => format!("{} passed", count(number, "probe")),
     };
+    let has_failed = drill.probes.iter().any(|probe| probe.failure.is_some());
     if drill.passed {
         let line = format!("drill of {} passed: restored {restored}, {probes}", drill.id);
         context.output.done(Tone::Good, &line);
+    } else if !has_failed {
+        let lacks = drill.lacks.join(", ");
+        let line = format!(
+            "drill of {} covered only a part, there is no {lacks} in it: restored {restored}, {probes}",
+            drill.id
+        );
+        context.output.done(Tone::Warning, &line);
+        context.output.hint("make a backup of everything: `backup`");
     } else {
         context.output.done(Tone::Bad, &format!("drill of {} failed: restored {restored}, but see above", drill.id));
         context.output.hint("a probe asks about the content: compare with the live database, or try an older backup");
     }
-    let exit = if drill.passed { Exit::Done } else { Exit::Damaged };
+    let exit = match (drill.passed, has_failed) {
+        (true, _) => Exit::Done,
+        (false, false) => Exit::Partly,
+        (false, true) => Exit::Damaged,
+    };
     context.output.json(&json!({ "drill": drill }))?;
     Ok(exit)
 }

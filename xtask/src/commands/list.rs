@@ -1,15 +1,16 @@
 //! `list`.
 
 use backup::manifest::Collapse;
+use backup::status::{Concern, Dated, RunEnd};
 use backup::{Entry, History, Kind, Record, Status, Trigger};
 use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
-use serde_json::json;
 
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::output::Layout;
+use crate::table::Layout;
 use crate::text::{Tone, age, local, paint, size};
+use crate::words;
 
 /// A backup as `list` shows it.
 #[derive(Debug, Serialize)]
@@ -32,6 +33,13 @@ struct Row {
     accepted: bool,
 }
 
+/// What `list` says as JSON.
+#[derive(Serialize)]
+struct Document<'a> {
+    backups: &'a [Row],
+    last_run: Option<&'a Dated<RunEnd>>,
+}
+
 #[derive(Debug, Serialize)]
 struct Artifact {
     name: String,
@@ -46,18 +54,20 @@ pub fn run(context: &Context<'_>) -> anyhow::Result<Exit> {
     let history = context.history()?;
     let rows: Vec<Row> = catalog.entries().iter().rev().map(|entry| row(context, entry, &history)).collect();
     if rows.is_empty() {
-        context.output.line(&format!("no backups in {}", context.store.folder().display()));
+        context.output.line(&format!("no backups yet in {}", context.store.folder().display()));
         context.output.hint("make one: `backup`");
     } else {
-        context.output.table(&[wide(context, &rows), narrow(context, &rows)]);
+        context.output.table(&[&|| wide(context, &rows), &|| narrow(context, &rows)]);
     }
     for row in rows.iter().filter_map(|row| row.problem.as_ref()) {
         context.output.warn(row);
     }
-    for row in &rows {
-        show_collapses(context, row);
+    rows.iter().for_each(|row| show_collapses(context, row));
+    let status = context.status(&catalog, &history);
+    for concern in status.concerns.iter().filter(|concern| matches!(concern, Concern::LastRun { .. })) {
+        context.output.warn(&words::concern(concern, &status));
     }
-    context.output.json(&json!({ "backups": rows }))?;
+    context.output.json(&Document { backups: &rows, last_run: status.last.as_ref() })?;
     Ok(Exit::Done)
 }
 
@@ -67,7 +77,7 @@ fn row(context: &Context<'_>, entry: &Entry, history: &History) -> Row {
         manifest.map_or_else(|| entry.id.time().with_timezone(context.now.offset()), |manifest| manifest.created_at);
     let (status, problem) = match &entry.record {
         Record::Manifest(manifest) => {
-            let failure = manifest.errors.first().map(|failure| format!("{}: {}", entry.id, failure.message));
+            let failure = manifest.failure.as_ref().map(|failure| format!("{}: {failure}", entry.id));
             let lost = entry.files.iter().find(|file| !file.is_whole());
             let lost = lost.map(|file| format!("{} is missing or has another size than recorded", file.file));
             let bad = history.is_known_bad(entry.id);
@@ -87,7 +97,7 @@ fn row(context: &Context<'_>, entry: &Entry, history: &History) -> Row {
         status,
         artifacts: entry.files.iter().map(artifact).collect(),
         bytes: entry.files.iter().filter_map(|file| file.bytes).sum(),
-        plain_bytes: manifest.map(backup::Manifest::plain_bytes),
+        plain_bytes: manifest.map(|_| entry.files.iter().filter_map(|file| Some(file.recorded?.plain_bytes)).sum()),
         pinned: manifest.is_some_and(|manifest| manifest.pinned),
         last_proved: history.last_proved(entry.id),
         problem,
@@ -107,7 +117,7 @@ fn show_collapses(context: &Context<'_>, row: &Row) {
     }
 }
 
-fn artifact(file: &backup::StoredFile) -> Artifact {
+fn artifact(file: &backup::ListedFile) -> Artifact {
     Artifact {
         name: file.name.clone(),
         kind: match file.kind {

@@ -66,6 +66,11 @@ pub fn changes(command: &Command) -> bool {
 }
 
 fn run_in_project(context: &Context<'_>, command: &ProjectCommand) -> anyhow::Result<Exit> {
+    let may_make_folder =
+        matches!(command, ProjectCommand::Backup(_) | ProjectCommand::InstallTimer(_) | ProjectCommand::InstallCron(_));
+    if !may_make_folder {
+        context.require_named_folder()?;
+    }
     context.warn_of_unfinished_restore();
     let result = match command {
         ProjectCommand::Backup(args) => backup::run(context, args),

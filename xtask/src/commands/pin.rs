@@ -1,6 +1,7 @@
 //! `pin` and `unpin`.
 
 use backup::prune;
+use backup::restore::Selection;
 use serde_json::json;
 
 use crate::cli;
@@ -10,7 +11,7 @@ use crate::exit::Exit;
 pub fn run(context: &Context<'_>, args: &cli::PinArgs, pinned: bool) -> anyhow::Result<Exit> {
     let run = context.begin_on_existing(if pinned { "pin" } else { "unpin" })?;
     let catalog = run.catalog()?;
-    let entry = context.select(&catalog, Some(&args.id))?;
+    let entry = context.select(&catalog, Some(&args.id), Selection::ALL)?;
     let changed = prune::set_pinned(&run, entry, pinned)?;
     let state = if pinned { "pinned" } else { "not pinned" };
     let already = if changed { "now" } else { "already" };

@@ -89,7 +89,7 @@ fn what(context: &Context<'_>, look: &Run<'_>, args: &cli::Restore) -> anyhow::R
         return Ok(restore::undo(&context.history()?, &context.root)?);
     }
     let target = args.to.as_ref().map_or(Ok(context.root.clone()), std::path::absolute);
-    let id = context.select(&look.catalog()?, args.from.as_deref())?.id;
+    let id = context.select(&look.catalog()?, args.from.as_deref(), selection(args))?.id;
     Ok((id, target.context("find the folder to restore to")?))
 }
 
@@ -100,8 +100,11 @@ fn plan(
     id: BackupId,
     target: &Path,
 ) -> backup::Result<Plan> {
-    let selection = Selection { databases: !args.config_only, files: !args.database_only };
-    restore::plan(run, run.catalog()?.get(id)?, target, selection, &context.config.sources())
+    restore::plan(run, run.catalog()?.get(id)?, target, selection(args), &context.config.sources())
+}
+
+fn selection(args: &cli::Restore) -> Selection {
+    Selection { databases: !args.config_only, files: !args.database_only }
 }
 
 fn agreed(context: &Context<'_>, stops: Option<&str>) -> anyhow::Result<bool> {

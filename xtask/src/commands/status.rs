@@ -1,20 +1,19 @@
 //! `status`.
 
-use backup::status::{Dated, Status};
-use backup::{Store as _, status};
+use backup::Outcome;
+use backup::status::{Dated, Severity, SourceState, SourceStatus, Status};
+use chrono::{DateTime, FixedOffset};
 
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::text::{Tone, age, local, paint, size, took};
+use crate::text::{Tone, age, count, local, paint, size, took};
+use crate::words;
 
 pub fn run(context: &Context<'_>) -> anyhow::Result<Exit> {
-    // A folder that doesn't exist yet has the space of the one it will be in; one that can't be asked has none known.
-    let free = context.store.free_bytes().ok().flatten();
-    let max_age = context.config.status.max_age;
-    let status = status::status(&context.catalog()?, &context.history()?, context.now, max_age, free);
+    let status = context.status(&context.catalog()?, &context.history()?);
     show(context, &status);
     context.output.json(&status)?;
-    Ok(if status.fresh { Exit::Done } else { Exit::Failed })
+    Ok(if status.verdict == Severity::Failure { Exit::Failed } else { Exit::Done })
 }
 
 fn show(context: &Context<'_>, status: &Status) {
@@ -22,40 +21,69 @@ fn show(context: &Context<'_>, status: &Status) {
     let bytes = |bytes: Option<u64>| bytes.map_or("unknown".into(), |bytes| size(bytes).to_string());
     say("last run", dated(status.last.as_ref(), |what| format!(", {}", word(what))));
     say("last success", dated(status.last_success.as_ref(), |_| String::new()));
-    say("last proved", dated(status.last_proved.as_ref(), |what| format!(", by {}", word(what))));
+    say("last verify", dated(status.last_verify.as_ref(), |what| format!(", {}", proof(*what))));
+    say("last drill", dated(status.last_drill.as_ref(), |what| format!(", {}", proof(*what))));
+    for source in &status.sources {
+        say(&source.name, of_source(context, source));
+    }
     say("backups", format!("{}, {} stored", status.backups, size(status.stored_bytes)));
     say("newest", bytes(status.newest_bytes));
     say("growth", status.growth_bytes_per_day.map_or("not known yet".into(), growth));
-    let fit = status.more_backups_fit.map_or(String::new(), |fit| format!(", room for {fit} more backups"));
+    let fit = status.more_backups_fit.map(|fit| usize::try_from(fit).unwrap_or(usize::MAX));
+    let fit = fit.map_or(String::new(), |fit| format!(", room for {}", count(fit, "more backup")));
     say("free space", format!("{}{fit}", bytes(status.free_bytes)));
     say(
         "measured RPO",
         status.rpo_s.map_or("not known yet".into(), |rpo| format!("{} between backups at worst", age(rpo))),
     );
     say("measured RTO", status.rto_ms.map_or("not known yet: run a drill".into(), took));
-    let limit = age(status.max_age_s);
-    match &status.last_success {
-        Some(_) if status.fresh => {
-            context.output.done(Tone::Good, &format!("fresh: the newest complete backup is younger than {limit}"));
-        }
-        Some(success) => {
-            let old = age(success.age_s);
-            context
-                .output
-                .done(Tone::Bad, &format!("too old: the newest complete backup is {old} old, the limit {limit}"));
-            context.output.hint("make one now: `backup`");
-        }
-        None => {
-            context.output.done(Tone::Bad, "there is no complete backup");
-            context.output.hint("make one now: `backup`");
+    conclude(context, status);
+}
+
+/// What is wrong, what to do about the worst of it, and the verdict.
+fn conclude(context: &Context<'_>, status: &Status) {
+    for concern in &status.concerns {
+        let sentence = words::concern(concern, status);
+        match concern.severity() {
+            Severity::Failure => context.output.failure(&sentence),
+            _ => context.output.warn(&sentence),
         }
     }
+    if let Some(worst) = status.concerns.first() {
+        context.output.hint(words::remedy(worst));
+    }
+    let limit = age(status.max_age_s);
+    let stale = status.sources.iter().filter(|source| source.state != SourceState::Fresh);
+    let stale: Vec<&str> = stale.map(|source| source.name.as_str()).collect();
+    let (tone, verdict) = match (status.fresh, status.verdict) {
+        (true, Severity::Failure) => (Tone::Bad, "fresh, but see above".into()),
+        (true, _) => (Tone::Good, format!("fresh: everything has a sound copy younger than {limit}")),
+        (false, _) => (Tone::Bad, format!("not fresh: no sound copy younger than {limit} of {}", stale.join(", "))),
+    };
+    context.output.done(tone, &verdict);
+}
+
+fn of_source(context: &Context<'_>, source: &SourceStatus) -> String {
+    let tone = if source.state == SourceState::Fresh { Tone::Good } else { Tone::Bad };
+    let state = paint(tone, &word(&source.state).replace('_', " "));
+    let ago = |at: Option<DateTime<FixedOffset>>| at.map_or("never".into(), |at| format!("{} ago", context.age_of(at)));
+    let copy = source.id.zip(source.at).zip(source.age_s);
+    let copy = copy.map_or(String::new(), |((id, at), old)| format!(": {id}, {} ({} ago)", local(at), age(old)));
+    format!("{state}{copy}; verified {}, drilled {}", ago(source.verified), ago(source.drilled))
 }
 
 fn dated<T>(event: Option<&Dated<T>>, what: impl Fn(&T) -> String) -> String {
     let Some(event) = event else { return paint(Tone::Warning, "never") };
-    let id = event.id.map(|id| id.to_string()).unwrap_or_default();
-    format!("{id}, {} ({} ago){}", local(event.at), age(event.age_s), what(&event.what))
+    let id = event.id.map(|id| format!("{id}, ")).unwrap_or_default();
+    format!("{id}{} ({} ago){}", local(event.at), age(event.age_s), what(&event.what))
+}
+
+/// What a verify or a drill found.
+fn proof(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Ok => "passed".into(),
+        other => word(&other),
+    }
 }
 
 /// The word that stands for a value in JSON.

@@ -6,10 +6,10 @@ use serde_json::json;
 use crate::cli::Which;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::output::Layout;
 use crate::schedule::program::Compared;
 use crate::schedule::steps;
 use crate::schedule::timers::{self, Job, Problem, Schedule};
+use crate::table::Layout;
 use crate::text::{Tone, age, local, paint, took};
 
 pub fn run(context: &Context<'_>, which: &Which) -> anyhow::Result<Exit> {
@@ -45,7 +45,7 @@ pub fn show(context: &Context<'_>, schedule: &Schedule) {
         figures: vec![4],
         rows: schedule.jobs.iter().map(|job| row(context, job, wide)).collect(),
     };
-    context.output.table(&[layout(true), layout(false)]);
+    context.output.table(&[&|| layout(true), &|| layout(false)]);
     let program = &schedule.program;
     let than = match program.state {
         Compared::Older => "older than",

@@ -1,5 +1,6 @@
 //! `verify`.
 
+use backup::restore::Selection;
 use backup::{Check, CheckedEarlier, Entry, ErrorKind, Report, Run, Verdict};
 use serde_json::{Value, json};
 
@@ -15,14 +16,14 @@ pub fn run(context: &Context<'_>, args: &cli::Verify) -> anyhow::Result<Exit> {
         catalog.entries().iter().filter(|entry| holds_something(entry)).collect()
     } else {
         vec![match &args.from {
-            Some(from) => context.select(&catalog, Some(from))?,
+            Some(from) => context.select(&catalog, Some(from), Selection::ALL)?,
             // A manifest that can't be read is what a verification is to find, so it isn't passed over here.
-            None => catalog.newest().map_or_else(|| context.select(&catalog, None), Ok)?,
+            None => catalog.newest().map_or_else(|| context.select_to_prove(&catalog), Ok)?,
         }]
     };
     if entries.is_empty() {
         // The same words as for a single one.
-        context.select(&catalog, None)?;
+        context.select_to_prove(&catalog)?;
     }
     let earlier = if args.full { CheckedEarlier::none() } else { CheckedEarlier::of(&context.history()?, &run) };
     let mut worst = Exit::Done;

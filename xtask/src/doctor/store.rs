@@ -5,9 +5,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use backup::status::{self, Status};
-use backup::{Catalog, Command, History, Outcome, Store as _};
-use chrono::TimeDelta;
+use backup::status::{Concern, Severity, Status};
+use backup::{Catalog, History, Outcome, Store as _};
 use rustix::fs::StatVfsMountFlags;
 use xshell::{Shell, cmd};
 
@@ -16,9 +15,7 @@ use crate::context::Context;
 use crate::schedule::maker;
 use crate::schedule::timers::Schedule;
 use crate::text::{age, count, size};
-
-/// The schedule drills once a week: two of these in a row went wrong, or were not made.
-const DRILL_MAX_AGE_S: u64 = 15 * 24 * 60 * 60;
+use crate::words;
 
 pub fn examine(context: &Context<'_>, shell: &Shell, schedule: Option<&Schedule>) -> Vec<Finding> {
     let folder = context.store.folder();
@@ -49,18 +46,30 @@ pub fn examine(context: &Context<'_>, shell: &Shell, schedule: Option<&Schedule>
     findings
 }
 
-fn inside(context: &Context<'_>, catalog: &Catalog, history: &History) -> [Finding; 7] {
-    let free = context.store.free_bytes().ok().flatten();
-    let status = status::status(catalog, history, context.now, context.config.status.max_age, free);
+fn inside(context: &Context<'_>, catalog: &Catalog, history: &History) -> [Finding; 8] {
+    let status = context.status(catalog, history);
     [
         Finding::of("lock", lock(context)),
         Finding::of("staging", staging(context)),
-        space(catalog, &status),
-        newest(context, &status),
-        drill(context, history),
-        order(context, catalog),
+        space(&status),
+        newest(&status),
+        last_run(&status),
+        drill(&status),
+        order(&status),
         restore(context),
     ]
+}
+
+/// The finding that renders those concerns that are `about` something; else `ok`.
+fn judged(status: &Status, check: &str, about: impl Fn(&Concern) -> bool, ok: impl FnOnce() -> String) -> Finding {
+    let concerns: Vec<&Concern> = status.concerns.iter().filter(|concern| about(concern)).collect();
+    let Some(worst) = concerns.first() else { return Finding::ok(check, ok()) };
+    let sentences: Vec<String> = concerns.iter().map(|concern| words::concern(concern, status)).collect();
+    let (detail, hint) = (sentences.join("; "), words::remedy(worst));
+    match worst.severity() {
+        Severity::Failure => Finding::failure(check, detail, hint),
+        _ => Finding::warning(check, detail, hint),
+    }
 }
 
 /// Whose the folder is, who can look into it, and whether it can be written.
@@ -160,68 +169,55 @@ fn staging(context: &Context<'_>) -> anyhow::Result<Finding> {
     })
 }
 
-fn space(catalog: &Catalog, status: &Status) -> Finding {
+fn space(status: &Status) -> Finding {
     let check = "free space";
-    let newest = status.last_success.as_ref().and_then(|last| catalog.get(last.id?).ok()?.manifest());
-    let (free, newest) = match (status.free_bytes, newest) {
-        (None, _) => return Finding::warning(check, "not known", "ask the system: df -h"),
-        (Some(free), None) => {
-            return Finding::ok(check, format!("{}; what a backup takes is not known yet", size(free)));
-        }
-        (Some(free), Some(newest)) => (free, newest),
+    let Some(free) = status.free_bytes.map(size) else {
+        return Finding::warning(check, "not known", "ask the system: df -h");
     };
-    // A snapshot is staged as it is before it is encoded.
-    let needed = newest.stored_bytes().saturating_mul(2).saturating_add(newest.plain_bytes());
-    let detail = format!("{}; two more backups, with room to make them, take {}", size(free), size(needed));
-    if free >= needed {
-        return Finding::ok(check, detail);
-    }
-    Finding::failure(check, detail, "make room (df -h), or remove old backups: rotate --keep-days 3")
+    judged(
+        status,
+        check,
+        |it| matches!(it, Concern::NoRoom { .. }),
+        || match status.needed_bytes {
+            Some(needed) => format!("{free}; two more backups, with room to make them, take {}", size(needed)),
+            None => format!("{free}; what a backup takes is not known yet"),
+        },
+    )
 }
 
-fn newest(context: &Context<'_>, status: &Status) -> Finding {
-    let check = "newest backup";
-    let limit = age(status.max_age_s);
-    let (now, logs) = (context.command(&["backup"]), context.command(&["logs"]));
-    let hint = format!("make one now: {now}; then see why there was none: {logs}");
-    match &status.last_success {
-        None => Finding::failure(check, "there is no complete backup", hint),
-        Some(last) if status.fresh => Finding::ok(check, format!("{} old, complete", age(last.age_s))),
-        Some(last) => {
-            Finding::failure(check, format!("{} old, and it should be younger than {limit}", age(last.age_s)), hint)
-        }
-    }
+fn newest(status: &Status) -> Finding {
+    let about = |it: &Concern| matches!(it, Concern::NoBackup | Concern::Source { .. } | Concern::NewestUnfit { .. });
+    judged(status, "newest backup", about, || match &status.last_success {
+        Some(last) => format!("{} old, complete", age(last.age_s)),
+        None => "of each source one, young enough".into(),
+    })
 }
 
-fn drill(context: &Context<'_>, history: &History) -> Finding {
-    let check = "last drill";
-    let now = format!("rehearse a restore now: {}", context.command(&["drill"]));
-    let Some(last) = history.lines().iter().rev().find(|line| line.command == Command::Drill) else {
-        return Finding::warning(check, "never: nobody knows whether a restore works", now);
-    };
-    let age_s = u64::try_from((context.now - last.at).num_seconds()).unwrap_or(0);
-    let ago = age(age_s);
-    match last.outcome {
-        Outcome::Ok if age_s <= DRILL_MAX_AGE_S => Finding::ok(check, format!("{ago} ago, passed")),
-        Outcome::Ok => Finding::warning(check, format!("{ago} ago"), now),
-        _ => Finding::failure(
-            check,
-            format!("{ago} ago, failed"),
-            format!("see why: {}", context.command(&["drill", "-v"])),
-        ),
-    }
+fn last_run(status: &Status) -> Finding {
+    judged(
+        status,
+        "last run",
+        |it| matches!(it, Concern::LastRun { .. }),
+        || match &status.last {
+            Some(last) => format!("{} ago, {}", age(last.age_s), words::run_end(last.what)),
+            None => "none yet".into(),
+        },
+    )
+}
+
+fn drill(status: &Status) -> Finding {
+    let about =
+        |it: &Concern| matches!(it, Concern::NeverDrilled | Concern::DrillTooOld { .. } | Concern::Drill { .. });
+    judged(status, "last drill", about, || match &status.last_drill {
+        Some(last) if last.what == Outcome::Ok => format!("{} ago, passed", age(last.age_s)),
+        _ => "it goes on".into(),
+    })
 }
 
 /// Whether time goes forward.
-fn order(context: &Context<'_>, catalog: &Catalog) -> Finding {
-    let check = "newest backup and clock";
-    let ahead = catalog.last_id().map_or(TimeDelta::zero(), |last| last.time() - context.now.to_utc());
-    // Backups of one second are dated a second apart.
-    if ahead <= TimeDelta::minutes(1) {
-        return Finding::ok(check, "in order");
-    }
-    let ahead = age(ahead.num_seconds().unsigned_abs());
-    Finding::failure(check, format!("the backup is dated {ahead} ahead of the clock"), "set the clock: timedatectl")
+fn order(status: &Status) -> Finding {
+    let about = |it: &Concern| matches!(it, Concern::Ahead { .. });
+    judged(status, "newest backup and clock", about, || "in order".into())
 }
 
 fn restore(context: &Context<'_>) -> Finding {

@@ -192,7 +192,9 @@ impl World {
             Ok(None)
         };
         let drill = crate::drill(run, entry, &self.site.sources, &restored)?;
-        assert!(drill.passed);
+        let lacks_database = self.expected.backups[&entry.id].holds.database.is_none();
+        assert_eq!(drill.lacks.contains(&"sessions_db".to_string()), lacks_database);
+        assert_eq!(drill.passed, drill.lacks.is_empty());
         Ok(())
     }
 

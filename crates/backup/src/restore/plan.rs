@@ -110,7 +110,7 @@ pub fn plan(run: &Run<'_>, entry: &Entry, target: &Path, selection: Selection, s
         artifacts: vec![],
         selection,
     };
-    for file in entry.files.iter().filter(|file| selection.takes(file.kind)) {
+    for file in entry.stored_files(run.store())?.iter().filter(|file| selection.takes(file.kind)) {
         match file.kind {
             Kind::Database => plan.add_database(run, file, sources)?,
             // They belong to a damaged database, which decides.

@@ -10,6 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chrono::{DateTime, FixedOffset};
 use rustix::fs::{Advice, fadvise};
 
 use super::{Object, Staged, Store};
@@ -50,7 +51,15 @@ impl LocalStore {
     /// # Errors
     /// As the operating system says.
     pub fn lock_holder(&self) -> Result<Option<String>> {
-        Lock::holder(&self.path(LOCK))
+        Ok(Lock::holder(&self.path(LOCK))?.map(|held| held.to_string()))
+    }
+
+    /// Since when the run that holds the lock has it, to the second; `None` if no run does, or it doesn't say.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn locked_since(&self) -> Result<Option<DateTime<FixedOffset>>> {
+        Ok(Lock::holder(&self.path(LOCK))?.and_then(|held| held.since()))
     }
 
     fn path(&self, name: &str) -> PathBuf {

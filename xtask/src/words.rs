@@ -1,0 +1,105 @@
+//! Sentences for what the library has judged.
+
+use backup::status::{Concern, RunEnd, SourceState, Status};
+use backup::{Outcome, PassedOver, Unfit};
+
+use crate::text::{age, local, size};
+
+/// What is wrong, in one line.
+pub fn concern(concern: &Concern, status: &Status) -> String {
+    match concern {
+        Concern::NoBackup => "there is no backup yet".into(),
+        Concern::Source { name, state, id, age_s } => {
+            let id = id.map(|id| id.to_string()).unwrap_or_default();
+            let (old, limit) = (age(age_s.unwrap_or(0)), age(status.max_age_s));
+            match state {
+                SourceState::NeverSaved => format!("{name} was never saved"),
+                SourceState::OnlyBad => {
+                    format!("{name} has no sound copy: the newest one, in {id}, is damaged or not whole")
+                }
+                SourceState::Future => format!("{name}: its newest copy, in {id}, is dated in the future"),
+                SourceState::TooOld | SourceState::Fresh => {
+                    format!(
+                        "{name}: its newest sound copy, in {id}, is {old} old, and it should be younger than {limit}"
+                    )
+                }
+            }
+        }
+        Concern::Ahead { id, ahead_s } => format!("backup {id} is dated {} ahead of the clock", age(*ahead_s)),
+        Concern::LastRun { end, at } => format!("the last run, begun {}, {}", local(*at), run_end(*end)),
+        Concern::NewestUnfit { id, why } => format!("the newest backup, {id}, {}", unfit(why)),
+        Concern::UnfinishedRestore { id, at } => {
+            let of = id.map(|id| format!(" of {id}")).unwrap_or_default();
+            format!("the restore{of} begun {} did not finish", local(*at))
+        }
+        Concern::NeverDrilled => "never drilled: nobody knows whether a restore works".into(),
+        Concern::DrillTooOld { age_s } => format!("the last drill was {} ago", age(*age_s)),
+        Concern::Drill { outcome, id, age_s } => {
+            format!("the last drill, {} ago, {}", age(*age_s), drill_end(*outcome, id.is_some()))
+        }
+        Concern::NoRoom { free_bytes, needed_bytes } => {
+            format!(
+                "{} are free; two more backups, with room to make them, take {}",
+                size(*free_bytes),
+                size(*needed_bytes)
+            )
+        }
+    }
+}
+
+/// What to do about it. Commands are in backquotes, for the printer to complete.
+pub fn remedy(concern: &Concern) -> &'static str {
+    match concern {
+        Concern::NoBackup => "make one now: `backup`",
+        Concern::Source { .. } => "make one now: `backup`; then see why there was none: `logs`",
+        Concern::Ahead { .. } => "set the clock: timedatectl",
+        Concern::LastRun { .. } => "see why: `logs`; then: `backup`",
+        Concern::NewestUnfit { .. } => "make a new one: `backup`",
+        Concern::UnfinishedRestore { .. } => "repeat it, or take it back: `restore --undo`",
+        Concern::NeverDrilled | Concern::DrillTooOld { .. } => "rehearse a restore now: `drill`",
+        Concern::Drill { .. } => "see why: `drill -v`",
+        Concern::NoRoom { .. } => "make room (df -h), or remove old backups: `rotate --keep-days 3`",
+    }
+}
+
+/// How a run ended, after its name.
+pub fn run_end(end: RunEnd) -> &'static str {
+    match end {
+        RunEnd::Complete => "saved everything",
+        RunEnd::Partial => "saved only a part",
+        RunEnd::Failed => "failed",
+        RunEnd::Interrupted => "was interrupted",
+        RunEnd::Killed => "was killed",
+        RunEnd::Running => "goes on",
+    }
+}
+
+/// How a drill ended, after its name. One without a backup found nothing out about any.
+pub fn drill_end(outcome: Outcome, is_of_backup: bool) -> &'static str {
+    match outcome {
+        Outcome::Ok => "passed",
+        Outcome::Partial => "covered only a part of what is configured",
+        Outcome::Failed if is_of_backup => "failed",
+        Outcome::Failed => "could not be made",
+        Outcome::Interrupted => "was interrupted",
+        Outcome::Begun => "was killed",
+    }
+}
+
+/// Why a backup was passed over.
+pub fn passed_over(other: &PassedOver) -> String {
+    format!("{} is newer, but {}", other.id, unfit(&other.why))
+}
+
+/// Why a backup doesn't do, after its name.
+fn unfit(why: &Unfit) -> String {
+    match why {
+        Unfit::Failed => "saved nothing".into(),
+        Unfit::Unreadable => "has a manifest that can't be read".into(),
+        Unfit::FoundDamaged => "did not pass its last verify or drill".into(),
+        Unfit::FileLost { file } => format!("lacks {file}, or has it in another size"),
+        Unfit::SavedDamaged { name } => format!("holds {name} as it was when it was damaged"),
+        Unfit::Lacks { names } if names.is_empty() => "holds nothing".into(),
+        Unfit::Lacks { names } => format!("does not hold all of {}", names.join(", ")),
+    }
+}
