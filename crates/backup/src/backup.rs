@@ -663,6 +663,20 @@ pub(crate) mod tests {
         site.backup(&store, "20251211_140000");
     }
 
+    /// VACUUM leaves out a table whose statement doesn't begin with CREATE in capitals, without a word.
+    #[test]
+    fn a_copy_that_lacks_a_table_is_not_published() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.execute(
+            "PRAGMA writable_schema = on; UPDATE sqlite_schema SET sql = 'create table sessions(id integer primary key, kwh)'",
+        );
+        let made = site.back_up(&site.begin(&store, NOW)).unwrap();
+        assert_eq!((made.manifest.status, made.failures[0].1.kind()), (Status::Partial, ErrorKind::Damaged));
+        let message = made.failures[0].1.to_string();
+        assert!(message.ends_with("sessions.db isn't what was read: its schema differs"), "{message}");
+        assert_eq!(published(&store), ["config_20251210_140000.tar.zst", "manifest_20251210_140000.json"]);
+    }
+
     #[test]
     fn a_run_that_saved_nothing_leaves_its_record_alone() {
         let site = Site::new();

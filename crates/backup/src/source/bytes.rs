@@ -161,6 +161,22 @@ mod tests {
     }
 
     #[test]
+    fn a_log_is_kept_and_a_journal_that_could_be_rolled_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("a.db"), folder.path().join("link.db"));
+        std::fs::write(&path, "").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let is_kept = |kind: Kind, content: &[u8]| {
+            let suffix = if kind == Kind::Wal { "-wal" } else { "-journal" };
+            std::fs::write(fsutil::with_suffix(&path, suffix), content).unwrap();
+            beside(&link, kind).unwrap().is_some()
+        };
+        assert!(beside(&link, Kind::Wal).unwrap().is_none() && beside(&link, Kind::Journal).unwrap().is_none());
+        assert!(!is_kept(Kind::Wal, b"") && is_kept(Kind::Wal, b"\0log"));
+        assert!(!is_kept(Kind::Journal, b"") && !is_kept(Kind::Journal, b"\0done") && is_kept(Kind::Journal, b"hot"));
+    }
+
+    #[test]
     fn a_file_that_is_read_beside_sqlite_drops_none_of_its_locks() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");

@@ -3,7 +3,7 @@
 //! The hazards, each seen in practice: a copy of the main file loses what is still in the `-wal`; opening with CREATE
 //! turns a missing database into an empty one; an ordinary `open` and `close` of a file that this process also has open
 //! in SQLite drops SQLite's locks. So a live database is opened by SQLite alone, read-only and without CREATE, and its
-//! snapshot is taken by SQLite.
+//! snapshot is taken by SQLite. Only a damaged one is read as a file ([`super::bytes`]).
 
 use std::fs;
 use std::io::Read as _;
