@@ -472,8 +472,8 @@ fn depth(project: &Project, flags: &str) -> String {
 fn edit_last_line(project: &Project, edit: impl FnOnce(&mut Value)) {
     let mut lines = project.history();
     edit(lines.last_mut().unwrap());
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    project.write("backups/history.jsonl", &text);
+    let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
+    project.write("backups/history.jsonl", &(lines.join("\n") + "\n"));
 }
 
 #[test]

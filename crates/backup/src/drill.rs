@@ -148,7 +148,7 @@ fn require_prepared(run: &Run<'_>, database: &DatabaseSource, connection: &Conne
             Ok(statement) if statement.column_count() == 0 => "it is no question: it gives no row".into(),
             Ok(statement) if statement.parameter_count() > 0 => "it has a parameter, and nothing to put there".into(),
             Ok(_) => continue,
-            Err(error) => why_not_prepared(database, error)?,
+            Err(error) => why_not_prepared(database, &error)?,
         };
         let message = format!("probe {} of {} can't be prepared: {sql:?}: {why}", at + 1, database.name);
         let hint = "mend `probes` in the settings; if the backup should have what it asks for, compare the schemas: \
@@ -162,11 +162,13 @@ fn require_prepared(run: &Run<'_>, database: &DatabaseSource, connection: &Conne
 ///
 /// # Errors
 /// What isn't about its text: no memory, a disk that fails, a schema that is damaged.
-fn why_not_prepared(database: &DatabaseSource, error: rusqlite::Error) -> Result<String> {
+fn why_not_prepared(database: &DatabaseSource, error: &rusqlite::Error) -> Result<String> {
     match error {
-        rusqlite::Error::SqlInputError { msg, .. } => Ok(msg),
-        rusqlite::Error::SqliteFailure(ffi::Error { code: ErrorCode::Unknown, .. }, Some(message)) => Ok(message),
-        rusqlite::Error::SqliteFailure(..) => Err(failed(database, &error)),
+        rusqlite::Error::SqlInputError { msg, .. } => Ok(msg.clone()),
+        rusqlite::Error::SqliteFailure(ffi::Error { code: ErrorCode::Unknown, .. }, Some(message)) => {
+            Ok(message.clone())
+        }
+        rusqlite::Error::SqliteFailure(..) => Err(failed(database, error)),
         rusqlite::Error::Empty => Ok("there is no SQL in it".into()),
         other => Ok(other.to_string()),
     }
@@ -205,9 +207,8 @@ fn wrong_answer(value: ValueRef<'_>) -> Option<&'static str> {
 
 /// The code of an error that a probe ended in, without SQLite's message.
 fn code_of(database: &DatabaseSource, error: &rusqlite::Error) -> Result<String> {
-    let code = match error {
-        rusqlite::Error::SqliteFailure(code, _) | rusqlite::Error::SqlInputError { error: code, .. } => code,
-        _ => return Ok("can't be asked".into()),
+    let (rusqlite::Error::SqliteFailure(code, _) | rusqlite::Error::SqlInputError { error: code, .. }) = error else {
+        return Ok("can't be asked".into());
     };
     match code.code {
         ErrorCode::OperationInterrupted

@@ -115,7 +115,7 @@ pub fn uninstall(context: &Context<'_>, shell: &Shell, dry_run: bool) -> anyhow:
     Ok(true)
 }
 
-/// Names of programs that read crontabs: of Debian's and Vixie's, cronie and BusyBox, fcron, bcron.
+/// Names of programs that read crontabs.
 const DAEMONS: [&str; 4] = ["cron", "crond", "fcron", "bcron-sched"];
 
 /// What turns crontabs into timers, where that is systemd-cron's part.
