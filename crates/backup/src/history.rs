@@ -50,7 +50,7 @@ pub struct Line {
     /// Of a verification: the databases that it checked whole and found without a flaw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checked: Option<CheckedWhole>,
-    /// Of a take-over: the project whose store it was.
+    /// Of a take-over: the project whose store it was, if it is called otherwise. All lines before are that one's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
 }
@@ -147,6 +147,8 @@ pub struct History {
     lines: Vec<Line>,
     proofs: BTreeMap<BackupId, Proof>,
     accepted: BTreeSet<BackupId>,
+    /// How many lines are another project's.
+    own: usize,
 }
 
 /// What the ledger knows of one backup's proofs.
@@ -189,7 +191,8 @@ impl History {
                 _ => {}
             }
         }
-        Self { lines, proofs, accepted }
+        let own = lines.iter().rposition(|line| line.from.is_some()).unwrap_or(0);
+        Self { lines, proofs, accepted, own }
     }
 
     /// Adds a line to the ledger in the store.
@@ -199,9 +202,9 @@ impl History {
         store.append(HISTORY, &json)
     }
 
-    /// All lines, oldest first.
+    /// All lines of this project, oldest first: those since its store was taken over from another one.
     pub fn lines(&self) -> &[Line] {
-        &self.lines
+        &self.lines[self.own..]
     }
 
     /// Whether any line is about `id`.
@@ -216,17 +219,17 @@ impl History {
 
     /// The newest line that proves a backup.
     pub fn last_proof(&self) -> Option<&Line> {
-        self.lines.iter().rev().find(|line| line.proves())
+        self.lines().iter().rev().find(|line| line.proves())
     }
 
     /// The newest line of `command`: that it has begun, if nothing says how it ended.
     pub fn last(&self, command: Command) -> Option<&Line> {
-        self.lines.iter().rev().find(|line| line.command == command)
+        self.lines().iter().rev().find(|line| line.command == command)
     }
 
     /// The newest line of `command` that went well.
     pub fn last_success(&self, command: Command) -> Option<&Line> {
-        self.lines.iter().rev().find(|line| line.command == command && line.outcome == Outcome::Ok)
+        self.lines().iter().rev().find(|line| line.command == command && line.outcome == Outcome::Ok)
     }
 
     /// Whether the newest proof of `id`, if there is any, found it wanting.
@@ -243,7 +246,7 @@ impl History {
     /// changed anything is none.
     pub fn restores(&self) -> impl Iterator<Item = (&Line, &RestoreLine)> {
         let mut restores: Vec<(&Line, &RestoreLine)> = Vec::new();
-        for line in self.lines.iter().filter(|line| line.command == Command::Restore) {
+        for line in self.lines().iter().filter(|line| line.command == Command::Restore) {
             let Some(restore) = &line.restore else { continue };
             if line.outcome != Outcome::Begun {
                 restores.pop_if(|(begun, _)| begun.outcome == Outcome::Begun);
@@ -322,6 +325,18 @@ mod tests {
         assert!(!bad(vec![line(Command::Backup, Outcome::Ok, id)]));
         assert!(bad(vec![line(Command::Verify, Outcome::Ok, id), line(Command::Drill, Outcome::Failed, id)]));
         assert!(!bad(vec![line(Command::Verify, Outcome::Failed, id), line(Command::Verify, Outcome::Ok, id)]));
+    }
+
+    #[test]
+    fn what_another_project_did_before_its_store_was_taken_over_is_not_this_ones() {
+        let id = "20251210_140000";
+        let line = |command| line(command, Outcome::Ok, id);
+        let taken_over = Line { id: None, from: Some("other".into()), ..line(Command::TakeOver) };
+        let history = History::of(vec![line(Command::Restore), line(Command::Drill), taken_over.clone()]);
+        assert_eq!(history.lines(), std::slice::from_ref(&taken_over));
+        assert!(history.last(Command::Drill).is_none() && history.last_proof().is_none());
+        assert!(history.restores().next().is_none());
+        assert!(history.knows(id.parse().unwrap()), "no id is given twice");
     }
 
     #[test]

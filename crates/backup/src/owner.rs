@@ -99,7 +99,8 @@ pub fn take_over(setup: Setup<'_>, waiting: &mut dyn FnMut(&str)) -> Result<Opti
     let run = Run::begin_on_any(setup, waiting)?;
     let Some(other) = other_project(run.setup())? else { return Ok(None) };
     write(&run)?;
-    let from = Some(other.name.clone());
+    // One of the same name may be this one's earlier folder: what it did counts on.
+    let from = other.root.is_none().then(|| other.name.clone());
     let recorded = run.record(Line { from, ..Line::new(run.now(), Command::TakeOver, Outcome::Ok) });
     recorded.map_err(|e| e.unrecorded("the backup folder is taken over"))?;
     Ok(Some(other))
@@ -203,7 +204,7 @@ fn refusal(setup: &Setup<'_>, other: &OtherProject) -> Error {
     let (message, hint) = match &other.root {
         None => (
             format!("{place} holds the backups of project {theirs}, this is project {ours}"),
-            format!("{folder}; if this is {theirs}, name it so (project = \"{theirs}\"); or take it over: take-over"),
+            format!("{folder}; if this is {theirs}, name it so (project = \"{theirs}\"); or take it over: `take-over`"),
         ),
         Some(root) => (
             format!(
@@ -211,7 +212,7 @@ fn refusal(setup: &Setup<'_>, other: &OtherProject) -> Error {
                 root.display(),
                 setup.root.display()
             ),
-            format!("{folder}, and a name of its own (project); or take it over: take-over"),
+            format!("{folder}, and a name of its own (project); or take it over: `take-over`"),
         ),
     };
     Error::new(ErrorKind::ForeignStore, message).with_hint(hint)
@@ -281,7 +282,7 @@ mod tests {
         let error = require(&other).unwrap_err();
         assert_eq!(error.to_string(), "memory holds the backups of project charger-api, this is project other");
         let hint = "give each project a folder of its own (backup_dir = \"memory/other\"); if this is charger-api, name \
-                    it so (project = \"charger-api\"); or take it over: take-over";
+                    it so (project = \"charger-api\"); or take it over: `take-over`";
         assert_eq!(error.hint(), Some(hint));
     }
 
