@@ -305,6 +305,7 @@ fn backups_are_completed_with_their_age_newest_first() {
     for (folder, typed) in [
         (root, "xtask restore --from".to_string()),
         (root, "xtask pin".into()),
+        (root, "xtask accept".into()),
         ("/", format!("xtask --root {root} verify --from")),
         ("/", format!("xtask --root={root} drill --from")),
     ] {
@@ -342,5 +343,5 @@ fn fish_and_zsh_take_their_completions() {
         shell(folder, "zsh -n zsh");
     }
     let script = std::fs::read_to_string(folder.join("zsh")).unwrap();
-    assert_eq!(script.matches(":_xtask_backups'").count(), 5, "restore, verify, drill, pin, unpin");
+    assert_eq!(script.matches(":_xtask_backups'").count(), 6, "restore, verify, drill, pin, unpin, accept");
 }

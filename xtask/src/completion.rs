@@ -51,7 +51,7 @@ _FUNCTION_all() {
         before=$3 word=
     fi
     case $before in
-        --from | pin | unpin) _FUNCTION_backups "$1" "$word" ;;
+        --from | pin | unpin | accept) _FUNCTION_backups "$1" "$word" ;;
         *) _FUNCTION "$@" ;;
     esac
 }
@@ -79,7 +79,7 @@ end
 for name in restore verify drill
     complete -c PROGRAM -n "__fish_FUNCTION_using_subcommand $name" -l from -x -k -a "(__fish_FUNCTION_backups)"
 end
-for name in pin unpin
+for name in pin unpin accept
     complete -c PROGRAM -n "__fish_FUNCTION_using_subcommand $name" -f -k -a "(__fish_FUNCTION_backups)"
 end
 "#;
