@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 
+use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use crate::support::{Project, Ran, as_nobody, program, shell};
@@ -169,15 +170,21 @@ fn pin_is_recorded() {
     assert_eq!(project.manifest(&project.backup())["pinned"], false);
 }
 
+/// Complete backups of so many days ago; their ids.
+fn of_days_ago(project: &Project, days: &[i64]) -> Vec<String> {
+    let id = |days: &i64| (Utc::now() - TimeDelta::days(*days)).format("%Y%m%d_%H%M%S").to_string();
+    let ids: Vec<String> = days.iter().map(id).collect();
+    ids.iter().for_each(|id| project.redate(&project.backup_with("--no-rotate"), id));
+    ids
+}
+
 #[test]
 fn a_backup_rotates_by_the_policy_and_says_so() {
     let project = Project::new();
     let _tidy = project.tidy();
-    let [old, older] = ["20200101_000000", "20190101_000000"];
-    project.redate(&project.backup(), older);
-    project.redate(&project.backup(), old);
-    project.backup_with("--no-rotate");
-    project.run("pin 2019").expect(0);
+    let ids = of_days_ago(&project, &[10, 9, 5, 2]);
+    let [older, old] = [ids[0].as_str(), ids[1].as_str()];
+    project.run(&format!("pin {older}")).expect(0);
     insta::assert_snapshot!(project.run("backup").shown(), @"
       sessions_db_ID.db.gz  SIZE (plain SIZE)
       config_ID.tar.gz  SIZE (plain SIZE)
@@ -188,10 +195,23 @@ fn a_backup_rotates_by_the_policy_and_says_so() {
     ");
     assert_eq!((names_of(&project, old).len(), names_of(&project, older).len()), (0, 3));
 
-    project.run("unpin 2019").expect(0);
+    project.run(&format!("unpin {older}")).expect(0);
     let document = project.run("backup --json").json();
     assert_eq!(document["rotation"]["removed"], json!([older]));
     assert!(document["rotation"]["freed_bytes"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn after_a_gap_nothing_is_removed_until_the_window_is_filled_again() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    of_days_ago(&project, &[30, 29, 28, 0]);
+    let ran = project.run("backup");
+    insta::assert_snapshot!(ran.expect(0).stderr, @"warning: nothing is removed: between ID and ID there is no complete backup for 28 days, and the 7 days since then are not filled yet; backups had stopped, or the clock jumped");
+    assert_eq!(
+        project.run("rotate").expect(0).stdout.lines().last().unwrap().split(',').next(),
+        Some("rotation: 3 backups removed")
+    );
 }
 
 #[test]
@@ -351,7 +371,7 @@ fn a_snapshot_by_pages_is_the_sources_file_and_restores_like_any_other() {
         project.run("verify").expect(0);
     }
     project.execute("DELETE FROM sessions");
-    project.run("restore --from latest --yes").expect(0);
+    project.run("restore --from latest --database-only --yes").expect(0);
     assert_eq!(project.sessions(), 1000);
     assert_eq!(sqlite3(project.root(), "data/sessions.db", "PRAGMA journal_mode; PRAGMA integrity_check"), "wal\nok");
 }
@@ -519,8 +539,11 @@ fn a_complete_backup_is_not_denied_when_the_clock_went_back() {
 fn the_ledger_gets_a_line() {
     let project = Project::new();
     let id = project.backup();
-    let lines = project.history();
+    let begun = &project.history()[0];
+    assert_eq!([&begun["command"], &begun["outcome"], &begun["id"]], [&json!("backup"), &json!("begun"), &json!(null)]);
+    let lines = project.ended();
     assert_eq!(lines.len(), 1);
+    assert_eq!(begun["at"], lines[0]["at"]);
     assert_eq!(
         (&lines[0]["command"], &lines[0]["outcome"], &lines[0]["id"]),
         (&json!("backup"), &json!("ok"), &json!(id))
@@ -729,7 +752,7 @@ fn a_missing_database_fails_a_database_backup() {
     hint: mend what failed above, then run `backup` again; older backups are untouched
     => 1
     ");
-    assert_eq!(project.history()[0]["outcome"], "failed");
+    assert_eq!(project.ended()[0]["outcome"], "failed");
 }
 
 #[test]

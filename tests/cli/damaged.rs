@@ -52,8 +52,9 @@ fn a_backup_without_the_check_is_checked_by_whoever_reads_it() {
             let id = id.as_str().unwrap();
             assert_ne!(id, sound);
             assert!(project.manifest(id)["artifacts"][0]["checked"].is_null());
-            for command in ["verify", "drill", "restore --from latest --yes"] {
-                let found = project.run(command).expect(12).all();
+            for command in ["verify", "drill --from", "restore --yes --from"] {
+                let from = if command == "verify" { "" } else { id };
+                let found = project.run(&format!("{command} {from}")).expect(12).all();
                 assert!(found.contains("integrity_check: row 500 missing from index by_station"), "{command}: {found}");
             }
             assert!(project.run("backup --allow-damaged").expect(3).stderr.contains("is damaged, and saved as it is"));

@@ -70,7 +70,7 @@ fn no_such_id() {
     no_such_backup
     --
     error: no backup ID in ROOT/backups
-    hint: there are ID to ID; `list` shows them all
+    hint: there is one, ID
     => 10
     ");
     for command in ["verify --from", "drill --from", "pin", "unpin"] {
@@ -110,7 +110,7 @@ fn a_time_before_the_first_backup() {
     no_such_backup
     --
     error: no backup at or before 2001-02-03 in ROOT/backups
-    hint: there are ID to ID; `list` shows them all
+    hint: there is one, ID
     => 10
     ");
     refused(&project, 10, "restore --from 2001-02-03T17:00 --yes");
@@ -122,11 +122,11 @@ fn a_from_that_means_nothing() {
     let project = Project::new();
     let _tidy = project.tidy();
     project.backup();
-    insta::assert_snapshot!(refused(&project, 2, "restore --from yesterday --yes"), @r#"
+    insta::assert_snapshot!(refused(&project, 2, "restore --from tomorrow --yes"), @r#"
     invalid_input
     --
-    error: can't tell which backup "yesterday" means
-    hint: give `latest`, an id or the beginning of one, or a local time: "DATE"
+    error: can't tell which backup "tomorrow" means
+    hint: give `latest`, an id or the beginning of one, or a time: "DATE", yesterday, "2 hours ago"
     => 2
     "#);
     for nonsense in ["2025-13-40", "20251210_140000_1", "../x", "2025-12-10T25:00", "*"] {
@@ -376,7 +376,8 @@ fn damaged(codec: &str, name: &str, damage: impl Fn(&Project, &str)) -> String {
     project.run("verify --all").expect(12);
     assert_eq!(project.history().last().unwrap()["outcome"], "failed");
     let before = project.tree();
-    let restore = project.run("restore --from latest --yes");
+    project.run("restore --from latest --yes").expect(10);
+    let restore = project.run(&format!("restore --from {id} --yes"));
     restore.expect(12);
     assert_eq!(restore.stderr.lines().count(), 2, "an error and a hint: {}", restore.stderr);
     assert_eq!(project.tree(), before);

@@ -180,14 +180,18 @@ fn another_folder_gets_the_same_relative_paths_and_the_project_stays() {
 #[test]
 fn a_backup_of_databases_alone_says_what_it_does_not_hold() {
     let project = Project::new();
-    project.backup_with("--database-only");
+    let id = project.backup_with("--database-only");
     go_on(&project);
     let _filters = project.filters();
-    let ran = project.run("restore --from latest --yes");
+    insta::assert_snapshot!(project.run("restore --from latest --yes").expect(10).stderr, @"
+    error: no sound backup in ROOT/backups holds all of sessions_db, config; the newest of each: sessions_db: ID, config: none
+    hint: by its id any backup can be restored, whole or in part; `list` shows what each holds and what is wrong
+    ");
+    let ran = project.run(&format!("restore --from {id} --yes"));
     insta::assert_snapshot!(ran.expect(0).stderr, @"warning: backup ID holds no config: what is there now stays");
     assert_eq!((project.sessions(), project.read(".env").as_str()), (1000, "API_KEY=another-secret\n"));
 
-    let ran = project.run("restore --from latest --config-only --yes");
+    let ran = project.run(&format!("restore --from {id} --config-only --yes"));
     insta::assert_snapshot!(ran.expect(10).all(), @r"
     error: backup ID holds none of what is asked for
     hint: `list` shows which backup holds what
@@ -636,7 +640,7 @@ fn from_takes_an_id_a_prefix_a_local_time_a_date_and_an_rfc_3339_time() {
     let dated = ["20251026_003000", "20251026_013000", "20251210_140000"];
     made.iter().zip(dated).for_each(|(id, other)| project.redate(id, other));
     let from = |when: &str| {
-        let mut command = project.command(["restore", "--dry-run", "--json", "--from", when]);
+        let mut command = project.command(["restore", "--dry-run", "--json", "--config-only", "--from", when]);
         Ran::of(command.env("TZ", "Europe/Berlin"))
     };
     for (when, which) in [
@@ -729,7 +733,11 @@ fn latest_is_a_complete_backup_even_if_a_partial_one_is_newer() {
     project.write("data/sessions.db", "no database any more, and long enough to say so. ".repeat(30).as_str());
     project.run("backup").expect(3);
     let ran = project.run("restore --from latest --yes");
-    assert!(ran.expect(0).stderr.contains(&format!("not complete: this is about {complete}")), "{}", ran.stderr);
+    assert!(
+        ran.expect(0).stderr.contains(&format!("does not hold all of sessions_db: this is about {complete}")),
+        "{}",
+        ran.stderr
+    );
     assert_eq!(project.sessions(), 1000);
 }
 

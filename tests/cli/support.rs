@@ -182,6 +182,11 @@ impl Project {
         self.read("backups/history.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
+    /// The ledger's lines that say how a run ended.
+    pub fn ended(&self) -> Vec<Value> {
+        self.history().into_iter().filter(|line| line["outcome"] != "begun").collect()
+    }
+
     /// Takes out of all snapshots, as long as it lives, what differs from run to run: the root, ids, how long it took.
     pub fn filters(&self) -> insta::internals::SettingsBindDropGuard {
         let mut settings = insta::Settings::clone_current();

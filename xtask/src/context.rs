@@ -199,10 +199,13 @@ impl<'a> Context<'a> {
         self.select_with(catalog, from, &databases.chain(files).cloned().collect::<Vec<_>>())
     }
 
-    /// The newest backup that holds all that is configured; if there is none, the newest that holds anything.
+    /// The newest backup that holds all that is configured; if there is none, the newest that holds anything; and if
+    /// something speaks against all of them, the newest, for another look at it.
     pub fn select_to_prove<'c>(&self, catalog: &'c Catalog) -> anyhow::Result<&'c Entry> {
         self.select(catalog, None, Selection::ALL).or_else(|error| match kind(&error) {
-            Some(ErrorKind::NoSuchBackup) => self.select_with(catalog, None, &[]).map_err(|_| error),
+            Some(ErrorKind::NoSuchBackup) => {
+                self.select_with(catalog, None, &[]).or_else(|_| catalog.newest().ok_or(error))
+            }
             _ => Err(error),
         })
     }

@@ -168,8 +168,9 @@ impl Catalog {
                 newest.join(", ")
             ),
         };
-        Error::new(ErrorKind::NoSuchBackup, message)
-            .with_hint("by its id any backup can be restored, whole or in part; `list` shows what each holds")
+        Error::new(ErrorKind::NoSuchBackup, message).with_hint(
+            "by its id any backup can be restored, whole or in part; `list` shows what each holds and what is wrong",
+        )
     }
 
     fn by_prefix(&self, prefix: &str) -> Result<&Entry> {

@@ -97,7 +97,7 @@ fn row(context: &Context<'_>, entry: &Entry, history: &History) -> Row {
         status,
         artifacts: entry.files.iter().map(artifact).collect(),
         bytes: entry.files.iter().filter_map(|file| file.bytes).sum(),
-        plain_bytes: manifest.map(|_| entry.files.iter().filter_map(|file| Some(file.recorded?.plain_bytes)).sum()),
+        plain_bytes: manifest.map(|_| entry.plain_bytes()),
         pinned: manifest.is_some_and(|manifest| manifest.pinned),
         last_proved: history.last_proved(entry.id),
         problem,
