@@ -37,6 +37,8 @@ const OLD: [&str; 2] = ["20250101_030000", "20250102_030000"];
 /// the application wrote last.
 fn shelf() -> (Project, String) {
     let project = Project::new();
+    // A copy of it, whatever its folder is called, is the same project, and its first backup writes that down.
+    project.write("ops/backup.toml", "project = \"charger\"\n");
     project.execute("DELETE FROM sessions WHERE id > 300; VACUUM");
     for old in OLD {
         let made = project.backup_with("--no-rotate");

@@ -185,12 +185,6 @@ impl Error {
         Self::new(ErrorKind::Damaged, message).with_hint(DAMAGED_HINT)
     }
 
-    /// Whether it means that a file, or the folder that it would be in, isn't there.
-    pub(crate) fn means_absent(&self) -> bool {
-        let source = self.source.as_ref().and_then(|source| source.downcast_ref::<std::io::Error>());
-        source.is_some_and(|e| matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory))
-    }
-
     /// Whether it means that a database is damaged beyond what SQLite can read.
     pub(crate) fn means_damaged(&self) -> bool {
         matches!(self.kind, ErrorKind::NotADatabase | ErrorKind::Damaged)
@@ -202,10 +196,10 @@ impl Error {
         self.means_damaged() || self.kind == ErrorKind::Sqlite
     }
 
-    /// Whether the operating system said that there is no such file.
+    /// Whether the operating system said that there is no such file, nor the folder that it would be in.
     pub(crate) fn is_not_found(&self) -> bool {
         let cause = self.source.as_ref().and_then(|source| source.downcast_ref::<std::io::Error>());
-        cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::NotFound)
+        cause.is_some_and(|e| matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory))
     }
 
     /// The run was asked to stop and has done so.

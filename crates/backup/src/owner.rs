@@ -133,7 +133,7 @@ fn read(store: &dyn Store) -> Result<Option<Owner>> {
     }
     let reader = match store.read(OWNER) {
         Ok(reader) => reader,
-        Err(error) if error.means_absent() => return Ok(None),
+        Err(error) if error.is_not_found() => return Ok(None),
         // If it is the whole folder that can't be looked into, that is what has to be said.
         Err(error) => return store.list().and(Err(error)),
     };
