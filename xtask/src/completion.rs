@@ -4,6 +4,7 @@
 //! was typed so far as its arguments and [`VARIABLE`] in its environment. It answers in lines: an id, a tab, what it is.
 //! Whatever goes wrong, it says nothing: the terminal is in the middle of a command line.
 
+use std::borrow::Cow;
 use std::env;
 use std::ffi::OsString;
 
@@ -89,7 +90,7 @@ pub fn script(shell: Shell, program: &str, clap: &str) -> String {
     // Called by its bare name, it is found by it; a package's scripts must not name the place where it was built.
     let is_found = invocation::program() == [program];
     let file = env::current_exe().ok().filter(|_| !is_found).unwrap_or_else(|| program.into()).display().to_string();
-    let file = shlex::try_quote(&file).map_or_else(|_| program.to_string(), |word| word.into_owned());
+    let file = shlex::try_quote(&file).map_or_else(|_| program.to_string(), Cow::into_owned);
     let name = |script: &str, dash: &str| {
         let values = [program, &program.replace('-', dash), VARIABLE, &file];
         NAMES.iter().zip(values).fold(script.to_string(), |text, (name, value)| text.replace(name, value))
@@ -135,7 +136,7 @@ fn print_backups() -> anyhow::Result<()> {
     for entry in catalog.entries().iter().rev().filter(|entry| !is_empty(entry)).take(MOST) {
         let at = entry.manifest().map_or_else(|| entry.id.time().fixed_offset(), |manifest| manifest.created_at);
         let ago = u64::try_from((context.now - at).num_seconds()).unwrap_or(0);
-        answer += &format!("{}\t{}, {} ago\n", entry.id, local(at), age(ago));
+        answer.extend([&entry.id.to_string(), "\t", &local(at), ", ", &age(ago), " ago\n"]);
     }
     if !answer.is_empty() {
         answer.insert_str(0, "latest\tthe newest complete one\n");
@@ -146,7 +147,8 @@ fn print_backups() -> anyhow::Result<()> {
 
 /// The flags that say where things are, of what was typed. A shell hands it over as it stands there, in quotes too.
 fn places(typed: impl Iterator<Item = String>) -> Vec<String> {
-    let words: Vec<String> = typed.flat_map(|word| shlex::split(&word).unwrap_or_default()).map(home).collect();
+    let words: Vec<String> =
+        typed.flat_map(|word| shlex::split(&word).unwrap_or_default()).map(|word| home(&word)).collect();
     let mut places = Vec::new();
     for (at, word) in words.iter().enumerate() {
         let (flag, value) = word.split_once('=').unwrap_or((word, ""));
@@ -156,14 +158,14 @@ fn places(typed: impl Iterator<Item = String>) -> Vec<String> {
         // bash takes `=` for a word of its own.
         let next = words[at + 1..].iter().find(|word| *word != "=").map(String::as_str);
         let value = if value.is_empty() { next.unwrap_or_default() } else { value };
-        places.push(format!("{flag}={}", home(value.into())));
+        places.push(format!("{flag}={}", home(value)));
     }
     places
 }
 
-fn home(word: String) -> String {
+fn home(word: &str) -> String {
     let below = word.strip_prefix("~/").zip(env::var("HOME").ok());
-    below.map_or(word.clone(), |(rest, home)| format!("{home}/{rest}"))
+    below.map_or(word.into(), |(rest, home)| format!("{home}/{rest}"))
 }
 
 #[cfg(test)]

@@ -41,14 +41,12 @@ pub fn named(folder: &Path) -> backup::Result<PathBuf> {
 }
 
 fn search(here: &Path) -> backup::Result<PathBuf> {
-    match here.ancestors().find(|folder| folder.join(FILE).is_file()) {
-        Some(folder) => require_trusted(folder, here).map(|()| folder.to_path_buf()),
-        None => {
-            let message = format!("no {FILE} in {} or above it", here.display());
-            Err(Error::new(ErrorKind::InvalidInput, message)
-                .with_hint("write one: `init`; or name the application's folder with --root DIR"))
-        }
+    if let Some(folder) = here.ancestors().find(|folder| folder.join(FILE).is_file()) {
+        return require_trusted(folder, here).map(|()| folder.to_path_buf());
     }
+    let message = format!("no {FILE} in {} or above it", here.display());
+    Err(Error::new(ErrorKind::InvalidInput, message)
+        .with_hint("write one: `init`; or name the application's folder with --root DIR"))
 }
 
 /// Looks at links too: somebody else's could lead to trusted settings for a folder that these are not about.

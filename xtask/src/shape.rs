@@ -2,6 +2,7 @@
 //! is said in TOML's words and the settings' own, with the line, and nothing has to be listed twice.
 
 use backup::{Error, ErrorKind, Result};
+use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::SHOWN;
@@ -60,7 +61,7 @@ fn compare(name: &str, value: &DeValue<'_>, model: &DeValue<'_>, at: usize) -> R
         (DeValue::Table(shown), DeValue::Table(table)) => compare_tables(table, shown).map_err(Box::new),
         (DeValue::Table(_), _) => wrong(format!("`{name}` is a section"), &format!("write [{name}]")),
         (DeValue::Array(models), DeValue::Array(values)) => {
-            let model = models.first().map(|first| first.get_ref());
+            let model = models.first().map(Spanned::get_ref);
             values.iter().try_for_each(|value| compare_entry(name, value.get_ref(), model, value.span().start))
         }
         (DeValue::Array(models), _) if models.iter().any(|model| model.get_ref().is_table()) => wrong(

@@ -20,12 +20,13 @@ pub fn fill(survey: &Survey) -> (Vec<(String, &RelPath)>, String) {
             "# No configuration file was found. A [[files]] section would take the place of this line.\nfiles = []\n\n";
     }
     match names.split_first() {
-        None if nothing => text += &format!("# No database was found: correct `path` below.\n{database}"),
+        None if nothing => text.extend(["# No database was found: correct `path` below.\n", database]),
         None => text += &commented(database),
         Some(((name, path), others)) => {
             text += &set(&set(database, "name", &quoted(name)), "path", &quoted(path.as_str()));
             for (name, path) in others {
-                text += &format!("\n[[database]]\nname = {}\npath = {}\n", quoted(name), quoted(path.as_str()));
+                let (name, path) = (quoted(name), quoted(path.as_str()));
+                text.extend(["\n[[database]]\nname = ", &name, "\npath = ", &path, "\n"]);
             }
         }
     }
@@ -67,11 +68,10 @@ fn quoted(text: &str) -> String {
 }
 
 fn list(paths: &[RelPath]) -> String {
-    match paths {
-        [one] => format!("[{}]", quoted(one.as_str())),
-        _ => {
-            format!("[\n{}]", paths.iter().map(|path| format!("    {},\n", quoted(path.as_str()))).collect::<String>())
-        }
+    let quoted: Vec<String> = paths.iter().map(|path| quoted(path.as_str())).collect();
+    match quoted.as_slice() {
+        [one] => format!("[{one}]"),
+        several => format!("[\n    {},\n]", several.join(",\n    ")),
     }
 }
 
