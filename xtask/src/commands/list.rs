@@ -96,7 +96,7 @@ fn row(context: &Context<'_>, entry: &Entry, history: &History) -> Row {
         trigger: manifest.map(|manifest| manifest.trigger),
         status,
         artifacts: entry.files.iter().map(artifact).collect(),
-        bytes: entry.files.iter().filter_map(|file| file.bytes).sum(),
+        bytes: entry.stored_bytes(),
         plain_bytes: manifest.map(|_| entry.plain_bytes()),
         pinned: manifest.is_some_and(|manifest| manifest.pinned),
         last_proved: history.last_proved(entry.id),
