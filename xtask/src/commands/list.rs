@@ -62,7 +62,9 @@ pub fn run(context: &Context<'_>) -> anyhow::Result<Exit> {
     for row in rows.iter().filter_map(|row| row.problem.as_ref()) {
         context.output.warn(row);
     }
-    rows.iter().for_each(|row| show_collapses(context, row));
+    for row in &rows {
+        show_collapses(context, row);
+    }
     let status = context.status(&catalog, &history);
     for concern in status.concerns.iter().filter(|concern| matches!(concern, Concern::LastRun { .. })) {
         context.output.warn(&words::concern(concern, &status));
