@@ -174,7 +174,9 @@ fn pin_is_recorded() {
 fn of_days_ago(project: &Project, days: &[i64]) -> Vec<String> {
     let id = |days: &i64| (Utc::now() - TimeDelta::days(*days)).format("%Y%m%d_%H%M%S").to_string();
     let ids: Vec<String> = days.iter().map(id).collect();
-    ids.iter().for_each(|id| project.redate(&project.backup_with("--no-rotate"), id));
+    for id in &ids {
+        project.redate(&project.backup_with("--no-rotate"), id);
+    }
     ids
 }
 

@@ -295,7 +295,7 @@ fn after_a_killed_backup_the_next_run_clears_up_and_works() {
         assert_eq!(stored(&project), before, "{event:?}");
         assert_ne!(staged(&project), "", "killed at {event:?}, it could not clear up");
         assert_eq!(ids(&project).len(), 1, "{event:?}");
-        project.run("status").expect(0);
+        assert!(project.run("status").expect(1).stderr.contains(", was killed\n"));
         let id = project.backup_with("--lock-wait 0s");
         assert_eq!(staged(&project), "", "{event:?}");
         assert_eq!(ids(&project)[0], id);

@@ -286,7 +286,7 @@ fn hostile_manifests_say_nothing_against_other_backups() {
     for manifest in [
         String::new(),
         "\0".repeat(1000),
-        deep.clone(),
+        format!("{{\"format\": {deep}"),
         with("{", &format!("{{\"later\": {deep}")),
         with("\"format\":1", "\"format\":1,\"format\":1"),
         with("\"format\":1", "\"format\":1e999"),

@@ -100,7 +100,7 @@ fn an_empty_folder_gets_settings_to_be_corrected() {
         "{ran:?}"
     );
     let listed = Ran::of(program().arg("list").current_dir(folder.path()));
-    assert!(listed.expect(0).stdout.starts_with("no backups in "), "{listed:?}");
+    assert!(listed.expect(0).stdout.starts_with("no backups yet in "), "{listed:?}");
 }
 
 #[test]

@@ -279,7 +279,7 @@ fn a_restore_takes_a_database_for_one_of_another_shape_and_its_undo_gives_it_bac
         build(&project, after, shapes[(at + 1) % shapes.len()]);
         let now = content(&project);
         assert_ne!(then, now);
-        restore(&project, "--from latest");
+        restore(&project, "--from latest --database-only");
         assert_eq!(content(&project), then);
         restore(&project, "--undo");
         assert_eq!(content(&project), now);
@@ -297,7 +297,7 @@ fn another_encoding_is_warned_of_since_no_connection_goes_on_with_it() {
     let epoch =
         |connection: &Connection| connection.query_row("SELECT epoch FROM state", [], |row| row.get::<_, String>(0));
     epoch(&application).unwrap();
-    let ran = project.run("restore --from latest --yes");
+    let ran = project.run("restore --from latest --yes --database-only");
     let warning = "the text of data/sessions.db is UTF-8 and will be UTF-16le: \
                    a program that has it open has to open it again";
     assert!(ran.expect(0).stderr.contains(warning), "{}", ran.stderr);

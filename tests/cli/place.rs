@@ -88,6 +88,7 @@ fn hints_name_the_program_as_it_was_called_with_the_flags_that_were_given() {
     }
     project.write("ops/backup.toml", "");
     assert_eq!(hint(run_as("xtask", project.root(), "list")), "hint: make one: `xtask backup`");
+    std::fs::create_dir(project.path("b")).unwrap();
     let given = run_as("xtask", project.root(), "--config ops/backup.toml --backup-dir b list");
     let flags = format!("--config {root}/ops/backup.toml --backup-dir {root}/b");
     assert_eq!(hint(given), format!("hint: make one: `xtask {flags} backup`"));

@@ -62,7 +62,7 @@ fn help_lists_every_command_and_every_exit_code() {
         let (_, codes) = help.split_once("Exit codes:\n").unwrap();
         insta::allow_duplicates! { insta::assert_snapshot!(codes, @"
           0  done
-          1  failed; status: the newest complete backup is too old;
+          1  failed; status: something has no sound copy that is young enough;
              timer: not scheduled, or the last run failed; doctor: a failure
           2  wrong usage or settings, or another project's backup folder
           3  partly done
@@ -318,7 +318,7 @@ fn backups_are_completed_with_their_age_newest_first() {
     for (folder, typed) in [("/", "xtask restore --from"), (root, "xtask --root /nonsense restore --from")] {
         assert_eq!(bash_offers(folder.as_ref(), typed), [""], "{typed}");
     }
-    assert_eq!(project.history().len(), 2, "looking leaves no line");
+    assert_eq!(project.ended().len(), 2, "looking leaves no line");
 }
 
 #[test]

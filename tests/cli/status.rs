@@ -517,7 +517,9 @@ fn the_json_of_status_has_every_field_with_its_type() {
     for (source, name) in json["sources"].as_array().unwrap().iter().zip(["sessions_db", "config"]) {
         assert_eq!(keys(source), "name state id at age_s verified drilled".split(' ').collect());
         assert_eq!([&source["name"], &source["state"], &source["id"]], [name, "fresh", &id]);
-        ["at", "verified", "drilled"].iter().for_each(|field| assert_time(&source[field]));
+        for field in ["at", "verified", "drilled"] {
+            assert_time(&source[field]);
+        }
     }
     let figures = "max_age_s backups stored_bytes newest_bytes free_bytes more_backups_fit rpo_s rto_ms";
     for figure in figures.split(' ') {

@@ -213,7 +213,11 @@ impl<'a> Context<'a> {
     fn select_with<'c>(&self, catalog: &'c Catalog, from: Option<&str>, names: &[String]) -> anyhow::Result<&'c Entry> {
         let now = self.now.with_timezone(&Local);
         let selector = from.map_or(Ok(Selector::Latest), |text| Selector::parse(text, &now))?;
-        let selected = catalog.select(&selector, names, &self.history()?)?;
+        let history = self.history().unwrap_or_else(|error| {
+            self.output.warn(&format!("which backups were found damaged is not known: {error:#}"));
+            History::default()
+        });
+        let selected = catalog.select(&selector, names, &history)?;
         for other in selected.passed_over.iter().take(MOST_PASSED_OVER) {
             self.output.warn(&format!("{}: this is about {}", words::passed_over(other), selected.entry.id));
         }

@@ -282,6 +282,16 @@ impl Entry {
         Ok(manifest.artifacts.into_iter().map(stored).collect())
     }
 
+    /// Bytes of its files, as found in the store.
+    pub fn stored_bytes(&self) -> u64 {
+        self.files.iter().filter_map(|file| file.bytes).fold(0, u64::saturating_add)
+    }
+
+    /// Bytes that its files decode to, as its manifest says.
+    pub fn plain_bytes(&self) -> u64 {
+        self.files.iter().filter_map(|file| Some(file.recorded?.plain_bytes)).fold(0, u64::saturating_add)
+    }
+
     /// When it was begun: as its manifest says, else as its id does.
     pub fn created_at(&self) -> DateTime<FixedOffset> {
         self.manifest().map_or_else(|| self.id.time().fixed_offset(), |summary| summary.created_at)

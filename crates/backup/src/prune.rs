@@ -83,9 +83,9 @@ pub fn prune(run: &Run<'_>, plan: &Plan) -> Result<Pruned> {
 
 fn remove(run: &Run<'_>, entry: &Entry) -> Result<()> {
     let manifest = names::manifest(entry.id);
-    run.store().withdraw(&manifest).map_err(|error| match error.is_not_found() {
-        true => Error::new(ErrorKind::NoSuchBackup, format!("no backup {} in {}", entry.id, run.store().location())),
-        false => error,
+    run.store().withdraw(&manifest).map_err(|error| {
+        let gone = || format!("no backup {} in {}", entry.id, run.store().location());
+        if error.is_not_found() { Error::new(ErrorKind::NoSuchBackup, gone()) } else { error }
     })?;
     entry.files.iter().try_for_each(|file| run.store().remove(&file.file))?;
     run.store().discard(&manifest)

@@ -147,7 +147,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let (host, duration_ms) = (self.setup.host.clone(), self.elapsed_ms() - begun);
-        History::append(self.store(), &Line { host, duration_ms, ..line })
+        History::append(self.store(), &Line { duration_ms, host, ..line })
     }
 
     /// Writes down that `command` begins, so that others can tell if it is killed.

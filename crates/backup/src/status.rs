@@ -253,14 +253,14 @@ pub fn status(look: &Look<'_>) -> Status {
     let complete = look.complete();
     let newest = complete.last();
     let last_success = newest.map(|entry| look.dated(entry, BackupStatus::Complete));
-    let newest_bytes = newest.map(|entry| stored_bytes(entry));
+    let newest_bytes = newest.map(|entry| entry.stored_bytes());
     let restorable = look.catalog.entries().iter().filter(|entry| !entry.files.is_empty());
     let sources: Vec<SourceStatus> = look.sources.names().map(|name| look.source(name)).collect();
     let last = look.last_run();
     let (last_verify, last_drill) = (look.last(Command::Verify), look.last(Command::Drill));
     let mut concerns = look.concerns(&sources, last.as_ref(), last_drill.as_ref());
     // A snapshot is staged as it is before it is encoded.
-    let needed = |entry: &&&Entry| stored_bytes(entry).saturating_mul(2).saturating_add(plain_bytes(entry));
+    let needed = |entry: &&&Entry| entry.stored_bytes().saturating_mul(2).saturating_add(entry.plain_bytes());
     let needed_bytes = newest.as_ref().map(needed);
     concerns.extend(needed_bytes.and_then(|needed| look.room(needed)));
     concerns.sort_by_key(|concern| std::cmp::Reverse(concern.severity()));
@@ -277,7 +277,7 @@ pub fn status(look: &Look<'_>) -> Status {
         last_verify,
         last_drill,
         backups: restorable.clone().count(),
-        stored_bytes: restorable.map(stored_bytes).fold(0, u64::saturating_add),
+        stored_bytes: restorable.map(Entry::stored_bytes).fold(0, u64::saturating_add),
         newest_bytes,
         growth_bytes_per_day: growth(&complete),
         free_bytes,
@@ -466,14 +466,6 @@ impl From<BackupStatus> for RunEnd {
     }
 }
 
-fn stored_bytes(entry: &Entry) -> u64 {
-    entry.files.iter().filter_map(|file| file.bytes).fold(0, u64::saturating_add)
-}
-
-fn plain_bytes(entry: &Entry) -> u64 {
-    entry.files.iter().filter_map(|file| Some(file.recorded?.plain_bytes)).fold(0, u64::saturating_add)
-}
-
 fn seconds(from: DateTime<FixedOffset>, to: DateTime<FixedOffset>) -> u64 {
     u64::try_from((to - from).num_seconds()).unwrap_or(0)
 }
@@ -485,7 +477,7 @@ fn growth(complete: &[&Entry]) -> Option<i64> {
     let newest = complete.last()?;
     let oldest = complete.iter().find(|entry| holds_same(entry, newest))?;
     let elapsed = i128::from((newest.created_at() - oldest.created_at()).num_seconds());
-    let grown = i128::from(plain_bytes(newest)) - i128::from(plain_bytes(oldest));
+    let grown = i128::from(newest.plain_bytes()) - i128::from(oldest.plain_bytes());
     // Less than an hour apart, the figure would be noise.
     (elapsed >= 3600).then(|| i64::try_from(grown * 86_400 / elapsed).unwrap_or(i64::MAX))
 }

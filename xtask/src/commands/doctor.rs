@@ -13,7 +13,9 @@ use crate::text::{Tone, count, paint};
 pub fn run(global: &Global, output: &Output, args: &cli::Doctor) -> anyhow::Result<Exit> {
     let (context, broken) = Context::despite_settings(global, output)?;
     let findings = examine(&context, &steps::shell()?, args.deep, broken);
-    findings.iter().for_each(|finding| show(output, finding));
+    for finding in &findings {
+        show(output, finding);
+    }
     let number = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     let (failures, warnings) = (number(Verdict::Failure), number(Verdict::Warning));
     let tone = match (failures, warnings) {

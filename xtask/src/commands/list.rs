@@ -62,7 +62,9 @@ pub fn run(context: &Context<'_>) -> anyhow::Result<Exit> {
     for row in rows.iter().filter_map(|row| row.problem.as_ref()) {
         context.output.warn(row);
     }
-    rows.iter().for_each(|row| show_collapses(context, row));
+    for row in &rows {
+        show_collapses(context, row);
+    }
     let status = context.status(&catalog, &history);
     for concern in status.concerns.iter().filter(|concern| matches!(concern, Concern::LastRun { .. })) {
         context.output.warn(&words::concern(concern, &status));
@@ -96,7 +98,7 @@ fn row(context: &Context<'_>, entry: &Entry, history: &History) -> Row {
         trigger: manifest.map(|manifest| manifest.trigger),
         status,
         artifacts: entry.files.iter().map(artifact).collect(),
-        bytes: entry.files.iter().filter_map(|file| file.bytes).sum(),
+        bytes: entry.stored_bytes(),
         plain_bytes: manifest.map(|_| entry.plain_bytes()),
         pinned: manifest.is_some_and(|manifest| manifest.pinned),
         last_proved: history.last_proved(entry.id),

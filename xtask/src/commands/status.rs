@@ -1,7 +1,7 @@
 //! `status`.
 
 use backup::Outcome;
-use backup::status::{Dated, Severity, SourceState, SourceStatus, Status};
+use backup::status::{Concern, Dated, Severity, SourceState, SourceStatus, Status};
 use chrono::{DateTime, FixedOffset};
 
 use crate::context::Context;
@@ -42,14 +42,16 @@ fn show(context: &Context<'_>, status: &Status) {
 
 /// What is wrong, what to do about the worst of it, and the verdict.
 fn conclude(context: &Context<'_>, status: &Status) {
-    for concern in &status.concerns {
+    // Every command says so of a restore that did not finish.
+    let is_said = |concern: &&Concern| matches!(concern, Concern::UnfinishedRestore { .. });
+    for concern in status.concerns.iter().filter(|concern| !is_said(concern)) {
         let sentence = words::concern(concern, status);
         match concern.severity() {
             Severity::Failure => context.output.failure(&sentence),
             _ => context.output.warn(&sentence),
         }
     }
-    if let Some(worst) = status.concerns.first() {
+    if let Some(worst) = status.concerns.iter().find(|concern| !is_said(concern)) {
         context.output.hint(words::remedy(worst));
     }
     let limit = age(status.max_age_s);
