@@ -792,7 +792,7 @@ fn ctrl_c_at_the_question_ends_it_at_once() {
     );
     let status = Command::new("sh").args(["-c", &script]).current_dir(project.root()).status().unwrap();
     assert_eq!(status.code(), Some(130));
-    assert_eq!(project.history().len(), 1);
+    assert_eq!(project.ended().len(), 1);
 }
 
 #[test]
