@@ -195,6 +195,7 @@ fn what_lies_beside_a_damaged_database_is_kept_as_well() {
 #[test]
 fn a_flawed_database_that_a_restore_replaces_is_kept_as_it_is() {
     let (project, sound) = damaged();
+    let bytes = fs::read(project.path("data/sessions.db")).unwrap();
     let application = project.open();
     let ran = project.run(&format!("restore --from {sound} --database-only --yes --json"));
     let restored = ran.expect(0).json()["restored"].clone();
@@ -202,10 +203,15 @@ fn a_flawed_database_that_a_restore_replaces_is_kept_as_it_is() {
     assert_eq!(sound_again, "ok", "in place: the application didn't have to reopen it");
     let kept = restored["kept"].as_str().unwrap();
     assert_eq!(project.manifest(kept)["artifacts"][0]["damage"][0], "row 500 missing from index by_station");
-    let warning = "data/sessions.db was damaged (row 500 missing from index by_station): it is kept, but --undo can't \
-                   put it back";
+    let warning = "data/sessions.db was damaged (row 500 missing from index by_station): its bytes are kept, and --undo \
+                   puts them back";
     assert_eq!(restored["warnings"], json!([warning]));
-    project.run("restore --undo --yes").expect(12);
+    drop(application);
+    let undone = project.run("restore --undo --yes");
+    let warning =
+        "warning: data/sessions.db was damaged (row 500 missing from index by_station), and will be as it was\n";
+    assert_eq!(undone.expect(0).stderr, warning);
+    assert!(fs::read(project.path("data/sessions.db")).unwrap() == bytes);
 }
 
 #[test]

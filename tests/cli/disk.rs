@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{FallocateFlags, StatVfs, fallocate, statvfs};
 
-use crate::support::{Project, Ran, Waiting, as_nobody, is_root, shell};
+use crate::support::{Project, Ran, Waiting, as_nobody, break_index, is_root, shell};
 
 /// A project of which one folder is on a small disk of its own. Only one process and those that join it see that; the
 /// project's own folder stays as it was made, and each run begins with a copy of it.
@@ -403,6 +403,41 @@ fn a_full_backup_folder_keeps_what_it_has_and_works_again_once_there_is_room() {
     --
     => 0
     ");
+}
+
+#[test]
+fn a_full_backup_folder_keeps_a_restore_from_keeping_what_it_replaces_and_can_be_done_without() {
+    let disk = Disk::new(changed(), "backups", "4m");
+    let _tidy = disk.project.tidy();
+    let before = disk.state();
+    disk.leave(Room::Pages(4));
+    insta::assert_snapshot!(disk.run("restore --from latest --yes").expect(1).stderr, @"
+    error: no room to keep what would be replaced: that takes up to SIZE, ROOT/backups has 8192 bytes free
+    hint: free some space (df -h, df -i), or remove old backups: `rotate`; or restore without keeping what is replaced: --no-keep
+    ");
+    assert_eq!((disk.state(), disk.leftovers().as_str()), (before.clone(), ""));
+    let name = disk.project.root().file_name().unwrap().to_str().unwrap().to_string();
+    disk.run(&format!("restore --from latest --yes --no-keep={name}")).expect(0);
+    assert_ne!(disk.state(), before);
+}
+
+#[test]
+fn a_full_disk_is_no_reason_to_move_a_database_aside() {
+    let project = changed_in_rollback_mode();
+    break_index(&project.path("data/sessions.db"));
+    let disk = Disk::new(project, "data", "4m");
+    let (mut refused, mut done) = (0, 0);
+    // Up to more than its copy, its journal and what it grows by take.
+    for pages in 0..60 {
+        disk.reset();
+        disk.leave(Room::Pages(pages));
+        let ran = disk.run("restore --from latest --yes");
+        assert_eq!(disk.shell("find . -name '*.aside*'"), "", "{pages} pages: {}", ran.all());
+        assert!(ran.code == 0 || lacks_room(&ran), "{pages} pages: {}", ran.all());
+        (refused, done) = (refused + u32::from(ran.code != 0), done + u32::from(ran.code == 0));
+        disk.clear();
+    }
+    assert!(refused > 5 && done > 5, "{refused} {done}");
 }
 
 #[test]

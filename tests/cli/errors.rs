@@ -904,10 +904,11 @@ fn a_refused_restore_says_how_to_agree() {
     project.backup();
     insta::assert_snapshot!(refused(&project, 2, "restore --from latest"), @"
     invalid_input
-    restore ID into ROOT
+    restore ID (WHEN, AGE old) into ROOT
       replaces   data/sessions.db  SIZE
-      replaces   .env  SIZE
-      replaces   data/station_info.json  SIZE
+                 rows since then: as many in each table
+      unchanged  .env  SIZE
+      unchanged  data/station_info.json  SIZE
     --
     error: this restore replaces files, and there is no terminal to ask on; nothing was changed
     hint: look at it with --dry-run, then say --yes

@@ -139,7 +139,7 @@ fn flat_names_go_to_the_configured_places_with_their_modes() {
     disaster(&project);
     let _filters = project.filters();
     assert_snapshot!(project.run(&format!("restore --from {ID}")).shown(), @"
-    restore ID into ROOT
+    restore ID (WHEN, AGE old) into ROOT
       new        .env  30 B
       new        data/station_info.json  15 B
     restored ID: 2 files, checked, in TIME

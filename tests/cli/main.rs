@@ -7,6 +7,7 @@ mod support;
 mod adoption;
 mod backup;
 mod bench;
+mod caution;
 mod concurrency;
 mod crowd;
 mod damaged;

@@ -192,6 +192,7 @@ impl Project {
         let mut settings = insta::Settings::clone_current();
         settings.add_filter(self.root().to_str().unwrap(), "ROOT");
         settings.add_filter(r"\d{8}_\d{6}", "ID");
+        settings.add_filter(r"\d{4}-\d\d-\d\d \d\d:\d\d, \d+[smhd] old", "WHEN, AGE old");
         settings.add_filter(r"\bin (\d+ ms|\d+\.\d s|\d+ min \d+ s)", "in TIME");
         shorten_hints(&mut settings);
         settings.bind_to_scope()
@@ -214,6 +215,7 @@ impl Project {
         let mut settings = insta::Settings::clone_current();
         settings.add_filter(&self.root().to_str().unwrap().replace('.', "[.]"), "ROOT");
         settings.add_filter(r"\d{8}_\d{6}", "ID");
+        settings.add_filter(r"\d{4}-\d\d-\d\d \d\d:\d\d, \d+[smhd] old", "WHEN, AGE old");
         settings.add_filter(r"\b\d+([.]\d+)? [kMG]?B\b", "SIZE");
         settings.add_filter(r"\bin \d+([.]\d+)? m?s\b", "in TIME");
         shorten_hints(&mut settings);
@@ -322,6 +324,17 @@ impl Waiting {
     }
 }
 
+/// Runs the program on a terminal of its own, with this line typed.
+pub fn on_a_terminal(project: &Project, answer: &str, arguments: &str) -> Ran {
+    let line = format!("exec {} --root {} {arguments}", env!("CARGO_BIN_EXE_xtask"), project.root().display());
+    let script = r#"printf '%s\n' "$0" | script --quiet --return --echo never --command "$1" /dev/null"#;
+    let mut command = Command::new("sh");
+    for variable in ["INVOCATION_ID", "JOURNAL_STREAM", "NO_COLOR"] {
+        command.env_remove(variable);
+    }
+    Ran::of(command.args(["-c", script, answer, &line]).env("TZ", "UTC").env("TERM", "xterm"))
+}
+
 /// Runs one of the standard tools by way of the shell, in `folder`; it has to succeed. Gives its stdout.
 #[track_caller]
 pub fn shell(folder: &Path, script: &str) -> String {
@@ -344,7 +357,8 @@ pub fn break_index(path: &Path) {
             Ok((row.get(0)?, row.get(1)?))
         })
         .unwrap();
-    open().execute("UPDATE sessions SET station = 3 - station WHERE id = 500", []).unwrap();
+    let change = "UPDATE sessions SET station = 3 - station WHERE id = (SELECT max(id) FROM sessions WHERE id <= 500)";
+    open().execute(change, []).unwrap();
     let show = "INSERT INTO sqlite_schema VALUES ('index', 'by_station', 'sessions', ?1, ?2)";
     open().execute(show, (root, sql)).unwrap();
 }

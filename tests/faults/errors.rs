@@ -11,7 +11,7 @@ const CALLS: &str = "open openat write pwrite64 fsync fdatasync rename renameat 
 const ERRORS: [&str; 4] = ["error=ENOSPC", "error=EIO", "error=EACCES", "error=EINTR"];
 
 /// Calls whose error a run may pass over and still do its work: the name, a part of what `strace` shows, and why.
-const IGNORED: [(&str, &str, &str); 23] = [
+const IGNORED: [(&str, &str, &str); 25] = [
     ("", "EINTR", "std and SQLite call again"),
     ("write", "/backups/.lock>", "who holds the lock stands in it for others to read"),
     ("ftruncate", "/backups/.lock>", "the same"),
@@ -42,6 +42,8 @@ const IGNORED: [(&str, &str, &str); 23] = [
     ("openat", "/backups\"", "whether an earlier restore is unfinished is not said then"),
     ("getdents64", "/backups>", "the same"),
     ("openat", "/backups/history.jsonl\", O_RDONLY", "the same"),
+    ("openat", "/backups/store.json\", O_RDONLY", "the same"),
+    ("write", "(2<", "who reads warnings may be gone"),
     ("openat", "/dev/urandom", "names of temporary files need not be hard to guess"),
     ("openat", "cgroup", "how many cores there are"),
     ("openat", "zoneinfo", "without a time zone, times are in UTC"),

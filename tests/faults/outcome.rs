@@ -23,6 +23,11 @@ impl Live {
         Self { database: database(project), files: [".env", "data/station_info.json"].map(read) }
     }
 
+    /// Whether there is no database.
+    pub fn is_without_database(&self) -> bool {
+        self.database.is_none()
+    }
+
     /// Whether each part is as in one of the two.
     fn is_either(&self, old: &Self, new: &Self) -> bool {
         let parts = |it: &Self| [it.database.clone(), it.files[0].clone(), it.files[1].clone()];
@@ -108,17 +113,31 @@ impl Expected {
 
     /// Whether all has been done: backups that are made now have other ids.
     pub fn is_done(&self, project: &Project) -> bool {
-        let (found, earlier) = (backups(project), &self.before & &self.after);
+        let (found, earlier) = (backups(project), self.lasting());
         Live::of(project) == self.new && found.is_superset(&earlier) && found.len() == self.after.len()
+    }
+
+    /// Ids of backups that have to be there at any time.
+    pub fn lasting(&self) -> BTreeSet<String> {
+        &self.before & &self.after
+    }
+
+    /// Whether each part of the live state is the old or the new one.
+    pub fn check_live(&self, live: &Live) -> Result<(), String> {
+        require(live.is_either(&self.old, &self.new), || format!("the live state is neither old nor new: {live:?}"))
     }
 
     /// After a run that may have been cut short anywhere: nothing is lost, and the next run does all that there is to
     /// do.
     pub fn check(&self, fixture: &Fixture, project: &Project) -> Result<(), String> {
-        let live = Live::of(project);
-        require(live.is_either(&self.old, &self.new), || format!("the live state is neither old nor new: {live:?}"))?;
+        self.check_live(&Live::of(project))?;
+        self.check_next(fixture, project)
+    }
+
+    /// Whether no backup is lost, and the next run does all that there is to do.
+    pub fn check_next(&self, fixture: &Fixture, project: &Project) -> Result<(), String> {
         let found = backups(project);
-        require(found.is_superset(&(&self.before & &self.after)), || format!("backups are gone: {found:?} are left"))?;
+        require(found.is_superset(&self.lasting()), || format!("backups are gone: {found:?} are left"))?;
         let next = project.run(&fixture.next());
         require(next.code == 0, || format!("the next run failed: {}", next.all()))?;
         let live = Live::of(project);

@@ -2,7 +2,7 @@
 
 use rusqlite::config::DbConfig;
 
-use crate::support::{Project, shell};
+use crate::support::{Project, break_index, shell};
 
 /// A command on a project.
 pub struct Scenario {
@@ -15,18 +15,30 @@ pub struct Scenario {
 }
 
 /// All of them. The last differs from others by a few dozen calls, and takes as long as two.
-pub static SCENARIOS: [Scenario; 7] = [
+pub static SCENARIOS: [Scenario; 8] = [
     Scenario { name: "backup", prepare: shelf, command: "backup", next: "backup" },
     Scenario { name: "restore into an empty place", prepare: deleted, command: RESTORE, next: RESTORE },
     Scenario { name: "restore into a WAL database", prepare: shelf, command: RESTORE, next: RESTORE },
     Scenario { name: "restore into a rollback database", prepare: in_rollback_mode, command: RESTORE, next: RESTORE },
-    Scenario { name: "restore --undo", prepare: restored, command: "restore --undo --yes", next: RESTORE },
+    Scenario { name: "restore --undo", prepare: restored, command: UNDO, next: RESTORE },
+    // Bytes take the place of a database, in one step.
+    Scenario { name: "restore --undo to a damaged database", prepare: over_damaged, command: UNDO, next: RESTORE },
     Scenario { name: "rotate", prepare: shelf, command: "rotate", next: "rotate" },
     Scenario { name: "restore into another page size", prepare: with_small_pages, command: RESTORE, next: RESTORE },
 ];
 
 /// A restore that is large enough for all of its threads: they decode, hash, check, encode.
 pub static LARGE: Scenario = Scenario { name: "restore of 20 MB", prepare: large, command: RESTORE, next: RESTORE };
+
+/// What SQLite cuts off is in no journal.
+pub static SMALLER: Scenario =
+    Scenario { name: "restore of a smaller database", prepare: grown, command: RESTORE, next: RESTORE };
+
+/// Bytes and a log take the place of a database: for a moment, there is none.
+pub static DAMAGED_WITH_LOG: Scenario =
+    Scenario { name: "restore --undo to one with a log", prepare: over_damaged_with_log, command: UNDO, next: RESTORE };
+
+const UNDO: &str = "restore --undo --yes";
 
 const RESTORE: &str = "restore --from FROM --yes";
 
@@ -47,9 +59,7 @@ fn shelf() -> (Project, String) {
     let id = project.backup_with("--no-rotate");
     project.write(".env", "API_KEY=another-secret\nPORT=8081\n");
     project.write("data/station_info.json", "{\"id\": \"CP-2\"}\n");
-    let database = project.open();
-    database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
-    database.execute_batch("UPDATE sessions SET kwh = kwh + 1000; INSERT INTO sessions VALUES (301, 1, 5)").unwrap();
+    leave_in_log(&project, "UPDATE sessions SET kwh = kwh + 1000; INSERT INTO sessions VALUES (301, 1, 5)");
     (project, id)
 }
 
@@ -74,6 +84,13 @@ fn in_rollback_mode() -> (Project, String) {
     (project, id)
 }
 
+fn grown() -> (Project, String) {
+    let (project, id) = in_rollback_mode();
+    let rows = "WITH RECURSIVE n(x) AS (SELECT 1000 UNION ALL SELECT x + 1 FROM n WHERE x < 2500)";
+    project.execute(&format!("{rows} INSERT INTO sessions SELECT x, 1, 1 FROM n"));
+    (project, id)
+}
+
 fn with_small_pages() -> (Project, String) {
     let (project, id) = in_rollback_mode();
     project.execute("PRAGMA page_size = 1024; VACUUM; PRAGMA journal_mode = wal");
@@ -83,6 +100,37 @@ fn with_small_pages() -> (Project, String) {
 /// A project after a restore, and the backup of what that has replaced.
 fn restored() -> (Project, String) {
     let (project, id) = shelf();
+    restore(project, &id)
+}
+
+fn over_damaged() -> (Project, String) {
+    let (project, id) = shelf();
+    break_index(&project.path("data/sessions.db"));
+    restore_and_go_on(project, &id)
+}
+
+fn over_damaged_with_log() -> (Project, String) {
+    let (project, id) = shelf();
+    break_index(&project.path("data/sessions.db"));
+    leave_in_log(&project, "INSERT INTO stations VALUES (3, 'west')");
+    restore_and_go_on(project, &id)
+}
+
+/// The log of the database that the undo replaces isn't empty.
+fn restore_and_go_on(project: Project, id: &str) -> (Project, String) {
+    let (project, kept) = restore(project, id);
+    leave_in_log(&project, "UPDATE sessions SET kwh = kwh + 5000");
+    (project, kept)
+}
+
+/// What an application leaves that is killed after it has committed.
+fn leave_in_log(project: &Project, sql: &str) {
+    let database = project.open();
+    database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+    database.execute_batch(sql).unwrap();
+}
+
+fn restore(project: Project, id: &str) -> (Project, String) {
     let ran = project.run(&format!("restore --from {id} --yes --json"));
     let kept = ran.expect(0).json()["restored"]["kept"].as_str().unwrap().to_string();
     (project, kept)

@@ -96,11 +96,60 @@ fn struck(log: &str) -> Vec<String> {
     struck
 }
 
+/// A call, as `strace` shows it with all strings in hex: so that no comma in them separates arguments.
+#[derive(Debug)]
+pub struct Call {
+    pub name: String,
+    pub arguments: Vec<String>,
+    pub result: String,
+}
+
+/// Calls of all threads begin and end in this order.
+#[derive(Debug)]
+pub enum Moment {
+    Begin(usize),
+    End(usize),
+}
+
+/// Runs `command`. Gives all its calls of these names, separated by blanks, with all the bytes that they write.
+pub fn record(command: &Command, names: &str) -> (Ran, Vec<Call>, Vec<Moment>) {
+    let trace = names.split(' ').map(|name| format!("?{name}")).collect::<Vec<_>>().join(",");
+    let (ran, log) = run(command, &[format!("trace={trace}")]);
+    let (mut calls, mut moments, mut unfinished) = (Vec::new(), Vec::new(), BTreeMap::<&str, (usize, &str)>::new());
+    for line in log.lines() {
+        let (thread, text) = line.split_once(' ').unwrap_or_default();
+        let text = text.trim_start();
+        if let Some(begin) = text.strip_suffix("<unfinished ...>") {
+            moments.push(Moment::Begin(calls.len()));
+            unfinished.insert(thread, (calls.len(), begin));
+            calls.push(None);
+        } else if let Some((_, rest)) = text.split_once(" resumed>") {
+            let (at, begin) = unfinished.remove(thread).unwrap();
+            calls[at] = call(&format!("{begin}{rest}"));
+            moments.push(Moment::End(at));
+        } else if let Some(whole) = call(text) {
+            moments.extend([Moment::Begin(calls.len()), Moment::End(calls.len())]);
+            calls.push(Some(whole));
+        }
+    }
+    (ran, calls.into_iter().map(|call| call.expect("a call without an end")).collect(), moments)
+}
+
+fn call(text: &str) -> Option<Call> {
+    let (call, result) = text.rsplit_once(" = ")?;
+    let (name, arguments) = call.split_once('(')?;
+    let arguments = arguments.trim_end().strip_suffix(')')?.split(", ").map(str::to_string).collect();
+    Some(Call { name: name.to_string(), arguments, result: result.to_string() })
+}
+
 fn run(command: &Command, options: &[String]) -> (Ran, String) {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
     let mut strace = Command::new("strace");
     strace.args(["--follow-forks", "--quiet=all", "--decode-fds=path", "--signal=none"]);
+    if !options.iter().any(|option| option.contains("inject=")) {
+        strace.args(["--strings-in-hex=all", "--string-limit=100000000"]);
+    }
     // Faster, but then strace 6.1 sends no signals.
     if !options.iter().any(|option| option.contains("signal=")) {
         strace.arg("--seccomp-bpf");

@@ -231,6 +231,10 @@ pub struct Restore {
     /// Don't ask before replacing anything
     #[arg(short, long)]
     pub yes: bool,
+    /// Don't keep what is replaced, where there is no room for it: --undo can't put it back then. Asks for the project's
+    /// name; without a terminal, say --no-keep=PROJECT
+    #[arg(long, value_name = "PROJECT", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub no_keep: Option<String>,
     /// Let the application run on that the settings would stop (`stop_unit`)
     #[arg(long)]
     pub no_stop: bool,

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use backup::owner::{self, OtherProject};
-use backup::restore::Selection;
+use backup::restore::{self, Selection};
 use backup::status::{self, Look, Status};
 use backup::{
-    BackupId, Catalog, Entry, Error, ErrorKind, History, LocalStore, Progress, RestoreLine, Run, Selector, Setup,
-    Store as _,
+    BackupId, Catalog, Entry, Error, ErrorKind, History, LocalStore, Progress, RelPath, RestoreLine, Run, Selector,
+    Setup, Store as _,
 };
 use chrono::{DateTime, FixedOffset, Local};
 
@@ -21,7 +21,7 @@ use crate::exit::Signals;
 use crate::output::Output;
 use crate::root;
 use crate::schedule::steps::Step;
-use crate::text::{age, local};
+use crate::text::{age, local, size};
 use crate::words;
 
 /// The schedule drills once a week: two of these in a row went wrong, or were not made.
@@ -113,7 +113,9 @@ impl<'a> Context<'a> {
     /// lock will read.
     pub fn begin(&self, command: &str) -> anyhow::Result<Run<'_>> {
         Signals::catch().context("catch signals")?;
-        Ok(Run::begin(self.setup(command), &mut |holder| self.waiting(holder))?)
+        let run = Run::begin(self.setup(command), &mut |holder| self.waiting(holder))?;
+        self.remove_leftovers(&run);
+        Ok(run)
     }
 
     /// Begins a run on a store that has to hold something.
@@ -130,6 +132,7 @@ impl<'a> Context<'a> {
         if !run.is_recorded() {
             self.output.warn("the backup folder can't be written: the ledger will not know of this run");
         }
+        self.remove_leftovers(&run);
         Ok(run)
     }
 
@@ -264,8 +267,46 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// What a restore that was cut short has left to be removed by the next run that may write, in words. Nothing while a
+    /// run goes on, which may be a restore.
+    pub fn leftovers(&self) -> Option<String> {
+        let left = restore::leftovers(&self.places());
+        if left.is_empty() || self.store.lock_holder().is_ok_and(|holder| holder.is_some()) {
+            return None;
+        }
+        let names: Vec<String> =
+            left.iter().map(|(path, bytes)| format!("{} ({})", path.display(), size(*bytes))).collect();
+        Some(format!("a restore was cut short and left {}", names.join(", ")))
+    }
+
+    /// One that can't be removed keeps no run from its work.
+    fn remove_leftovers(&self, run: &Run<'_>) {
+        if let Err(error) = restore::remove_leftovers(run, &self.places()) {
+            self.output.warn(&format!("what a restore left stays: {}", error.one_line()));
+        }
+    }
+
+    /// Where a restore may have decoded something: beside all that is configured, and beside what the last one was to write.
+    fn places(&self) -> Vec<PathBuf> {
+        let databases = self.config.database.iter().map(|database| &database.path);
+        let paths = databases.chain(self.config.files.iter().flat_map(|files| &files.paths));
+        let mut places: Vec<PathBuf> = paths.map(|path| path.under(&self.root)).collect();
+        let history = self.history().unwrap_or_default();
+        if let Some((_, restore)) = history.unfinished_restore() {
+            let paths = restore.written.iter().filter_map(|path| RelPath::new(path).ok());
+            places.extend(paths.map(|path| path.under(&restore.target)));
+        }
+        places.sort();
+        places.dedup();
+        places
+    }
+
     /// Says so if a restore was cut short: the state may be half old and half new.
     pub fn warn_of_unfinished_restore(&self) {
+        if let Some(left) = self.leftovers() {
+            self.output.warn(&left);
+            self.output.hint("the next run that may write removes it: backup, verify, restore");
+        }
         if let Some((what, remedy)) = self.unfinished_restore() {
             self.output.warn(&what);
             self.output.hint(&remedy);

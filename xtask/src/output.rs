@@ -6,9 +6,10 @@
 //! Results go to stdout; warnings, errors, hints and bars go to stderr. With `--json` stdout has the one document and
 //! nothing else. A result that can't be written is a failure; a reader that went away (`| head`) is none.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use clap::ValueEnum as _;
 use serde::Serialize;
@@ -46,6 +47,7 @@ pub struct Output {
     invocation: Invocation,
     /// Why a part of the result could not be written.
     lost: OnceLock<io::Error>,
+    warned: Mutex<BTreeSet<String>>,
 }
 
 impl Output {
@@ -55,7 +57,7 @@ impl Output {
         choose_colors(global.color, journal);
         let invocation = Invocation::new(global);
         let Global { json, quiet, verbose, .. } = *global;
-        Self { json, quiet, verbose, journal, invocation, lost: OnceLock::new() }
+        Self { json, quiet, verbose, journal, invocation, lost: OnceLock::new(), warned: Mutex::default() }
     }
 
     /// How this program was called.
@@ -142,9 +144,12 @@ impl Output {
         }
     }
 
-    /// Something that a person should know.
+    /// Something that a person should know. It is said once, however often it is found out.
     pub fn warn(&self, text: &str) {
-        self.aside(Priority::Warning, &format!("{} {text}", paint(Tone::Warning, "warning:")));
+        let is_new = self.warned.lock().map_or(true, |mut warned| warned.insert(text.to_string()));
+        if is_new {
+            self.aside(Priority::Warning, &format!("{} {text}", paint(Tone::Warning, "warning:")));
+        }
     }
 
     /// Something that is wrong, where the command goes on.
@@ -213,14 +218,20 @@ impl Output {
 
     /// Asks a person to agree. `None` if there is nobody to ask.
     pub fn agrees(&self, question: &str) -> Option<bool> {
+        let answer = self.ask(&format!("{question} [y/N]"))?;
+        Some(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Asks a person for a line. `None` if there is nobody to ask.
+    pub fn ask(&self, question: &str) -> Option<String> {
         if self.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
             return None;
         }
         let mut answer = String::new();
         let mut stderr = anstream::stderr();
-        let asked = write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush());
+        let asked = write!(stderr, "{} ", shown(question)).and_then(|()| stderr.flush());
         let read = asked.and_then(|()| io::stdin().read_line(&mut answer));
-        Some(read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+        Some(read.map(|_| answer.trim().to_string()).unwrap_or_default())
     }
 
     /// What shows on stderr how far a run is: bars if a person is looking, lines where it is a journal or a log.

@@ -322,7 +322,7 @@ mod tests {
         let plan =
             crate::restore::plan(&run, catalog.get(first).unwrap(), site.root(), selection, &site.sources).unwrap();
         let encoding = crate::Encoding::new(crate::Codec::None, 0).unwrap();
-        let kept = crate::restore::restore(&run, &plan, encoding, &mut || Ok(())).unwrap().kept.unwrap();
+        let kept = crate::restore::restore(&run, &plan, Some(encoding), &mut || Ok(())).unwrap().kept.unwrap();
         assert_eq!(run.catalog().unwrap().get(kept).unwrap().manifest().unwrap().collapses, []);
     }
 

@@ -41,6 +41,8 @@ pub enum ErrorKind {
     HotJournal,
     /// The file system has no room.
     NoSpace,
+    /// There is no room to keep what a restore would replace.
+    NotKept,
     /// The operating system refused access.
     PermissionDenied,
     /// Something was done before it failed: a restore that had changed something, a run that the ledger doesn't know of.

@@ -66,6 +66,9 @@ pub struct RestoreLine {
     pub selection: Option<Selection>,
     /// The pre-restore backup of what was replaced; none if nothing was.
     pub kept: Option<BackupId>,
+    /// Whether something was replaced that was not to be kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unkept: bool,
     /// Paths that are to be written, relative to the target.
     pub written: Vec<String>,
     /// Damaged or orphaned files that were moved aside, and where to.
@@ -288,8 +291,14 @@ mod tests {
 
     fn line(command: Command, outcome: Outcome, id: &str) -> Line {
         let at = DateTime::parse_from_rfc3339("2025-12-10T15:00:00+01:00").unwrap();
-        let restore =
-            RestoreLine { target: "/p".into(), selection: None, kept: None, written: vec![], moved_aside: vec![] };
+        let restore = RestoreLine {
+            target: "/p".into(),
+            selection: None,
+            kept: None,
+            unkept: false,
+            written: vec![],
+            moved_aside: vec![],
+        };
         let restore = (command == Command::Restore).then_some(restore);
         Line { id: Some(id.parse().unwrap()), restore, ..Line::new(at, command, outcome) }
     }

@@ -685,6 +685,7 @@ mod tests {
             target: "/p".into(),
             selection: None,
             kept: None,
+            unkept: false,
             written: vec![],
             moved_aside: vec![],
         });

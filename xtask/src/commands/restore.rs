@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use backup::restore::{self, Plan, Present, Restored, Selection};
+use backup::restore::{self, Plan, Present, Restored, RowsSince, Selection, Since};
 use backup::{BackupId, Error, ErrorKind, Run};
 use serde_json::json;
 use xshell::Shell;
@@ -13,34 +13,55 @@ use crate::cli;
 use crate::context::Context;
 use crate::exit::{Exit, Signals};
 use crate::schedule::steps;
-use crate::text::{Tone, count, paint, size, took};
+use crate::text::{Tone, age, count, local, paint, size, took};
+
+/// How often a plan is made again whose backup was removed meanwhile.
+const TRIES: usize = 10;
+
+/// Of more tables than this, only some are named.
+const MOST_TABLES: usize = 5;
 
 pub fn run(context: &Context<'_>, args: &cli::Restore) -> anyhow::Result<Exit> {
     // Planned without the lock: a question that waits for its answer must not keep tonight's backup waiting.
     let look = context.look()?;
-    let (id, target) = what(context, &look, args)?;
-    let shown = plan(context, &look, args, id, &target)?;
+    let shown = plan_without_lock(context, &look, args)?;
     let shell = steps::shell()?;
-    let application = if args.no_stop || target != context.root { None } else { to_be_stopped(context, &shell)? };
+    let application = if args.no_stop || shown.target != context.root { None } else { to_be_stopped(context, &shell)? };
     let stops = application.as_ref().map(|application| application.unit);
-    show_plan(context, &shown, stops);
+    let since = restore::since(&look, &shown);
+    show_plan(context, &shown, &since, stops);
     if args.dry_run {
         context.output.line("dry run: nothing was changed");
-        context.output.json(&json!({ "dry_run": true, "plan": shown, "stops": stops }))?;
+        context.output.json(&json!({ "dry_run": true, "plan": shown, "since": since, "stops": stops }))?;
         return Ok(Exit::Done);
     }
-    if (shown.replaces() || stops.is_some()) && !args.yes && !agreed(context, stops)? {
+    let Some(consent) = consent(context, args, &shown, stops)? else {
         context.output.line("nothing was changed");
         return Ok(Exit::Failed);
-    }
-    carry_out(context, args, &shown, application.as_ref())
+    };
+    carry_out(context, args, &Shown { plan: shown, since, consent }, application.as_ref())
+}
+
+/// What a person has seen before anything is done.
+struct Shown {
+    plan: Plan,
+    since: Vec<Since>,
+    consent: Consent,
+}
+
+/// What may be done.
+struct Consent {
+    /// Whether a person agreed to what was shown, and to nothing else.
+    asked: bool,
+    /// Whether what is replaced is kept.
+    keeps: bool,
 }
 
 /// Restores what was shown, if it is still what would be done.
 fn carry_out(
     context: &Context<'_>,
     args: &cli::Restore,
-    shown: &Plan,
+    shown: &Shown,
     application: Option<&Application<'_>>,
 ) -> anyhow::Result<Exit> {
     if application.is_some() {
@@ -49,25 +70,23 @@ fn carry_out(
     }
     // Into another place, where it replaces nothing, it needs no right to write to the store: a rescue from a disk that
     // can only be read any more.
-    let elsewhere = args.to.is_some() && !shown.replaces();
+    let elsewhere = args.to.is_some() && !shown.plan.replaces();
     let run = if elsewhere { context.begin_reading("restore")? } else { context.begin_on_existing("restore")? };
-    let plan = plan(context, &run, args, shown.id, &shown.target)?;
-    if plan.items != shown.items {
-        return Err(Error::new(ErrorKind::Io, "what is there has changed since it was shown; nothing was restored")
-            .with_hint("run the command again")
-            .into());
-    }
+    let plan = plan_again(context, &run, args, shown)?;
+    let keep = shown.consent.keeps.then(|| context.config.encoding(None, None)).transpose()?;
     let mut stopped = None;
-    let restored = restore::restore(&run, &plan, context.config.encoding(None, None)?, &mut || {
+    let restored = restore::restore(&run, &plan, keep, &mut || {
         stopped = application.map(|application| application.stop(context.output)).transpose()?;
         Ok(())
-    })?;
+    })
+    .map_err(|error| hint_at_no_keep(error, args))?;
     show(context, &restored);
     let started = stopped.map_or(Ok(()), Stopped::start).inspect_err(|error| context.output.problem(error));
     let error = started.as_ref().err().map(|error| context.output.error_document(error));
     let stops = application.map(|application| application.unit);
-    let document = json!({ "dry_run": false, "plan": plan, "stops": stops, "restored": restored, "error": error });
-    context.output.json(&document)?;
+    context.output.json(&json!({
+        "dry_run": false, "plan": plan, "since": shown.since, "stops": stops, "restored": restored, "error": error
+    }))?;
     Ok(if started.is_ok() { Exit::Done } else { Exit::Partly })
 }
 
@@ -83,34 +102,117 @@ fn to_be_stopped<'a>(context: &'a Context<'_>, shell: &'a Shell) -> anyhow::Resu
     Ok(running)
 }
 
-/// Which backup, and where to.
-fn what(context: &Context<'_>, look: &Run<'_>, args: &cli::Restore) -> anyhow::Result<(BackupId, PathBuf)> {
-    if args.undo {
-        return Ok(restore::undo(&context.history()?, &context.root)?);
+// Which backup, and what it would do.
+
+/// Without the lock, a backup may be removed between its listing and its reading: the next listing shows what is there.
+fn plan_without_lock(context: &Context<'_>, look: &Run<'_>, args: &cli::Restore) -> anyhow::Result<Plan> {
+    let mut listed = ids(look)?;
+    for _ in 0..TRIES {
+        let planned = plan(context, look, args, None);
+        let is_gone = planned.as_ref().is_err_and(|error| {
+            let kind = error.downcast_ref::<Error>().map(Error::kind);
+            matches!(kind, Some(ErrorKind::NoSuchBackup | ErrorKind::Damaged))
+        });
+        let now = ids(look)?;
+        if !is_gone || now == listed {
+            return planned;
+        }
+        listed = now;
     }
-    let target = args.to.as_ref().map_or(Ok(context.root.clone()), std::path::absolute);
-    let id = context.select(&look.catalog()?, args.from.as_deref(), selection(args))?.id;
-    Ok((id, target.context("find the folder to restore to")?))
+    plan(context, look, args, None)
 }
 
-fn plan(
+fn ids(look: &Run<'_>) -> backup::Result<Vec<BackupId>> {
+    Ok(look.catalog()?.entries().iter().map(|entry| entry.id).collect())
+}
+
+/// The plan under the lock. Other runs may have made a newer backup since, or removed the one that was shown.
+fn plan_again(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore, shown: &Shown) -> anyhow::Result<Plan> {
+    let Shown { plan: shown, since: _, consent } = shown;
+    let plan = plan(context, run, args, consent.asked.then_some(shown.id))?;
+    if plan.id != shown.id {
+        context.output.note(&format!("meanwhile, {} has taken the place of {}", plan.id, shown.id));
+        show_plan(context, &plan, &[], None);
+    } else if !plan.is_as_shown(shown) {
+        return Err(Error::new(ErrorKind::Io, "what is there has changed since it was shown; nothing was restored")
+            .with_hint("run the command again")
+            .into());
+    }
+    Ok(plan)
+}
+
+/// What the arguments mean now; `agreed` is the backup that a person has agreed to.
+fn plan(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore, agreed: Option<BackupId>) -> anyhow::Result<Plan> {
+    let (catalog, sources) = (run.catalog()?, context.config.sources());
+    let plan = if args.undo {
+        let (id, target) = restore::undo(&context.history()?, &context.root)?;
+        restore::plan(run, catalog.get(id)?, &target, Selection::ALL, &sources)?
+    } else {
+        let target = args.to.as_ref().map_or(Ok(context.root.clone()), std::path::absolute);
+        let target = target.context("find the folder to restore to")?;
+        let selection = Selection { databases: !args.config_only, files: !args.database_only };
+        let entry = match agreed {
+            Some(id) => catalog.get(id)?,
+            None => context.select(&catalog, args.from.as_deref(), selection)?,
+        };
+        restore::plan(run, entry, &target, selection, &sources)?
+    };
+    require_outside_store(&plan, context.store.folder())?;
+    Ok(plan)
+}
+
+/// What is restored among the backups would be taken for some of them, or replace them.
+fn require_outside_store(plan: &Plan, store: &Path) -> backup::Result<()> {
+    let (store, target) = (resolved(store), resolved(&plan.target));
+    match plan.items.iter().find(|item| resolved(&target.join(item.path.as_str())).starts_with(&store)) {
+        None => Ok(()),
+        Some(item) => {
+            let message = format!("{} would be written into the backup folder {}", item.path, store.display());
+            Err(Error::new(ErrorKind::InvalidInput, message).with_hint("name a folder outside of it: --to DIR"))
+        }
+    }
+}
+
+/// A path without links, as far as it exists.
+fn resolved(path: &Path) -> PathBuf {
+    let found = path.ancestors().find_map(|place| Some((place, place.canonicalize().ok()?)));
+    let Some((place, real)) = found else { return path.to_path_buf() };
+    match path.strip_prefix(place) {
+        Ok(rest) if !rest.as_os_str().is_empty() => real.join(rest),
+        _ => real,
+    }
+}
+
+// Whether to do it.
+
+/// `None` if a person was asked and said no.
+fn consent(
     context: &Context<'_>,
-    run: &Run<'_>,
     args: &cli::Restore,
-    id: BackupId,
-    target: &Path,
-) -> backup::Result<Plan> {
-    restore::plan(run, run.catalog()?.get(id)?, target, selection(args), &context.config.sources())
+    plan: &Plan,
+    stops: Option<&str>,
+) -> anyhow::Result<Option<Consent>> {
+    let keeps = args.no_keep.is_none();
+    match args.no_keep.as_deref() {
+        // Typing the name is more than a yes.
+        Some("") => {
+            confirm_not_to_keep(context)?;
+            return Ok(Some(Consent { asked: true, keeps }));
+        }
+        Some(name) => require_name(context, name)?,
+        None => {}
+    }
+    if args.yes || !(plan.replaces() || stops.is_some()) {
+        return Ok(Some(Consent { asked: false, keeps }));
+    }
+    Ok(agreed(context, stops, keeps)?.then_some(Consent { asked: true, keeps }))
 }
 
-fn selection(args: &cli::Restore) -> Selection {
-    Selection { databases: !args.config_only, files: !args.database_only }
-}
-
-fn agreed(context: &Context<'_>, stops: Option<&str>) -> anyhow::Result<bool> {
+fn agreed(context: &Context<'_>, stops: Option<&str>, keeps: bool) -> anyhow::Result<bool> {
     let stop = stops.map(|unit| format!("stop {unit} and ")).unwrap_or_default();
-    let question = format!("{stop}replace what is there? It is kept, and `restore --undo` puts it back");
-    context.output.agrees(&question).ok_or_else(|| {
+    let kept =
+        if keeps { "It is kept, and `restore --undo` puts it back" } else { "It is not kept: nothing puts it back" };
+    context.output.agrees(&format!("{stop}replace what is there? {kept}")).ok_or_else(|| {
         Error::new(
             ErrorKind::InvalidInput,
             "this restore replaces files, and there is no terminal to ask on; nothing was changed",
@@ -120,23 +222,72 @@ fn agreed(context: &Context<'_>, stops: Option<&str>) -> anyhow::Result<bool> {
     })
 }
 
-fn show_plan(context: &Context<'_>, plan: &Plan, stops: Option<&str>) {
-    let target = plan.target.display();
-    context.output.line(&format!("restore {} into {target}", plan.id));
+fn confirm_not_to_keep(context: &Context<'_>) -> backup::Result<()> {
+    let project = context.project();
+    let question = format!(
+        "what is replaced is not kept, and nothing puts it back. To go on, type the project's name, {project}:"
+    );
+    if let Some(name) = context.output.ask(&question) {
+        return require_name(context, &name);
+    }
+    let message = "with --no-keep nothing can be undone, and there is no terminal to ask on; nothing was changed";
+    Err(Error::new(ErrorKind::InvalidInput, message).with_hint(format!("if that is meant, say --no-keep={project}")))
+}
+
+fn require_name(context: &Context<'_>, name: &str) -> backup::Result<()> {
+    let project = context.project();
+    if name == project {
+        return Ok(());
+    }
+    let message = format!("{name:?} is not this project's name; nothing was changed");
+    Err(Error::new(ErrorKind::InvalidInput, message).with_hint(format!("it is {project}")))
+}
+
+/// The library knows no flags.
+fn hint_at_no_keep(error: Error, args: &cli::Restore) -> Error {
+    if error.kind() != ErrorKind::NotKept || args.no_keep.is_some() {
+        return error;
+    }
+    let without = "or restore without keeping what is replaced: --no-keep";
+    let hint = error.hint().map_or_else(|| without.to_string(), |hint| format!("{hint}; {without}"));
+    error.with_hint(hint)
+}
+
+// What is said of it.
+
+fn show_plan(context: &Context<'_>, plan: &Plan, since: &[Since], stops: Option<&str>) {
+    let (made, old) = (local(plan.created_at), age(plan.age_s));
+    context.output.line(&format!("restore {} ({made}, {old} old) into {}", plan.id, plan.target.display()));
     for item in &plan.items {
         let action = match item.present {
             Present::Absent => paint(Tone::Good, "new      "),
             Present::Replaced => paint(Tone::Warning, "replaces "),
+            Present::Unchanged => paint(Tone::Faint, "unchanged"),
             Present::Damaged => paint(Tone::Bad, "set aside"),
         };
         let bytes = item.bytes.map(|bytes| format!("  {}", size(bytes))).unwrap_or_default();
         let note = if item.present == Present::Damaged { "  (the damaged database there is kept)" } else { "" };
         context.output.line(&format!("  {action}  {}{bytes}{note}", item.path));
+        if let Some(tables) = since.iter().find(|it| it.path == item.path).and_then(|it| it.tables.as_ref()) {
+            context.output.line(&format!("             {}", rows_since(tables)));
+        }
     }
     if let Some(unit) = stops {
         context.output.line(&format!("  {}  {unit}  (and starts it again)", paint(Tone::Warning, "stops    ")));
     }
     plan.warnings.iter().for_each(|warning| context.output.warn(warning));
+}
+
+fn rows_since(tables: &[RowsSince]) -> String {
+    if tables.is_empty() {
+        return "rows since then: as many in each table".into();
+    }
+    let named = tables.iter().take(MOST_TABLES).map(|table| format!("{} {:+}", table.name, table.rows));
+    let mut named: Vec<String> = named.collect();
+    if tables.len() > MOST_TABLES {
+        named.push(count(tables.len() - MOST_TABLES, "more table"));
+    }
+    format!("rows since then: {} (will be replaced)", named.join(", "))
 }
 
 fn show(context: &Context<'_>, restored: &Restored) {

@@ -222,8 +222,9 @@ fn order(status: &Status) -> Finding {
 
 fn restore(context: &Context<'_>) -> Finding {
     let check = "restore";
-    match context.unfinished_restore() {
-        None => Finding::ok(check, "none was cut short"),
-        Some((what, remedy)) => Finding::failure(check, what, remedy),
+    match (context.unfinished_restore(), context.leftovers()) {
+        (Some((what, remedy)), _) => Finding::failure(check, what, remedy),
+        (None, Some(left)) => Finding::warning(check, left, "the next run removes it by itself"),
+        (None, None) => Finding::ok(check, "none was cut short"),
     }
 }

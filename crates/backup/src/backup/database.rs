@@ -20,6 +20,9 @@ use crate::source::sqlite::Contents;
 use crate::source::vacuum::{self, Checked, Checking, Live};
 use crate::source::{DatabaseSource, followed, integrity, sqlite};
 
+/// What is wrong with a database that a restore has to keep as its bytes, though SQLite can read it.
+const UNWRITABLE: &str = "SQLite can read it, and not write to it";
+
 /// A connection that a database is read through.
 enum Source<'a> {
     Own(Connection),
@@ -42,6 +45,9 @@ impl Writer<'_> {
     pub(super) fn store_database(&self, source: &DatabaseSource) -> Result<Vec<Artifact>> {
         let path = followed(self.request.root, &source.path)?;
         let mut damage = Vec::new();
+        if source.snapshot == Snapshot::Bytes && self.request.integrity == Integrity::Recorded {
+            return self.store_bytes(source, &path, vec![UNWRITABLE.into()]);
+        }
         match self.store_snapshot(source, &path, &mut damage) {
             Err(error) if self.request.integrity == Integrity::Recorded && error.means_unreadable() => {
                 if damage.is_empty() {

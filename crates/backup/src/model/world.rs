@@ -200,7 +200,7 @@ impl World {
 
     fn restore(&self, run: &Run<'_>, entry: &Entry, target: &Path) -> Result<()> {
         let plan = restore::plan(run, entry, target, Selection::ALL, &self.site.sources)?;
-        restore::restore(run, &plan, Encoding::new(Codec::None, 0)?, &mut || Ok(())).map(drop)
+        restore::restore(run, &plan, Some(Encoding::new(Codec::None, 0)?), &mut || Ok(())).map(drop)
     }
 }
 

@@ -19,7 +19,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -37,7 +36,7 @@ const RETRY: Duration = Duration::from_millis(20);
 
 /// How long others are waited for where nothing depends on it, or it would be in vain: readers, to empty the log into
 /// the database; who has it open, to close it.
-const SETTLE: Duration = Duration::from_secs(1);
+pub(super) const SETTLE: Duration = Duration::from_secs(1);
 
 /// A live database and the decoded one that will overwrite it, both open.
 pub(super) struct Live {
@@ -57,11 +56,7 @@ pub(super) enum Overwrite<'a> {
 impl Live {
     /// Opens both.
     pub fn open(run: &Run<'_>, temp: &Path, path: &Path) -> Result<Self> {
-        let target = sqlite::open_read_write(path, run.busy_timeout())?;
-        // If it turns out damaged it is moved aside with its log: that must not be emptied into it on closing.
-        target
-            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
-            .map_err(|e| Error::sqlite("restore into", path, &e))?;
+        let target = sqlite::open_to_replace(path, run.busy_timeout())?;
         let source = sqlite::open_read_only(temp, Duration::ZERO)?;
         Ok(Self { path: path.to_path_buf(), source, target })
     }
@@ -138,10 +133,13 @@ impl Live {
         Ok((backup, path))
     }
 
-    /// Prepares it for a transaction that is durable, and for waiting so long at a time.
+    /// Prepares it for a transaction that is durable, and for waiting so long at a time. In rollback mode, SQLite removes
+    /// the journal and then cuts off what a smaller database doesn't need, which is in no journal. `extra` makes it durable
+    /// in between that the journal is gone (<https://www.sqlite.org/pragma.html#pragma_synchronous>): with a shorter file, it
+    /// would roll back to a malformed one.
     fn configure(&self, busy_timeout: Duration) -> Result<()> {
         self.target.busy_timeout(busy_timeout).map_err(|e| self.failed(&e))?;
-        self.target.pragma_update(None, "synchronous", "full").map_err(|e| self.failed(&e))
+        self.target.pragma_update(None, "synchronous", "extra").map_err(|e| self.failed(&e))
     }
 
     fn is_wal(&self) -> Result<bool> {
@@ -197,7 +195,7 @@ fn copy_all(backup: &Backup<'_, '_>, path: &Path, patience: Duration) -> Result<
 }
 
 /// Tries until the database at `path` is no longer busy, or `go_on` is against it.
-fn until_free(
+pub(super) fn until_free(
     path: &Path,
     patience: Duration,
     mut go_on: impl FnMut() -> Result<()>,
@@ -262,7 +260,7 @@ pub(super) fn set_wal(path: &Path) -> Result<()> {
 }
 
 /// Sets a mode that the file or its lock is in, and gives the one that it is in then.
-fn set_mode(connection: &Connection, pragma: &str, mode: &str) -> rusqlite::Result<String> {
+pub(super) fn set_mode(connection: &Connection, pragma: &str, mode: &str) -> rusqlite::Result<String> {
     connection.query_row(&format!("PRAGMA main.{pragma} = {mode}"), [], |row| row.get(0))
 }
 

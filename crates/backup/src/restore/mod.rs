@@ -9,37 +9,44 @@
 //! * a database that is there is overwritten *through SQLite*, by its backup API, as one transaction: readers see the
 //!   old or the new state, a crash rolls back, and nobody has to reopen it;
 //! * where none is, the decoded file is renamed into place, after files that a dead database left there (`-wal`, `-shm`,
-//!   `-journal`) were moved aside; one that SQLite can't open any more is moved aside as well. Nothing is deleted;
+//!   `-journal`) were moved aside; one that SQLite can't open or overwrite any more is moved aside as well. Nothing is
+//!   deleted;
+//! * a damaged database is kept as its bytes, and its undo puts exactly these back;
 //! * the ledger has a line before the first change and one after the last: a restore that was cut short shows.
 
+mod fault;
+mod keep;
+mod leftovers;
 mod live;
+mod place;
 mod plan;
+mod since;
 mod staging;
+mod target;
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use tempfile::NamedTempFile;
 
-use crate::backup::{self, Integrity, Made};
 use crate::codec::Encoding;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fsutil;
 use crate::history::{Command, History, Line, Outcome, RestoreLine};
 use crate::id::BackupId;
-use crate::manifest::{self, Snapshot, Trigger};
+use crate::manifest;
 use crate::relpath::RelPath;
 use crate::run::Run;
 use crate::source::bytes::Descriptors;
 use crate::source::integrity::Scope;
-use crate::source::{DatabaseSource, FilesSource, Sources};
 use crate::verify::require_sound;
-use live::{Live, Overwrite};
+use keep::{Kept, keep_what_is_replaced};
+pub use leftovers::{leftovers, remove_leftovers};
+use place::{place, place_over};
 use plan::Planned;
 pub use plan::{Item, Plan, Present, Selection, plan};
-use staging::{StagedFile, Staging, set_owner_and_mode, stage};
+pub use since::{RowsSince, Since, since};
+use staging::{StagedDatabase, StagedFile, Staging, stage};
+use target::{Hold, hold_all, open_targets};
 
 /// A database file and what SQLite may leave beside it, as suffixes of its name.
 const DATABASE_FILES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
@@ -65,18 +72,19 @@ pub struct Restored {
     pub duration_ms: u64,
 }
 
-/// Carries out a plan. What it replaces is kept as a backup encoded with `encoding`; the ledger gets its two lines.
-/// `ready` is called when everything is decoded and checked, and nothing is locked yet: the moment to stop an application.
+/// Carries out a plan. What it replaces is kept as a backup encoded with `keep`, or not at all if that is `None`; the ledger
+/// says so, in two lines. `ready` is called when everything is decoded and checked, and nothing is locked yet: the moment to
+/// stop an application.
 ///
 /// # Errors
-/// [`ErrorKind::Damaged`] if the backup isn't sound, [`ErrorKind::NoSpace`] if it doesn't fit, [`ErrorKind::Busy`] if a
-/// live database stays locked, and what `ready` says: nothing has changed then. [`ErrorKind::Partial`] if an error comes
-/// after a first change; the ledger says [`Outcome::Partial`] then, or lacks its second line if that is all that can't be
-/// written.
+/// [`ErrorKind::Damaged`] if the backup isn't sound, [`ErrorKind::NoSpace`] if it doesn't fit, [`ErrorKind::NotKept`]
+/// if what it replaces doesn't fit, [`ErrorKind::Busy`] if a live database stays locked, and what `ready` says: nothing has
+/// changed then. [`ErrorKind::Partial`] if an error comes after a first change; the ledger says [`Outcome::Partial`] then,
+/// or lacks its second line if that is all that can't be written.
 pub fn restore(
     run: &Run<'_>,
     plan: &Plan,
-    encoding: Encoding,
+    keep: Option<Encoding>,
     ready: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Restored> {
     let begun = run.elapsed_ms();
@@ -84,15 +92,18 @@ pub fn restore(
     ready()?;
     // Closed after all connections to what is overwritten.
     let descriptors = Descriptors::default();
-    let mut live = open_live(run, &staging)?;
-    let held: Vec<Overwrite<'_>> = live.iter_mut().map(|live| live.hold(run)).collect::<Result<_>>()?;
-    let Kept { id: kept, unreadable, warnings } = keep_what_is_replaced(run, plan, &held, encoding, &descriptors)?;
-    let ledger = Ledger { run, plan, kept };
+    let mut targets = open_targets(run, &staging)?;
+    let held = hold_all(run, &staging, &mut targets)?;
+    let Kept { id: kept, damaged, warnings } = match keep {
+        Some(encoding) => keep_what_is_replaced(run, plan, &held, encoding, &descriptors)?,
+        None => Kept::default(),
+    };
+    let ledger = Ledger { run, plan, kept, unkept: keep.is_none() && plan.replaces() };
     ledger.record(Outcome::Begun, &[], None)?;
 
-    let mut done = Done { warnings, ..Done::default() };
-    let committed = commit(run, staging, held, &unreadable, &mut done);
-    drop(live);
+    let mut done = Done { damaged, warnings, ..Done::default() };
+    let committed = commit(run, staging, held, &mut done);
+    drop(targets);
     let settled = committed.and_then(|()| done.settle(run));
     let outcome = match settled {
         Ok(()) => Outcome::Ok,
@@ -124,6 +135,7 @@ struct Ledger<'a> {
     run: &'a Run<'a>,
     plan: &'a Plan,
     kept: Option<BackupId>,
+    unkept: bool,
 }
 
 impl Ledger<'_> {
@@ -132,6 +144,7 @@ impl Ledger<'_> {
             target: self.plan.target.clone(),
             selection: Some(self.plan.selection),
             kept: self.kept,
+            unkept: self.unkept,
             written: self.plan.items.iter().map(|item| item.path.to_string()).collect(),
             moved_aside: moved_aside.to_vec(),
         };
@@ -145,8 +158,16 @@ impl Ledger<'_> {
 }
 
 /// Carries out a plan for an empty folder that nobody else knows, without the ledger: what a drill does.
+///
+/// # Errors
+/// As [`restore`]; and [`ErrorKind::Damaged`] for a database that was damaged when it was saved, which no drill can prove.
 pub(crate) fn rehearse(run: &Run<'_>, plan: &Plan) -> Result<()> {
-    commit(run, stage(run, plan)?, Vec::new(), &[], &mut Done::default())
+    let damaged = plan.artifacts.iter().find_map(|planned| match planned {
+        Planned::Database { file, .. } => plan::saved_damaged(file),
+        Planned::Files { .. } => None,
+    });
+    damaged.map_or(Ok(()), Err)?;
+    commit(run, stage(run, plan)?, Vec::new(), &mut Done::default())
 }
 
 /// Checks what [`rehearse`] restored and a restore takes for checked.
@@ -159,96 +180,26 @@ pub(crate) fn prove(run: &Run<'_>, plan: &Plan) -> Result<()> {
     })
 }
 
-/// Opens what is to be overwritten, in the order of the staged files.
-fn open_live(run: &Run<'_>, staging: &Staging) -> Result<Vec<Live>> {
-    let live = staging.files.iter().filter_map(|file| match file {
-        StagedFile::Database { temp, path, live: true, .. } => Some((temp.path(), path)),
-        _ => None,
-    });
-    live.map(|(temp, path)| Live::open(run, temp, path)).collect()
-}
-
 /// The backup that undoes the last restore, and the folder it belongs in. Restores into other folders than `root` that
 /// replaced nothing there are passed over.
 ///
 /// # Errors
-/// [`ErrorKind::NoSuchBackup`] if there was no restore, or it replaced nothing.
+/// [`ErrorKind::NoSuchBackup`] if there was no restore, or it replaced nothing, or kept nothing.
 pub fn undo(history: &History, root: &Path) -> Result<(BackupId, PathBuf)> {
     let nothing = |message: &str| Err(Error::new(ErrorKind::NoSuchBackup, format!("nothing to undo: {message}")));
-    let Some((line, restore)) = history.restores().find(|(_, it)| it.kept.is_some() || it.target == root) else {
+    let changed_something = |it: &RestoreLine| it.kept.is_some() || it.unkept || it.target == root;
+    let Some((line, restore)) = history.restores().find(|(_, it)| changed_something(it)) else {
         return nothing("the ledger knows no restore that replaced anything");
     };
     let when = line.at.format("%Y-%m-%d %H:%M");
     match (restore.kept, restore.moved_aside.first()) {
         (Some(kept), _) => Ok((kept, restore.target.clone())),
-        (None, None) => nothing(&format!("the restore of {when} replaced nothing")),
         (None, Some(aside)) => nothing(&format!("what the restore of {when} found is kept as {}", aside.display())),
-    }
-}
-
-/// What is about to be replaced, as it is kept.
-#[derive(Default)]
-struct Kept {
-    /// The pre-restore backup; none if nothing is replaced.
-    id: Option<BackupId>,
-    /// Databases that are too damaged to be in it: they have to be moved aside.
-    unreadable: Vec<PathBuf>,
-    /// What the backup's flaws mean for the way back.
-    warnings: Vec<String>,
-}
-
-/// Backs up what is about to be replaced.
-fn keep_what_is_replaced(
-    run: &Run<'_>,
-    plan: &Plan,
-    held: &[Overwrite<'_>],
-    encoding: Encoding,
-    descriptors: &Descriptors,
-) -> Result<Kept> {
-    let mut sources = Sources::default();
-    let mut kept = Kept::default();
-    for planned in &plan.artifacts {
-        match planned {
-            Planned::Database { path, present: Present::Damaged, .. } => kept.unreadable.push(path.under(&plan.target)),
-            Planned::Database { file, path, present: Present::Replaced } => sources.databases.push(DatabaseSource {
-                name: file.name.clone(),
-                path: path.clone(),
-                snapshot: Snapshot::Vacuum,
-                probes: Vec::new(),
-            }),
-            Planned::Database { .. } => {}
-            Planned::Files { file, paths } => sources.files.extend(replaced_files(plan, &file.name, paths)),
+        (None, None) if restore.unkept => {
+            nothing(&format!("the restore of {when} was told not to keep what it replaced"))
         }
+        (None, None) => nothing(&format!("the restore of {when} replaced nothing")),
     }
-    if sources == Sources::default() {
-        return Ok(kept);
-    }
-    let trigger = Trigger::PreRestore;
-    // What SQLite can still read is kept as it is, and overwritten: an application may have it open.
-    let integrity = Integrity::Recorded;
-    let root = &plan.target;
-    let request = backup::Request { root, sources: &sources, encoding, trigger, pinned: false, integrity };
-    let locked: Vec<_> = held.iter().filter_map(Overwrite::locked).collect();
-    let Made { manifest, failures } = backup::backup_locked(run, &request, &locked, descriptors)?;
-    for (name, error) in failures {
-        let database = sources.databases.iter().find(|database| database.name == name);
-        match (database, manifest.artifacts.iter().find(|artifact| artifact.name == name)) {
-            (Some(database), Some(saved)) => kept.warnings.extend(saved.damage().first().map(|problem| {
-                format!("{} was damaged ({problem}): it is kept, but --undo can't put it back", database.path)
-            })),
-            (Some(database), None) if error.means_damaged() => kept.unreadable.push(database.path.under(&plan.target)),
-            _ => return Err(error),
-        }
-    }
-    kept.id = (!manifest.artifacts.is_empty()).then_some(manifest.id);
-    Ok(kept)
-}
-
-fn replaced_files(plan: &Plan, name: &str, paths: &[(RelPath, RelPath)]) -> Option<FilesSource> {
-    let is_replaced =
-        |path: &&RelPath| plan.items.iter().any(|item| item.path == **path && item.present == Present::Replaced);
-    let paths: Vec<RelPath> = paths.iter().map(|(_, path)| path).filter(is_replaced).cloned().collect();
-    (!paths.is_empty()).then(|| FilesSource { name: name.to_string(), paths })
 }
 
 /// What a restore has done so far.
@@ -256,6 +207,8 @@ fn replaced_files(plan: &Plan, name: &str, paths: &[(RelPath, RelPath)]) -> Opti
 struct Done {
     /// Whether anything is no longer as it was.
     changed: bool,
+    /// Databases that are known to be damaged, as they were.
+    damaged: Vec<PathBuf>,
     moved_aside: Vec<PathBuf>,
     overwritten: Vec<(PathBuf, Option<manifest::Database>)>,
     warnings: Vec<String>,
@@ -274,31 +227,14 @@ impl Done {
 }
 
 /// Puts everything into its place. From here on a wish to stop has to wait: what is begun is finished.
-fn commit(
-    run: &Run<'_>,
-    mut staging: Staging,
-    held: Vec<Overwrite<'_>>,
-    damaged: &[PathBuf],
-    done: &mut Done,
-) -> Result<()> {
+fn commit(run: &Run<'_>, mut staging: Staging, held: Vec<Option<Hold<'_>>>, done: &mut Done) -> Result<()> {
     staging.folders.sync()?;
     let mut held = held.into_iter();
     for file in staging.files.drain(..) {
         match file {
-            StagedFile::Database { temp, path, live, recorded } => {
-                let overwrite = if live { held.next() } else { None };
-                let is_damaged = damaged.contains(&path);
-                // One that turned out damaged is let go of, and makes room like any other leftover.
-                match overwrite.filter(|_| !is_damaged) {
-                    Some(overwrite) => {
-                        let finished = overwrite.finish(run);
-                        // SQLite may have committed before it came upon such an error.
-                        done.changed |= finished.as_ref().map_or_else(is_uncertain, |()| true);
-                        finished?;
-                        done.overwritten.push((path, recorded));
-                    }
-                    None => put_into_place(run, temp, &path, recorded.as_ref(), is_damaged, done)?,
-                }
+            StagedFile::Database(staged) => {
+                let hold = if staged.present == Present::Replaced { held.next().flatten() } else { None };
+                put_database(run, *staged, hold, done)?;
             }
             StagedFile::Config { temp, path, warning } => {
                 done.warnings.extend(warning);
@@ -311,65 +247,52 @@ fn commit(
     Ok(())
 }
 
+/// Overwrites the database that is there, or puts the decoded file into its place.
+fn put_database(run: &Run<'_>, staged: StagedDatabase, hold: Option<Hold<'_>>, done: &mut Done) -> Result<()> {
+    let overwrite = match hold {
+        None => {
+            if staged.present == Present::Replaced {
+                done.warnings.push(could_not_overwrite(&staged.path));
+            }
+            return place(run, staged, done);
+        }
+        Some(Hold::Swap(swap)) => {
+            swap.make_single_file()?;
+            return place_over(staged, BackupId::at(run.now().to_utc()), done);
+        }
+        Some(Hold::Overwrite(overwrite)) => overwrite,
+    };
+    match overwrite.finish(run) {
+        Ok(()) => {
+            done.changed = true;
+            done.overwritten.push((staged.path, staged.recorded));
+            Ok(())
+        }
+        Err(error) if fault::is_the_databases(run, &staged, done.damaged.contains(&staged.path), &error) => {
+            done.warnings.push(could_not_overwrite(&staged.path));
+            place(run, staged, done)
+        }
+        Err(error) => {
+            // SQLite may have committed before it came upon such an error.
+            done.changed |= is_uncertain(&error);
+            Err(error)
+        }
+    }
+}
+
+fn could_not_overwrite(path: &Path) -> String {
+    let path = path.display();
+    format!("SQLite can't overwrite {path}, so it is moved aside: a program that has it open has to open it again")
+}
+
 /// Whether the error of a transaction leaves open how that ended. One that finds no room or no right is rolled back.
 fn is_uncertain(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Io | ErrorKind::Sqlite)
 }
 
-/// Makes the decoded file the database at `path`. What lies about there is moved aside, and so is the database itself
-/// if it is `damaged`; a sound one that has appeared in the meantime is an application's, and an error.
-fn put_into_place(
-    run: &Run<'_>,
-    temp: NamedTempFile,
-    path: &Path,
-    recorded: Option<&manifest::Database>,
-    damaged: bool,
-    done: &mut Done,
-) -> Result<()> {
-    done.warnings.extend(make_ready(&temp, path, recorded)?);
-    if !damaged && path.exists() {
-        let message = format!("a database has appeared at {} in the meantime", path.display());
-        return Err(Error::new(ErrorKind::Busy, message).with_hint("stop the application, then restore again"));
-    }
-    let files = if damaged { &DATABASE_FILES[..] } else { &DATABASE_FILES[1..] };
-    let moved = move_aside(path, files, BackupId::at(run.now().to_utc()), &mut done.moved_aside);
-    done.changed |= !done.moved_aside.is_empty();
-    moved?;
-    temp.persist_noclobber(path).map_err(|e| Error::io("put a database at", path, e.error))?;
-    done.changed = true;
-    fsutil::sync_parent(path)
-}
-
-/// Renames those of the `files` that exist, suffixes of the database at `path`, so that SQLite still finds them to
-/// belong together.
-fn move_aside(path: &Path, files: &[&str], now: BackupId, moved: &mut Vec<PathBuf>) -> Result<()> {
-    let aside = fsutil::with_suffix(path, &format!(".aside-{now}"));
-    for suffix in files {
-        let (from, to) = (fsutil::with_suffix(path, suffix), fsutil::with_suffix(&aside, suffix));
-        match fs::rename(&from, &to) {
-            Ok(()) => moved.push(to),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(Error::io("move aside", &from, e)),
-        }
-    }
-    fsutil::sync_parent(path)
-}
-
-/// Makes the decoded file all that the database at `path` has to be, before anything makes room for it.
-fn make_ready(temp: &NamedTempFile, path: &Path, recorded: Option<&manifest::Database>) -> Result<Option<String>> {
-    let mut warning = None;
-    if let Some(recorded) = recorded {
-        if recorded.journal_mode == "wal" {
-            live::set_wal(temp.path())?;
-        }
-        warning = set_owner_and_mode(temp.path(), path, recorded.mode, recorded.uid, recorded.gid)?;
-    }
-    temp.as_file().sync_all().map_err(|e| Error::io("sync", temp.path(), e))?;
-    Ok(warning)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Read as _;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
@@ -377,7 +300,9 @@ mod tests {
     use crate::backup::tests::{Watched, assert_clean, fault_sweep};
     use crate::catalog::Catalog;
     use crate::codec::Codec;
+    use crate::manifest::Trigger;
     use crate::run::tests::{Site, id, publish, published};
+    use crate::source::sqlite;
     use crate::store::{MemoryStore, Store};
 
     const BACKUP: &str = "20251209_140000";
@@ -390,7 +315,7 @@ mod tests {
     fn restore_all(run: &Run<'_>, site: &Site) -> Result<Restored> {
         let catalog = run.catalog()?;
         let plan = plan(run, catalog.get(id(BACKUP))?, site.root(), Selection::ALL, &site.sources)?;
-        restore(run, &plan, encoding(), &mut || Ok(()))
+        restore(run, &plan, Some(encoding()), &mut || Ok(()))
     }
 
     /// A backup, and changes after it.
@@ -417,7 +342,7 @@ mod tests {
         let kept = catalog.get(kept).unwrap();
         assert_eq!(kept.manifest().unwrap().trigger, Trigger::PreRestore);
         let plan = plan(&run, kept, &target, Selection::ALL, &site.sources).unwrap();
-        restore(&run, &plan, encoding(), &mut || Ok(())).unwrap();
+        restore(&run, &plan, Some(encoding()), &mut || Ok(())).unwrap();
         assert_eq!((site.sessions(), env(&site).as_str()), (4, "PORT=9090\n"));
     }
 
@@ -447,7 +372,7 @@ mod tests {
         let catalog = run.catalog().unwrap();
         let plan = plan(&run, catalog.get(id(BACKUP)).unwrap(), site.root(), Selection::ALL, &site.sources).unwrap();
         fs::create_dir(site.root().join(".env")).unwrap();
-        let error = restore(&run, &plan, encoding(), &mut || Ok(())).unwrap_err();
+        let error = restore(&run, &plan, Some(encoding()), &mut || Ok(())).unwrap_err();
         assert_eq!((error.kind(), last_outcome(&store)), (ErrorKind::Partial, Outcome::Partial));
         assert!(error.hint().unwrap().contains("restore --undo"));
         let line = History::load(&store).unwrap().lines().last().unwrap().clone();
@@ -466,7 +391,7 @@ mod tests {
         let catalog = run.catalog().unwrap();
         let plan = plan(&run, catalog.get(id(BACKUP)).unwrap(), site.root(), Selection::ALL, &site.sources).unwrap();
         std::os::unix::fs::symlink("nowhere", &path).unwrap();
-        let error = restore(&run, &plan, encoding(), &mut || Ok(())).unwrap_err();
+        let error = restore(&run, &plan, Some(encoding()), &mut || Ok(())).unwrap_err();
         assert_eq!((error.kind(), last_outcome(&store)), (ErrorKind::Partial, Outcome::Partial));
         assert!(site.root().join(format!("sessions.db.aside-{NOW}-wal")).exists());
     }
@@ -554,7 +479,7 @@ mod tests {
         );
         let restored = restore_all(&site.begin(&store, NOW), &site).unwrap();
         let [warning] = &restored.warnings[..] else { panic!("{restored:?}") };
-        assert!(warning.starts_with("sessions.db was damaged (") && warning.ends_with("--undo can't put it back"));
+        assert!(warning.starts_with("sessions.db was damaged (") && warning.ends_with("--undo puts them back"));
         assert_eq!((restored.moved_aside, site.sessions()), (vec![], 3));
     }
 
@@ -570,6 +495,176 @@ mod tests {
         let restored = restore_all(&site.begin(&store, NOW), &site).unwrap();
         assert_eq!((site.sessions(), env(&site).as_str()), (3, "PORT=8080\n"));
         assert_eq!(kept_bytes(&store, &restored), bytes);
+    }
+
+    /// An index that says what is in no row.
+    const BREAK: &str = "CREATE INDEX by_kwh ON sessions(kwh); PRAGMA writable_schema = on;
+                         UPDATE sqlite_schema SET sql = 'CREATE INDEX by_kwh ON sessions(-kwh)' WHERE name = 'by_kwh'";
+
+    /// The database's file, and those beside it that hold something of it.
+    fn database_files(site: &Site) -> [Option<Vec<u8>>; 3] {
+        ["", "-wal", "-journal"].map(|suffix| fs::read(site.root().join(format!("sessions.db{suffix}"))).ok())
+    }
+
+    fn undo_all(store: &dyn Store, site: &Site, now: &str) -> Restored {
+        let run = site.begin(store, now);
+        let (kept, target) = undo(&History::load(store).unwrap(), site.root()).unwrap();
+        let catalog = run.catalog().unwrap();
+        let plan = plan(&run, catalog.get(kept).unwrap(), &target, Selection::ALL, &site.sources).unwrap();
+        restore(&run, &plan, Some(encoding()), &mut || Ok(())).unwrap()
+    }
+
+    /// Restores over a database that `damage` has damaged, and back, and back again.
+    #[track_caller]
+    fn assert_undone_to_the_byte(recorded: &str, damage: impl Fn(&Site, &Path)) -> Restored {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.execute(&format!("PRAGMA journal_mode = {recorded}"));
+        changed_since(&site, &store);
+        damage(&site, &site.root().join("sessions.db"));
+        let damaged = database_files(&site);
+        let restored = restore_all(&site.begin(&store, NOW), &site).unwrap();
+        assert_eq!((site.sessions(), env(&site).as_str()), (3, "PORT=8080\n"));
+
+        let undone = undo_all(&store, &site, "20251211_140000");
+        assert!(database_files(&site) == damaged, "{undone:?}");
+        assert_eq!(env(&site), "PORT=9090\n");
+        undo_all(&store, &site, "20251212_140000");
+        assert_eq!((site.sessions(), env(&site).as_str()), (3, "PORT=8080\n"));
+        undo_all(&store, &site, "20251213_140000");
+        assert!(database_files(&site) == damaged, "once more");
+        restored
+    }
+
+    #[test]
+    fn an_undo_brings_back_a_damaged_database_that_was_overwritten_to_the_byte() {
+        for (recorded, live) in [("wal", "wal"), ("delete", "wal"), ("wal", "delete"), ("delete", "delete")] {
+            let restored = assert_undone_to_the_byte(recorded, |site, _| {
+                site.execute(&format!("PRAGMA journal_mode = {live}"));
+                site.execute(BREAK);
+            });
+            assert_eq!(restored.moved_aside, Vec::<PathBuf>::new());
+        }
+    }
+
+    #[test]
+    fn an_undo_brings_back_a_damaged_database_with_its_log_to_the_byte() {
+        for recorded in ["wal", "delete"] {
+            assert_undone_to_the_byte(recorded, |site, path| {
+                site.execute("PRAGMA journal_mode = wal");
+                site.execute(BREAK);
+                let killed = sqlite::open_to_replace(path, std::time::Duration::ZERO).unwrap();
+                killed.execute_batch("PRAGMA writable_schema = off; CREATE TABLE late(x)").unwrap();
+                drop(killed);
+                assert!(database_files(site)[1].as_ref().is_some_and(|log| !log.is_empty()));
+            });
+        }
+    }
+
+    #[test]
+    fn an_undo_brings_back_bytes_behind_the_last_page() {
+        assert_undone_to_the_byte("delete", |site, path| {
+            site.execute("PRAGMA journal_mode = delete");
+            site.execute(BREAK);
+            let file = fs::File::options().append(true).open(path).unwrap();
+            std::io::Write::write_all(&mut &file, b"what somebody has written there").unwrap();
+        });
+    }
+
+    #[test]
+    fn an_undo_brings_back_what_is_no_database_with_what_lies_beside_it() {
+        let restored = assert_undone_to_the_byte("wal", |_, path| {
+            fs::write(path, "no database, and nothing like it").unwrap();
+            fs::write(fsutil::with_suffix(path, "-wal"), "garbage").unwrap();
+        });
+        assert_eq!(restored.moved_aside.len(), 3, "with the -shm of who looked: {restored:?}");
+    }
+
+    /// Replaces bytes of the header.
+    fn edit_header(path: &Path, at: usize, bytes: &[u8]) {
+        let mut image = fs::read(path).unwrap();
+        image[at..at + bytes.len()].copy_from_slice(bytes);
+        fs::write(path, image).unwrap();
+    }
+
+    #[test]
+    fn a_database_that_sqlite_cannot_write_to_is_moved_aside_whole() {
+        // A format for writing that SQLite doesn't know.
+        for format in [[3, 1], [3, 2]] {
+            let restored = assert_undone_to_the_byte("delete", |_, path| edit_header(path, 18, &format));
+            let aside = restored.moved_aside.first().unwrap();
+            assert!(aside.to_string_lossy().ends_with(&format!("sessions.db.aside-{NOW}")));
+            assert!(restored.warnings.iter().any(|warning| warning.starts_with("SQLite can't overwrite ")));
+        }
+    }
+
+    #[test]
+    fn a_database_that_sqlite_cannot_copy_is_kept_as_bytes_and_overwritten() {
+        for schema in [
+            "UPDATE sqlite_schema SET sql = 'CREATE TABLE sessions(id INTEGER PRIMARY KEY, kwh REAL DEFAULT (kwh))'",
+            "UPDATE sqlite_schema SET name = 'others'",
+            "CREATE INDEX by_kwh ON sessions(kwh); UPDATE sqlite_schema SET tbl_name = 'none' WHERE name = 'by_kwh'",
+            "CREATE INDEX by_kwh ON sessions(kwh); DELETE FROM sqlite_schema WHERE name = 'sessions'",
+        ] {
+            assert_undone_to_the_byte("delete", |site, _| {
+                let connection = site.open();
+                connection.execute_batch("PRAGMA writable_schema = on").unwrap();
+                connection.execute_batch(schema).unwrap_or_else(|e| panic!("{schema}: {e}"));
+            });
+        }
+    }
+
+    #[test]
+    fn a_database_of_an_encoding_that_there_is_not_is_moved_aside() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.execute("PRAGMA journal_mode = delete");
+        changed_since(&site, &store);
+        edit_header(&site.root().join("sessions.db"), 56, &[0, 0, 0, 248]);
+        let restored = restore_all(&site.begin(&store, NOW), &site).unwrap();
+        assert_eq!((restored.moved_aside.len(), site.sessions()), (1, 3), "{restored:?}");
+    }
+
+    #[test]
+    fn a_database_that_is_in_use_is_not_swapped_for_bytes() {
+        for mode in ["wal", "delete"] {
+            let (site, store) = (Site::new(), MemoryStore::new());
+            site.execute(&format!("PRAGMA journal_mode = {mode}"));
+            changed_since(&site, &store);
+            site.execute(BREAK);
+            restore_all(&site.begin(&store, NOW), &site).unwrap();
+            let application = site.open();
+            application.execute_batch("BEGIN; SELECT * FROM sessions").unwrap();
+            let setup = crate::Setup {
+                busy_timeout: std::time::Duration::from_millis(50),
+                ..site.setup(&store, "20251211_140000")
+            };
+            let run = Run::begin(setup, &mut |_| {}).unwrap();
+            let (kept, target) = undo(&History::load(&store).unwrap(), site.root()).unwrap();
+            let catalog = run.catalog().unwrap();
+            let plan = plan(&run, catalog.get(kept).unwrap(), &target, Selection::ALL, &site.sources).unwrap();
+            let error = restore(&run, &plan, Some(encoding()), &mut || Ok(())).unwrap_err();
+            assert_eq!(
+                (error.kind(), error.hint()),
+                (ErrorKind::Busy, Some("stop the application, then restore again"))
+            );
+            drop(application);
+            assert_eq!((site.sessions(), env(&site).as_str()), (3, "PORT=8080\n"));
+        }
+    }
+
+    #[test]
+    fn a_restore_that_keeps_nothing_says_so_and_has_no_undo() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        changed_since(&site, &store);
+        let run = site.begin(&store, NOW);
+        let catalog = run.catalog().unwrap();
+        let plan = plan(&run, catalog.get(id(BACKUP)).unwrap(), site.root(), Selection::ALL, &site.sources).unwrap();
+        let before = published(&store);
+        assert_eq!(restore(&run, &plan, None, &mut || Ok(())).unwrap().kept, None);
+        assert_eq!((site.sessions(), env(&site).as_str(), published(&store)), (3, "PORT=8080\n", before));
+        let history = History::load(&store).unwrap();
+        assert!(history.lines().last().unwrap().restore.as_ref().unwrap().unkept);
+        let message = "nothing to undo: the restore of 2025-12-10 14:00 was told not to keep what it replaced";
+        assert_eq!(undo(&history, site.root()).unwrap_err().to_string(), message);
     }
 
     #[test]
@@ -690,7 +785,7 @@ mod tests {
         let catalog = run.catalog().unwrap();
         let elsewhere = site.root().join("elsewhere");
         let plan = plan(&run, catalog.get(id(BACKUP)).unwrap(), &elsewhere, Selection::ALL, &site.sources).unwrap();
-        assert_eq!(restore(&run, &plan, encoding(), &mut || Ok(())).unwrap().kept, None);
+        assert_eq!(restore(&run, &plan, Some(encoding()), &mut || Ok(())).unwrap().kept, None);
         let error = undo(&History::load(&store).unwrap(), site.root()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoSuchBackup);
         assert!(error.to_string().ends_with("no restore that replaced anything"), "{error}");

@@ -5,16 +5,18 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Entry, StoredFile};
 use crate::error::{Error, ErrorKind, Result, SALVAGE_HINT};
 use crate::id::BackupId;
-use crate::manifest::Content;
+use crate::manifest::{Content, Trigger};
 use crate::names::Kind;
 use crate::relpath::RelPath;
 use crate::run::Run;
-use crate::source::{Sources, followed, sqlite};
+use crate::source::files::ConfigFile;
+use crate::source::{FilesSource, Sources, followed, sqlite};
 use crate::verify::expected_facts;
 
 /// Which kinds of things to restore.
@@ -43,6 +45,10 @@ impl Selection {
 pub struct Plan {
     /// The backup.
     pub id: BackupId,
+    /// When the backup was made.
+    pub created_at: DateTime<FixedOffset>,
+    /// How old it is, in seconds.
+    pub age_s: u64,
     /// The folder that everything is below.
     #[serde(serialize_with = "crate::ospath::one::serialize")]
     pub target: PathBuf,
@@ -75,6 +81,8 @@ pub enum Present {
     Absent,
     /// A file, or a database that opens: it is kept as a pre-restore backup, then replaced.
     Replaced,
+    /// A configuration file with the same content, mode and owner. It is handled as any other.
+    Unchanged,
     /// A database that SQLite can't open: it will be moved aside.
     Damaged,
 }
@@ -82,14 +90,32 @@ pub enum Present {
 /// A stored file and where its content goes.
 #[derive(Debug)]
 pub(super) enum Planned {
-    Database { file: StoredFile, path: RelPath, present: Present },
-    Files { file: StoredFile, paths: Vec<(RelPath, RelPath)> },
+    /// With what belongs `beside` it, if it was damaged and is put back as its bytes.
+    Database {
+        file: StoredFile,
+        path: RelPath,
+        present: Present,
+        beside: Vec<StoredFile>,
+    },
+    Files {
+        file: StoredFile,
+        paths: Vec<(RelPath, RelPath)>,
+    },
 }
 
 impl Plan {
-    /// Whether anything that is there now will be replaced or moved.
+    /// Whether it does what `shown` did: to the same files, which are as they were.
+    pub fn is_as_shown(&self, shown: &Self) -> bool {
+        // A configuration file may have been written to meanwhile.
+        let what = |item: &Item| {
+            (item.path.clone(), item.bytes, item.present == Present::Absent, item.present == Present::Damaged)
+        };
+        self.id == shown.id && self.items.iter().map(what).eq(shown.items.iter().map(what))
+    }
+
+    /// Whether anything that is there now will be replaced by something else, or moved.
     pub fn replaces(&self) -> bool {
-        self.items.iter().any(|item| item.present != Present::Absent)
+        self.items.iter().any(|item| matches!(item.present, Present::Replaced | Present::Damaged))
     }
 }
 
@@ -102,18 +128,21 @@ impl Plan {
 /// one place; [`ErrorKind::PermissionDenied`] if a link that can't be trusted leads there.
 pub fn plan(run: &Run<'_>, entry: &Entry, target: &Path, selection: Selection, sources: &Sources) -> Result<Plan> {
     entry.require_usable()?;
+    let (created_at, files) = (entry.created_at(), entry.stored_files(run.store())?);
     let mut plan = Plan {
         id: entry.id,
+        created_at,
+        age_s: u64::try_from((run.now() - created_at).num_seconds()).unwrap_or(0),
         target: target.to_path_buf(),
         items: vec![],
         warnings: vec![],
         artifacts: vec![],
         selection,
     };
-    for file in entry.stored_files(run.store())?.iter().filter(|file| selection.takes(file.kind)) {
+    for file in files.iter().filter(|file| selection.takes(file.kind)) {
         match file.kind {
-            Kind::Database => plan.add_database(run, file, sources)?,
-            // They belong to a damaged database, which decides.
+            Kind::Database => plan.add_database(run, file, beside(entry, &files, file)?, sources)?,
+            // They belong to a damaged database, and go with it.
             Kind::Wal | Kind::Journal => {}
             Kind::Files => plan.add_files(run, file, sources)?,
         }
@@ -131,11 +160,13 @@ pub fn plan(run: &Run<'_>, entry: &Entry, target: &Path, selection: Selection, s
 }
 
 impl Plan {
-    fn add_database(&mut self, run: &Run<'_>, file: &StoredFile, sources: &Sources) -> Result<()> {
-        if let Some(problem) = file.damage() {
-            let damaged = format!("{} holds a database that was damaged when it was saved: {problem}", file.file);
-            return Err(Error::new(ErrorKind::Damaged, damaged).with_hint(SALVAGE_HINT));
-        }
+    fn add_database(
+        &mut self,
+        run: &Run<'_>,
+        file: &StoredFile,
+        beside: Vec<StoredFile>,
+        sources: &Sources,
+    ) -> Result<()> {
         let configured = || sources.databases.iter().find(|database| database.name == file.name);
         let path = match file.recorded.as_ref().map(|recorded| &recorded.content) {
             Some(Content::Database(database)) => database.source.clone(),
@@ -151,34 +182,44 @@ impl Plan {
             self.warnings.push(format!("the text of {path} is {is} and will be {will_be}: {warning}"));
         }
         let bytes = file.recorded.as_ref().map(|recorded| recorded.plain_bytes);
+        if let Some(problem) = file.damage() {
+            self.warnings.push(format!("{path} was damaged ({problem}), and will be as it was"));
+        }
         self.items.push(Item { path: path.clone(), bytes, present });
-        self.artifacts.push(Planned::Database { file: file.clone(), path, present });
+        self.artifacts.push(Planned::Database { file: file.clone(), path, present, beside });
         Ok(())
     }
 
     /// Reads the archive once for its members, so that one which can't be read is found before anything changes.
     fn add_files(&mut self, run: &Run<'_>, file: &StoredFile, sources: &Sources) -> Result<()> {
-        let mut members = Vec::new();
+        let mut paths = Vec::new();
         run.reader().archive(file, |member| {
-            members.push((member.path, member.content.len() as u64));
+            let is_ours = file.recorded.is_some();
+            let path = if is_ours { Some(member.path.clone()) } else { place_of(&member.path, file, sources) };
+            match path {
+                Some(path) => {
+                    self.add_file(&member, &path)?;
+                    paths.push((member.path, path));
+                }
+                None => self
+                    .warnings
+                    .push(format!("{}: the settings don't say where it belongs, so it is left out", member.path)),
+            }
             Ok(())
         })?;
-        let mut paths = Vec::new();
-        for (member, bytes) in members {
-            let path = if file.recorded.is_some() { Some(member.clone()) } else { place_of(&member, file, sources) };
-            let Some(path) = path else {
-                self.warnings.push(format!("{member}: the settings don't say where it belongs, so it is left out"));
-                continue;
-            };
-            let place = followed(&self.target, &path)?;
-            let present = file_present(&place)?;
-            if place.is_symlink() {
-                self.warnings.push(format!("{path} is a link: a plain file takes its place"));
-            }
-            self.items.push(Item { path: path.clone(), bytes: Some(bytes), present });
-            paths.push((member, path));
-        }
         self.artifacts.push(Planned::Files { file: file.clone(), paths });
+        Ok(())
+    }
+
+    fn add_file(&mut self, member: &ConfigFile, path: &RelPath) -> Result<()> {
+        let place = followed(&self.target, path)?;
+        let mut present = file_present(&place)?;
+        if place.is_symlink() {
+            self.warnings.push(format!("{path} is a link: a plain file takes its place"));
+        } else if present == Present::Replaced && is_same(&self.target, path, member)? {
+            present = Present::Unchanged;
+        }
+        self.items.push(Item { path: path.clone(), bytes: Some(member.content.len() as u64), present });
         Ok(())
     }
 
@@ -197,13 +238,46 @@ impl Plan {
         }
     }
 
+    /// A pre-restore backup is not asked: it holds what a restore has replaced, and nothing else.
     fn warn_of_what_is_missing(&mut self, entry: &Entry, selection: Selection, sources: &Sources) {
-        let databases = sources.databases.iter().filter(|_| selection.databases).map(|database| &database.name);
-        let files = sources.files.iter().filter(|_| selection.files).map(|files| &files.name);
-        for name in databases.chain(files).filter(|name| !entry.files.iter().any(|file| file.name == **name)) {
-            self.warnings.push(format!("backup {} holds no {name}: what is there now stays", entry.id));
+        if is_pre_restore(entry) {
+            return;
         }
+        let databases = sources.databases.iter().filter(|_| selection.databases).map(|database| &database.name);
+        let sets: Vec<&FilesSource> = sources.files.iter().filter(|_| selection.files).collect();
+        let holds = |name: &&String| entry.files.iter().any(|file| file.name == **name);
+        let (held, lacking): (Vec<_>, Vec<_>) = sets.into_iter().partition(|set| holds(&&set.name));
+        let names = databases.filter(|name| !holds(name)).chain(lacking.iter().map(|set| &set.name));
+        let mut missing: Vec<String> = names.cloned().collect();
+        let is_written = |path: &&RelPath| self.items.iter().any(|item| item.path == **path);
+        let paths = held.iter().flat_map(|set| &set.paths).filter(|path| !is_written(path));
+        missing.extend(paths.map(ToString::to_string));
+        let warning = |name: String| format!("backup {} holds no {name}: what is there now stays", entry.id);
+        self.warnings.extend(missing.into_iter().map(warning));
     }
+}
+
+/// Why a database is not restored that was damaged when it was saved.
+pub(super) fn saved_damaged(file: &StoredFile) -> Option<Error> {
+    let problem = file.damage()?;
+    let damaged = format!("{} holds a database that was damaged when it was saved: {problem}", file.file);
+    Some(Error::new(ErrorKind::Damaged, damaged).with_hint(SALVAGE_HINT))
+}
+
+/// What belongs beside a database. One that was damaged when it was saved is put back only as what a restore has kept.
+fn beside(entry: &Entry, files: &[StoredFile], database: &StoredFile) -> Result<Vec<StoredFile>> {
+    match saved_damaged(database) {
+        Some(error) if !is_pre_restore(entry) => Err(error),
+        Some(_) => {
+            let is_beside = |it: &&StoredFile| it.kind.is_beside_database() && it.name == database.name;
+            Ok(files.iter().filter(is_beside).cloned().collect())
+        }
+        None => Ok(Vec::new()),
+    }
+}
+
+fn is_pre_restore(entry: &Entry) -> bool {
+    entry.manifest().is_some_and(|manifest| manifest.trigger == Trigger::PreRestore)
 }
 
 /// Where a flat member name of another tool's archive belongs: the configured path that ends in it.
@@ -229,6 +303,17 @@ fn file_present(path: &Path) -> Result<Present> {
     }
 }
 
+/// Whether the file there is what a restore would make of it.
+fn is_same(target: &Path, path: &RelPath, member: &ConfigFile) -> Result<bool> {
+    let there = match ConfigFile::read(target, path) {
+        // No plain file, or one that is written to.
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Busy) => return Ok(false),
+        there => there?,
+    };
+    let what = |file: &ConfigFile| (file.mode & 0o777, file.uid, file.gid);
+    Ok(what(&there) == what(member) && there.content == member.content)
+}
+
 /// What is in the place of a database, and the encoding of its text if it can be read.
 fn database_present(run: &Run<'_>, path: &Path) -> Result<(Present, Option<String>)> {
     if file_present(path)? == Present::Absent {
@@ -245,14 +330,15 @@ fn database_present(run: &Run<'_>, path: &Path) -> Result<(Present, Option<Strin
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
     use std::time::Duration;
 
     use super::*;
     use crate::Setup;
     use crate::backup::tests::Stop;
     use crate::run::tests::{Site, id, publish};
-    use crate::source::files::{ArchiveWriter, ConfigFile};
-    use crate::source::{DatabaseSource, FilesSource};
+    use crate::source::DatabaseSource;
+    use crate::source::files::ArchiveWriter;
     use crate::store::{MemoryStore, Store};
 
     const ID: &str = "20251210_140000";
@@ -320,7 +406,8 @@ mod tests {
         let files = Selection { databases: false, files: true };
         let plan = planned(&site, &store, site.root(), files, &settings(&site)).unwrap();
         assert_eq!(paths(&plan), ["data/station.json"]);
-        assert_eq!(plan.warnings, [format!("backup {ID} holds no other: what is there now stays")]);
+        let missing = |name| format!("backup {ID} holds no {name}: what is there now stays");
+        assert_eq!(plan.warnings, ["other", ".env"].map(missing));
     }
 
     #[test]
@@ -340,7 +427,39 @@ mod tests {
         (sources.databases[0].path, sources.files[0].paths[0]) = (path("moved.db"), path("moved.env"));
         let plan = planned(&site, &store, site.root(), Selection::ALL, &sources).unwrap();
         assert_eq!(paths(&plan), ["sessions.db", ".env"]);
-        assert_eq!(plan.warnings, Vec::<String>::new());
+        assert_eq!(plan.warnings, [format!("backup {ID} holds no moved.env: what is there now stays")]);
+    }
+
+    #[test]
+    fn a_configuration_file_that_is_the_same_is_said_to_be_unchanged() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, ID);
+        let env = site.root().join(".env");
+        let present = || {
+            let plan = planned(&site, &store, site.root(), Selection::ALL, &site.sources).unwrap();
+            plan.items[1].present
+        };
+        assert_eq!(present(), Present::Unchanged);
+        fs::set_permissions(&env, fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(present(), Present::Replaced);
+        fs::write(&env, "PORT=9090\n").unwrap();
+        assert_eq!(present(), Present::Replaced);
+        fs::remove_file(&env).unwrap();
+        std::os::unix::fs::symlink("elsewhere", &env).unwrap();
+        fs::write(site.root().join("elsewhere"), "PORT=8080\n").unwrap();
+        assert_eq!(present(), Present::Replaced, "a link is replaced, whatever it leads to");
+    }
+
+    #[test]
+    fn a_plan_is_as_shown_as_long_as_the_same_files_are_there() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, ID);
+        let plan = || planned(&site, &store, site.root(), Selection::ALL, &site.sources).unwrap();
+        let shown = plan();
+        fs::write(site.root().join(".env"), "PORT=9090\n").unwrap();
+        assert!(plan().is_as_shown(&shown), "its content is kept, whatever it is");
+        fs::remove_file(site.root().join(".env")).unwrap();
+        assert!(!plan().is_as_shown(&shown));
     }
 
     #[test]

@@ -1,18 +1,19 @@
 //! Decoding what a restore will write beside its place, checked, before anything there changes.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use tempfile::{NamedTempFile, TempPath};
 
-use super::DATABASE_FILES;
 use super::plan::{Plan, Planned, Present};
+use super::{DATABASE_FILES, leftovers};
 use crate::catalog::StoredFile;
 use crate::error::{Error, Result};
 use crate::fsutil;
 use crate::manifest::{self, Content};
+use crate::names::Kind;
 use crate::relpath::RelPath;
 use crate::run::Run;
 use crate::source::files::ConfigFile;
@@ -22,12 +23,7 @@ use crate::verify::{plain_bytes, require_sound};
 
 /// A decoded and checked file beside its place. Dropped, it is gone.
 pub(super) enum StagedFile {
-    Database {
-        temp: NamedTempFile,
-        path: PathBuf,
-        live: bool,
-        recorded: Option<manifest::Database>,
-    },
+    Database(Box<StagedDatabase>),
     /// Closed, since there may be more of them than files that a process may have open.
     Config {
         temp: TempPath,
@@ -36,11 +32,51 @@ pub(super) enum StagedFile {
     },
 }
 
+/// A decoded database beside its place.
+pub(super) struct StagedDatabase {
+    pub temp: NamedTempFile,
+    /// What has to lie beside it, by suffix: of a damaged database, which SQLite must not touch.
+    pub beside: Vec<(&'static str, NamedTempFile)>,
+    pub path: PathBuf,
+    /// What is in its place now.
+    pub present: Present,
+    /// Whether it was damaged when it was saved, and is put back as it was.
+    pub is_bytes: bool,
+    pub recorded: Option<manifest::Database>,
+}
+
+impl StagedDatabase {
+    /// All its files.
+    pub fn temps(&self) -> impl Iterator<Item = &NamedTempFile> {
+        std::iter::once(&self.temp).chain(self.beside.iter().map(|(_, temp)| temp))
+    }
+}
+
 /// All that is staged. Dropped, it is gone, and so are the folders that were made for it.
 #[derive(Default)]
 pub(super) struct Staging {
     pub files: Vec<StagedFile>,
     pub folders: NewFolders,
+    /// The first file, held open: others see by its lock that this restore goes on.
+    marked: Option<File>,
+}
+
+impl Staging {
+    /// Those databases that take the place of one.
+    pub fn replaced(&self) -> impl Iterator<Item = &StagedDatabase> {
+        self.files.iter().filter_map(|file| match file {
+            StagedFile::Database(staged) if staged.present == Present::Replaced => Some(&**staged),
+            _ => None,
+        })
+    }
+
+    fn mark(&mut self, file: &File) -> Result<()> {
+        if self.marked.is_none() {
+            leftovers::mark(file);
+            self.marked = Some(file.try_clone().map_err(|e| Error::io_named("hold open", "a decoded file", e))?);
+        }
+        Ok(())
+    }
 }
 
 /// Folders that were made on the way. Dropped, those that are still empty are removed.
@@ -81,12 +117,10 @@ pub(super) fn stage(run: &Run<'_>, plan: &Plan) -> Result<Staging> {
     let mut staging = Staging::default();
     for planned in &plan.artifacts {
         match planned {
-            Planned::Database { file, path, present } => {
+            Planned::Database { file, path, present, beside } => {
                 let path = path.under(&plan.target);
-                let recorded = recorded_database(file);
-                staging.folders.make_for(&path, recorded.as_ref().map(|recorded| (recorded.uid, recorded.gid)))?;
-                let live = *present == Present::Replaced;
-                staging.files.push(stage_database(run, file, path, live, recorded)?);
+                let staged = stage_database(run, file, beside, path, *present, &mut staging)?;
+                staging.files.push(StagedFile::Database(Box::new(staged)));
             }
             Planned::Files { file, paths } => stage_files(run, file, paths, &plan.target, &mut staging)?,
         }
@@ -98,25 +132,44 @@ pub(super) fn stage(run: &Run<'_>, plan: &Plan) -> Result<Staging> {
 fn stage_database(
     run: &Run<'_>,
     file: &StoredFile,
+    beside: &[StoredFile],
     path: PathBuf,
-    live: bool,
-    recorded: Option<manifest::Database>,
-) -> Result<StagedFile> {
+    present: Present,
+    staging: &mut Staging,
+) -> Result<StagedDatabase> {
+    let (recorded, is_bytes) = (recorded_database(file), file.damage().is_some());
+    staging.folders.make_for(&path, recorded.as_ref().map(|recorded| (recorded.uid, recorded.gid)))?;
     let mut temp = temp_beside(&path)?;
+    staging.mark(temp.as_file())?;
+    let is_copied = present == Present::Replaced && !is_bytes;
     // Over a live database, its transaction needs as much again.
-    let folder = fsutil::parent(&path).display().to_string();
-    fsutil::require_space(&path, &folder, plain_bytes(file).saturating_mul(if live { 2 } else { 1 }))?;
-    if live {
+    let needed = plain_bytes(file).saturating_mul(if is_copied { 2 } else { 1 });
+    fsutil::require_space(&path, &fsutil::parent(&path).display().to_string(), needed)?;
+    if is_copied {
         run.reader().copy(file, temp.as_file_mut())?;
     } else {
-        let failed = |e| Error::io("sync", temp.path(), e);
-        let mut synced = SyncedFile::new(temp.as_file().try_clone().map_err(failed)?, |_| ());
-        run.reader().copy(file, &mut synced)?;
-        synced.finish().map_err(failed)?;
+        decode_synced(run, file, &temp)?;
     }
-    // Bytes that were found sound before they were stored, and have the same digest, are sound.
-    require_sound(run, file, temp.path(), (!file.is_checked()).then_some(Scope::Damage))?;
-    Ok(StagedFile::Database { temp, path, live, recorded })
+    if !is_bytes {
+        // Bytes that were found sound before they were stored, and have the same digest, are sound.
+        require_sound(run, file, temp.path(), (!file.is_checked()).then_some(Scope::Damage))?;
+    }
+    let beside = beside.iter().map(|file| stage_beside(run, file, &path)).collect::<Result<_>>()?;
+    Ok(StagedDatabase { temp, beside, path, present, is_bytes, recorded })
+}
+
+fn stage_beside(run: &Run<'_>, file: &StoredFile, path: &Path) -> Result<(&'static str, NamedTempFile)> {
+    let suffix = if file.kind == Kind::Wal { "-wal" } else { "-journal" };
+    let temp = create(&fsutil::with_suffix(&leftovers::beside(path), suffix))?;
+    decode_synced(run, file, &temp)?;
+    Ok((suffix, temp))
+}
+
+fn decode_synced(run: &Run<'_>, file: &StoredFile, temp: &NamedTempFile) -> Result<()> {
+    let failed = |e| Error::io("sync", temp.path(), e);
+    let mut synced = SyncedFile::new(temp.as_file().try_clone().map_err(failed)?, |_| ());
+    run.reader().copy(file, &mut synced)?;
+    synced.finish().map_err(failed)
 }
 
 /// What the manifest says of a stored database.
@@ -138,14 +191,15 @@ fn stage_files(
         if let Some((_, path)) = paths.iter().find(|(name, _)| *name == member.path) {
             let path = path.under(target);
             staging.folders.make_for(&path, Some((member.uid, member.gid)))?;
-            staging.files.push(stage_config(&member, path)?);
+            let temp = temp_beside(&path)?;
+            staging.mark(temp.as_file())?;
+            staging.files.push(stage_config(&member, temp, path)?);
         }
         Ok(())
     })
 }
 
-fn stage_config(member: &ConfigFile, path: PathBuf) -> Result<StagedFile> {
-    let mut temp = temp_beside(&path)?;
+fn stage_config(member: &ConfigFile, mut temp: NamedTempFile, path: PathBuf) -> Result<StagedFile> {
     temp.as_file_mut().write_all(&member.content).map_err(|e| Error::io("write", temp.path(), e))?;
     let warning = set_owner_and_mode(temp.path(), &path, member.mode, member.uid, member.gid)?;
     temp.as_file().sync_all().map_err(|e| Error::io("sync", temp.path(), e))?;
@@ -154,17 +208,19 @@ fn stage_config(member: &ConfigFile, path: PathBuf) -> Result<StagedFile> {
 
 /// A private file in the folder of `path`, with a name that a restore after a crash finds and replaces.
 fn temp_beside(path: &Path) -> Result<NamedTempFile> {
-    let folder = fsutil::parent(path);
-    let name = format!(".{}.restoring", path.file_name().unwrap_or_default().to_string_lossy());
-    let leftover = folder.join(&name);
+    let place = leftovers::beside(path);
     for suffix in DATABASE_FILES {
-        fsutil::remove_file(&fsutil::with_suffix(&leftover, suffix))?;
+        fsutil::remove_file(&fsutil::with_suffix(&place, suffix))?;
     }
+    create(&place)
+}
+
+fn create(place: &Path) -> Result<NamedTempFile> {
     tempfile::Builder::new()
-        .prefix(&name)
+        .prefix(place.file_name().unwrap_or_default())
         .rand_bytes(0)
-        .tempfile_in(folder)
-        .map_err(|e| Error::io("create", &leftover, e))
+        .tempfile_in(fsutil::parent(place))
+        .map_err(|e| Error::io("create", place, e))
 }
 
 /// Gives the file at `temp` its recorded owner and mode. A warning, if this user can't give it that owner. No file that is

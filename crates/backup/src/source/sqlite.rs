@@ -14,6 +14,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction};
 
 use crate::digest::Digest;
@@ -82,6 +83,23 @@ pub(crate) fn open_read_write(path: &Path, busy_timeout: Duration) -> Result<Con
     open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, busy_timeout, &Silent)
 }
 
+/// The same for one that will be replaced. Closing it leaves its log as it is: if it turns out damaged, it is kept and moved
+/// aside with its log, which must not be emptied into it before.
+pub(crate) fn open_to_replace(path: &Path, busy_timeout: Duration) -> Result<Connection> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, busy_timeout.min(TICK))?;
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .map_err(|e| Error::sqlite("open database", path, &e))?;
+    let connection = wait_for_first_read(connection, path, busy_timeout, &Silent)?;
+    // SQLite opens for reading what it can't write to, and says so only when it has to write.
+    let is_readonly = connection.is_readonly("main").map_err(|e| Error::sqlite("open database", path, &e))?;
+    if is_readonly {
+        let refused = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY), None);
+        return Err(Error::sqlite("restore into", path, &refused));
+    }
+    Ok(connection)
+}
+
 /// Reading a WAL database that nobody has open makes its `-shm` and `-wal`, which stay. If another user than the
 /// database's owner makes them, the owner can't write any more: so that is refused, unless the folder hands its group
 /// on and the group may write. Root gives them to the owner.
@@ -114,6 +132,15 @@ fn is_wal(path: &Path) -> bool {
 fn open(path: &Path, access: OpenFlags, busy_timeout: Duration, progress: &dyn Progress) -> Result<Connection> {
     // SQLite doesn't hear the wish to stop while it waits: so it waits for a short time, again and again.
     let connection = connect(path, access, busy_timeout.min(TICK))?;
+    wait_for_first_read(connection, path, busy_timeout, progress)
+}
+
+fn wait_for_first_read(
+    connection: Connection,
+    path: &Path,
+    busy_timeout: Duration,
+    progress: &dyn Progress,
+) -> Result<Connection> {
     let begun = Instant::now();
     while let Err(error) = first_read(&connection, path) {
         if error.kind() != ErrorKind::Busy || begun.elapsed() >= busy_timeout {
@@ -349,7 +376,8 @@ pub(super) fn table_names(connection: &Connection) -> rusqlite::Result<Vec<Strin
     statement.query_map([], |row| row.get(0))?.collect()
 }
 
-pub(super) fn tables(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
+/// Tables that hold rows of their own, each with how many it has.
+pub(crate) fn tables(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
     let count = |name: String| {
         let count = format!("SELECT count(*) FROM {}", quoted(&name));
         let rows = connection.query_row(&count, [], |row| row.get(0))?;

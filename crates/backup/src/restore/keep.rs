@@ -1,0 +1,109 @@
+//! The pre-restore backup: what a restore is about to replace, kept before anything changes.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::Planned;
+use super::plan::{Plan, Present};
+use super::target::Hold;
+use crate::backup::{self, Integrity, Made};
+use crate::codec::Encoding;
+use crate::error::{Error, ErrorKind, NO_SPACE_HINT, Result};
+use crate::fsutil;
+use crate::id::BackupId;
+use crate::manifest::{Snapshot, Trigger};
+use crate::relpath::RelPath;
+use crate::run::Run;
+use crate::source::bytes::Descriptors;
+use crate::source::{DatabaseSource, FilesSource, Sources};
+
+/// What is about to be replaced, as it is kept.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// The pre-restore backup; none if nothing is replaced.
+    pub id: Option<BackupId>,
+    /// Databases that are kept as their bytes.
+    pub damaged: Vec<PathBuf>,
+    /// What a person should know of them.
+    pub warnings: Vec<String>,
+}
+
+/// Backs up what is about to be replaced. A damaged database is kept as its bytes.
+///
+/// # Errors
+/// [`ErrorKind::NotKept`]; else what keeps any part of it from being kept.
+pub(super) fn keep_what_is_replaced(
+    run: &Run<'_>,
+    plan: &Plan,
+    held: &[Option<Hold<'_>>],
+    encoding: Encoding,
+    descriptors: &Descriptors,
+) -> Result<Kept> {
+    let sources = replaced(plan, held);
+    let mut kept = Kept::default();
+    if sources == Sources::default() {
+        return Ok(kept);
+    }
+    let (root, trigger, integrity) = (&plan.target, Trigger::PreRestore, Integrity::Recorded);
+    let request = backup::Request { root, sources: &sources, encoding, trigger, pinned: false, integrity };
+    let locked: Vec<_> = held.iter().flatten().filter_map(Hold::locked).collect();
+    let no_room = |error| no_room_to_keep(run, plan, &sources, error);
+    let Made { manifest, failures } = backup::backup_locked(run, &request, &locked, descriptors).map_err(no_room)?;
+    for (name, error) in failures {
+        let saved = manifest.artifacts.iter().find(|artifact| artifact.name == name);
+        let database = sources.databases.iter().find(|database| database.name == name);
+        let (Some(database), Some(problem)) = (database, saved.and_then(|saved| saved.damage().first())) else {
+            return Err(no_room(error));
+        };
+        kept.damaged.push(database.path.under(root));
+        let path = &database.path;
+        kept.warnings.push(format!("{path} was damaged ({problem}): its bytes are kept, and --undo puts them back"));
+    }
+    kept.id = Some(manifest.id);
+    Ok(kept)
+}
+
+/// What is there now. A database that opens and isn't held is one that SQLite can't write to.
+fn replaced(plan: &Plan, held: &[Option<Hold<'_>>]) -> Sources {
+    let mut sources = Sources::default();
+    let mut held = held.iter();
+    for planned in &plan.artifacts {
+        match planned {
+            Planned::Database { present: Present::Absent, .. } => {}
+            Planned::Database { file, path, present, .. } => {
+                let is_writable = *present != Present::Replaced || held.next().is_some_and(Option::is_some);
+                let snapshot = if is_writable { Snapshot::Vacuum } else { Snapshot::Bytes };
+                let (name, path) = (file.name.clone(), path.clone());
+                sources.databases.push(DatabaseSource { name, path, snapshot, probes: Vec::new() });
+            }
+            Planned::Files { file, paths } => sources.files.extend(replaced_files(plan, &file.name, paths)),
+        }
+    }
+    sources
+}
+
+fn replaced_files(plan: &Plan, name: &str, paths: &[(RelPath, RelPath)]) -> Option<FilesSource> {
+    let is_there =
+        |path: &&RelPath| plan.items.iter().any(|item| item.path == **path && item.present != Present::Absent);
+    let paths: Vec<RelPath> = paths.iter().map(|(_, path)| path).filter(is_there).cloned().collect();
+    (!paths.is_empty()).then(|| FilesSource { name: name.to_string(), paths })
+}
+
+/// A lack of room here concerns what is there now, not what is restored.
+fn no_room_to_keep(run: &Run<'_>, plan: &Plan, sources: &Sources, error: Error) -> Error {
+    if error.kind() != ErrorKind::NoSpace {
+        return error;
+    }
+    let size = |path: &RelPath, suffix| {
+        fs::metadata(fsutil::with_suffix(&path.under(&plan.target), suffix)).map_or(0, |found| found.len())
+    };
+    // A database is copied before it is encoded.
+    let databases = sources.databases.iter().map(|it| size(&it.path, "").saturating_mul(2) + size(&it.path, "-wal"));
+    let files = sources.files.iter().flat_map(|files| &files.paths).map(|path| size(path, ""));
+    let needed = databases.chain(files).fold(0, u64::saturating_add);
+    let store = run.store();
+    let free = store.free_bytes().ok().flatten().map_or_else(|| "too little".into(), fsutil::size);
+    let (needed, place) = (fsutil::size(needed), store.location());
+    let message = format!("no room to keep what would be replaced: that takes up to {needed}, {place} has {free} free");
+    Error::new(ErrorKind::NotKept, message).with_hint(NO_SPACE_HINT)
+}
