@@ -28,6 +28,9 @@ pub fn concern(concern: &Concern, status: &Status) -> String {
         Concern::Ahead { id, ahead_s } => format!("backup {id} is dated {} ahead of the clock", age(*ahead_s)),
         Concern::LastRun { end, at } => format!("the last run, begun {}, {}", local(*at), run_end(*end)),
         Concern::NewestUnfit { id, why } => format!("the newest backup, {id}, {}", unfit(why)),
+        Concern::Collapsed { id, collapse } => {
+            format!("backup {id} shows the collapse of {collapse} since {}", collapse.since)
+        }
         Concern::UnfinishedRestore { id, at } => {
             let of = id.map(|id| format!(" of {id}")).unwrap_or_default();
             format!("the restore{of} begun {} did not finish", local(*at))
@@ -55,6 +58,7 @@ pub fn remedy(concern: &Concern) -> &'static str {
         Concern::Ahead { .. } => "set the clock: timedatectl",
         Concern::LastRun { .. } => "see why: `logs`; then: `backup`",
         Concern::NewestUnfit { .. } => "make a new one: `backup`",
+        Concern::Collapsed { .. } => "look what became of it; if it was meant: `accept` with that id",
         Concern::UnfinishedRestore { .. } => "repeat it, or take it back: `restore --undo`",
         Concern::NeverDrilled | Concern::DrillTooOld { .. } => "rehearse a restore now: `drill`",
         Concern::Drill { .. } => "see why: `drill -v`",

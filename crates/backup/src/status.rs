@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::catalog::{Catalog, Entry, Record};
 use crate::history::{Command, History, Line, Outcome};
 use crate::id::BackupId;
-use crate::manifest::{Status as BackupStatus, Trigger};
+use crate::manifest::{Collapse, Status as BackupStatus, Trigger};
 use crate::select::Unfit;
 use crate::source::Sources;
 
@@ -197,6 +197,13 @@ pub enum Concern {
         /// Why.
         why: Unfit,
     },
+    /// A database lost most of what earlier backups hold, and nobody has accepted that.
+    Collapsed {
+        /// The backup that shows it.
+        id: BackupId,
+        /// The database, and both figures.
+        collapse: Collapse,
+    },
     /// A restore has changed something and did not end well.
     UnfinishedRestore {
         /// The backup.
@@ -241,6 +248,7 @@ impl Concern {
             | Self::NoRoom { .. } => Severity::Failure,
             Self::LastRun { .. }
             | Self::NewestUnfit { .. }
+            | Self::Collapsed { .. }
             | Self::NeverDrilled
             | Self::DrillTooOld { .. }
             | Self::Drill { .. } => Severity::Warning,
@@ -419,8 +427,20 @@ impl Look<'_> {
         concerns.extend(self.history.unfinished_restore().and_then(|(line, _)| {
             (!self.goes_on(line)).then_some(Concern::UnfinishedRestore { id: line.id, at: line.at })
         }));
+        concerns.extend(self.collapsed());
         concerns.extend(self.drill(last_drill));
         concerns
+    }
+
+    /// The newest backup that shows a collapse, unless that was accepted.
+    fn collapsed(&self) -> Vec<Concern> {
+        let shows = |entry: &&Entry| entry.manifest().is_some_and(|summary| !summary.collapses.is_empty());
+        let newest = self.regular().rfind(shows).filter(|entry| !self.history.is_accepted(entry.id));
+        let collapses = newest.and_then(|entry| Some((entry.id, &entry.manifest()?.collapses)));
+        let concern = |(id, collapses): (BackupId, &Vec<Collapse>)| {
+            collapses.iter().map(|collapse| Concern::Collapsed { id, collapse: collapse.clone() }).collect()
+        };
+        collapses.map(concern).unwrap_or_default()
     }
 
     fn ahead(&self, newest: &Entry) -> Option<Concern> {
@@ -517,6 +537,10 @@ mod tests {
             manifest.status = if has("partial") { BackupStatus::Partial } else { BackupStatus::Complete };
             if has("partial") {
                 manifest.errors = vec![Failure { name: "sessions_db".into(), message: "no".into() }];
+            }
+            if has("collapsed") {
+                let (name, table) = ("sessions_db".into(), Some("sessions".into()));
+                manifest.collapses = vec![Collapse { name, since: id, table, was: 20_000, now: 12 }];
             }
             manifest.trigger = if has("pre-restore") { Trigger::PreRestore } else { Trigger::Timer };
             manifest.artifacts.remove(usize::from(!has("config")));
@@ -621,6 +645,20 @@ mod tests {
         assert_eq!((last.what, last.age_s), (RunEnd::Failed, 3 * 3600));
         let success = status.last_success.unwrap();
         assert_eq!((success.what, success.age_s), (BackupStatus::Complete, 5 * 3600));
+    }
+
+    #[test]
+    fn a_collapse_is_a_warning_until_it_is_accepted() {
+        let store = store_of(&["9 1000", "5 10 collapsed", "1 10"]);
+        let shown = || {
+            let concerns = status_with(&store, None).concerns.into_iter();
+            concerns.filter(|it| matches!(it, Concern::Collapsed { .. })).collect::<Vec<_>>()
+        };
+        let [concern] = &shown()[..] else { panic!("one collapse: {:?}", shown()) };
+        let Concern::Collapsed { id, collapse } = concern else { unreachable!() };
+        assert_eq!((concern.severity(), collapse.was, collapse.now), (Severity::Warning, 20_000, 12));
+        History::append(&store, &Line { id: Some(*id), ..Line::new(now(), Command::Accept, Outcome::Ok) }).unwrap();
+        assert_eq!(shown(), []);
     }
 
     #[test]

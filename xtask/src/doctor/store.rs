@@ -186,7 +186,10 @@ fn space(status: &Status) -> Finding {
 }
 
 fn newest(status: &Status) -> Finding {
-    let about = |it: &Concern| matches!(it, Concern::NoBackup | Concern::Source { .. } | Concern::NewestUnfit { .. });
+    let about = |it: &Concern| {
+        use Concern::{Collapsed, NewestUnfit, NoBackup, Source};
+        matches!(it, NoBackup | Source { .. } | NewestUnfit { .. } | Collapsed { .. })
+    };
     judged(status, "newest backup", about, || match &status.last_success {
         Some(last) => format!("{} old, complete", age(last.age_s)),
         None => "of each source one, young enough".into(),
