@@ -279,7 +279,7 @@ fn a_damaged_database() {
     fs::write(project.path("data/sessions.db"), bytes).unwrap();
     insta::assert_snapshot!(unsaved(&project, ""), @"
     --
-    error: can't take a snapshot of ROOT/data/sessions.db: database disk image is malformed
+    error: can't check database ROOT/data/sessions.db: database disk image is malformed
     hint: restore it from a backup: `restore --from latest`; to save it as it is before that: `backup --allow-damaged`
     error: backup ID failed: nothing was saved
     hint: mend what failed above, then run `backup` again; older backups are untouched

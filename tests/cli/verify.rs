@@ -262,7 +262,7 @@ fn what_is_no_database_any_more_is_found() {
     forge(&project, &id, "sessions_db", true, |plain| fs::write(plain, "not a database. ".repeat(100)).unwrap());
     let found = damage(&project);
     insta::assert_snapshot!(found.replace(project.root().to_str().unwrap(), "ROOT"), @"SQLite can't read it: file is not a database");
-    assert_eq!(project.run(&format!("restore --from {id} --yes")).expect(12).stdout.lines().count(), 4);
+    assert_eq!(project.run(&format!("restore --from {id} --yes")).expect(12).stdout.lines().count(), 5);
     assert_eq!(project.sessions(), 1000);
 }
 
