@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::support::{Project, Ran, Waiting, is_root, shell};
 
-/// A project with a backup of today and two that rotation will remove.
+/// A project with a backup of today and two that a rotation removes.
 fn shelf() -> Project {
     let project = Project::new();
     for old in ["20250101_000000", "20250102_000000"] {
@@ -85,6 +85,9 @@ impl Crowd {
         let project = &self.project;
         let (backups, restores) = (self.done("backup"), self.done("restore"));
         let rows = project.run("list --json").expect(0).json()["backups"].as_array().unwrap().clone();
+        // Only a `rotate` that somebody types removes the two of long ago: after a backup, rotation waits for more.
+        let (old, rows): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|row| row["id"].as_str().unwrap().starts_with("2025"));
         let [of_runs, of_restores] =
             ["manual", "pre-restore"].map(|trigger| rows.iter().filter(|row| row["trigger"] == trigger).count());
         assert_eq!((of_runs, of_restores), (1 + backups, restores), "{rows:?}");
@@ -92,7 +95,7 @@ impl Crowd {
         let ledger = project.ended();
         let lines = |command: &str| ledger.iter().filter(|line| line["command"] == command).count();
         assert_eq!((lines("backup"), lines("restore")), (3 + backups + restores, restores));
-        assert_eq!((lines("drill"), lines("rotate")), (self.done("drill"), 1));
+        assert_eq!((lines("drill"), lines("rotate") > 0), (self.done("drill"), old.len() < 2));
         assert!(ledger.iter().all(|line| line["outcome"] != "failed" && line["outcome"] != "partial"), "{ledger:?}");
         assert_eq!((project.sessions(), staged(project).as_str()), (1000, ""));
         project.run("verify --all").expect(0);

@@ -663,7 +663,9 @@ fn a_backup_folder_of_somebody_elses_is_not_taken_for_an_empty_one() {
     shell(project.root(), "chmod 0755 .");
     let before = project.tree();
     let said = |command: &str| as_nobody(&project, &std::env::temp_dir(), command).expect(1).all();
-    for command in ["list", "status", "verify", "drill", "rotate", "pin latest", "restore --from latest --yes"] {
+    for command in
+        ["list", "status", "verify", "drill", "rotate", "pin latest", "restore --from latest --yes", "backup"]
+    {
         insta::allow_duplicates! {
             insta::assert_snapshot!(said(command), @"
             error: can't list ROOT/backups: Permission denied (os error 13)
@@ -671,7 +673,6 @@ fn a_backup_folder_of_somebody_elses_is_not_taken_for_an_empty_one() {
             ");
         }
     }
-    assert!(said("backup").contains("/backups/.staging: Permission denied"));
     assert_eq!(project.tree(), before);
 }
 

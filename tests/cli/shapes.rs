@@ -231,7 +231,9 @@ fn a_log_of_one_gigabyte() {
     let count = |connection: &Connection| rows(connection, "SELECT count(*), sum(length(x)) FROM t").unwrap();
     project.run("backup --codec zstd --database-only").expect(0);
     project.run("verify").expect(0);
-    project.run(&format!("restore --from latest --to {} --yes", project.path("elsewhere").display())).expect(0);
+    project
+        .run(&format!("restore --from latest --database-only --to {} --yes", project.path("elsewhere").display()))
+        .expect(0);
     let restored = Connection::open(project.path("elsewhere/data/sessions.db")).unwrap();
     assert_eq!(count(&restored), count(&application));
     application.execute_batch("DELETE FROM t WHERE rowid % 2").unwrap();
