@@ -1049,12 +1049,17 @@ fn a_file_that_has_vanished_makes_every_run_partial_until_it_is_back_or_dropped(
 #[test]
 fn a_set_of_which_all_files_have_vanished_makes_a_run_partial_too() {
     let project = Project::new();
-    project.backup();
+    let held = project.backup();
     fs::remove_file(project.path(".env")).unwrap();
     fs::remove_file(project.path("data/station_info.json")).unwrap();
     let json = project.run("backup --json").expect(3).json();
     let errors = json["backup"]["errors"].as_array().unwrap();
     assert_eq!(errors.iter().filter(|error| error["name"] == "config").count(), 2, "{errors:?}");
     assert_eq!(json["backup"]["artifacts"].as_array().unwrap().len(), 1);
+    let sources = project.run("status --json").json()["sources"].clone();
+    assert_eq!(sources[1]["id"], held.as_str(), "the earlier copy, not one that holds none: {sources}");
+    project.run("restore --from latest --config-only --yes").expect(0);
+    fs::remove_file(project.path(".env")).unwrap();
+    fs::remove_file(project.path("data/station_info.json")).unwrap();
     project.run("backup --config-only").expect(1);
 }

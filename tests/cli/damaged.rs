@@ -250,5 +250,10 @@ fn rows_that_a_vacuum_passes_over_are_found_missing() {
             (&json!("bytes"), &json!(bytes.len()))
         );
         assert_eq!(project.query("SELECT count(*) FROM t"), 20_000);
+        // Without the check it is saved page by page, so that the damage is found later.
+        fs::write(&file, &bytes).unwrap();
+        let unchecked = project.run("backup --no-check --json").expect(0).json()["backup"].clone();
+        assert_eq!(unchecked["artifacts"][0]["snapshot"], "pages");
+        project.run("verify").expect(12);
     }
 }

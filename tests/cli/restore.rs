@@ -807,3 +807,19 @@ fn what_root_makes_by_hand_is_not_closed_to_the_user_whose_folder_it_is() {
     as_nobody(&project, &std::env::temp_dir(), "backup").expect(0);
     as_nobody(&project, &std::env::temp_dir(), "verify --all").expect(0);
 }
+
+#[test]
+fn a_backup_that_a_restore_found_damaged_is_passed_over_from_then_on() {
+    let project = Project::new();
+    let sound = project.backup();
+    let damaged = project.backup();
+    let file = project.path(&project.artifact(&damaged, "sessions_db"));
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 8].fill(0);
+    fs::write(&file, bytes).unwrap();
+    project.run("restore --from latest --yes").expect(12);
+    assert_eq!(project.run("list --json").expect(0).json()["backups"][0]["status"], "damaged");
+    let plan = project.run("restore --from latest --dry-run --json").expect(0).json()["plan"].clone();
+    assert_eq!(plan["id"], sound.as_str());
+}

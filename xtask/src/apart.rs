@@ -44,7 +44,7 @@ pub fn require(folder: &Path, root: &Path, config: &Config, settings: Option<&Pa
 }
 
 /// Where a path leads, also where its end doesn't exist yet.
-fn resolved(path: &Path) -> PathBuf {
+pub fn resolved(path: &Path) -> PathBuf {
     let mut place = PathBuf::new();
     for part in path.components() {
         match part {

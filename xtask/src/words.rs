@@ -69,7 +69,7 @@ pub fn remedy(concern: &Concern) -> &'static str {
 /// How a run ended, after its name.
 pub fn run_end(end: RunEnd) -> &'static str {
     match end {
-        RunEnd::Complete => "saved everything",
+        RunEnd::Complete => "saved all that was asked for",
         RunEnd::Partial => "saved only a part",
         RunEnd::Failed => "failed",
         RunEnd::Interrupted => "was interrupted",

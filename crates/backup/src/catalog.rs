@@ -341,6 +341,7 @@ impl Entry {
         };
         Candidate {
             id: self.id,
+            at: self.created_at().to_utc(),
             standing,
             trigger: manifest.map_or(Trigger::Manual, |manifest| manifest.trigger),
             pinned: manifest.is_some_and(|manifest| manifest.pinned),

@@ -93,16 +93,15 @@ pub(crate) fn claim(run: &Run<'_>) -> Result<()> {
 /// Gives that project; `None` if there was nothing to take over.
 ///
 /// # Errors
-/// As [`Run::begin`], but for [`ErrorKind::ForeignStore`]; [`ErrorKind::Partial`] if it is done, and the ledger can't
-/// say it.
+/// As [`Run::begin`], but for [`ErrorKind::ForeignStore`].
 pub fn take_over(setup: Setup<'_>, waiting: &mut dyn FnMut(&str)) -> Result<Option<OtherProject>> {
     let run = Run::begin_on_any(setup, waiting)?;
     let Some(other) = other_project(run.setup())? else { return Ok(None) };
+    // The line comes first: cut short between the two, it is done again. The other way round, what the other project did
+    // would count as this one's.
+    let from = Some(other.name.clone());
+    run.record(Line { from, ..Line::new(run.now(), Command::TakeOver, Outcome::Ok) })?;
     write(&run)?;
-    // One of the same name may be this one's earlier folder: what it did counts on.
-    let from = other.root.is_none().then(|| other.name.clone());
-    let recorded = run.record(Line { from, ..Line::new(run.now(), Command::TakeOver, Outcome::Ok) });
-    recorded.map_err(|e| e.unrecorded("the backup folder is taken over"))?;
     Ok(Some(other))
 }
 

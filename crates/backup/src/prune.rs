@@ -3,7 +3,6 @@
 //! Removing goes the way of writing backwards: the manifest is taken out of sight first, durably, so that a backup
 //! stops existing before any of its files does; cut short after that, the next run goes on where this one stopped.
 
-use chrono::TimeDelta;
 use serde::Serialize;
 
 use crate::backup::stage_manifest;
@@ -34,10 +33,7 @@ pub struct Pruned {
 /// # Errors
 /// [`ErrorKind::InvalidInput`] if the policy keeps nothing or has absurd numbers.
 pub fn plan(run: &Run<'_>, policy: &Policy, just_made: Option<BackupId>) -> Result<Plan> {
-    // Ids of one second are a second apart each, so the backup just made may be dated a little ahead of now.
     let now = run.now().to_utc();
-    let now =
-        just_made.map(BackupId::time).filter(|made| *made - now < TimeDelta::minutes(1)).map_or(now, |m| m.max(now));
     let catalog = run.catalog()?;
     let candidates = catalog.candidates(&History::load(run.store())?);
     run.keep_catalog(catalog);
@@ -273,15 +269,14 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_just_made_may_be_dated_less_than_a_minute_ahead() {
-        for (ahead, removed) in [("20251210_150059", vec![id(NEW)]), ("20251210_150100", vec![])] {
-            let (site, store) = (Site::new(), MemoryStore::new());
-            site.backup(&store, NEW);
-            let made = site.backup(&store, ahead);
-            let policy = Policy { keep_days: None, keep_last: 1, ..Policy::default() };
-            let plan = plan(&site.begin(&store, NOW), &policy, Some(made)).unwrap();
-            assert_eq!(plan.removals().map(|decision| decision.id).collect::<Vec<_>>(), removed, "{ahead}");
-        }
+    fn a_backup_is_as_old_as_it_was_begun_however_far_its_id_runs_ahead() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, "20991231_140000");
+        let made = [NEW, NOW].map(|now| site.back_up(&site.begin(&store, now)).unwrap().manifest.id);
+        assert!(made[0] > id("20991231_140000"), "{made:?}");
+        let policy = Policy { keep_days: None, keep_last: 1, ..Policy::default() };
+        let plan = plan(&site.begin(&store, NOW), &policy, Some(made[1])).unwrap();
+        assert_eq!(plan.removals().map(|decision| decision.id).collect::<Vec<_>>(), [made[0]]);
     }
 
     #[test]

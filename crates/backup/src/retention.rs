@@ -69,8 +69,10 @@ pub struct Policy {
 /// One entry of the catalog, as far as retention looks at it. No two have the same id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// Its name, and so its age.
+    /// Its name.
     pub id: BackupId,
+    /// When it was begun: what its age is.
+    pub at: DateTime<Utc>,
     /// What is known of it.
     pub standing: Standing,
     /// What caused it.
@@ -255,9 +257,9 @@ pub struct Stale {
 pub fn plan(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> Result<Plan> {
     policy.validate()?;
     let mut newest_first: Vec<&Candidate> = candidates.iter().collect();
-    newest_first.sort_by_key(|candidate| Reverse(candidate.id));
+    newest_first.sort_by_key(|candidate| Reverse((candidate.at, candidate.id)));
     let (past, ahead): (Vec<&Candidate>, Vec<&Candidate>) =
-        newest_first.iter().copied().partition(|candidate| candidate.id.time() <= now);
+        newest_first.iter().copied().partition(|candidate| candidate.at <= now);
     let stale = staleness(&past, policy, now, ahead.iter().any(|candidate| candidate.is_counted()));
 
     let mut keeps: BTreeMap<BackupId, Vec<Reason>> = BTreeMap::new();
@@ -434,8 +436,8 @@ fn staleness(past: &[&Candidate], policy: &Policy, now: DateTime<Utc>, future: b
         return Some(Stale { newest: None, age_days: None, window_days, future, since: None });
     };
     // Count rules alone don't ask how old a backup is, so without `keep_days` there is nothing to distrust.
-    let too_old = policy.keep_days.is_some() && !is_within(newest.id, window_days, now);
-    let age_days = Some((now - newest.id.time()).num_days());
+    let too_old = policy.keep_days.is_some() && !is_within(newest, window_days, now);
+    let age_days = Some((now - newest.at).num_days());
     too_old.then_some(Stale { newest: Some(newest.id), age_days, window_days, future, since: None })
 }
 
@@ -445,36 +447,53 @@ const LEAST_GAP: TimeDelta = TimeDelta::days(2);
 /// So many times the longest of the intervals before it.
 const UNUSUAL: i32 = 3;
 
+/// So many backups at regular intervals show that a slow schedule is meant.
+const RHYTHM: usize = 8;
+
 /// Why the age of backups says nothing yet about what may go: between successive complete ones there is a gap in which
 /// backups had stopped, or over which the clock jumped, and backups have not filled the window again since. `now` is the
 /// moment of the newest one if that has just been made.
 pub(crate) fn gap_in_window(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> Option<Stale> {
     let window = TimeDelta::days(policy.keep_days?.max(1).into());
-    let counted = candidates.iter().filter(|candidate| candidate.is_counted());
-    let mut ids: Vec<BackupId> = counted.map(|candidate| candidate.id).filter(|id| id.time() <= now).collect();
-    ids.sort_by_key(|id| Reverse(*id));
+    let is_past = |candidate: &&Candidate| candidate.is_counted() && candidate.at <= now;
+    let mut newest_first: Vec<&Candidate> = candidates.iter().filter(is_past).collect();
+    newest_first.sort_by_key(|candidate| Reverse(candidate.at));
+    let times: Vec<DateTime<Utc>> = newest_first.iter().map(|candidate| candidate.at).collect();
+    if is_slow_rhythm(&times, window, now) {
+        return None;
+    }
     let mut later = now;
-    for (at, id) in ids.iter().enumerate() {
+    for (at, time) in times.iter().enumerate() {
         if now - later >= window {
             return None;
         }
-        let gap = later - id.time();
-        if gap > longest_usual(&ids[at..], window) {
-            let since = at.checked_sub(1).map(|newer| ids[newer]);
-            let (newest, age_days) = (Some(*id), Some(gap.num_days()));
+        let gap = later - time;
+        if gap > longest_usual(&times[at..], window) {
+            let since = at.checked_sub(1).map(|newer| newest_first[newer].id);
+            let (newest, age_days) = (Some(newest_first[at].id), Some(gap.num_days()));
             return Some(Stale { newest, age_days, window_days: policy.window(), future: false, since });
         }
-        later = id.time();
+        later = *time;
     }
     None
 }
 
-/// How long the interval after the first of `ids`, newest first, may be without being a gap: by the intervals in the window
-/// before it, if there are enough of them; never longer than the window.
-fn longest_usual(ids: &[BackupId], window: TimeDelta) -> TimeDelta {
+/// Whether the last backups, newest first, and now follow each other at regular intervals of half a window and more: so few
+/// fall into a window that they never fill it, and they have filled several by themselves.
+fn is_slow_rhythm(times: &[DateTime<Utc>], window: TimeDelta, now: DateTime<Utc>) -> bool {
+    let Some(last) = times.get(..RHYTHM) else { return false };
+    let intervals = || last.windows(2).map(|pair| pair[0] - pair[1]);
+    let (Some(shortest), Some(longest)) = (intervals().min(), intervals().max()) else { return false };
+    let is_regular = longest.max(now - last[0]) <= shortest * UNUSUAL;
+    is_regular && shortest * 2 >= window
+}
+
+/// How long the interval after the first of `times`, newest first, may be without being a gap: by the intervals in the
+/// window before it, if there are enough of them; never longer than the window.
+fn longest_usual(times: &[DateTime<Utc>], window: TimeDelta) -> TimeDelta {
     let most = window.max(LEAST_GAP);
-    let is_in_window = |pair: &&[BackupId]| ids[0].time() - pair[1].time() <= window;
-    let intervals = ids.windows(2).take_while(is_in_window).map(|pair| pair[0].time() - pair[1].time());
+    let is_in_window = |pair: &&[DateTime<Utc>]| times[0] - pair[1] <= window;
+    let intervals = times.windows(2).take_while(is_in_window).map(|pair| pair[0] - pair[1]);
     let intervals: Vec<TimeDelta> = intervals.collect();
     match intervals.iter().max() {
         Some(longest) if intervals.len() > 1 => (*longest * UNUSUAL).clamp(LEAST_GAP, most),
@@ -488,7 +507,7 @@ fn by_nature(candidates: &[&Candidate], now: DateTime<Utc>) -> Keeps {
     for candidate in candidates {
         let natures = [
             (candidate.pinned, Reason::Pinned),
-            (candidate.id.time() > now, Reason::Future),
+            (candidate.at > now, Reason::Future),
             (candidate.standing == Standing::NoManifest, Reason::NoManifest),
             (candidate.standing == Standing::Unreadable, Reason::Unreadable),
             (candidate.standing == Standing::AnotherProject, Reason::AnotherProject),
@@ -501,13 +520,13 @@ fn by_nature(candidates: &[&Candidate], now: DateTime<Utc>) -> Keeps {
 fn by_age(past: &[&Candidate], policy: &Policy, now: DateTime<Utc>) -> Keeps {
     let reason = |candidate: &&Candidate| {
         let (what, days) = policy.age_limit(candidate)?;
-        is_within(candidate.id, days, now).then_some((candidate.id, Reason::Within { what, days }))
+        is_within(candidate, days, now).then_some((candidate.id, Reason::Within { what, days }))
     };
     past.iter().filter_map(reason).collect()
 }
 
-fn is_within(id: BackupId, days: u32, now: DateTime<Utc>) -> bool {
-    now - id.time() <= TimeDelta::days(days.into())
+fn is_within(candidate: &Candidate, days: u32, now: DateTime<Utc>) -> bool {
+    now - candidate.at <= TimeDelta::days(days.into())
 }
 
 fn by_count(past: &[&Candidate], policy: &Policy) -> Keeps {
@@ -520,11 +539,11 @@ fn by_count(past: &[&Candidate], policy: &Policy) -> Keeps {
     let count = policy.keep_last;
     let mut keeps = Keeps::new();
     for holders in series(past, |it| &it.holds).values() {
-        let ids: Vec<_> = holders.iter().filter(|it| it.is_counted()).map(|it| it.id).collect();
-        keeps.extend(ids.iter().take(count as usize).map(|id| (*id, Reason::Last { count })));
+        let counted: Vec<_> = holders.iter().filter(|it| it.is_counted()).collect();
+        keeps.extend(counted.iter().take(count as usize).map(|it| (it.id, Reason::Last { count })));
         for (count, period) in periods {
             // Backups of one period have equal reasons and are neighbours; the first of them is the newest.
-            let mut newest: Keeps = ids.iter().map(|id| (*id, period(id.time().date_naive()))).collect();
+            let mut newest: Keeps = counted.iter().map(|it| (it.id, period(it.at.date_naive()))).collect();
             newest.dedup_by(|older, newer| older.1 == newer.1);
             keeps.extend(newest.into_iter().take(count as usize));
         }
@@ -579,7 +598,7 @@ impl LastCopies {
 /// others.
 fn around_collapses(past: &[&Candidate], policy: &Policy, now: DateTime<Utc>, accepted: bool) -> Keeps {
     let days = policy.keep_before_collapse;
-    let is_kept_for = |it: &&&Candidate| days > 0 && it.accepted == accepted && is_within(it.id, days, now);
+    let is_kept_for = |it: &&&Candidate| days > 0 && it.accepted == accepted && is_within(it, days, now);
     let mut keeps = Keeps::new();
     for shows in past.iter().filter(is_kept_for) {
         for collapse in &shows.collapses {
@@ -737,7 +756,7 @@ mod tests {
                 name => Vec::push(&mut holds, name.to_owned()),
             }
         }
-        Candidate { id, standing, trigger, pinned, holds, paths, collapses, accepted }
+        Candidate { id, at: id.time(), standing, trigger, pinned, holds, paths, collapses, accepted }
     }
 
     fn collapse_of(text: &str) -> Collapse {
@@ -1200,6 +1219,19 @@ mod tests {
     }
 
     #[test]
+    fn backups_that_are_further_apart_than_the_window_are_rotated_once_they_are_regular() {
+        let weeks: Vec<String> =
+            (0..9).map(|week| BackupId::at(at("20251001_020000") + TimeDelta::days(7 * week)).to_string()).collect();
+        let weeks: Vec<&str> = weeks.iter().map(String::as_str).collect();
+        for keep in [0, 3, 7, 14] {
+            assert_eq!(gap(days(keep), weeks[8], &weeks[1..]), None, "{keep}");
+        }
+        assert!(gap(days(3), weeks[6], &weeks[..7]).is_some(), "seven are too few");
+        assert!(gap(days(3), "20360101_020000", &weeks).is_some(), "the clock has jumped");
+        assert!(gap(days(30), weeks[8], &[&weeks[..6], &["20360101_020000"]].concat()).is_none(), "of the future");
+    }
+
+    #[test]
     fn a_rhythm_of_its_own_is_no_gap() {
         // Some on a Friday, for a month.
         let fridays = ["20251107", "20251114", "20251121", "20251128", "20251205"];
@@ -1292,7 +1324,7 @@ mod tests {
                 let shown = name.zip(since).map(|(name, since)| collapse_of(&format!("{name}<{since}")));
                 let accepted = collapse.is_some_and(|(_, accepted)| accepted);
                 let (id, collapses) = (id(hour), shown.into_iter().collect());
-                Candidate { id, standing, trigger, pinned, holds, paths, collapses, accepted }
+                Candidate { id, at: id.time(), standing, trigger, pinned, holds, paths, collapses, accepted }
             });
             entries.collect()
         })

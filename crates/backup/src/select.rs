@@ -226,11 +226,12 @@ impl Entry {
         })
     }
 
-    /// Whether it holds the whole of that database or set of files. A set of which no file was there counts as held.
+    /// Whether it holds the whole of that database or set of files. A set counts as held of which no file was there, unless
+    /// an earlier backup holds one: then the run could not save it.
     pub(crate) fn answers_for(&self, name: &str) -> bool {
         let is_in = |names: &[String]| names.iter().any(|other| other == name);
         let (failed, absent) = self.manifest().map_or((&[][..], &[][..]), |it| (&it.failed, &it.absent));
-        is_in(absent) || self.files.iter().any(|file| file.name == name) && !is_in(failed)
+        !is_in(failed) && (is_in(absent) || self.files.iter().any(|file| file.name == name))
     }
 }
 

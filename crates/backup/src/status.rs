@@ -2,6 +2,7 @@
 //!
 //! `status`, `list`, `doctor` and `drill` render it, in words, JSON and exit codes. None of them has an opinion of its own.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, TimeDelta};
@@ -432,15 +433,18 @@ impl Look<'_> {
         concerns
     }
 
-    /// The newest backup that shows a collapse, unless that was accepted.
+    /// Of each database the newest collapse that nobody has accepted.
     fn collapsed(&self) -> Vec<Concern> {
-        let shows = |entry: &&Entry| entry.manifest().is_some_and(|summary| !summary.collapses.is_empty());
-        let newest = self.regular().rfind(shows).filter(|entry| !self.history.is_accepted(entry.id));
-        let collapses = newest.and_then(|entry| Some((entry.id, &entry.manifest()?.collapses)));
-        let concern = |(id, collapses): (BackupId, &Vec<Collapse>)| {
-            collapses.iter().map(|collapse| Concern::Collapsed { id, collapse: collapse.clone() }).collect()
-        };
-        collapses.map(concern).unwrap_or_default()
+        let shown = self.regular().rev().filter(|entry| !self.history.is_accepted(entry.id));
+        let shown = shown.flat_map(|entry| entry.manifest().into_iter().map(move |summary| (entry.id, summary)));
+        let mut newest: BTreeMap<&str, (BackupId, &Collapse)> = BTreeMap::new();
+        for (id, summary) in shown {
+            for collapse in &summary.collapses {
+                newest.entry(&collapse.name).or_insert((id, collapse));
+            }
+        }
+        let concern = |(id, collapse): (BackupId, &Collapse)| Concern::Collapsed { id, collapse: collapse.clone() };
+        newest.into_values().map(concern).collect()
     }
 
     fn ahead(&self, newest: &Entry) -> Option<Concern> {

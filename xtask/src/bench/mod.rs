@@ -55,7 +55,7 @@ const JOBS: [Job; 4] = [
     Job {
         name: "backup",
         about: "the project into an empty store; xtask checks the database's integrity as well,\n\
-                but for the rows that say unchecked",
+                but for the row that says unchecked",
         task: Task::Backup,
         is_small: false,
     },

@@ -97,7 +97,7 @@ name = "zstd"
 EOF"#;
 
 /// This program: as it is set, and, as the others do it, without a look at the database's integrity.
-pub const OWN: [Contestant; 6] = [
+pub const OWN: [Contestant; 5] = [
     Contestant {
         name: "xtask gzip",
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup"#,
@@ -129,12 +129,6 @@ pub const OWN: [Contestant; 6] = [
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup"#,
         verify: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" verify --from latest"#,
         against: Against { backup: &[], restore: &[], verify: &["restic"] },
-        ..ELSE
-    },
-    Contestant {
-        name: "unchecked zstd",
-        backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup --codec zstd --no-check"#,
-        against: Against { backup: &["zstd"], restore: &[], verify: &[] },
         ..ELSE
     },
     Contestant {

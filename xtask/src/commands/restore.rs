@@ -1,6 +1,6 @@
 //! `restore`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context as _;
 use backup::restore::{self, Plan, Present, Restored, RowsSince, Selection, Since};
@@ -8,6 +8,7 @@ use backup::{BackupId, Error, ErrorKind, Run};
 use serde_json::json;
 use xshell::Shell;
 
+use crate::apart::resolved;
 use crate::application::{Application, Stopped};
 use crate::cli;
 use crate::context::Context;
@@ -126,14 +127,16 @@ fn ids(look: &Run<'_>) -> backup::Result<Vec<BackupId>> {
     Ok(look.catalog()?.entries().iter().map(|entry| entry.id).collect())
 }
 
-/// The plan under the lock. Other runs may have made a newer backup since, or removed the one that was shown.
+/// The plan under the lock. Other runs may have made a newer backup since, or removed the one that was shown: another one
+/// is restored only with `--yes`, or where it replaces nothing.
 fn plan_again(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore, shown: &Shown) -> anyhow::Result<Plan> {
     let Shown { plan: shown, since: _, consent } = shown;
     let plan = plan(context, run, args, consent.asked.then_some(shown.id))?;
-    if plan.id != shown.id {
+    let may_be_another = args.yes || !(consent.asked || plan.replaces());
+    if plan.id != shown.id && may_be_another {
         context.output.note(&format!("meanwhile, {} has taken the place of {}", plan.id, shown.id));
         show_plan(context, &plan, &[], None);
-    } else if !plan.is_as_shown(shown) {
+    } else if plan.id != shown.id || !plan.is_as_shown(shown) {
         return Err(Error::new(ErrorKind::Io, "what is there has changed since it was shown; nothing was restored")
             .with_hint("run the command again")
             .into());
@@ -170,16 +173,6 @@ fn require_outside_store(plan: &Plan, store: &Path) -> backup::Result<()> {
             let message = format!("{} would be written into the backup folder {}", item.path, store.display());
             Err(Error::new(ErrorKind::InvalidInput, message).with_hint("name a folder outside of it: --to DIR"))
         }
-    }
-}
-
-/// A path without links, as far as it exists.
-fn resolved(path: &Path) -> PathBuf {
-    let found = path.ancestors().find_map(|place| Some((place, place.canonicalize().ok()?)));
-    let Some((place, real)) = found else { return path.to_path_buf() };
-    match path.strip_prefix(place) {
-        Ok(rest) if !rest.as_os_str().is_empty() => real.join(rest),
-        _ => real,
     }
 }
 
@@ -280,7 +273,7 @@ fn show_plan(context: &Context<'_>, plan: &Plan, since: &[Since], stops: Option<
 
 fn rows_since(tables: &[RowsSince]) -> String {
     if tables.is_empty() {
-        return "rows since then: as many in each table".into();
+        return "rows since then: as many in each table; what was changed in them will be replaced".into();
     }
     let named = tables.iter().take(MOST_TABLES).map(|table| format!("{} {:+}", table.name, table.rows));
     let mut named: Vec<String> = named.collect();

@@ -43,7 +43,8 @@ fn show(context: &Context<'_>, status: &Status) {
 /// What is wrong, what to do about the worst of it, and the verdict.
 fn conclude(context: &Context<'_>, status: &Status) {
     // Every command says so of a restore that did not finish.
-    let is_said = |concern: &&Concern| matches!(concern, Concern::UnfinishedRestore { .. });
+    let has_said = context.unfinished_restore().is_some();
+    let is_said = |concern: &&Concern| has_said && matches!(concern, Concern::UnfinishedRestore { .. });
     for concern in status.concerns.iter().filter(|concern| !is_said(concern)) {
         let sentence = words::concern(concern, status);
         match concern.severity() {

@@ -85,6 +85,7 @@ fn files(context: &Context<'_>, set: &Files) -> Finding {
     }
     let denied = failed.iter().all(|(_, error)| error.kind() == std::io::ErrorKind::PermissionDenied);
     let failed: Vec<String> = failed.iter().map(|(path, error)| format!("{path} can't be read ({error})")).collect();
-    let hint = "a backup goes on without them: mend it, or take them out of `paths` in the settings";
+    let hint = "put them back, or take them out of `paths` in the settings: without one that an earlier backup holds, a \
+                backup is partial";
     Finding { denied, ..Finding::warning(&check, failed.join("; "), hint) }
 }

@@ -62,6 +62,7 @@ impl Writer<'_> {
     /// Stores a snapshot. If that fails since the database is damaged, `damage` says how, as far as it was checked.
     fn store_snapshot(&self, source: &DatabaseSource, path: &Path, damage: &mut Vec<String>) -> Result<Artifact> {
         source.validate()?;
+        let source = &self.by_pages_if_unchecked(source);
         let connection = self.open(path)?;
         let owner = metadata(path)?;
         let journal_mode: String =
@@ -76,6 +77,12 @@ impl Writer<'_> {
             Snapshot::Pages => self.store_pages(&source.name, &connection, path, damage, taken),
             _ => self.store_vacuumed(&source.name, connection, path, damage, taken),
         }
+    }
+
+    /// What isn't checked is saved page by page: a VACUUM passes over rows that it can't reach, and nothing finds that later.
+    fn by_pages_if_unchecked(&self, source: &DatabaseSource) -> DatabaseSource {
+        let snapshot = if self.is_checking() { source.snapshot } else { Snapshot::Pages };
+        DatabaseSource { snapshot, ..source.clone() }
     }
 
     fn open(&self, path: &Path) -> Result<Source<'_>> {

@@ -39,6 +39,12 @@ impl World {
                 let backup = self.expected.backups.get_mut(id).unwrap();
                 backup.doubted = if was_cut { doubted } else { backup.damaged };
             }
+            // What it finds damaged, it says; what is damaged in another part, it doesn't come to.
+            Command::Restore(_) | Command::Undo => {
+                for (id, backup) in self.expected.backups.iter_mut().filter(|(_, backup)| backup.damaged) {
+                    backup.doubted |= catalog.get(*id).is_ok_and(|entry| !entry.seems_sound(&history));
+                }
+            }
             _ => {}
         }
     }
@@ -93,6 +99,7 @@ impl World {
         assert!(expected.used.insert(entry.id), "{} was another backup's id", entry.id);
         assert!(expected.backups.keys().all(|id| *id < entry.id), "{} comes before others", entry.id);
         let backup = Backup {
+            at: entry.created_at().to_utc(),
             holds,
             partial: manifest.status != Status::Complete,
             pre_restore: manifest.trigger == Trigger::PreRestore,

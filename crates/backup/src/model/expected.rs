@@ -1,5 +1,6 @@
 //! The model: what a store must hold, what of it must be restorable, and what the live state and its undo must be.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -62,6 +63,8 @@ impl Content {
 /// A backup that must be there.
 #[derive(Debug, Clone)]
 pub(super) struct Backup {
+    /// When it was begun.
+    pub at: DateTime<Utc>,
     pub holds: Content,
     /// Whether something that should be in it is not.
     pub partial: bool,
@@ -130,24 +133,26 @@ impl Expected {
 
     /// What no rotation may remove, whatever the policy says of the rest.
     pub fn untouchable(&self, policy: &Policy, now: DateTime<Utc>) -> BTreeSet<BackupId> {
-        let within = |id: &BackupId, days: u32| now - id.time() <= TimeDelta::days(days.into());
-        let counted = |id: &BackupId, backup: &Backup| id.time() <= now && backup.counts();
-        let newest = self.backups.iter().rev().find(|(id, backup)| counted(id, backup));
+        let within = |backup: &Backup, days: u32| now - backup.at <= TimeDelta::days(days.into());
+        let counted = |backup: &Backup| backup.at <= now && backup.counts();
+        let mut newest_first: Vec<(&BackupId, &Backup)> = self.backups.iter().collect();
+        newest_first.sort_by_key(|(id, backup)| Reverse((backup.at, **id)));
+        let newest = newest_first.iter().find(|(_, backup)| counted(backup));
         let window = policy.keep_days.map(|days| days.max(1));
-        if newest.is_none_or(|(id, _)| window.is_some_and(|days| !within(id, days))) {
+        if newest.is_none_or(|(_, backup)| window.is_some_and(|days| !within(backup, days))) {
             return self.backups.keys().copied().collect();
         }
-        let mut stay: BTreeSet<BackupId> = newest.map(|(id, _)| *id).into_iter().collect();
+        let mut stay: BTreeSet<BackupId> = newest.map(|(id, _)| **id).into_iter().collect();
         let has_part: [fn(&Content) -> bool; 2] = [|it| it.database.is_some(), |it| it.config.is_some()];
         for has_part in has_part {
-            let series = self.backups.iter().rev().filter(|(id, it)| counted(id, it) && has_part(&it.holds));
-            stay.extend(series.map(|(id, _)| *id).take(policy.keep_last.max(1) as usize));
+            let series = newest_first.iter().filter(|(_, it)| counted(it) && has_part(&it.holds));
+            stay.extend(series.map(|(id, _)| **id).take(policy.keep_last.max(1) as usize));
         }
-        let by_itself = |(id, backup): &(&BackupId, &Backup)| {
+        let by_itself = |(_, backup): &(&BackupId, &Backup)| {
             backup.pinned
-                || id.time() > now
-                || policy.keep_days.is_some_and(|days| days > 0 && within(id, days))
-                || backup.pre_restore && within(id, window.unwrap_or(7))
+                || backup.at > now
+                || policy.keep_days.is_some_and(|days| days > 0 && within(backup, days))
+                || backup.pre_restore && within(backup, window.unwrap_or(7))
         };
         stay.extend(self.backups.iter().filter(by_itself).map(|(id, _)| *id));
         stay

@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use rustix::fs::{Access, AtFlags, CWD, FallocateFlags, accessat, fallocate};
 use rustix::io::Errno;
 
+use super::DATABASE_FILES;
 use super::staging::StagedDatabase;
 use crate::error::{Error, ErrorKind};
 use crate::fsutil;
@@ -32,8 +33,14 @@ fn can_be_overwritten(staged: &StagedDatabase) -> bool {
     let Ok(place) = staged.path.canonicalize() else { return false };
     let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
     let journal_and_growth = size(&place).saturating_add(size(staged.temp.path()));
-    accessat(CWD, &place, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS).is_ok()
+    DATABASE_FILES.iter().all(|suffix| is_writable(&fsutil::with_suffix(&place, suffix)))
         && has_room(fsutil::parent(&place), journal_and_growth)
+}
+
+/// Whether this user can read and write it; what isn't there keeps nobody out.
+fn is_writable(path: &Path) -> bool {
+    let access = accessat(CWD, path, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS);
+    matches!(access, Ok(()) | Err(Errno::NOENT))
 }
 
 /// Whether this user can write so many bytes into a new file there.

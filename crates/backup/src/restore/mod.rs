@@ -88,7 +88,7 @@ pub fn restore(
     ready: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Restored> {
     let begun = run.elapsed_ms();
-    let staging = stage(run, plan)?;
+    let staging = stage(run, plan).inspect_err(|error| note_damage(run, plan.id, error))?;
     ready()?;
     // Closed after all connections to what is overwritten.
     let descriptors = Descriptors::default();
@@ -122,6 +122,15 @@ pub fn restore(
         warnings: done.warnings,
         duration_ms: run.elapsed_ms() - begun,
     })
+}
+
+/// Lets the ledger know of a backup that a restore found damaged, as a verification would: `latest` passes over it then. A
+/// ledger that can't be written is no reason to say anything else than what was found.
+fn note_damage(run: &Run<'_>, id: BackupId, error: &Error) {
+    if error.kind() == ErrorKind::Damaged {
+        let line = Line::new(run.now(), Command::Verify, Outcome::Failed);
+        let _ = run.record(Line { id: Some(id), error: Some(error.one_line()), ..line });
+    }
 }
 
 /// An error after a first change, or what may have been one.

@@ -4,10 +4,10 @@
 //! another lie there: what is there is moved aside first; then what belongs beside the new one gets its name; then, last,
 //! the database itself. Between two of these steps there may be no database, never one with what belongs to another.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
 use super::plan::Present;
@@ -76,10 +76,11 @@ fn move_aside(path: &Path, files: &[&str], now: BackupId, moved: &mut Vec<PathBu
     let aside = fsutil::with_suffix(path, &format!(".aside-{now}"));
     for suffix in files {
         let (from, to) = (fsutil::with_suffix(path, suffix), fsutil::with_suffix(&aside, suffix));
-        match fs::rename(&from, &to) {
+        // What an earlier restore moved there stays.
+        match renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE) {
             Ok(()) => moved.push(to),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(Error::io("move aside", &from, e)),
+            Err(Errno::NOENT) => {}
+            Err(e) => return Err(Error::io("move aside", &from, e.into())),
         }
     }
     fsutil::sync_parent(path)
