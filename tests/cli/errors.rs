@@ -438,8 +438,9 @@ fn damage_makes_no_folder_either_where_a_restore_would_go() {
     let project = Project::new();
     let id = project.backup();
     flip(&project, &project.artifact(&id, "sessions_db"));
+    project.run("verify").expect(12);
     let before = project.tree();
-    let mut command = project.command(["restore", "--from", "latest", "--to", "elsewhere"]);
+    let mut command = project.command(["restore", "--from", &id, "--to", "elsewhere"]);
     Ran::of(command.current_dir(project.root())).expect(12);
     assert_eq!(project.tree(), before);
 }
@@ -906,7 +907,7 @@ fn a_refused_restore_says_how_to_agree() {
     invalid_input
     restore ID (WHEN, AGE old) into ROOT
       replaces   data/sessions.db  SIZE
-                 rows since then: as many in each table
+                 rows since then: as many in each table; what was changed in them will be replaced
       unchanged  .env  SIZE
       unchanged  data/station_info.json  SIZE
     --

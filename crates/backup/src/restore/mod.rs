@@ -124,10 +124,11 @@ pub fn restore(
     })
 }
 
-/// Lets the ledger know of a backup that a restore found damaged, as a verification would: `latest` passes over it then. A
-/// ledger that can't be written is no reason to say anything else than what was found.
+/// Lets the ledger know of a backup that a restore found damaged, as a verification would, unless it knows: `latest` passes
+/// over it then. A ledger that can't be written is no reason to say anything else than what was found.
 fn note_damage(run: &Run<'_>, id: BackupId, error: &Error) {
-    if error.kind() == ErrorKind::Damaged {
+    let is_known = || History::load(run.store()).is_ok_and(|history| history.is_known_bad(id));
+    if error.kind() == ErrorKind::Damaged && !is_known() {
         let line = Line::new(run.now(), Command::Verify, Outcome::Failed);
         let _ = run.record(Line { id: Some(id), error: Some(error.one_line()), ..line });
     }

@@ -73,10 +73,9 @@ fn set_aside(path: &Path, files: &[&str], now: BackupId, done: &mut Done) -> Res
 /// Renames those of the `files` that exist, suffixes of the database at `path`, so that SQLite still finds them to
 /// belong together.
 fn move_aside(path: &Path, files: &[&str], now: BackupId, moved: &mut Vec<PathBuf>) -> Result<()> {
-    let aside = fsutil::with_suffix(path, &format!(".aside-{now}"));
+    let aside = free_aside(path, now);
     for suffix in files {
         let (from, to) = (fsutil::with_suffix(path, suffix), fsutil::with_suffix(&aside, suffix));
-        // What an earlier restore moved there stays.
         match renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE) {
             Ok(()) => moved.push(to),
             Err(Errno::NOENT) => {}
@@ -84,6 +83,18 @@ fn move_aside(path: &Path, files: &[&str], now: BackupId, moved: &mut Vec<PathBu
         }
     }
     fsutil::sync_parent(path)
+}
+
+/// A name for what is moved aside that no earlier restore has given to a file, even in the same second.
+fn free_aside(path: &Path, now: BackupId) -> PathBuf {
+    let named = |number: usize| if number == 1 { String::new() } else { format!("-{number}") };
+    let aside = |number| fsutil::with_suffix(path, &format!(".aside-{now}{}", named(number)));
+    let is_taken = |aside: &Path| DATABASE_FILES.iter().any(|suffix| fsutil::with_suffix(aside, suffix).is_file());
+    let mut number = 1;
+    while is_taken(&aside(number)) {
+        number += 1;
+    }
+    aside(number)
 }
 
 /// Makes the decoded files all that the database has to be, before anything makes room for it.
