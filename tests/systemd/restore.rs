@@ -134,10 +134,14 @@ fn what_is_wrong_with_the_application_is_told_and_what_is_wrong_with_the_backup_
     assert!(doctor().contains(&format!("{UNIT} runs; a restore stops it")), "{}", doctor());
 
     // A backup that is damaged is found out before.
-    host.machine.run("cd /srv/charger/backups; cp sessions_db_*.gz /srv/sound; truncate -s 200 sessions_db_*.gz");
+    host.machine.run(
+        "cd /srv/charger/backups; cp sessions_db_*.gz /srv/sound
+         printf damage | dd of=$(echo sessions_db_*.gz) bs=1 seek=200 conv=notrunc status=none",
+    );
     restore(&host, "--from latest --yes").expect(12);
     assert_eq!(invocation(&host), before);
     host.machine.run("cp /srv/sound /srv/charger/backups/sessions_db_*.gz");
+    host.xtask_as("charger", BUILT, "/srv/charger", "verify").expect(0);
 
     let overrides = format!("/etc/systemd/system/{UNIT}.d");
     host.machine.run(&format!("mkdir {overrides}"));
