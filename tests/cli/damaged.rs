@@ -91,7 +91,7 @@ fn a_damaged_database_can_be_saved_as_it_is_and_is_marked() {
     insta::assert_snapshot!(project.run(&format!("verify --from {id} -v")).shown(), @r"
       ok       sessions_db_ID.db.gz: stored and decoded bytes as recorded
       warning  sessions_db_ID.db.gz: row 500 missing from index by_station (in the source as well)
-    backup ID is sound, with warnings: 2 checks in TIME
+    backup ID is as it was saved, damage included: 2 checks in TIME
     --
     => 0
     ");

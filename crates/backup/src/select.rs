@@ -145,6 +145,10 @@ impl Catalog {
             _ => String::new(),
         };
         let candidates = self.newest_first(moment);
+        if candidates.is_empty() && in_time.is_empty() && !self.entries.is_empty() {
+            let message = format!("no usable backup of this project in {}", self.location);
+            return Error::new(ErrorKind::NoSuchBackup, message).with_hint("`list` shows what is there, and why");
+        }
         if candidates.is_empty() {
             let message =
                 if in_time.is_empty() { self.none() } else { format!("no backup{in_time} in {}", self.location) };

@@ -291,7 +291,10 @@ pub fn status(look: &Look<'_>) -> Status {
         growth_bytes_per_day: growth(&complete),
         free_bytes,
         needed_bytes,
-        more_backups_fit: free_bytes.zip(newest_bytes).and_then(|(free, one)| free.checked_div(one)),
+        more_backups_fit: free_bytes.zip(newest.as_ref()).and_then(|(free, entry)| {
+            // With room for the snapshot that each of them is made from.
+            free.saturating_sub(entry.plain_bytes()).checked_div(entry.stored_bytes())
+        }),
         rpo_s: longest_gap(&complete, look.now),
         rto_ms: [Command::Drill, Command::Restore]
             .into_iter()
@@ -669,9 +672,9 @@ mod tests {
     fn sizes_are_of_what_is_stored() {
         let store = store_of(&["49 1000", "25 2000", "1 3000 partial"]);
         publish(&store, "sessions_db_20240101_000000.db.gz", &[0; 7]);
-        let status = status_with(&store, Some(1000));
+        let status = status_with(&store, Some(3000));
         assert_eq!((status.backups, status.stored_bytes, status.newest_bytes), (4, 607, Some(200)));
-        assert_eq!((status.free_bytes, status.more_backups_fit), (Some(1000), Some(5)));
+        assert_eq!((status.free_bytes, status.more_backups_fit), (Some(3000), Some(5)));
         let unknown = status_with(&store, None);
         assert_eq!((unknown.free_bytes, unknown.more_backups_fit), (None, None));
     }

@@ -1,7 +1,7 @@
 //! `verify`.
 
 use backup::restore::Selection;
-use backup::{Check, CheckedEarlier, Entry, ErrorKind, Report, Run, Verdict};
+use backup::{Check, CheckedEarlier, Entry, ErrorKind, Report, Run, Verdict, What};
 use serde_json::{Value, json};
 
 use crate::cli;
@@ -85,6 +85,7 @@ fn show(context: &Context<'_>, report: &Report) {
     }
     let (tone, finding) = match report.verdict {
         Verdict::Ok => (Tone::Good, "is sound"),
+        Verdict::Warning if is_saved_damaged(report) => (Tone::Warning, "is as it was saved, damage included"),
         Verdict::Warning => (Tone::Warning, "is sound, with warnings"),
         Verdict::Damaged => (Tone::Bad, "is damaged"),
     };
@@ -97,4 +98,9 @@ fn show(context: &Context<'_>, report: &Report) {
     let (checks, time) = (count(report.checks.len(), "check"), took(report.duration_ms));
     context.warn_of_unrecorded(report.unrecorded.as_deref());
     context.output.done(tone, &format!("backup {} {finding}: {checks} in {time}", report.id));
+}
+
+/// Whether it holds a database that was damaged when it was saved.
+fn is_saved_damaged(report: &Report) -> bool {
+    report.checks.iter().any(|check| check.verdict == Verdict::Warning && check.what == What::Integrity)
 }
