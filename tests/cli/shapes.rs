@@ -237,6 +237,6 @@ fn a_log_of_one_gigabyte() {
     let restored = Connection::open(project.path("elsewhere/data/sessions.db")).unwrap();
     assert_eq!(count(&restored), count(&application));
     application.execute_batch("DELETE FROM t WHERE rowid % 2").unwrap();
-    project.run("restore --from latest --yes").expect(0);
+    project.run("restore --from latest --database-only --yes").expect(0);
     assert_eq!(count(&restored), count(&application), "under the running application, over that log");
 }

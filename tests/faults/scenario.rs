@@ -42,15 +42,16 @@ const UNDO: &str = "restore --undo --yes";
 
 const RESTORE: &str = "restore --from FROM --yes";
 
-/// Backups that rotation removes.
+/// Backups that rotation removes once there are two newer ones.
 const OLD: [&str; 2] = ["20250101_030000", "20250102_030000"];
 
 /// Two old backups and a new one. Since then every row and every file has changed, and the database's log holds what
 /// the application wrote last.
 fn shelf() -> (Project, String) {
     let project = Project::new();
-    // A copy of it, whatever its folder is called, is the same project, and its first backup writes that down.
-    project.write("ops/backup.toml", "project = \"charger\"\n");
+    // A copy of it, whatever its folder is called, is the same project, and its first backup writes that down. Rotation goes
+    // by numbers: the age of backups says nothing so long after the last ones.
+    project.write("ops/backup.toml", "project = \"charger\"\n[retention]\nkeep_last = 2\n");
     project.execute("DELETE FROM sessions WHERE id > 300; VACUUM");
     for old in OLD {
         let made = project.backup_with("--no-rotate");
