@@ -82,7 +82,7 @@ fn is_comparable(entry: &Entry) -> bool {
     is_there && entry.manifest().is_some_and(|summary| summary.trigger != Trigger::PreRestore)
 }
 
-/// Of a damaged database nobody knows what was in it.
+/// A database whose contents are known: those of a damaged one are not.
 fn sound_database(artifact: &Artifact) -> Option<&Database> {
     match &artifact.content {
         Content::Database(database) if database.damage.is_empty() => Some(database),

@@ -245,8 +245,8 @@ impl History {
         self.accepted.contains(&id)
     }
 
-    /// Restores that changed something or may have, newest first: of each the last line. One that failed before it
-    /// changed anything is none.
+    /// Restores that changed something or may have, newest first: the last line of each. Those that failed before they
+    /// changed anything are left out.
     pub fn restores(&self) -> impl Iterator<Item = (&Line, &RestoreLine)> {
         let mut restores: Vec<(&Line, &RestoreLine)> = Vec::new();
         for line in self.lines().iter().filter(|line| line.command == Command::Restore) {

@@ -119,7 +119,7 @@ pub fn maker(context: &Context<'_>, shell: &Shell) -> Option<String> {
     identity(context, shell, run_as).ok()?.user()
 }
 
-/// How to ask about what is closed to who asks: as the one whom a schedule names, if that is somebody else.
+/// The command that runs this program as the scheduled user, if that is another one than the caller.
 pub fn as_maker(context: &Context<'_>, shell: &Shell) -> Option<Step> {
     let installed = find(context, shell, &Which::default()).ok().flatten()?;
     let maker = maker(context, shell)?;

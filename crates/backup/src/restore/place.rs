@@ -18,7 +18,7 @@ use crate::fsutil;
 use crate::id::BackupId;
 use crate::run::Run;
 
-/// Makes the decoded file the database in its place. What lies about there is moved aside, and so is a database that was
+/// Makes the decoded file the database in its place. Leftover files there are moved aside, and so is a database that was
 /// there when this was planned; one that has appeared in the meantime is an application's, and an error.
 pub(super) fn place(run: &Run<'_>, staged: StagedDatabase, done: &mut Done) -> Result<()> {
     done.warnings.extend(make_ready(&staged)?);

@@ -205,7 +205,7 @@ pub(crate) fn copy_and_check<'scope, 'env>(
         match seen {
             Err(error) if error.kind() != ErrorKind::Busy => return Err(error),
             _ if live.progress.should_stop() => return Err(Error::interrupted()),
-            // In rollback mode, whoever is about to commit lets nobody begin, and waits for those who read: so they yield.
+            // In rollback mode, a writer that waits to commit blocks new readers and waits for the others: so both yield.
             _ => end(&checker, path, live.busy_timeout)?,
         }
     }
