@@ -97,7 +97,7 @@ pub struct CodecSettings {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct StatusSettings {
-    /// How old the newest complete backup may be.
+    /// How old the newest sound copy of anything may be.
     #[serde(with = "duration")]
     pub max_age: Duration,
 }
