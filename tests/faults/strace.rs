@@ -91,6 +91,8 @@ fn struck(log: &str) -> Vec<String> {
             let begin =
                 if call.contains("resumed>") { unfinished.get(thread).copied().unwrap_or_default() } else { "" };
             struck.push(format!("{begin}{}", call.trim_start()));
+        } else if call.starts_with("--- ") && call.contains("si_code=SI_KERNEL") {
+            struck.push(call.into());
         }
     }
     struck
@@ -146,7 +148,7 @@ fn run(command: &Command, options: &[String]) -> (Ran, String) {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
     let mut strace = Command::new("strace");
-    strace.args(["--follow-forks", "--quiet=all", "--decode-fds=path", "--signal=none"]);
+    strace.args(["--follow-forks", "--quiet=all", "--decode-fds=path", "--signal=INT,TERM"]);
     if !options.iter().any(|option| option.contains("inject=")) {
         strace.args(["--strings-in-hex=all", "--string-limit=100000000"]);
     }
