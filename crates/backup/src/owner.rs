@@ -2,7 +2,7 @@
 //!
 //! Two projects that share a backup folder would restore each other's files, and count each other's backups as their own:
 //! one that was never saved would look fresh. So the store says in `store.json` whose it is, and every run, whether it
-//! writes or only looks, begins with [`require`].
+//! writes or only looks, begins with `require`.
 //!
 //! A project is the same if its name is. A name alone may be that of two: clones of a repository, or folders that are
 //! called alike. So on the same host it also has to be in the same folder, unless the recorded one is known to be gone (the

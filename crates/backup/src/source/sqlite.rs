@@ -266,7 +266,7 @@ pub(crate) fn begin_reading_with<'a>(
 /// database in rollback mode, whatever mode the source is in.
 ///
 /// # Errors
-/// As [`vacuum_into`], and what `each` says.
+/// As [`vacuum_into`](super::vacuum::vacuum_into), and what `each` says.
 pub(crate) fn pages(
     transaction: &Transaction<'_>,
     source: &Path,
