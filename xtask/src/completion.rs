@@ -16,7 +16,7 @@ use crate::cli::Cli;
 use crate::context::Context;
 use crate::invocation;
 use crate::output::Output;
-use crate::text::{age, local};
+use crate::text::local;
 
 /// Set, it makes a run of this program an answer to a shell.
 const VARIABLE: &str = "XTASK_COMPLETE";
@@ -134,9 +134,9 @@ fn print_backups() -> anyhow::Result<()> {
     let is_empty = |entry: &&Entry| entry.manifest().is_some_and(|manifest| manifest.status == Status::Failed);
     let mut answer = String::new();
     for entry in catalog.entries().iter().rev().filter(|entry| !is_empty(entry)).take(MOST) {
-        let at = entry.manifest().map_or_else(|| entry.id.time().fixed_offset(), |manifest| manifest.created_at);
-        let ago = u64::try_from((context.now - at).num_seconds()).unwrap_or(0);
-        answer.extend([&entry.id.to_string(), "\t", &local(at), ", ", &age(ago), " ago\n"]);
+        let at = entry.created_at();
+        let ago = context.age_of(at);
+        answer.extend([&entry.id.to_string(), "\t", &local(at), ", ", &ago, " ago\n"]);
     }
     if !answer.is_empty() {
         answer.insert_str(0, "latest\tthe newest complete one\n");

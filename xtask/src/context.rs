@@ -21,7 +21,7 @@ use crate::exit::Signals;
 use crate::output::Output;
 use crate::root;
 use crate::schedule::steps::Step;
-use crate::text::{age, local, size};
+use crate::text::{age, local, seconds_since, size};
 use crate::words;
 
 /// The schedule drills once a week: two of these in a row went wrong, or were not made.
@@ -245,7 +245,7 @@ impl<'a> Context<'a> {
 
     /// How long ago that was, as people say it.
     pub fn age_of(&self, at: DateTime<FixedOffset>) -> String {
-        age(u64::try_from((self.now - at).num_seconds()).unwrap_or(0))
+        age(seconds_since(at, self.now))
     }
 
     /// Makes sure that a backup folder that was named is there: a slip of the hand, or a disk that isn't mounted, is no

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::table::Layout;
-use crate::text::{Tone, age, local, paint, size};
+use crate::text::{Tone, age, local, paint, seconds_since, size};
 use crate::words;
 
 /// A backup as `list` shows it.
@@ -94,7 +94,7 @@ fn row(context: &Context<'_>, entry: &Entry, history: &History) -> Row {
     Row {
         id: entry.id,
         created_at,
-        age_s: u64::try_from((context.now - created_at).num_seconds()).unwrap_or(0),
+        age_s: seconds_since(created_at, context.now),
         trigger: manifest.map(|manifest| manifest.trigger),
         status,
         artifacts: entry.files.iter().map(artifact).collect(),
@@ -226,6 +226,6 @@ fn plain(row: &Row) -> String {
 }
 
 fn proved(context: &Context<'_>, row: &Row, ago: &str) -> String {
-    let ago = |at: DateTime<FixedOffset>| age(u64::try_from((context.now - at).num_seconds()).unwrap_or(0)) + ago;
+    let ago = |at: DateTime<FixedOffset>| context.age_of(at) + ago;
     row.last_proved.map_or("never".into(), ago)
 }
