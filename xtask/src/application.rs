@@ -1,29 +1,37 @@
 //! The application's own unit, which a restore can stop while it replaces what the application has open.
+//!
+//! A process of root's that has become the project's owner can't stop it any more. So a process that stays root's, and
+//! can stop and start that one unit, is begun before: a [`Switch`].
 
-use anyhow::Context as _;
+use std::cell::RefCell;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context as _, ensure};
 use backup::{Error, ErrorKind};
 use xshell::Shell;
 
 use crate::context::Context;
 use crate::exit::Signals;
 use crate::output::Output;
-use crate::schedule::steps::Step;
+use crate::privilege;
+use crate::schedule::steps::{self, Step};
 use crate::schedule::systemd::{self, Manager, Scope, State};
 use crate::text::printable;
 
-/// The unit of the settings, as systemd knows it.
+/// The application's unit, as systemd knows it.
 pub struct Application<'a> {
     /// Its name.
     pub unit: &'a str,
     manager: Manager<'a>,
     state: State,
+    switch: RefCell<Option<Switch>>,
 }
 
 impl<'a> Application<'a> {
-    /// The unit that the settings name: the system's, or else the user's own. None if they name none, or systemd knows
-    /// none of that name.
-    pub fn find(context: &'a Context<'_>, shell: &'a Shell) -> anyhow::Result<Option<Self>> {
-        let unit = context.config.restore.stop_unit.as_str();
+    /// The unit of that name: the system's, or else the user's own. None if systemd knows none. With a `switch`, that
+    /// stops and starts the system's.
+    pub fn find(shell: &'a Shell, unit: &'a str, switch: Option<Switch>) -> anyhow::Result<Option<Self>> {
         if unit.is_empty() || !systemd::is_booted() {
             return Ok(None);
         }
@@ -31,7 +39,8 @@ impl<'a> Application<'a> {
             let manager = Manager::new(scope, shell);
             let state = manager.states(&[unit.to_string()])?.pop().context("ask systemd how the application stands")?;
             if state.get("LoadState") == "loaded" {
-                return Ok(Some(Self { unit, manager, state }));
+                let switch = RefCell::new(switch.filter(|_| scope == Scope::System));
+                return Ok(Some(Self { unit, manager, state, switch }));
             }
         }
         Ok(None)
@@ -43,7 +52,18 @@ impl<'a> Application<'a> {
     }
 
     /// Makes sure that it can be stopped, as far as that can be told.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PermissionDenied`], with what to do instead.
     pub fn require_root(&self, context: &Context<'_>) -> backup::Result<()> {
+        if self.switch.borrow().is_some() {
+            return Ok(());
+        }
+        if let Some(account) = privilege::became().filter(|_| self.manager.scope == Scope::System) {
+            let message = format!("root stops no unit that settings name which {} can write", account.name);
+            let hint = format!("name it: --stop {}, or let the application run on meanwhile: --no-stop", self.unit);
+            return Err(Error::new(ErrorKind::PermissionDenied, message).with_hint(hint));
+        }
         let hint = "run it as root, or let the application run on meanwhile: --no-stop";
         self.manager.require_root(context, &["systemctl", "stop", self.unit]).map_err(|error| error.with_hint(hint))
     }
@@ -58,7 +78,8 @@ impl<'a> Application<'a> {
         let stopped = Stopped { application: self, output, over: false };
         let stop = self.systemctl("stop");
         output.line(&printable(&format!("$ {stop}")));
-        stop.run(self.manager.shell).map_err(|error| match error.downcast::<Error>() {
+        let ended = self.switched("stop").unwrap_or_else(|| stop.run(self.manager.shell).map(drop));
+        ended.map_err(|error| match error.downcast::<Error>() {
             Ok(own) => own,
             Err(error) => Error::new(ErrorKind::Io, format!("{error:#}; nothing was changed"))
                 .with_hint("mend that, or let the application run on meanwhile: --no-stop"),
@@ -66,8 +87,16 @@ impl<'a> Application<'a> {
         Ok(stopped)
     }
 
+    /// What came of the `verb`, if there is a switch for it.
+    fn switched(&self, verb: &str) -> Option<anyhow::Result<()>> {
+        self.switch.borrow_mut().as_mut().map(|switch| switch.turn(verb))
+    }
+
     fn systemctl(&self, verb: &str) -> Step {
-        self.manager.systemctl(&[verb, self.unit])
+        match &*self.switch.borrow() {
+            Some(_) => Step::new(["systemctl", verb, self.unit]),
+            None => self.manager.systemctl(&[verb, self.unit]),
+        }
     }
 }
 
@@ -91,7 +120,8 @@ impl Stopped<'_> {
         self.over = true;
         let start = self.application.systemctl("start");
         self.output.line(&printable(&format!("$ {start}")));
-        start.run_unswerving(self.application.manager.shell).map_err(|error| {
+        let ended = self.application.switched("start");
+        ended.unwrap_or_else(|| start.run_unswerving(self.application.manager.shell)).map_err(|error| {
             let message = format!("{} was stopped and could not be started again: {error:#}", self.application.unit);
             Error::new(ErrorKind::Io, message).with_hint(format!("see why (systemctl status), then: {start}"))
         })
@@ -105,5 +135,61 @@ impl Drop for Stopped<'_> {
         {
             self.output.problem(&error);
         }
+    }
+}
+
+/// What the process that stays root's does, for the unit that is its argument. It reads a verb a line, and answers each
+/// with a line: the exit status of `systemctl`, and what that said. No signal ends it, but the end of its input does.
+const SWITCH: &str = r#"trap '' HUP INT TERM
+while read -r verb; do
+    case $verb in
+        stop | start) said=$(systemctl "$verb" -- "$1" 2>&1); printf '%s %s\n' "$?" "$(echo "$said" | tr '\n' ' ')" ;;
+    esac
+done"#;
+
+/// A process of root's that can stop and start one unit, and nothing else. Dropped, it ends.
+#[derive(Debug)]
+pub struct Switch {
+    unit: String,
+    verbs: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Switch {
+    /// A switch for `unit`, which has to run as the user called `name`, number `uid`. None if systemd knows no such unit.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if the unit runs as somebody else.
+    pub fn new(unit: &str, name: &str, uid: u32) -> anyhow::Result<Option<Self>> {
+        if !systemd::is_booted() {
+            return Ok(None);
+        }
+        let shell = steps::shell()?;
+        let state = Manager::new(Scope::System, &shell).states(&[unit.to_string()])?.pop();
+        let state = state.filter(|state| state.get("LoadState") == "loaded");
+        let Some(state) = state else { return Ok(None) };
+        let user = Some(state.get("User")).filter(|user| !user.is_empty()).unwrap_or("root");
+        if user != name && user != uid.to_string() {
+            let message = format!("{unit} runs as {user}, and not as {name}, whose project this is");
+            let hint = "let it run on meanwhile: --no-stop; or stop it, and start it again, by hand";
+            return Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint).into());
+        }
+        let mut command = Command::new("sh");
+        command.args(["-c", SWITCH, "sh", unit]).current_dir("/");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("start sh")?;
+        let (verbs, answers) = (child.stdin.take(), child.stdout.take());
+        let verbs = verbs.context("write to sh")?;
+        Ok(Some(Self { unit: unit.into(), verbs, answers: BufReader::new(answers.context("read from sh")?) }))
+    }
+
+    fn turn(&mut self, verb: &str) -> anyhow::Result<()> {
+        let command = format!("systemctl {verb} {}", self.unit);
+        let mut answer = String::new();
+        writeln!(self.verbs, "{verb}")
+            .and_then(|()| self.answers.read_line(&mut answer).map(drop))
+            .context("ask root")?;
+        let (status, said) = answer.trim_end().split_once(' ').unwrap_or((answer.trim_end(), ""));
+        ensure!(status == "0", "`{command}` failed (exit status: {status}): {}", said.trim());
+        Ok(())
     }
 }

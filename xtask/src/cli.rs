@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::bench::peers;
 use crate::config::parse_duration;
 use crate::invocation;
-use crate::schedule::unit_name::{UNIT_NAMES, is_unit_name};
+use crate::schedule::unit_name::{UNIT_NAMES, is_any_unit, is_unit_name};
 use backup::Codec;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
@@ -235,6 +235,10 @@ pub struct Restore {
     /// name; without a terminal, say --no-keep=PROJECT
     #[arg(long, value_name = "PROJECT", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub no_keep: Option<String>,
+    /// The application's unit, stopped while something is replaced [default: `stop_unit` in the settings; for root only in
+    /// settings that nobody else can write]
+    #[arg(long, value_name = "UNIT", value_parser = any_unit, conflicts_with = "no_stop")]
+    pub stop: Option<String>,
     /// Let the application run on that the settings would stop (`stop_unit`)
     #[arg(long)]
     pub no_stop: bool,
@@ -342,6 +346,11 @@ pub struct Which {
 
 fn unit_name(text: &str) -> Result<String, String> {
     if is_unit_name(text) { Ok(text.into()) } else { Err(UNIT_NAMES.into()) }
+}
+
+fn any_unit(text: &str) -> Result<String, String> {
+    let taken = is_any_unit(text).then(|| text.into());
+    taken.ok_or_else(|| "write it as `systemctl stop` takes it: charger-api.service".into())
 }
 
 /// `install-timer`.

@@ -16,6 +16,7 @@ use crate::cli::Cli;
 use crate::context::Context;
 use crate::invocation;
 use crate::output::Output;
+use crate::privilege;
 use crate::text::local;
 
 /// Set, it makes a run of this program an answer to a shell.
@@ -129,6 +130,7 @@ fn print_backups() -> anyhow::Result<()> {
     let words = [invocation::NAME.to_string()].into_iter().chain(flags).chain(["list".into(), "--quiet".into()]);
     let cli = Cli::try_parse_from(words.map(OsString::from))?;
     let output = Output::new(&cli.global);
+    privilege::give_up_silently(&cli)?;
     let context = Context::new(&cli.global, &output)?;
     let catalog = context.catalog()?;
     let is_empty = |entry: &&Entry| entry.manifest().is_some_and(|manifest| manifest.status == Status::Failed);

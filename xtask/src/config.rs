@@ -8,7 +8,7 @@ use backup::retention::Policy;
 use backup::{Codec, DatabaseSource, Encoding, Error, ErrorKind, FilesSource, RelPath, Result, Sources};
 use serde::{Deserialize, Deserializer};
 
-use crate::schedule::unit_name::{UNIT_NAMES, is_unit_name};
+use crate::schedule::unit_name::{UNIT_NAMES, is_any_unit, is_unit_name};
 
 // By its path, since the fuzz targets include this file by its own.
 #[path = "shape.rs"]
@@ -287,11 +287,6 @@ impl Config {
         };
         Encoding::new(codec, level.unwrap_or(set))
     }
-}
-
-/// Whether anybody's unit can be called so: `man 5 systemd.unit`.
-fn is_any_unit(name: &str) -> bool {
-    name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@:\\".contains(c)) && !name.starts_with('-')
 }
 
 /// The longest duration that is taken; SQLite's own timeouts end before a month.

@@ -19,6 +19,7 @@ use crate::cli::Global;
 use crate::config::Config;
 use crate::exit::Signals;
 use crate::output::Output;
+use crate::privilege;
 use crate::root;
 use crate::schedule::steps::Step;
 use crate::text::{age, local, seconds_since, size};
@@ -101,6 +102,7 @@ impl<'a> Context<'a> {
             bars: output.bars(),
             scratch: global.scratch.clone(),
         };
+        privilege::warn_of_store(context.store.folder(), output);
         Ok((context, broken))
     }
 

@@ -16,6 +16,7 @@ mod folder;
 mod invocation;
 mod json;
 mod output;
+mod privilege;
 mod root;
 mod sample;
 mod schedule;
@@ -24,6 +25,7 @@ mod table;
 mod template;
 mod text;
 mod words;
+mod writers;
 
 use std::process::ExitCode;
 
@@ -40,7 +42,7 @@ fn main() -> ExitCode {
         Err(usage) => return output::usage(&usage),
     };
     let output = Output::new(&cli.global);
-    match commands::run(&cli, &output) {
+    match privilege::give_up(&cli, &output).and_then(|switch| commands::run(&cli, &output, switch)) {
         Ok(exit) => output.finish(exit, commands::changes(&cli.command)).into(),
         Err(error) => {
             output.error(&error);

@@ -1,8 +1,9 @@
 //! Where the application is: the folder that `--root` names, or the nearest one from the current folder up that has
 //! settings. Where this program was built doesn't matter.
 //!
-//! The hazard is a settings file that somebody else put above the current folder: it names a command that `drill` runs.
-//! So one that is found counts only if it belongs to root, to whoever runs this, or to the owner of the current folder.
+//! The hazard is a settings file that somebody else put in or above the current folder: it names a command that `drill`
+//! runs. So one that is found counts only if it belongs to root or to whoever runs this. Root itself becomes the user whose
+//! settings they are ([`crate::privilege`]).
 
 use std::env;
 use std::fs::{self, Metadata};
@@ -42,7 +43,7 @@ pub fn named(folder: &Path) -> backup::Result<PathBuf> {
 
 fn search(here: &Path) -> backup::Result<PathBuf> {
     if let Some(folder) = here.ancestors().find(|folder| folder.join(FILE).is_file()) {
-        return require_trusted(folder, here).map(|()| folder.to_path_buf());
+        return require_trusted(folder).map(|()| folder.to_path_buf());
     }
     let message = format!("no {FILE} in {} or above it", here.display());
     Err(Error::new(ErrorKind::InvalidInput, message)
@@ -50,11 +51,11 @@ fn search(here: &Path) -> backup::Result<PathBuf> {
 }
 
 /// Looks at links too: somebody else's could lead to trusted settings for a folder that these are not about.
-fn require_trusted(folder: &Path, here: &Path) -> backup::Result<()> {
+fn require_trusted(folder: &Path) -> backup::Result<()> {
+    let own = rustix::process::geteuid().as_raw();
     let owner = |path: &Path, look: fn(&Path) -> std::io::Result<Metadata>| {
         look(path).map(|found| found.uid()).map_err(|e| Error::io("look at", path, e))
     };
-    let trusted = [0, rustix::process::geteuid().as_raw(), owner(here, |path| fs::metadata(path))?];
     let settings = folder.join(FILE);
     let ops = settings.parent().unwrap_or(folder);
     for owner in [
@@ -62,7 +63,7 @@ fn require_trusted(folder: &Path, here: &Path) -> backup::Result<()> {
         owner(&settings, |path| fs::symlink_metadata(path))?,
         owner(&settings, |path| fs::metadata(path))?,
     ] {
-        if !trusted.contains(&owner) {
+        if own != 0 && owner != 0 && owner != own {
             let message = format!("{} belongs to another user (uid {owner})", settings.display());
             let hint = "if you trust it, name the application's folder with --root DIR";
             return Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint));

@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::cli;
 use crate::context::Context;
 use crate::exit::{Exit, Signals};
+use crate::privilege;
 use crate::text::{Tone, count, paint, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Drill) -> anyhow::Result<Exit> {
@@ -86,11 +87,18 @@ fn run_command(
     arguments: &[String],
     folder: &Path,
 ) -> backup::Result<Option<String>> {
-    // In a process group of its own, so that all that it starts can be stopped with it.
-    let command = duct::cmd(program, arguments).dir(folder).env("DRILL_ROOT", folder).before_spawn(|command| {
-        command.process_group(0);
-        Ok(())
-    });
+    let command = match privilege::became() {
+        // In a session of its own: the terminal is root's, and whoever has it can type there.
+        Some(account) => {
+            duct::cmd("setsid", [&[program.to_string()], arguments].concat()).full_env(account.environment())
+        }
+        // In a process group of its own, so that all that it starts can be stopped with it.
+        None => duct::cmd(program, arguments).before_spawn(|command| {
+            command.process_group(0);
+            Ok(())
+        }),
+    };
+    let command = command.dir(folder).env("DRILL_ROOT", folder);
     let command = command.stdin_null().stderr_to_stdout().unchecked();
     let (command, said) = if context.output.is_verbose_terminal() {
         let (file, copy) = output_file(folder)?;

@@ -23,16 +23,18 @@ mod verify;
 
 use ::backup::{Error, ErrorKind};
 
+use crate::application::Switch;
 use crate::cli::{Cli, Command, Global, ProjectCommand, ScheduleCommand};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::Output;
-use crate::schedule::{self, steps};
+use crate::privilege;
+use crate::schedule::{self, steps, systemd};
 
-/// Carries a command out.
-pub fn run(cli: &Cli, output: &Output) -> anyhow::Result<Exit> {
+/// Carries a command out. `switch` is what root has left a restore to stop the application with.
+pub fn run(cli: &Cli, output: &Output, switch: Option<Switch>) -> anyhow::Result<Exit> {
     match &cli.command {
-        Command::Project(command) => run_in_project(&Context::new(&cli.global, output)?, command),
+        Command::Project(command) => run_in_project(&Context::new(&cli.global, output)?, command, switch),
         Command::Schedule(command) => run_on_schedule(&cli.global, output, command),
         Command::Doctor(args) => doctor::run(&cli.global, output, args),
         Command::Init(args) => init::run(&cli.global, output, args),
@@ -65,17 +67,17 @@ pub fn changes(command: &Command) -> bool {
     }
 }
 
-fn run_in_project(context: &Context<'_>, command: &ProjectCommand) -> anyhow::Result<Exit> {
+fn run_in_project(context: &Context<'_>, command: &ProjectCommand, switch: Option<Switch>) -> anyhow::Result<Exit> {
     let may_make_folder =
         matches!(command, ProjectCommand::Backup(_) | ProjectCommand::InstallTimer(_) | ProjectCommand::InstallCron(_));
     if !may_make_folder {
         context.require_named_folder()?;
     }
-    context.warn_of_unfinished_restore();
+    warn_of_unfinished_restore(context);
     let result = match command {
         ProjectCommand::Backup(args) => backup::run(context, args),
         ProjectCommand::List => list::run(context),
-        ProjectCommand::Restore(args) => restore::run(context, args),
+        ProjectCommand::Restore(args) => restore::run(context, args, switch),
         ProjectCommand::Verify(args) => verify::run(context, args),
         ProjectCommand::Drill(args) => drill::run(context, args),
         ProjectCommand::Rotate(args) => rotate::run(context, args),
@@ -88,6 +90,13 @@ fn run_in_project(context: &Context<'_>, command: &ProjectCommand) -> anyhow::Re
         ProjectCommand::InstallCron(args) => install_cron::install(context, args),
     };
     result.map_err(|error| whom_to_ask(context, error))
+}
+
+/// A command that stays root's opens nothing in a store of another user's.
+fn warn_of_unfinished_restore(context: &Context<'_>) {
+    if !systemd::is_root() || privilege::writer(context).is_ok_and(|writer| writer.is_none()) {
+        context.warn_of_unfinished_restore();
+    }
 }
 
 /// The backups may be somebody else's, and closed to all others: says whom to ask, then.
@@ -110,7 +119,7 @@ fn run_on_schedule(global: &Global, output: &Output, command: &ScheduleCommand) 
     if let Some(broken) = broken {
         output.warn(&broken.one_line());
     }
-    context.warn_of_unfinished_restore();
+    warn_of_unfinished_restore(&context);
     match command {
         ScheduleCommand::UninstallTimer(args) => install_timer::uninstall(&context, args),
         ScheduleCommand::Timer(which) => timer::run(&context, which),

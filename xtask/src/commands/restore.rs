@@ -9,7 +9,7 @@ use serde_json::json;
 use xshell::Shell;
 
 use crate::apart::resolved;
-use crate::application::{Application, Stopped};
+use crate::application::{Application, Stopped, Switch};
 use crate::cli;
 use crate::context::Context;
 use crate::exit::{Exit, Signals};
@@ -22,12 +22,14 @@ const TRIES: usize = 10;
 /// Of more tables than this, only some are named.
 const MOST_TABLES: usize = 5;
 
-pub fn run(context: &Context<'_>, args: &cli::Restore) -> anyhow::Result<Exit> {
+pub fn run(context: &Context<'_>, args: &cli::Restore, switch: Option<Switch>) -> anyhow::Result<Exit> {
     // Planned without the lock: a question that waits for its answer must not keep tonight's backup waiting.
     let look = context.look()?;
     let shown = plan_without_lock(context, &look, args)?;
     let shell = steps::shell()?;
-    let application = if args.no_stop || shown.target != context.root { None } else { to_be_stopped(context, &shell)? };
+    let unit = args.stop.as_deref().unwrap_or(&context.config.restore.stop_unit);
+    let stays = args.no_stop || shown.target != context.root;
+    let application = if stays { None } else { to_be_stopped(context, &shell, unit, switch)? };
     let stops = application.as_ref().map(|application| application.unit);
     let since = restore::since(&look, &shown);
     show_plan(context, &shown, &since, stops);
@@ -91,10 +93,14 @@ fn carry_out(
     Ok(if started.is_ok() { Exit::Done } else { Exit::Partly })
 }
 
-/// The application that the settings want stopped, if it runs.
-fn to_be_stopped<'a>(context: &'a Context<'_>, shell: &'a Shell) -> anyhow::Result<Option<Application<'a>>> {
-    let unit = &context.config.restore.stop_unit;
-    let found = Application::find(context, shell)?;
+/// The application that is to be stopped, if it runs.
+fn to_be_stopped<'a>(
+    context: &Context<'_>,
+    shell: &'a Shell,
+    unit: &'a str,
+    switch: Option<Switch>,
+) -> anyhow::Result<Option<Application<'a>>> {
+    let found = Application::find(shell, unit, switch)?;
     if found.is_none() && !unit.is_empty() {
         context.output.warn(&format!("systemd knows no unit {unit}, so it is not stopped"));
     }

@@ -12,7 +12,7 @@ pub fn examine(context: &Context<'_>, shell: &Shell) -> Option<Finding> {
     if unit.is_empty() {
         return None;
     }
-    Some(match Application::find(context, shell) {
+    Some(match Application::find(shell, unit, None) {
         Err(error) => Finding::error(check, &error),
         Ok(Some(found)) if found.is_active() => Finding::ok(check, format!("{unit} runs; a restore stops it")),
         Ok(Some(_)) => Finding::ok(check, format!("{unit} doesn't run")),

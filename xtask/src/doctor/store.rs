@@ -12,8 +12,8 @@ use xshell::{Shell, cmd};
 
 use super::{Finding, backup_folder};
 use crate::context::Context;
-use crate::schedule::maker;
 use crate::schedule::timers::Schedule;
+use crate::schedule::{maker, systemd};
 use crate::text::{age, count, size};
 use crate::words;
 
@@ -127,6 +127,10 @@ fn git(shell: &Shell, folder: &Path) -> anyhow::Result<Finding> {
     let Some(top) = place.ancestors().skip(1).find(|folder| folder.join(".git").exists()) else {
         return Ok(Finding::ok(check, "it is in no git repository"));
     };
+    if systemd::is_root() {
+        // Git runs what a repository's own settings name.
+        return Ok(Finding::warning(check, "not checked: root doesn't run git in it", "ask as another user"));
+    }
     let asked = cmd!(shell, "git -C {top} check-ignore --quiet -- {place}").quiet().ignore_status().output();
     Ok(match asked.as_ref().map(|output| output.status.code()) {
         Ok(Some(0)) => Finding::ok(check, "yes"),

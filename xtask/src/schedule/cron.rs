@@ -11,7 +11,9 @@ use serde::Serialize;
 use xshell::Shell;
 
 use super::crontab::{self, Block, Origin};
-use super::install::{allowed_user, make_folder, scheduled_already, show_difference, temporary_folder};
+use super::install::{
+    allowed_user, make_folder, require_choice_of_root, scheduled_already, show_difference, temporary_folder,
+};
 use super::program;
 use super::steps::{Step, Steps, word};
 use super::systemd::{self, Manager, Scope};
@@ -65,6 +67,9 @@ pub fn install(context: &Context<'_>, shell: &Shell, args: &cli::InstallCron) ->
     let _lock = lock(context)?;
     let scope = if systemd::is_root() { Scope::System } else { Scope::User };
     let manager = Manager::new(scope, shell);
+    if systemd::is_root() {
+        require_choice_of_root(context, shell, None)?;
+    }
     let user = user(context, &manager, args.allow_root)?;
     if let Some(timer) = find(context, shell, &Which::default())? {
         let by = format!("{}.timer", timer.origin.unit);

@@ -25,6 +25,7 @@ use super::units::{Flags, Identity, Origin, Spec, Unit};
 use super::{Installed, cron, default_unit, lock, slug, sources, spec};
 use crate::cli;
 use crate::context::Context;
+use crate::privilege;
 use crate::text::{Tone, paint};
 
 /// What an installation did, or would do.
@@ -89,7 +90,11 @@ pub fn install(context: &Context<'_>, shell: &Shell, args: &cli::InstallTimer) -
     }
     let _lock = lock(context)?;
     let unit = unit_name(context, args.unit.as_deref())?;
-    let spec = spec(context, shell, manager.scope, unit.clone(), remembered(context, &manager, &unit, args)?)?;
+    let flags = remembered(context, &manager, &unit, args)?;
+    if manager.scope == Scope::System {
+        require_choice_of_root(context, shell, flags.run_as.as_deref())?;
+    }
+    let spec = spec(context, shell, manager.scope, unit.clone(), flags)?;
     let user = allowed_user(context, shell, &spec.identity, spec.origin.flags.allow_root)?;
     check_calendars(shell, &spec, args)?;
     require_only(context, &manager, &unit, user.as_deref(), args.dry_run)?;
@@ -268,6 +273,40 @@ pub fn temporary_folder(name: &str) -> anyhow::Result<TempDir> {
     tempfile::Builder::new().prefix(&format!("{name}-")).tempdir().context("make a folder for temporary files")
 }
 
+/// Makes sure that nothing which takes root's right is decided by settings that somebody else can write: who the jobs run
+/// as, and where root makes a folder.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`], with the flag that says it instead.
+pub fn require_choice_of_root(context: &Context<'_>, shell: &Shell, run_as: Option<&str>) -> anyhow::Result<()> {
+    let Some(stranger) = privilege::stranger(context)? else { return Ok(()) };
+    let refused = |what: &str, hint: String| {
+        let message = format!("root doesn't follow {what} of settings that {} can write", stranger.name);
+        anyhow::Error::from(Error::new(ErrorKind::InvalidInput, message).with_hint(hint))
+    };
+    let set = context.config.schedule.run_as.as_str();
+    if run_as.is_none() && !set.is_empty() && uid(shell, set)? != stranger.uid.to_string() {
+        return Err(refused("`run_as`", "say who: --run-as USER".into()));
+    }
+    let folder = context.store.folder();
+    let missing = program::missing(folder);
+    let parent = missing.last().and_then(|outermost| outermost.parent());
+    let theirs = |parent: &Path| fs::metadata(parent).is_ok_and(|found| found.uid() == stranger.uid.as_raw());
+    if context.given.backup_dir.is_none() && parent.is_some_and(|parent| !theirs(parent)) {
+        let make = Step::new(["install", "-d", "-m", "0700", "-o", &stranger.name, word(folder)?]);
+        return Err(refused("`backup_dir`, to make that folder,", format!("make it: {make}")));
+    }
+    Ok(())
+}
+
+fn uid(shell: &Shell, user: &str) -> anyhow::Result<String> {
+    cmd!(shell, "id -u -- {user}").quiet().ignore_stderr().read().map_err(|_| {
+        Error::new(ErrorKind::InvalidInput, format!("there is no user {user} to run the backup"))
+            .with_hint("name one with --run-as USER, or with `run_as` in the settings")
+            .into()
+    })
+}
+
 /// The user that the jobs run as, unless it is root and nobody said that it may be. None for a user's own.
 pub fn allowed_user(
     context: &Context<'_>,
@@ -276,13 +315,18 @@ pub fn allowed_user(
     allow_root: bool,
 ) -> anyhow::Result<Option<String>> {
     let (user, is_root) = match identity {
-        Identity::System { user, .. } => {
-            let uid = cmd!(shell, "id -u -- {user}").quiet().read().context("look up the user's number")?;
-            (Some(user.clone()), uid == "0")
-        }
+        Identity::System { user, .. } => (Some(user.clone()), uid(shell, user)? == "0"),
         Identity::User => (None, systemd::is_root()),
     };
-    if !is_root || allow_root {
+    if !is_root {
+        return Ok(user);
+    }
+    if let Some(writer) = privilege::writer(context)? {
+        let message = format!("root backs up nothing that another user can exchange: {}", writer.place.display());
+        let hint = format!("let its owner make the backups: --run-as {}", writer.name());
+        return Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint).into());
+    }
+    if allow_root {
         return Ok(user);
     }
     let hint = match identity {

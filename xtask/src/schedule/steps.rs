@@ -1,7 +1,7 @@
 //! Commands that a person would type, shown and run one after the other, and taken back if one of them fails.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Output as Ended;
 
 use anyhow::{Context as _, anyhow};
@@ -10,14 +10,27 @@ use xshell::{PushDir, Shell};
 
 use crate::exit::Signals;
 use crate::output::Output;
+use crate::privilege;
 
 /// Where the user's service manager is to be found: `man 5 user@.service`.
 pub const RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
+
+/// Where this user's service manager is, for whoever has come by `su` or `sudo`, and lacks it in the environment.
+pub fn runtime_folder() -> PathBuf {
+    format!("/run/user/{}", rustix::process::geteuid()).into()
+}
 
 /// What runs steps. In the root folder: the one that this process was started in may be closed to it.
 pub fn shell() -> anyhow::Result<Shell> {
     let shell = Shell::new().context("find the current folder")?;
     shell.change_dir("/");
+    if let Some(account) = privilege::became() {
+        account.environment().iter().for_each(|(name, value)| shell.set_var(name, value));
+        for name in ["XDG_CONFIG_HOME", "XDG_DATA_HOME"] {
+            shell.set_var(name, "");
+        }
+        shell.set_var(RUNTIME_DIR, runtime_folder());
+    }
     Ok(shell)
 }
 

@@ -11,9 +11,10 @@ use chrono::{DateTime, FixedOffset, Local, NaiveDateTime, TimeDelta};
 use serde::Serialize;
 use xshell::{Shell, cmd};
 
-use super::steps::{RUNTIME_DIR, Step};
+use super::steps::{RUNTIME_DIR, Step, runtime_folder};
 use super::units::{Flags, Origin};
 use crate::context::Context;
+use crate::privilege;
 
 /// Whose service manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -363,11 +364,8 @@ pub fn is_root() -> bool {
 
 /// The user's home folder.
 pub fn home() -> anyhow::Result<PathBuf> {
-    std::env::home_dir().filter(|home| home.is_absolute()).context("find the home folder: HOME is not set")
-}
-
-fn runtime_folder() -> PathBuf {
-    format!("/run/user/{}", rustix::process::geteuid()).into()
+    let home = privilege::became().map_or_else(std::env::home_dir, |account| Some(account.home.clone()));
+    home.filter(|home| home.is_absolute()).context("find the home folder: HOME is not set")
 }
 
 #[cfg(test)]

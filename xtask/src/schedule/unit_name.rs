@@ -10,6 +10,12 @@ pub fn is_unit_name(name: &str) -> bool {
     (1..=200).contains(&name.len()) && name.chars().all(known) && !name.starts_with(['-', '.']) && !ending
 }
 
+/// Whether anybody's unit can be called so: `man 5 systemd.unit`.
+pub fn is_any_unit(name: &str) -> bool {
+    let known = |c: char| c.is_ascii_alphanumeric() || "-_.@:\\".contains(c);
+    !name.is_empty() && name.chars().all(known) && !name.starts_with('-')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,128 @@
+//! Who, besides root, can change what is at a path. Root must not act on what somebody else can exchange: that user could
+//! replace a folder by a link between the moment that root looks and the moment that root writes.
+//!
+//! Whoever owns a folder on the way to the end of a path can exchange all below it, and so can whoever owns a link on the
+//! way. A folder that root owns and nobody else can write to gives nobody that chance.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use backup::{Error, ErrorKind, Result};
+use nix::unistd::{Uid, User};
+
+/// As many links as the kernel follows on the way to one file: `man 7 path_resolution`.
+const MOST_LINKS: usize = 40;
+
+/// Files in such a folder belong to whoever made them: `man 1 chmod`, "restricted deletion flag".
+const STICKY: u32 = 0o1000;
+
+/// A user, not root, who can change what is at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Writer {
+    /// The user's number.
+    pub uid: u32,
+    /// The group of what the user owns.
+    pub gid: u32,
+    /// What the user owns: the path itself, or a folder or link on the way to it.
+    pub place: PathBuf,
+}
+
+impl Writer {
+    /// The user's name, or number if it has none.
+    pub fn name(&self) -> String {
+        let user = User::from_uid(Uid::from_raw(self.uid)).ok().flatten();
+        user.map_or_else(|| self.uid.to_string(), |user| user.name)
+    }
+}
+
+/// The first user but root who can change what is at `path`, an absolute one. None if only root can. What doesn't exist
+/// yet is whoever's who can make it.
+///
+/// # Errors
+/// [`ErrorKind::PermissionDenied`] if a group, or everybody, can write to something of root's on the way: then there is no
+/// one user to name. An error of the file system, too many links among them.
+pub fn besides_root(path: &Path) -> Result<Option<Writer>> {
+    let mut place = PathBuf::from("/");
+    let mut rest = names(path);
+    let mut links = 0;
+    while let Some(name) = rest.pop_front() {
+        let next = place.join(&name);
+        let found = match fs::symlink_metadata(&next) {
+            Ok(found) => found,
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+            Err(e) => return Err(Error::io("look at", &next, e)),
+        };
+        if found.uid() != 0 {
+            return Ok(Some(Writer { uid: found.uid(), gid: found.gid(), place: next }));
+        }
+        require_closed(&next, &found)?;
+        if found.is_symlink() {
+            links += 1;
+            if links > MOST_LINKS {
+                return Err(Error::io("follow", &next, rustix::io::Errno::LOOP.into()));
+            }
+            let target = fs::read_link(&next).map_err(|e| Error::io("follow", &next, e))?;
+            if target.is_absolute() {
+                place = PathBuf::from("/");
+            }
+            names(&target).into_iter().rev().for_each(|name| rest.push_front(name));
+        } else if name == ".." {
+            place.pop();
+        } else {
+            place = next;
+        }
+    }
+    Ok(None)
+}
+
+fn names(path: &Path) -> VecDeque<OsString> {
+    let name = |part: Component<'_>| match part {
+        Component::Normal(_) | Component::ParentDir => Some(part.as_os_str().to_os_string()),
+        Component::Prefix(_) | Component::RootDir | Component::CurDir => None,
+    };
+    path.components().filter_map(name).collect()
+}
+
+/// Makes sure that only root can write to something of root's.
+fn require_closed(place: &Path, found: &Metadata) -> Result<()> {
+    let is_shared = found.is_dir() && found.mode() & STICKY != 0;
+    let group = found.mode() & 0o020 != 0 && found.gid() != 0;
+    let all = found.mode() & 0o002 != 0;
+    if found.is_symlink() || is_shared || !(group || all) {
+        return Ok(());
+    }
+    let who = if all { "everybody".into() } else { format!("the group {}", found.gid()) };
+    let message = format!("{who} can write to {}, so root doesn't act on it", place.display());
+    let hint = format!("run this as the application's user, or take that right away: chmod go-w {}", place.display());
+    Err(Error::new(ErrorKind::PermissionDenied, message).with_hint(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn dots_and_roots_are_no_names_and_steps_up_are() {
+        let names = |text: &str| names(Path::new(text)).into_iter().collect::<PathBuf>();
+        assert_eq!(names("/srv/./a/../b/"), Path::new("srv/a/../b"));
+        assert_eq!(names("/"), Path::new(""));
+    }
+
+    #[test]
+    fn links_in_a_circle_are_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("a");
+        symlink(&place, &place).unwrap();
+        // Whoever isn't root owns the link.
+        match besides_root(&place) {
+            Ok(found) => assert_ne!(found.unwrap().uid, 0),
+            Err(error) => assert!(error.to_string().contains("/a"), "{error}"),
+        }
+    }
+}
