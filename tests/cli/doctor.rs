@@ -168,11 +168,19 @@ fn backups_that_git_would_commit_are_a_failure() {
     let ignored = || doctor(&project, "", "ignored by git");
     expect(&ignored(), "ok", "no git repository", "");
     shell(project.root(), "git init --quiet . 2> /dev/null");
+    if is_root() {
+        // Git runs what the repository's own settings name.
+        shell(project.root(), "git config core.fsmonitor 'touch /tmp/fsmonitor; false'");
+        expect(&ignored(), "warning", "root doesn't run git in it", "ask as another user");
+        // In a project of another user's, it runs as that user.
+        shell(project.root(), "git config --unset core.fsmonitor; chown -R 65534:65534 .; chmod 0755 .");
+    }
     expect(&ignored(), "failure", "secrets and all", "echo '/backups/' >> ");
     shell(project.root(), &ignored().hint);
     expect(&ignored(), "ok", "yes", "");
     // What a link leads to out of the repository is not in it.
     let elsewhere = tempfile::tempdir().unwrap();
+    shell(elsewhere.path(), "chmod 0755 .");
     shell(project.root(), &format!("mv backups {0}/b; ln -s {0}/b backups", elsewhere.path().display()));
     expect(&ignored(), "ok", "no git repository", "");
     let mut command = project.command(["doctor", "--json", "--backup-dir"]);

@@ -399,13 +399,24 @@ pub fn as_nobody(project: &Project, temp: &Path, arguments: &str) -> Ran {
     if !is_root() {
         return Ran::of(project.command(arguments.split_whitespace()).env("TMPDIR", temp));
     }
+    let root = project.root().to_str().unwrap();
+    as_user(65534, Path::new("/"), temp, ["--root", root].into_iter().chain(arguments.split_whitespace()))
+}
+
+/// The same in the folder `here`, which has to say what project is meant.
+pub fn as_nobody_in(here: &Path, arguments: &str) -> Ran {
+    as_user(65534, here, Path::new("/tmp"), arguments.split_whitespace())
+}
+
+/// Runs the program as the user of that number, by root's right.
+fn as_user<'a>(uid: u32, here: &Path, temp: &Path, arguments: impl IntoIterator<Item = &'a str>) -> Ran {
     // Where it was built, nobody else may be allowed to look.
     let place = tempfile::tempdir().unwrap();
     let copy = place.path().join("xtask");
     // Copied by another process: a file that this one holds open for writing, in any thread's child, can't be run.
     shell(place.path(), &format!("cp '{}' xtask; chmod -R a+rX .", program().get_program().display()));
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy).arg("--root").arg(project.root());
+    command.args([format!("--reuid={uid}"), format!("--regid={uid}"), "--clear-groups".into()]).arg(copy);
     command.env("TZ", "UTC").env("TMPDIR", temp).env_remove("INVOCATION_ID").env_remove("JOURNAL_STREAM");
-    Ran::of(command.args(arguments.split_whitespace()).stdin(Stdio::null()))
+    Ran::of(command.args(arguments).current_dir(here).stdin(Stdio::null()))
 }
