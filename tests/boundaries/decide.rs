@@ -8,7 +8,7 @@ use crate::{Place, USER, root_owned};
 #[test]
 #[ignore = "needs root: cargo test --workspace -- --ignored"]
 fn a_drills_command_a_probe_and_a_backup_folder_of_the_owners_get_nothing_of_roots() {
-    let place = Place::new();
+    let place = Place::make();
     let before = place.listing();
     let (secret, planted) = (place.roots("secret"), place.roots("planted"));
     let steal = format!("cp {} stolen; touch {}", secret.display(), planted.display());
@@ -33,7 +33,7 @@ fn a_drills_command_a_probe_and_a_backup_folder_of_the_owners_get_nothing_of_roo
 #[test]
 #[ignore = "needs root: cargo test --workspace -- --ignored"]
 fn a_link_to_what_only_root_may_read_gets_into_no_backup() {
-    let place = Place::new();
+    let place = Place::make();
     for relative in [".env", "data/station_info.json", "data/sessions.db"] {
         place.as_user(&format!("mv {relative} away; ln -s {} {relative}", place.roots("secret").display()));
         assert_ne!(place.project.run("backup").code, 0, "{relative}");
@@ -46,7 +46,7 @@ fn a_link_to_what_only_root_may_read_gets_into_no_backup() {
 #[test]
 #[ignore = "needs root: cargo test --workspace -- --ignored"]
 fn cargo_as_root_is_refused_in_a_checkout_of_another_users() {
-    let place = Place::new();
+    let place = Place::make();
     let run = |checkout: &std::path::Path| {
         let mut command = program();
         command.args(["--root", "/nowhere", "list"]).env("CARGO", "/usr/bin/cargo").env("CARGO_MANIFEST_DIR", checkout);
@@ -62,7 +62,7 @@ fn cargo_as_root_is_refused_in_a_checkout_of_another_users() {
 #[test]
 #[ignore = "needs root: cargo test --workspace -- --ignored"]
 fn settings_of_roots_count_for_a_project_of_another_users() {
-    let place = Place::new();
+    let place = Place::make();
     let settings = place.roots("backup.toml");
     fs::write(&settings, "[status]\nmax_age = '1s'\n").unwrap();
     root_owned(&settings);

@@ -30,7 +30,7 @@ pub struct Place {
 
 impl Place {
     /// With everything in its place.
-    pub fn new() -> Self {
+    pub fn make() -> Self {
         let place = Self { project: Project::new(), roots: tempfile::tempdir().unwrap() };
         fs::write(place.roots("secret"), "of root's\n").unwrap();
         for (name, mode) in [("secret", 0o600), ("", 0o700)] {

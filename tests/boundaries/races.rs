@@ -29,7 +29,7 @@ impl Drop for Attack {
 
 /// Runs `commands` on a project whose owner does `script` all the time: in root's folder nothing changes.
 fn race(script: impl Fn(&Place) -> String, commands: &[&str]) {
-    let place = Place::new();
+    let place = Place::make();
     std::fs::create_dir(place.roots("tree")).unwrap();
     std::fs::write(place.roots("tree/left.db"), "x").unwrap();
     let before = place.listing();
@@ -68,7 +68,7 @@ fn a_folder_exchanged_for_a_link_makes_a_restore_write_and_give_away_nothing_els
 #[test]
 #[ignore = "needs root: cargo test --workspace -- --ignored"]
 fn a_file_exchanged_for_a_link_while_it_is_read_shows_nothing_of_roots() {
-    let place = Place::new();
+    let place = Place::make();
     let secret = place.roots("secret").display().to_string();
     let attack = Attack::new(&place, &format!("mv .env aside; ln -sfn {secret} .env; mv -f aside .env"));
     for _ in 0..ROUNDS {

@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
+use serde_json::{Value, json};
+
 use crate::support::{Project, Ran, as_nobody_in, program, shell};
 
 /// Runs the program in `folder`, without `--root`.
@@ -72,6 +74,21 @@ fn settings_of_somebody_else_are_not_used_unless_they_are_named() {
     run("below", "list").expect(0);
     shell(project.root(), "chown -Rh 4242 .");
     run("below", &format!("--root {} list", project.root().display())).expect(0);
+}
+
+#[test]
+fn the_settings_that_count_are_shown_with_their_file_and_their_writer() {
+    let project = Project::new();
+    let shown = project.run("config show --json").expect(0).json();
+    assert_eq!((&shown["settings_file"], &shown["settings"]["codec"]["name"]), (&Value::Null, &json!("gzip")));
+    project.write("ops/backup.toml", "[codec]\nname = 'zstd'\n");
+    let shown = project.run("config show").expect(0).stdout.clone();
+    let file = format!("settings        {}\n", project.path("ops/backup.toml").display());
+    assert!(shown.contains(&file) && shown.contains("name = \"zstd\"") && shown.contains("gzip_level = 6"), "{shown}");
+    let writer = project.run("config show --json").json()["writer"].clone();
+    assert_eq!(writer.is_null(), crate::support::is_root(), "{writer}");
+    project.write("ops/backup.toml", "[codec]\nname = 'rar'\n");
+    project.run("config show").expect(2);
 }
 
 #[test]

@@ -36,7 +36,8 @@ fn seen(host: &Host) -> String {
 }
 
 fn restore(host: &Host, arguments: &str) -> Ran {
-    host.xtask_as("root", BUILT, "/srv/charger", &format!("restore {arguments}"))
+    let stop = if arguments.contains("-stop") { String::new() } else { format!(" --stop {UNIT}") };
+    host.xtask_as("root", BUILT, "/srv/charger", &format!("restore {arguments}{stop}"))
 }
 
 fn is_active(host: &Host) -> bool {
@@ -63,11 +64,12 @@ fn a_restore_stops_the_application_and_starts_it_again() {
     let stops = format!("  stops      {UNIT}  (and starts it again)\n");
     assert!(looked.expect(0).stdout.contains(&stops), "{looked:?}");
     assert_eq!(restore(&host, "--from latest --dry-run --json").expect(0).json()["stops"], UNIT);
-    let mut asked = host.machine.at_terminal("root", &format!("{BUILT} --root /srv/charger restore --from latest"));
+    let mut asked =
+        host.machine.at_terminal("root", &format!("{BUILT} --root /srv/charger restore --from latest --stop {UNIT}"));
     wait_for("the question", || asked.seen().contains(&format!("stop {UNIT} and replace what is there?")));
     asked.press("n\n");
     assert_eq!(asked.wait().0, 1);
-    restore(&host, "--from latest --to /srv/look").expect(0);
+    restore(&host, "--from latest --to /srv/charger/look").expect(0);
     assert_eq!(
         restore(&host, "--from latest --yes --no-stop --busy-timeout 1s").expect(1).stdout.matches('$').count(),
         0
@@ -111,7 +113,8 @@ fn the_application_is_started_again_when_the_restore_fails_or_is_interrupted() {
     assert!(was_started_again());
 
     for signal in ["INT", "HUP", "TERM"] {
-        let command = format!("{BUILT} --root /srv/charger restore --from latest --yes --busy-timeout 10m");
+        let command =
+            format!("{BUILT} --root /srv/charger restore --from latest --yes --stop {UNIT} --busy-timeout 10m");
         let mut waiting = host.machine.command("root", &command);
         let mut waiting = waiting.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         wait_for("the application to be stopped", || host.property(UNIT, "ActiveState") == "inactive");
@@ -164,7 +167,36 @@ fn what_is_wrong_with_the_application_is_told_and_what_is_wrong_with_the_backup_
 
     host.machine.write("/srv/charger/ops/backup.toml", "[restore]\nstop_unit = \"charger-ap.service\"\n");
     assert!(doctor().contains("systemd knows no unit charger-ap.service: a restore will not stop it"), "{}", doctor());
-    let restored = restore(&host, "--undo --yes");
+    let restored = host.xtask_as("root", BUILT, "/srv/charger", "restore --undo --yes");
     let told = "warning: systemd knows no unit charger-ap.service, so it is not stopped";
     assert!(restored.expect(0).stderr.contains(told), "{restored:?}");
+}
+
+#[test]
+#[ignore = "needs root and systemd: cargo test --workspace -- --ignored"]
+fn root_stops_only_what_root_names_and_only_a_unit_of_the_owners() {
+    let host = host(4096);
+    let before = invocation(&host);
+    let restore = |arguments: &str| {
+        host.xtask_as("root", BUILT, "/srv/charger", &format!("restore --from latest --yes {arguments}"))
+    };
+    let refused = restore("");
+    let told =
+        "error: root stops no unit that settings name which charger can write\nhint: name it: --stop charger-api.";
+    assert!(refused.expect(1).stderr.contains(told), "{refused:?}");
+    host.machine.write("/etc/systemd/system/audit.service", "[Service]\nExecStart=/bin/sleep infinity\n");
+    host.machine.run("systemctl daemon-reload; systemctl start audit");
+    host.machine.write("/srv/charger/ops/backup.toml", "[restore]\nstop_unit = 'audit.service'\n");
+    restore("").expect(1);
+    let refused = restore("--stop audit.service");
+    let told = "error: audit.service runs as root, and not as charger, whose project this is\nhint: ";
+    assert!(refused.expect(2).stderr.contains(told), "{refused:?}");
+    assert_eq!(host.property("audit.service", "ActiveState"), "active");
+    assert_eq!((invocation(&host), sessions(&host)), (before.clone(), "3\n".into()));
+
+    // In settings of root's, it is root who names it.
+    host.machine.write("/etc/charger.toml", &format!("[restore]\nstop_unit = '{UNIT}'\n"));
+    restore("--config /etc/charger.toml").expect(0);
+    assert_ne!(invocation(&host), before);
+    assert_eq!(sessions(&host), "2\n");
 }

@@ -146,10 +146,20 @@ pub enum ProjectCommand {
     TakeOver(TakeOver),
     /// Say how things stand; exits with 1 if something has no sound copy that is young enough
     Status,
+    /// Show which settings count, and where they come from
+    #[command(subcommand)]
+    Config(Config),
     /// Schedule a nightly backup and a weekly drill with systemd
     InstallTimer(InstallTimer),
     /// Schedule a nightly backup and a weekly drill with cron, on hosts without systemd
     InstallCron(InstallCron),
+}
+
+/// `config`.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// The settings with the defaults of all that they leave out, and which of them root follows
+    Show,
 }
 
 /// Commands that work on an installed schedule.

@@ -17,7 +17,6 @@ use std::sync::OnceLock;
 
 use anyhow::Context as _;
 use backup::{Error, ErrorKind};
-use nix::sys::prctl;
 use nix::unistd::{self, Gid, Uid, User};
 
 use crate::application::Switch;
@@ -194,8 +193,7 @@ impl Account {
         let is_known = self.name != self.uid.to_string();
         let entered = if is_known { unistd::initgroups(&name, self.gid) } else { unistd::setgroups(&[]) }
             .and_then(|()| unistd::setresgid(self.gid, self.gid, self.gid))
-            .and_then(|()| unistd::setresuid(self.uid, self.uid, self.uid))
-            .and_then(|()| prctl::set_no_new_privs());
+            .and_then(|()| unistd::setresuid(self.uid, self.uid, self.uid));
         entered.map_err(|e| {
             let why = format!("{} owns {}, and root can't become {0} here: {e}", self.name, self.place.display());
             Error::new(ErrorKind::PermissionDenied, why).with_hint(format!("run this as {}", self.name))

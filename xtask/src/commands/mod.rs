@@ -3,6 +3,7 @@
 mod accept;
 mod backup;
 mod bench;
+mod config;
 mod demo;
 mod doctor;
 mod drill;
@@ -24,7 +25,7 @@ mod verify;
 use ::backup::{Error, ErrorKind};
 
 use crate::application::Switch;
-use crate::cli::{Cli, Command, Global, ProjectCommand, ScheduleCommand};
+use crate::cli::{self, Cli, Command, Global, ProjectCommand, ScheduleCommand};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::Output;
@@ -56,7 +57,11 @@ pub fn changes(command: &Command) -> bool {
         Command::Schedule(ScheduleCommand::UninstallCron(args)) => !args.dry_run,
         Command::Init(args) => !args.dry_run,
         Command::Project(
-            ProjectCommand::List | ProjectCommand::Status | ProjectCommand::Verify(_) | ProjectCommand::Drill(_),
+            ProjectCommand::List
+            | ProjectCommand::Status
+            | ProjectCommand::Config(_)
+            | ProjectCommand::Verify(_)
+            | ProjectCommand::Drill(_),
         )
         | Command::Schedule(ScheduleCommand::Timer(_) | ScheduleCommand::Logs(_))
         | Command::Doctor(_)
@@ -86,6 +91,7 @@ fn run_in_project(context: &Context<'_>, command: &ProjectCommand, switch: Optio
         ProjectCommand::Accept(args) => accept::run(context, args),
         ProjectCommand::TakeOver(args) => take_over::run(context, args),
         ProjectCommand::Status => status::run(context),
+        ProjectCommand::Config(cli::Config::Show) => config::show(context),
         ProjectCommand::InstallTimer(args) => install_timer::install(context, args),
         ProjectCommand::InstallCron(args) => install_cron::install(context, args),
     };

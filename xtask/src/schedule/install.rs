@@ -24,6 +24,7 @@ use super::systemd::{self, Manager, Scope, State};
 use super::units::{Flags, Identity, Origin, Spec, Unit};
 use super::{Installed, cron, default_unit, lock, slug, sources, spec};
 use crate::cli;
+use crate::config::Config;
 use crate::context::Context;
 use crate::privilege;
 use crate::text::{Tone, paint};
@@ -274,7 +275,7 @@ pub fn temporary_folder(name: &str) -> anyhow::Result<TempDir> {
 }
 
 /// Makes sure that nothing which takes root's right is decided by settings that somebody else can write: who the jobs run
-/// as, and where root makes a folder.
+/// as, and which folder root makes, or tells to give away.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`], with the flag that says it instead.
@@ -289,12 +290,11 @@ pub fn require_choice_of_root(context: &Context<'_>, shell: &Shell, run_as: Opti
         return Err(refused("`run_as`", "say who: --run-as USER".into()));
     }
     let folder = context.store.folder();
-    let missing = program::missing(folder);
-    let parent = missing.last().and_then(|outermost| outermost.parent());
-    let theirs = |parent: &Path| fs::metadata(parent).is_ok_and(|found| found.uid() == stranger.uid.as_raw());
-    if context.given.backup_dir.is_none() && parent.is_some_and(|parent| !theirs(parent)) {
-        let make = Step::new(["install", "-d", "-m", "0700", "-o", &stranger.name, word(folder)?]);
-        return Err(refused("`backup_dir`, to make that folder,", format!("make it: {make}")));
+    let is_named = context.given.backup_dir.is_none() && context.config.backup_dir != Config::default().backup_dir;
+    let existing = folder.ancestors().find_map(|folder| fs::metadata(folder).ok());
+    if is_named && existing.is_none_or(|found| found.uid() != stranger.uid.as_raw()) {
+        let hint = format!("if that is meant: --backup-dir {}", folder.display());
+        return Err(refused(&format!("`backup_dir`, {},", folder.display()), hint));
     }
     Ok(())
 }
@@ -322,8 +322,9 @@ pub fn allowed_user(
         return Ok(user);
     }
     if let Some(writer) = privilege::writer(context)? {
-        let message = format!("root backs up nothing that another user can exchange: {}", writer.place.display());
-        let hint = format!("let its owner make the backups: --run-as {}", writer.name());
+        let (root, name, place) = (context.root.display(), writer.name(), writer.place.display());
+        let message = format!("the backup of {root} would run as root, and {name} can exchange {place}");
+        let hint = format!("let {name} make the backups: --run-as {name}");
         return Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint).into());
     }
     if allow_root {
