@@ -86,6 +86,19 @@ fn the_owner_of_the_store_or_of_a_source_counts_where_the_rest_is_roots() {
 
 #[test]
 #[ignore = "needs root: cargo test --workspace -- --ignored"]
+fn what_is_made_in_a_folder_of_another_users_is_made_as_that_user() {
+    let place = Place::make();
+    shell(place.project.root(), "rm -rf ops");
+    let folder = place.project.root().display().to_string();
+    for words in ["init DIR", "man DIR/pages", "demo --size-mb 1 --dir DIR/demo"] {
+        let ran = Ran::of(program().args(words.replace("DIR", &folder).split(' ')));
+        assert!(ran.expect(0).stderr.contains(&format!("running as {USER}, who owns {folder}, ")), "{words}: {ran:?}");
+    }
+    assert_eq!(shell(place.project.root(), &format!("find . ! -uid {USER}")), "");
+}
+
+#[test]
+#[ignore = "needs root: cargo test --workspace -- --ignored"]
 fn where_project_and_store_have_two_owners_the_projects_is_taken() {
     let place = Place::make();
     shell(place.project.root(), "chown -R 4343:4343 backups; chmod -R a+rX backups");

@@ -99,16 +99,28 @@ fn refuse_cargo() -> anyhow::Result<()> {
         .into())
 }
 
-/// Whether a command is root's own, or is about no project.
+/// Whether a command is root's own, or opens nothing of anybody's.
 fn stays_root(command: &Command) -> bool {
     match command {
         Command::Project(command) => {
             matches!(command, ProjectCommand::InstallTimer(_) | ProjectCommand::InstallCron(_))
         }
         Command::Schedule(command) => !matches!(command, ScheduleCommand::Timer(_)),
-        Command::Init(_) | Command::Doctor(_) => false,
-        Command::Demo(_) | Command::Bench(_) | Command::Completions { .. } | Command::Man { .. } => true,
+        Command::Init(_) | Command::Doctor(_) | Command::Demo(_) | Command::Bench(_) | Command::Man { .. } => false,
+        Command::Completions { .. } => true,
     }
+}
+
+/// The folder that a command makes something in, if it is about no project yet.
+fn workplace(cli: &Cli) -> Option<&Path> {
+    let folder = match &cli.command {
+        Command::Init(args) => args.dir.as_deref().or(cli.global.root.as_deref()),
+        Command::Demo(args) => args.dir.as_deref(),
+        Command::Bench(args) => args.dir.as_deref(),
+        Command::Man { dir } => Some(dir.as_path()),
+        _ => return None,
+    };
+    Some(folder.unwrap_or(Path::new(".")))
 }
 
 /// Who but root can change what a run of this project's acts on; none if only root can.
@@ -130,22 +142,21 @@ pub fn stranger(context: &Context<'_>) -> backup::Result<Option<Account>> {
 /// are root's. None if nobody but root can change any of it, or if it can't be found, which the command itself will say.
 fn owner(cli: &Cli) -> backup::Result<Option<(Writer, Option<Config>)>> {
     let global = &cli.global;
-    let given = match &cli.command {
-        Command::Init(args) => Some(args.dir.as_deref().or(global.root.as_deref()).unwrap_or(Path::new("."))),
-        _ => global.root.as_deref(),
-    };
-    let Some(root) = root::find(given).ok() else { return Ok(None) };
+    let absolute = |path: Option<&Path>| path.and_then(|path| std::path::absolute(path).ok());
+    if let Some(folder) = workplace(cli) {
+        return Ok(first_writer(absolute(Some(folder)))?.map(|writer| (writer, None)));
+    }
+    let Some(root) = root::find(global.root.as_deref()).ok() else { return Ok(None) };
     // The path as it was given may lead there by way of links.
-    let given = given.and_then(|folder| std::path::absolute(folder).ok());
-    let config = global.config.as_deref().and_then(|file| std::path::absolute(file).ok());
+    let given = absolute(global.root.as_deref());
+    let config = absolute(global.config.as_deref());
     let settings = config.clone().unwrap_or_else(|| root.join(FILE));
     if let Some(writer) = first_writer(given.into_iter().chain([root.clone(), settings]))? {
         let config = config.filter(|file| writers::besides_root(file).is_ok_and(|writer| writer.is_none()));
         return Ok(Some((writer, config.and_then(|file| Config::load(&root, Some(&file)).ok()))));
     }
     let Ok(config) = Config::load(&root, global.config.as_deref()) else { return Ok(None) };
-    let store = global.backup_dir.as_deref().and_then(|folder| std::path::absolute(folder).ok());
-    let store = store.unwrap_or_else(|| root.join(&config.backup_dir));
+    let store = absolute(global.backup_dir.as_deref()).unwrap_or_else(|| root.join(&config.backup_dir));
     let writer = first_writer(places(store, &root, &config))?;
     Ok(writer.map(|writer| (writer, Some(config))))
 }

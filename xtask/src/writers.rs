@@ -92,7 +92,8 @@ fn require_closed(place: &Path, found: &Metadata) -> Result<()> {
     let is_shared = found.is_dir() && found.mode() & STICKY != 0;
     let group = found.mode() & 0o020 != 0 && found.gid() != 0;
     let all = found.mode() & 0o002 != 0;
-    if found.is_symlink() || is_shared || !(group || all) {
+    let is_content = found.is_dir() || found.is_file();
+    if !is_content || is_shared || !(group || all) {
         return Ok(());
     }
     let who = if all { "everybody".into() } else { format!("the group {}", found.gid()) };
