@@ -79,10 +79,8 @@ pub fn give_up(cli: &Cli, output: &Output) -> anyhow::Result<Option<Switch>> {
 
 /// As [`give_up`], to answer a shell, which wants to hear of nothing.
 pub fn give_up_silently(cli: &Cli) -> anyhow::Result<()> {
-    if let Some((writer, _)) = owner(cli)?.filter(|_| unistd::geteuid().is_root()) {
-        Account::of(writer).enter()?;
-    }
-    Ok(())
+    let writer = if unistd::geteuid().is_root() { owner(cli)? } else { None };
+    writer.map_or(Ok(()), |(writer, _)| Account::of(writer).enter())
 }
 
 /// Cargo runs build scripts, and then this program, of whoever can write to the checkout. It is too late for the first,
