@@ -24,7 +24,8 @@ pub struct Line {
     pub at: DateTime<FixedOffset>,
     /// The command.
     pub command: Command,
-    /// How it ended; [`Outcome::Begun`] for the first of the two lines that a backup, a drill or a restore has.
+    /// How it ended; [`Outcome::Begun`] for the first of the two lines that a backup, a verification, a drill or a
+    /// restore has.
     pub outcome: Outcome,
     /// The backup it made, proved, restored or changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -58,7 +58,7 @@ pub struct Status {
     pub last_success: Option<Dated<BackupStatus>>,
     /// The newest proof of any backup, by verify or drill.
     pub last_proved: Option<Dated<Command>>,
-    /// The last verify, and what it found.
+    /// The last verify, and what it found: of all backups that it looked at, the worst.
     pub last_verify: Option<Dated<Outcome>>,
     /// The last drill, and what it found.
     pub last_drill: Option<Dated<Outcome>>,
@@ -212,6 +212,15 @@ pub enum Concern {
         /// When it began.
         at: DateTime<FixedOffset>,
     },
+    /// The last verify found damage, or did not end well.
+    Verify {
+        /// How it ended; [`Outcome::Begun`] if it was killed.
+        outcome: Outcome,
+        /// The backup that it found damaged, the newest if there are several.
+        id: Option<BackupId>,
+        /// How long ago, in seconds.
+        age_s: u64,
+    },
     /// No drill has been made.
     NeverDrilled,
     /// The last drill was too long ago.
@@ -250,6 +259,7 @@ impl Concern {
             Self::LastRun { .. }
             | Self::NewestUnfit { .. }
             | Self::Collapsed { .. }
+            | Self::Verify { .. }
             | Self::NeverDrilled
             | Self::DrillTooOld { .. }
             | Self::Drill { .. } => Severity::Warning,
@@ -266,8 +276,10 @@ pub fn status(look: &Look<'_>) -> Status {
     let restorable = look.catalog.entries().iter().filter(|entry| !entry.files.is_empty());
     let sources: Vec<SourceStatus> = look.sources.names().map(|name| look.source(name)).collect();
     let last = look.last_run();
-    let (last_verify, last_drill) = (look.last(Command::Verify), look.last(Command::Drill));
-    let mut concerns = look.concerns(&sources, last.as_ref(), last_drill.as_ref());
+    let (last_verify, last_drill) = (look.last_verify(), look.history.last(Command::Drill));
+    let mut concerns = look.concerns(&sources, last.as_ref());
+    concerns.extend(last_verify.and_then(|line| look.verify(line)));
+    concerns.extend(look.drill(last_drill));
     // A snapshot is staged as it is before it is encoded.
     let needed = |entry: &&&Entry| entry.stored_bytes().saturating_mul(2).saturating_add(entry.plain_bytes());
     let needed_bytes = newest.as_ref().map(needed);
@@ -283,8 +295,8 @@ pub fn status(look: &Look<'_>) -> Status {
         last,
         last_success,
         last_proved: look.history.last_proof().map(|line| look.dated_line(line, line.command)),
-        last_verify,
-        last_drill,
+        last_verify: last_verify.map(|line| look.dated_line(line, line.outcome)),
+        last_drill: last_drill.map(|line| look.dated_line(line, line.outcome)),
         backups: restorable.clone().count(),
         stored_bytes: restorable.map(Entry::stored_bytes).fold(0, u64::saturating_add),
         newest_bytes,
@@ -396,16 +408,24 @@ impl Look<'_> {
         self.locked_since.is_some_and(|since| since.timestamp() == line.at.timestamp())
     }
 
-    fn last(&self, command: Command) -> Option<Dated<Outcome>> {
-        self.history.last(command).map(|line| self.dated_line(line, line.outcome))
+    /// Of the last run of verify, which has lines for each backup, the worst: newer ones first among equals.
+    fn last_verify(&self) -> Option<&Line> {
+        let last = self.history.last(Command::Verify)?;
+        let lines = self.history.lines().iter();
+        let of_it = lines.filter(|line| (line.command, line.at) == (Command::Verify, last.at));
+        of_it.max_by_key(|line| match (line.outcome, line.id) {
+            (Outcome::Failed, Some(id)) if self.is_there_and_bad(id) => 3,
+            (Outcome::Failed, Some(_)) => 2,
+            (Outcome::Failed, None) => 1,
+            _ => 0,
+        })
     }
 
-    fn concerns(
-        &self,
-        sources: &[SourceStatus],
-        last: Option<&Dated<RunEnd>>,
-        last_drill: Option<&Dated<Outcome>>,
-    ) -> Vec<Concern> {
+    fn is_there_and_bad(&self, id: BackupId) -> bool {
+        self.catalog.get(id).is_ok() && self.history.is_known_bad(id)
+    }
+
+    fn concerns(&self, sources: &[SourceStatus], last: Option<&Dated<RunEnd>>) -> Vec<Concern> {
         let mut concerns = Vec::new();
         if self.catalog.entries().iter().all(|entry| matches!(entry.record, Record::Another(_))) {
             concerns.push(Concern::NoBackup);
@@ -432,7 +452,6 @@ impl Look<'_> {
             (!self.goes_on(line)).then_some(Concern::UnfinishedRestore { id: line.id, at: line.at })
         }));
         concerns.extend(self.collapsed());
-        concerns.extend(self.drill(last_drill));
         concerns
     }
 
@@ -455,16 +474,24 @@ impl Look<'_> {
         (!self.is_past(at)).then(|| Concern::Ahead { id: newest.id, ahead_s: seconds(self.now, at) })
     }
 
-    fn drill(&self, last: Option<&Dated<Outcome>>) -> Option<Concern> {
+    fn verify(&self, last: &Line) -> Option<Concern> {
+        let (outcome, id, age_s) = (last.outcome, last.id, seconds(last.at, self.now));
+        match (outcome, id) {
+            (Outcome::Ok | Outcome::Partial, _) => None,
+            (Outcome::Begun, _) if self.goes_on(last) => None,
+            (Outcome::Failed, Some(id)) if !self.is_there_and_bad(id) => None,
+            _ => Some(Concern::Verify { outcome, id, age_s }),
+        }
+    }
+
+    fn drill(&self, last: Option<&Line>) -> Option<Concern> {
         let Some(last) = last else { return Some(Concern::NeverDrilled) };
-        let goes_on = || self.history.last(Command::Drill).is_some_and(|line| self.goes_on(line));
-        match last.what {
-            Outcome::Ok if last.age_s > self.max_drill_age.as_secs() => {
-                Some(Concern::DrillTooOld { age_s: last.age_s })
-            }
+        let (outcome, id, age_s) = (last.outcome, last.id, seconds(last.at, self.now));
+        match outcome {
+            Outcome::Ok if age_s > self.max_drill_age.as_secs() => Some(Concern::DrillTooOld { age_s }),
             Outcome::Ok => None,
-            Outcome::Begun if goes_on() => None,
-            outcome => Some(Concern::Drill { outcome, id: last.id, age_s: last.age_s }),
+            Outcome::Begun if self.goes_on(last) => None,
+            _ => Some(Concern::Drill { outcome, id, age_s }),
         }
     }
 
@@ -523,7 +550,7 @@ mod tests {
     use crate::names;
     use crate::run::tests::{id, publish};
     use crate::source::{DatabaseSource, FilesSource};
-    use crate::store::MemoryStore;
+    use crate::store::{MemoryStore, Store as _};
 
     const NOW: &str = "2025-12-10T14:00:00Z";
     const DAY: u64 = 86_400;
@@ -871,6 +898,34 @@ mod tests {
         add(&store, 10, Command::Drill, Outcome::Ok, Some("20200101_000000"));
         let status = judge(&store, &both, None, None);
         assert_eq!(status.sources.iter().map(|it| ago(it.drilled)).collect::<Vec<_>>(), [Some(10), Some(10)]);
+    }
+
+    #[test]
+    fn the_last_verify_is_told_by_the_worst_that_it_found() {
+        let store = store_of(&["3 1000", "2 1000", "1 1000"]);
+        let ids = ["20251210_110000", "20251210_120000", "20251210_130000"];
+        for (id, outcome) in ids.into_iter().zip([Outcome::Failed, Outcome::Failed, Outcome::Ok]) {
+            add(&store, 20, Command::Verify, Outcome::Begun, None);
+            add(&store, 20, Command::Verify, outcome, Some(id));
+        }
+        let found = |store: &MemoryStore| {
+            let status = status_with(store, None);
+            let is_verify = |concern: &Concern| matches!(concern, Concern::Verify { .. });
+            (status.last_verify.map(|it| (it.what, it.id)), status.concerns.into_iter().find(is_verify))
+        };
+        let damaged = |at: usize| Concern::Verify { outcome: Outcome::Failed, id: Some(id(ids[at])), age_s: 1200 };
+        let failed = |at: usize| Some((Outcome::Failed, Some(id(ids[at]))));
+        assert_eq!(found(&store), (failed(1), Some(damaged(1))));
+        store.remove(&names::manifest(id(ids[1]))).unwrap();
+        store.remove(&format!("sessions_db_{}.db.gz", ids[1])).unwrap();
+        assert_eq!(found(&store), (failed(0), Some(damaged(0))));
+        add(&store, 15, Command::Drill, Outcome::Ok, Some(ids[0]));
+        assert_eq!(found(&store).1, None, "a drill has found it good since");
+        add(&store, 10, Command::Verify, Outcome::Begun, None);
+        let killed = Concern::Verify { outcome: Outcome::Begun, id: None, age_s: 600 };
+        assert_eq!(found(&store), (Some((Outcome::Begun, None)), Some(killed)));
+        let goes_on = judge(&store, &sources(&["sessions_db"], &[]), None, Some(now() - TimeDelta::minutes(10)));
+        assert!(!goes_on.concerns.iter().any(|it| matches!(it, Concern::Verify { .. })), "{goes_on:?}");
     }
 
     #[test]

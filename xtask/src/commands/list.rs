@@ -2,7 +2,7 @@
 
 use backup::manifest::Collapse;
 use backup::status::{Concern, Dated, RunEnd};
-use backup::{Entry, History, Kind, Record, Status, Trigger};
+use backup::{Entry, History, Kind, Outcome, Record, Status, Trigger};
 use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
 
@@ -66,11 +66,22 @@ pub fn run(context: &Context<'_>) -> anyhow::Result<Exit> {
         show_collapses(context, row);
     }
     let status = context.status(&catalog, &history);
-    for concern in status.concerns.iter().filter(|concern| matches!(concern, Concern::LastRun { .. })) {
+    for concern in status.concerns.iter().filter(|concern| is_about_a_run(concern)) {
         context.output.warn(&words::concern(concern, &status));
     }
     context.output.json(&Document { backups: &rows, last_run: status.last.as_ref() })?;
     Ok(Exit::Done)
+}
+
+/// Whether a run did not do what it should. What it found out about a backup stands beside that.
+fn is_about_a_run(concern: &Concern) -> bool {
+    match concern {
+        Concern::LastRun { .. } => true,
+        Concern::Verify { outcome, .. } | Concern::Drill { outcome, .. } => {
+            matches!(outcome, Outcome::Begun | Outcome::Interrupted)
+        }
+        _ => false,
+    }
 }
 
 fn row(context: &Context<'_>, entry: &Entry, history: &History) -> Row {
