@@ -569,7 +569,7 @@ fn a_database_that_was_never_saved_is_neither_fresh_nor_well_nor_drilled() {
     assert!(!drill.all().contains("passed"), "{drill:?}");
     let line = project.history().pop().unwrap();
     assert_eq!([&line["command"], &line["outcome"]], ["drill", "partial"]);
-    assert_eq!(line["error"], "it holds no sessions_db");
+    assert_eq!((&line["error"], &line["proved"]), (&json!("it holds no sessions_db"), &json!(["config"])));
     let json = project.run("drill --json").expect(3).json();
     assert_eq!((&json["drill"]["passed"], &json["drill"]["lacks"]), (&json!(false), &json!(["sessions_db"])));
     project.run("restore --from latest --yes").expect(10);

@@ -620,6 +620,7 @@ fn a_drill_restores_opens_and_records_its_time() {
 
     let line = project.history().pop().unwrap();
     assert_eq!((&line["command"], &line["outcome"], &line["id"]), (&json!("drill"), &json!("ok"), &json!(id)));
+    assert_eq!(line["proved"], json!(["sessions_db", "config"]));
     let status = project.run("status --json").expect(0).json();
     assert_eq!(status["rto_ms"], line["duration_ms"]);
     assert_eq!(status["last_proved"]["what"], "drill");

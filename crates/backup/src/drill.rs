@@ -81,8 +81,10 @@ pub fn drill(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: CallersProb
             return result;
         }
     };
+    let is_good = matches!(outcome, Outcome::Ok | Outcome::Partial);
+    let proved = sources.names().filter(|name| is_good && entry.answers_for(name)).map(Into::into).collect();
     let line = Line::new(run.now(), Command::Drill, outcome);
-    let recorded = begin.and(run.record(Line { id: Some(entry.id), error, ..line }));
+    let recorded = begin.and(run.record(Line { id: Some(entry.id), error, proved, ..line }));
     let unrecorded = recorded.err().map(|error| error.one_line());
     let recorded = run.is_recorded() && unrecorded.is_none();
     let duration_ms = run.elapsed_ms() - begun;

@@ -357,12 +357,11 @@ impl Look<'_> {
         }
     }
 
-    /// When `command` last found a copy of a source good. A drill that ended well has restored all sources, whether its
-    /// backup is still there or not.
+    /// When `command` last found a copy of a source good. Which those of a backup are that is gone, a drill's line says.
     fn proved(&self, name: &str, command: Command) -> Option<DateTime<FixedOffset>> {
         let holds = |line: &Line| {
             let entry = line.id.and_then(|id| self.catalog.get(id).ok());
-            entry.map_or(command == Command::Drill && line.outcome == Outcome::Ok, |entry| entry.answers_for(name))
+            entry.map_or_else(|| line.proved.iter().any(|proved| proved == name), |entry| entry.answers_for(name))
         };
         let is_good = |line: &Line| matches!(line.outcome, Outcome::Ok | Outcome::Partial) && holds(line);
         let mut lines = self.history.lines().iter().rev().filter(|line| line.command == command);
@@ -895,9 +894,23 @@ mod tests {
         assert_eq!(status.last_verify.unwrap().what, Outcome::Failed);
         assert_eq!(status.last_drill.unwrap().what, Outcome::Partial);
         assert!(status.concerns.iter().any(|it| matches!(it, Concern::Drill { outcome: Outcome::Partial, .. })));
-        add(&store, 10, Command::Drill, Outcome::Ok, Some("20200101_000000"));
-        let status = judge(&store, &both, None, None);
-        assert_eq!(status.sources.iter().map(|it| ago(it.drilled)).collect::<Vec<_>>(), [Some(10), Some(10)]);
+    }
+
+    #[test]
+    fn a_drill_whose_backup_is_gone_counts_for_what_the_ledger_says_that_it_proved() {
+        let store = store_of(&["1 1000"]);
+        let drilled = || {
+            let status = judge(&store, &sources(&["sessions_db"], &["config"]), None, None);
+            let ago = |source: &SourceStatus| source.drilled.map(|at| (now() - at).num_minutes());
+            status.sources.iter().map(ago).collect::<Vec<_>>()
+        };
+        // As older versions wrote it.
+        add(&store, 20, Command::Drill, Outcome::Ok, Some("20200101_000000"));
+        assert_eq!(drilled(), [None, None]);
+        let line = Line::new(now() - TimeDelta::minutes(10), Command::Drill, Outcome::Ok);
+        let line = Line { id: Some(id("20200101_000000")), proved: vec!["sessions_db".into()], ..line };
+        History::append(&store, &line).unwrap();
+        assert_eq!(drilled(), [Some(10), None]);
     }
 
     #[test]
