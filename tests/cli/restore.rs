@@ -501,12 +501,15 @@ fn undo_without_anything_to_undo_says_so() {
     let project = Project::new();
     project.backup();
     let _filters = project.filters();
-    insta::assert_snapshot!(project.run("restore --undo --yes").expect(10).all(), @"error: nothing to undo: the ledger knows no restore that replaced anything");
+    insta::assert_snapshot!(project.run("restore --undo --yes").expect(10).all(), @"
+    error: nothing to undo: the ledger knows no restore that replaced anything
+    hint: `list` shows what restores kept, as pre-restore: each can be restored by its id
+    ");
     shell(project.root(), "rm -r data .env");
     project.run("restore --from latest").expect(0);
     let ran = project.run("restore --undo --yes");
     assert!(ran.expect(10).stderr.starts_with("error: nothing to undo: the restore of 2"), "{}", ran.stderr);
-    assert!(ran.stderr.ends_with(" replaced nothing\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains(" replaced nothing\nhint: "), "{}", ran.stderr);
 }
 
 #[test]

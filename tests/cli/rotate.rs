@@ -730,6 +730,8 @@ fn a_collapse_that_was_meant_is_accepted_and_that_can_be_taken_back() {
     shelf.add(0);
     let before = shelf.dry("--keep-days 0");
     let manifest = shelf.project.manifest(&shows);
+    let doctor = shelf.project.run("doctor").stdout;
+    assert!(doctor.contains(&format!(" accept {shows}`\n")), "{doctor}");
     let accept = shelf.project.run(&format!("accept {shows}"));
     assert_eq!(accept.expect(0).stdout, format!("the collapse that {shows} shows is now accepted\n"));
     assert_eq!(shelf.project.manifest(&shows), manifest, "it is written into the ledger alone");

@@ -732,7 +732,7 @@ fn a_command_that_fails_is_shown_with_its_exit_status() {
       ok      SELECT 1
       failed  sh -c echo first; echo the port is taken >&2; exit 7: exit status: 7
     drill of ID failed: restored 3 files in TIME, but see above
-    hint: a probe asks about the content: compare with the live database, or try an older backup
+    hint: run the command in a restored copy: cargo xtask --root ROOT restore --from ID --to DIR
     ");
     assert_eq!(scratch(&project), "");
 }

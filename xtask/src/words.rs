@@ -55,14 +55,14 @@ pub fn concern(concern: &Concern, status: &Status) -> String {
 }
 
 /// What to do about it. Commands are in backquotes, for the printer to complete.
-pub fn remedy(concern: &Concern) -> &'static str {
-    match concern {
+pub fn remedy(concern: &Concern) -> String {
+    let remedy = match concern {
         Concern::NoBackup => "make one now: `backup`",
-        Concern::Source { .. } => "make one now: `backup`; then see why there was none: `logs`",
+        Concern::Source { .. } => "make one now: `backup`; then see why there was none: `timer`",
         Concern::Ahead { .. } => "set the clock: timedatectl",
-        Concern::LastRun { .. } => "see why: `logs`; then: `backup`",
+        Concern::LastRun { .. } => "see why: `timer`, if it was a scheduled one; then: `backup`",
         Concern::NewestUnfit { .. } => "make a new one: `backup`",
-        Concern::Collapsed { .. } => "look what became of it; if it was meant: `accept` with that id",
+        Concern::Collapsed { id, .. } => return format!("look what became of it; if it was meant: `accept {id}`"),
         Concern::UnfinishedRestore { .. } => "repeat it, or take it back: `restore --undo`",
         Concern::Verify { outcome: Outcome::Failed, id: Some(_), .. } => {
             "`list` shows which backups are damaged; make a new one: `backup`"
@@ -71,7 +71,8 @@ pub fn remedy(concern: &Concern) -> &'static str {
         Concern::NeverDrilled | Concern::DrillTooOld { .. } => "rehearse a restore now: `drill`",
         Concern::Drill { .. } => "see why: `drill -v`",
         Concern::NoRoom { .. } => "make room (df -h), or remove old backups: `rotate --keep-days 3`",
-    }
+    };
+    remedy.into()
 }
 
 /// How a run ended, after its name.

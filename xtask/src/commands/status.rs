@@ -53,7 +53,7 @@ fn conclude(context: &Context<'_>, status: &Status) {
         }
     }
     if let Some(worst) = status.concerns.iter().find(|concern| !is_said(concern)) {
-        context.output.hint(words::remedy(worst));
+        context.output.hint(&words::remedy(worst));
     }
     let limit = age(status.max_age_s);
     let stale = status.sources.iter().filter(|source| source.state != SourceState::Fresh);

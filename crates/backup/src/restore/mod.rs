@@ -43,6 +43,7 @@ use keep::{Kept, keep_what_is_replaced};
 pub use leftovers::{leftovers, remove_leftovers};
 use place::{place, place_over};
 use plan::Planned;
+pub(crate) use plan::plan_for_nothing;
 pub use plan::{Item, Plan, Present, Selection, plan};
 pub use since::{RowsSince, Since, since};
 use staging::{StagedDatabase, StagedFile, Staging, stage};
@@ -196,7 +197,10 @@ pub(crate) fn prove(run: &Run<'_>, plan: &Plan) -> Result<()> {
 /// # Errors
 /// [`ErrorKind::NoSuchBackup`] if there was no restore, or it replaced nothing, or kept nothing.
 pub fn undo(history: &History, root: &Path) -> Result<(BackupId, PathBuf)> {
-    let nothing = |message: &str| Err(Error::new(ErrorKind::NoSuchBackup, format!("nothing to undo: {message}")));
+    let nothing = |message: &str| {
+        Err(Error::new(ErrorKind::NoSuchBackup, format!("nothing to undo: {message}"))
+            .with_hint("`list` shows what restores kept, as pre-restore: each can be restored by its id"))
+    };
     let changed_something = |it: &RestoreLine| it.kept.is_some() || it.unkept || it.target == root;
     let Some((line, restore)) = history.restores().find(|(_, it)| changed_something(it)) else {
         return nothing("the ledger knows no restore that replaced anything");
