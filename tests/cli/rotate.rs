@@ -761,6 +761,26 @@ fn a_collapse_that_was_meant_is_accepted_and_that_can_be_taken_back() {
 }
 
 #[test]
+fn a_collapse_whose_rows_a_restore_brought_back_is_no_concern_any_more() {
+    let mut shelf = Shelf::of(&[5]);
+    lose_sessions(&shelf.project);
+    let shows = shelf.add(4);
+    let warns =
+        || ["status", "list", "doctor -q"].map(|command| shelf.project.run(command).stderr.contains("the collapse of"));
+    assert_eq!(warns(), [true; 3]);
+    shelf.project.run(&format!("restore --yes --config-only --from {}", shelf.id(5))).expect(0);
+    assert_eq!(warns(), [true; 3], "of the configuration alone");
+    shelf.project.run(&format!("restore --yes --database-only --from {}", shelf.id(5))).expect(0);
+    assert_eq!(warns(), [false; 3]);
+    assert!(shelf.project.run("list").stdout.contains(&format!("{shows} shows the collapse of sessions_db")));
+    let backup = shelf.project.run("backup --no-rotate");
+    assert_eq!(backup.expect(0).stderr, "");
+    assert_eq!(warns(), [false; 3]);
+    shelf.project.run("restore --undo --yes").expect(0);
+    assert_eq!(warns(), [true; 3], "they are lost again");
+}
+
+#[test]
 fn only_a_collapse_can_be_accepted() {
     let shelf = Shelf::of(&[0]);
     let said = refused(&shelf.project.run(&format!("accept {}", shelf.id(0))), 2);

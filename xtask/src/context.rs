@@ -235,6 +235,7 @@ impl<'a> Context<'a> {
             catalog,
             history,
             sources: &self.config.sources(),
+            root: &self.root,
             now: self.now,
             max_age: self.config.status.max_age,
             max_drill_age: MAX_DRILL_AGE,

@@ -3,13 +3,14 @@
 //! `status`, `list`, `doctor` and `drill` render it, in words, JSON and exit codes. None of them has an opinion of its own.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, TimeDelta};
 use serde::Serialize;
 
 use crate::catalog::{Catalog, Entry, Record};
-use crate::history::{Command, History, Line, Outcome};
+use crate::history::{Command, History, Line, Outcome, RestoreLine};
 use crate::id::BackupId;
 use crate::manifest::{Collapse, Status as BackupStatus, Trigger};
 use crate::select::Unfit;
@@ -27,6 +28,8 @@ pub struct Look<'a> {
     pub history: &'a History,
     /// What should be in backups.
     pub sources: &'a Sources,
+    /// The folder that it is in.
+    pub root: &'a Path,
     /// When it is judged.
     pub now: DateTime<FixedOffset>,
     /// How old the newest copy of a source may be.
@@ -454,7 +457,7 @@ impl Look<'_> {
         concerns
     }
 
-    /// Of each database the newest collapse that nobody has accepted.
+    /// Of each database the newest collapse that nobody has accepted, unless a restore brought back what was lost.
     fn collapsed(&self) -> Vec<Concern> {
         let shown = self.regular().rev().filter(|entry| !self.history.is_accepted(entry.id));
         let shown = shown.flat_map(|entry| entry.manifest().into_iter().map(move |summary| (entry.id, summary)));
@@ -464,8 +467,25 @@ impl Look<'_> {
                 newest.entry(&collapse.name).or_insert((id, collapse));
             }
         }
+        newest.retain(|_, (id, collapse)| !self.is_back(*id, collapse));
         let concern = |(id, collapse): (BackupId, &Collapse)| Concern::Collapsed { id, collapse: collapse.clone() };
         newest.into_values().map(concern).collect()
+    }
+
+    /// Whether the last restore of a database, since a backup that shows its collapse, was of one from before that.
+    fn is_back(&self, shows: BackupId, collapse: &Collapse) -> bool {
+        let Some(database) = self.sources.databases.iter().find(|database| database.name == collapse.name) else {
+            return false;
+        };
+        let is_of_it = |restore: &RestoreLine| {
+            restore.target == self.root && restore.written.iter().any(|path| path == database.path.as_str())
+        };
+        let last = self.history.restores().find(|(_, restore)| is_of_it(restore));
+        last.is_some_and(|(line, _)| {
+            line.outcome == Outcome::Ok
+                && line.id.is_some_and(|id| id <= collapse.since)
+                && self.catalog.get(shows).is_ok_and(|entry| entry.created_at() < line.at)
+        })
     }
 
     fn ahead(&self, newest: &Entry) -> Option<Concern> {
@@ -622,7 +642,8 @@ mod tests {
         let (catalog, history) = (&Catalog::load(store).unwrap(), &History::load(store).unwrap());
         let max_age = Duration::from_secs(26 * 3600);
         let max_drill_age = Duration::from_secs(15 * DAY);
-        status(&Look { catalog, history, sources, now: now(), max_age, max_drill_age, free_bytes, locked_since })
+        let (now, root) = (now(), Path::new("/p"));
+        status(&Look { catalog, history, sources, root, now, max_age, max_drill_age, free_bytes, locked_since })
     }
 
     #[test]

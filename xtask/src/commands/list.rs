@@ -1,7 +1,7 @@
 //! `list`.
 
 use backup::manifest::Collapse;
-use backup::status::{Concern, Dated, RunEnd};
+use backup::status::{Concern, Dated, RunEnd, Status as Judged};
 use backup::{Entry, History, Kind, Outcome, Record, Status, Trigger};
 use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
@@ -62,10 +62,10 @@ pub fn run(context: &Context<'_>) -> anyhow::Result<Exit> {
     for row in rows.iter().filter_map(|row| row.problem.as_ref()) {
         context.output.warn(row);
     }
-    for row in &rows {
-        show_collapses(context, row);
-    }
     let status = context.status(&catalog, &history);
+    for row in &rows {
+        show_collapses(context, row, &status);
+    }
     for concern in status.concerns.iter().filter(|concern| is_about_a_run(concern)) {
         context.output.warn(&words::concern(concern, &status));
     }
@@ -119,13 +119,16 @@ fn row(context: &Context<'_>, entry: &Entry, history: &History) -> Row {
     }
 }
 
-fn show_collapses(context: &Context<'_>, row: &Row) {
+/// Warns of those that are a concern.
+fn show_collapses(context: &Context<'_>, row: &Row, status: &Judged) {
     for collapse in &row.collapses {
         let shows = format!("{} shows the collapse of {collapse} since {}", row.id, collapse.since);
-        if row.accepted {
-            context.output.line(&format!("{shows}; accepted"));
-        } else {
+        let concern = Concern::Collapsed { id: row.id, collapse: collapse.clone() };
+        if status.concerns.contains(&concern) {
             context.output.warn(&shows);
+        } else {
+            let accepted = if row.accepted { "; accepted" } else { "" };
+            context.output.line(&format!("{shows}{accepted}"));
         }
     }
 }

@@ -154,8 +154,7 @@ fn plan_again(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore, shown: 
 fn plan(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore, agreed: Option<BackupId>) -> anyhow::Result<Plan> {
     let (catalog, sources) = (run.catalog()?, context.config.sources());
     let plan = if args.undo {
-        let (id, target) = restore::undo(&context.history()?, &context.root)?;
-        restore::plan(run, catalog.get(id)?, &target, Selection::ALL, &sources)?
+        restore::plan_undo(run, &context.root, &sources)?
     } else {
         let target = args.to.as_ref().map_or(Ok(context.root.clone()), std::path::absolute);
         let target = target.context("find the folder to restore to")?;
