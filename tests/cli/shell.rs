@@ -311,7 +311,7 @@ fn backups_are_completed_with_their_age_newest_first() {
     ] {
         let offered = bash_offers(folder.as_ref(), &typed);
         assert_eq!(offered.len(), 3, "{typed}: {offered:?}");
-        assert_eq!(offered[0], "latest   the newest complete one");
+        assert_eq!(offered[0], "latest   the newest sound one that holds all that is asked for");
         assert!(offered[1].starts_with(&format!("{newer}   ")) && offered[1].ends_with("s ago"), "{offered:?}");
         assert!(offered[2].starts_with("20250102_030405   2025-01-02 03:04, ") && offered[2].ends_with("d ago"));
     }
@@ -335,7 +335,8 @@ fn fish_and_zsh_take_their_completions() {
     if has("fish") {
         let offered = shell(folder, "fish -c 'source fish; complete -C \"xtask restore --from \"'");
         assert!(
-            offered.starts_with("latest\tthe newest complete one\n") && offered.contains(&format!("\n{id}\t")),
+            offered.starts_with("latest\tthe newest sound one that holds all that is asked for\n")
+                && offered.contains(&format!("\n{id}\t")),
             "{offered}"
         );
     }

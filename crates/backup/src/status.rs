@@ -9,6 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, FixedOffset, TimeDelta};
 use serde::Serialize;
 
+use crate::age::seconds_since;
 use crate::catalog::{Catalog, Entry, Record};
 use crate::history::{Command, History, Line, Outcome, RestoreLine};
 use crate::id::BackupId;
@@ -354,7 +355,7 @@ impl Look<'_> {
             state: found.map_or(SourceState::NeverSaved, |(_, state)| state),
             id: found.map(|(entry, _)| entry.id),
             at: found.map(|(entry, _)| entry.created_at()),
-            age_s: found.map(|(entry, _)| seconds(entry.created_at(), self.now)),
+            age_s: found.map(|(entry, _)| seconds_since(entry.created_at(), self.now)),
             verified: self.proved(name, Command::Verify),
             drilled: self.proved(name, Command::Drill),
         }
@@ -372,7 +373,7 @@ impl Look<'_> {
     }
 
     fn freshness(&self, entry: &Entry) -> SourceState {
-        let is_young = seconds(entry.created_at(), self.now) <= self.max_age.as_secs();
+        let is_young = seconds_since(entry.created_at(), self.now) <= self.max_age.as_secs();
         if is_young { SourceState::Fresh } else { SourceState::TooOld }
     }
 
@@ -490,11 +491,11 @@ impl Look<'_> {
 
     fn ahead(&self, newest: &Entry) -> Option<Concern> {
         let at = newest.created_at();
-        (!self.is_past(at)).then(|| Concern::Ahead { id: newest.id, ahead_s: seconds(self.now, at) })
+        (!self.is_past(at)).then(|| Concern::Ahead { id: newest.id, ahead_s: seconds_since(self.now, at) })
     }
 
     fn verify(&self, last: &Line) -> Option<Concern> {
-        let (outcome, id, age_s) = (last.outcome, last.id, seconds(last.at, self.now));
+        let (outcome, id, age_s) = (last.outcome, last.id, seconds_since(last.at, self.now));
         match (outcome, id) {
             (Outcome::Ok | Outcome::Partial, _) => None,
             (Outcome::Begun, _) if self.goes_on(last) => None,
@@ -505,7 +506,7 @@ impl Look<'_> {
 
     fn drill(&self, last: Option<&Line>) -> Option<Concern> {
         let Some(last) = last else { return Some(Concern::NeverDrilled) };
-        let (outcome, id, age_s) = (last.outcome, last.id, seconds(last.at, self.now));
+        let (outcome, id, age_s) = (last.outcome, last.id, seconds_since(last.at, self.now));
         match outcome {
             Outcome::Ok if age_s > self.max_drill_age.as_secs() => Some(Concern::DrillTooOld { age_s }),
             Outcome::Ok => None,
@@ -521,11 +522,11 @@ impl Look<'_> {
 
     fn dated<T>(&self, entry: &Entry, what: T) -> Dated<T> {
         let at = entry.created_at();
-        Dated { id: Some(entry.id), at, age_s: seconds(at, self.now), what }
+        Dated { id: Some(entry.id), at, age_s: seconds_since(at, self.now), what }
     }
 
     fn dated_line<T>(&self, line: &Line, what: T) -> Dated<T> {
-        Dated { id: line.id, at: line.at, age_s: seconds(line.at, self.now), what }
+        Dated { id: line.id, at: line.at, age_s: seconds_since(line.at, self.now), what }
     }
 }
 
@@ -537,10 +538,6 @@ impl From<BackupStatus> for RunEnd {
             BackupStatus::Failed => Self::Failed,
         }
     }
-}
-
-fn seconds(from: DateTime<FixedOffset>, to: DateTime<FixedOffset>) -> u64 {
-    u64::try_from((to - from).num_seconds()).unwrap_or(0)
 }
 
 fn growth(complete: &[&Entry]) -> Option<i64> {
@@ -558,7 +555,7 @@ fn growth(complete: &[&Entry]) -> Option<i64> {
 fn longest_gap(complete: &[&Entry], now: DateTime<FixedOffset>) -> Option<u64> {
     let times = complete.iter().map(|entry| entry.created_at());
     let next = times.clone().skip(1).chain([now]);
-    times.zip(next).map(|(earlier, later)| seconds(earlier, later)).max()
+    times.zip(next).map(|(earlier, later)| seconds_since(earlier, later)).max()
 }
 
 #[cfg(test)]

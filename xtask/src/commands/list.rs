@@ -2,14 +2,14 @@
 
 use backup::manifest::Collapse;
 use backup::status::{Concern, Dated, RunEnd, Status as Judged};
-use backup::{Entry, History, Kind, Outcome, Record, Status, Trigger};
+use backup::{Entry, History, Kind, Outcome, Record, Status, Trigger, seconds_since};
 use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::table::Layout;
-use crate::text::{Tone, age, local, paint, seconds_since, size};
+use crate::text::{Tone, age, local, paint, size};
 use crate::words;
 
 /// A backup as `list` shows it.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 
+use crate::age::seconds_since;
 use crate::catalog::{Entry, StoredFile};
 use crate::error::{Error, ErrorKind, Result, SALVAGE_HINT};
 use crate::id::BackupId;
@@ -149,7 +150,7 @@ pub(crate) fn plan_for_nothing(
     let mut plan = Plan {
         id: entry.id,
         created_at,
-        age_s: u64::try_from((run.now() - created_at).num_seconds()).unwrap_or(0),
+        age_s: seconds_since(created_at, run.now()),
         target: target.to_path_buf(),
         items: vec![],
         warnings: vec![],
