@@ -304,6 +304,46 @@ fn after_a_killed_backup_the_next_run_clears_up_and_works() {
     }
 }
 
+/// Sends `signal` to a verification once its begin is in the ledger.
+fn signalled_verify(signal: Signal) -> (Project, Option<i32>) {
+    for megabytes in [60, 240, 960] {
+        let project = large(megabytes);
+        project.backup_with("--no-compress");
+        let mut run = project.command(["verify"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let begun = || project.history().last().unwrap()["command"] == "verify";
+        wait_for("the verification to begin", || begun() || run.try_wait().unwrap().is_some());
+        if run.try_wait().unwrap().is_none() {
+            kill_process(Pid::from_child(&run), signal).unwrap();
+        }
+        let status = run.wait().unwrap();
+        if !status.success() {
+            return (project, status.code());
+        }
+    }
+    panic!("every verification was over before {signal:?}");
+}
+
+#[test]
+fn a_verification_that_was_killed_or_stopped_shows_until_another_one_ends() {
+    for (signal, code, what, said) in [
+        (Signal::KILL, None, "begun", "the last verify, 0s ago, was killed"),
+        (Signal::INT, Some(130), "interrupted", "the last verify, 0s ago, was interrupted"),
+    ] {
+        let (project, ended) = signalled_verify(signal);
+        assert_eq!(ended, code);
+        assert_eq!(project.run("status --json").expect(0).json()["last_verify"]["what"], what);
+        let said = said.split("0s").collect::<Vec<_>>();
+        for command in ["status", "list", "doctor -q"] {
+            let stderr = project.run(command).stderr;
+            assert!(said.iter().all(|part| stderr.contains(part)), "{command}: {stderr}");
+        }
+        project.run("verify").expect(0);
+        for command in ["status", "list", "doctor -q"] {
+            assert!(!project.run(command).stderr.contains("last verify"), "{command}");
+        }
+    }
+}
+
 /// Sends `signal` to a restore over a live database while it decodes the backup beside its place.
 fn signalled_restore(signal: Signal) -> (Project, Option<i32>) {
     for megabytes in [60, 240, 960] {

@@ -225,7 +225,7 @@ fn the_newest_backup_its_drill_and_its_date_are_held_against_the_clock() {
     expect(&check("last drill"), "warning", "d ago", " drill");
 
     project.redate(&id, "20200101_120000");
-    expect(&check("newest backup"), "failure", "it should be younger than 26h", " logs");
+    expect(&check("newest backup"), "failure", "it should be younger than 26h", " timer`");
     project.redate("20200101_120000", "20990101_120000");
     expect(&check("newest backup and clock"), "failure", "ahead of the clock", "timedatectl");
 }

@@ -785,6 +785,35 @@ fn settings_that_dont_exist() {
 }
 
 #[test]
+fn settings_that_are_no_text() {
+    let project = Project::new();
+    let _tidy = project.tidy();
+    fs::create_dir_all(project.path("ops/backup.toml")).unwrap();
+    insta::assert_snapshot!(refused(&project, 2, "backup"), @"
+    invalid_input
+    --
+    error: the settings ROOT/ops/backup.toml are a folder
+    hint: they have to be a file; one with every setting and its default: `init --dry-run -v`
+    => 2
+    ");
+    fs::remove_dir(project.path("ops/backup.toml")).unwrap();
+    let latin: &[u8] = b"project = 'caf\xe9'\n";
+    let utf16: &[u8] = b"\xff\xfep\0r\0o\0";
+    for text in [latin, utf16] {
+        fs::write(project.path("ops/backup.toml"), text).unwrap();
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(refused(&project, 2, "backup"), @"
+            invalid_input
+            --
+            error: the settings ROOT/ops/backup.toml are not UTF-8 text
+            hint: save the file as UTF-8
+            => 2
+            ");
+        }
+    }
+}
+
+#[test]
 fn a_root_that_doesnt_exist() {
     let project = Project::new();
     let ran = |arguments: &[&str]| Ran::of(program().args(arguments).current_dir(project.root()));

@@ -58,6 +58,18 @@ fn settings_that_are_there_are_left_as_they_are() {
 }
 
 #[test]
+fn a_gitignore_that_is_a_link_is_left_as_it_is() {
+    let project = Project::new();
+    project.write("elsewhere", "*.pyc\n");
+    shell(project.root(), "git init -q; ln -s elsewhere .gitignore");
+    let ran = run(&project, "init --json");
+    assert_eq!(ran.expect(0).json()["ignored"], json!([]));
+    assert!(ran.stderr.contains("warning: .gitignore is a link, which git doesn't follow: it is left as it is\n"));
+    assert!(ran.stderr.contains("hint: add to a .gitignore of your own: /backups/, /logs/\n"), "{ran:?}");
+    assert_eq!(project.read("elsewhere"), "*.pyc\n");
+}
+
+#[test]
 fn a_dry_run_shows_the_settings_and_changes_nothing() {
     let project = Project::new();
     shell(project.root(), "git init -q");

@@ -497,16 +497,31 @@ fn what_was_there_is_kept_with_commits_after_the_last_backup_and_undo_brings_it_
 }
 
 #[test]
+fn an_undo_says_what_stays_since_the_restore_made_it() {
+    let project = Project::new();
+    project.backup();
+    shell(project.root(), "rm data/sessions.db*");
+    project.write(".env", "API_KEY=changed\n");
+    project.run("restore --from latest --yes").expect(0);
+    let ran = project.run("restore --undo --yes");
+    assert_eq!(ran.expect(0).stderr, "warning: data/sessions.db was not there before that restore: it stays\n");
+    assert_eq!((project.read(".env").as_str(), project.sessions()), ("API_KEY=changed\n", 1000));
+}
+
+#[test]
 fn undo_without_anything_to_undo_says_so() {
     let project = Project::new();
     project.backup();
     let _filters = project.filters();
-    insta::assert_snapshot!(project.run("restore --undo --yes").expect(10).all(), @"error: nothing to undo: the ledger knows no restore that replaced anything");
+    insta::assert_snapshot!(project.run("restore --undo --yes").expect(10).all(), @"
+    error: nothing to undo: the ledger knows no restore that replaced anything
+    hint: `list` shows what restores kept, as pre-restore: each can be restored by its id
+    ");
     shell(project.root(), "rm -r data .env");
     project.run("restore --from latest").expect(0);
     let ran = project.run("restore --undo --yes");
     assert!(ran.expect(10).stderr.starts_with("error: nothing to undo: the restore of 2"), "{}", ran.stderr);
-    assert!(ran.stderr.ends_with(" replaced nothing\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains(" replaced nothing\nhint: "), "{}", ran.stderr);
 }
 
 #[test]

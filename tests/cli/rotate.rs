@@ -730,6 +730,8 @@ fn a_collapse_that_was_meant_is_accepted_and_that_can_be_taken_back() {
     shelf.add(0);
     let before = shelf.dry("--keep-days 0");
     let manifest = shelf.project.manifest(&shows);
+    let doctor = shelf.project.run("doctor").stdout;
+    assert!(doctor.contains(&format!(" accept {shows}`\n")), "{doctor}");
     let accept = shelf.project.run(&format!("accept {shows}"));
     assert_eq!(accept.expect(0).stdout, format!("the collapse that {shows} shows is now accepted\n"));
     assert_eq!(shelf.project.manifest(&shows), manifest, "it is written into the ledger alone");
@@ -756,6 +758,26 @@ fn a_collapse_that_was_meant_is_accepted_and_that_can_be_taken_back() {
     shelf.project.run(&format!("accept {shows}")).expect(0);
     shelf.project.run("rotate --keep-days 0").expect(0);
     assert_eq!(ids(&shelf.project).len(), 1);
+}
+
+#[test]
+fn a_collapse_whose_rows_a_restore_brought_back_is_no_concern_any_more() {
+    let mut shelf = Shelf::of(&[5]);
+    lose_sessions(&shelf.project);
+    let shows = shelf.add(4);
+    let warns =
+        || ["status", "list", "doctor -q"].map(|command| shelf.project.run(command).stderr.contains("the collapse of"));
+    assert_eq!(warns(), [true; 3]);
+    shelf.project.run(&format!("restore --yes --config-only --from {}", shelf.id(5))).expect(0);
+    assert_eq!(warns(), [true; 3], "of the configuration alone");
+    shelf.project.run(&format!("restore --yes --database-only --from {}", shelf.id(5))).expect(0);
+    assert_eq!(warns(), [false; 3]);
+    assert!(shelf.project.run("list").stdout.contains(&format!("{shows} shows the collapse of sessions_db")));
+    let backup = shelf.project.run("backup --no-rotate");
+    assert_eq!(backup.expect(0).stderr, "");
+    assert_eq!(warns(), [false; 3]);
+    shelf.project.run("restore --undo --yes").expect(0);
+    assert_eq!(warns(), [true; 3], "they are lost again");
 }
 
 #[test]

@@ -338,7 +338,7 @@ fn status_fails_if_the_newest_complete_backup_is_older_than_the_limit() {
     failure: sessions_db: its newest sound copy, in ID, is 27h old, and it should be younger than 26h
     failure: config: its newest sound copy, in ID, is 27h old, and it should be younger than 26h
     warning: never drilled: nobody knows whether a restore works
-    hint: make one now: `backup`; then see why there was none: `logs`
+    hint: make one now: `backup`; then see why there was none: `timer`
     ");
     max_age(&project, "28h");
     project.run("status").expect(0);
@@ -565,11 +565,15 @@ fn a_database_that_was_never_saved_is_neither_fresh_nor_well_nor_drilled() {
     assert_eq!([&newest["verdict"], &newest["detail"]], ["failure", "sessions_db was never saved"]);
 
     let drill = project.run("drill");
+    assert!(
+        drill.stderr.starts_with("warning: backup ") && drill.stderr.contains(" holds no sessions_db\n"),
+        "{drill:?}"
+    );
     assert!(drill.expect(3).stdout.contains("there is no sessions_db in it"), "{drill:?}");
     assert!(!drill.all().contains("passed"), "{drill:?}");
     let line = project.history().pop().unwrap();
     assert_eq!([&line["command"], &line["outcome"]], ["drill", "partial"]);
-    assert_eq!(line["error"], "it holds no sessions_db");
+    assert_eq!((&line["error"], &line["proved"]), (&json!("it holds no sessions_db"), &json!(["config"])));
     let json = project.run("drill --json").expect(3).json();
     assert_eq!((&json["drill"]["passed"], &json["drill"]["lacks"]), (&json!(false), &json!(["sessions_db"])));
     project.run("restore --from latest --yes").expect(10);

@@ -336,6 +336,27 @@ fn all_goes_on_after_a_damaged_one_and_an_unreadable_manifest() {
 }
 
 #[test]
+fn damage_that_all_found_shows_whatever_was_verified_after_it() {
+    let project = Project::new();
+    let damaged = project.backup();
+    flip_byte(&project.path(&project.artifact(&damaged, "sessions_db")));
+    project.backup();
+    project.run("verify --all").expect(12);
+    let json = project.run("status --json").expect(0).json();
+    assert_eq!([&json["last_verify"]["id"], &json["last_verify"]["what"]], [&json!(damaged), &json!("failed")]);
+    let status = project.run("status");
+    let line = status.stdout.lines().find(|line| line.starts_with("last verify ")).unwrap();
+    assert!(line.contains(&damaged) && line.ends_with(" ago), found damage"), "{line}");
+    for command in ["status", "doctor -q"] {
+        let stderr = project.run(command).stderr;
+        assert!(stderr.contains(&format!(" ago, found damage in {damaged}\n")), "{command}: {stderr}");
+    }
+    project.run(&format!("verify --from {damaged}")).expect(12);
+    project.run("verify").expect(0);
+    assert!(!project.run("status").stderr.contains("last verify"));
+}
+
+#[test]
 fn a_backup_that_failed_is_nothing_to_verify() {
     let project = Project::new();
     let good = project.backup();
@@ -362,7 +383,7 @@ fn the_ledger_knows_of_it_and_list_shows_what_was_proved() {
     assert!(!proved(&good) && !proved(&bad));
     project.run("verify --all").expect(12);
     assert!(proved(&good) && !proved(&bad));
-    let lines: Vec<Value> = project.history().into_iter().filter(|line| line["command"] == "verify").collect();
+    let lines: Vec<Value> = project.ended().into_iter().filter(|line| line["command"] == "verify").collect();
     let told: Vec<_> = lines.iter().map(|line| (&line["id"], &line["outcome"])).collect();
     assert_eq!(told, [(&json!(bad), &json!("failed")), (&json!(good), &json!("ok"))]);
     let file = format!("sessions_db_{bad}.db.gz");
@@ -599,6 +620,7 @@ fn a_drill_restores_opens_and_records_its_time() {
 
     let line = project.history().pop().unwrap();
     assert_eq!((&line["command"], &line["outcome"], &line["id"]), (&json!("drill"), &json!("ok"), &json!(id)));
+    assert_eq!(line["proved"], json!(["sessions_db", "config"]));
     let status = project.run("status --json").expect(0).json();
     assert_eq!(status["rto_ms"], line["duration_ms"]);
     assert_eq!(status["last_proved"]["what"], "drill");
@@ -710,7 +732,7 @@ fn a_command_that_fails_is_shown_with_its_exit_status() {
       ok      SELECT 1
       failed  sh -c echo first; echo the port is taken >&2; exit 7: exit status: 7
     drill of ID failed: restored 3 files in TIME, but see above
-    hint: a probe asks about the content: compare with the live database, or try an older backup
+    hint: run the command in a restored copy: cargo xtask --root ROOT restore --from ID --to DIR
     ");
     assert_eq!(scratch(&project), "");
 }

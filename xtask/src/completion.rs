@@ -141,7 +141,7 @@ fn print_backups() -> anyhow::Result<()> {
         answer.extend([&entry.id.to_string(), "\t", &local(at), ", ", &ago, " ago\n"]);
     }
     if !answer.is_empty() {
-        answer.insert_str(0, "latest\tthe newest complete one\n");
+        answer.insert_str(0, "latest\tthe newest sound one that holds all that is asked for\n");
     }
     output.raw(answer.as_bytes());
     Ok(())

@@ -222,7 +222,7 @@ impl Config {
                 let message = format!("the settings {} don't exist", path.display());
                 Err(Error::new(ErrorKind::InvalidInput, message).with_hint(format!("without --config it is {FILE}")))
             }
-            Err(e) => Err(Error::io("read the settings", &path, e)),
+            Err(e) => Err(unreadable(&path, e)),
         }
     }
 
@@ -287,6 +287,18 @@ impl Config {
         };
         Encoding::new(codec, level.unwrap_or(set))
     }
+}
+
+/// Why the settings can't be read. What is no text file is a mistake in the settings.
+fn unreadable(path: &Path, error: std::io::Error) -> Error {
+    let (what, hint) = match error.kind() {
+        std::io::ErrorKind::IsADirectory => {
+            ("are a folder", "they have to be a file; one with every setting and its default: `init --dry-run -v`")
+        }
+        std::io::ErrorKind::InvalidData => ("are not UTF-8 text", "save the file as UTF-8"),
+        _ => return Error::io("read the settings", path, error),
+    };
+    Error::new(ErrorKind::InvalidInput, format!("the settings {} {what}", path.display())).with_hint(hint)
 }
 
 /// The longest duration that is taken; SQLite's own timeouts end before a month.

@@ -9,7 +9,7 @@ use backup::restore::{self, Selection};
 use backup::status::{self, Look, Status};
 use backup::{
     BackupId, Catalog, Entry, Error, ErrorKind, History, LocalStore, Progress, RelPath, RestoreLine, Run, Selector,
-    Setup, Store as _,
+    Setup, Store as _, seconds_since,
 };
 use chrono::{DateTime, FixedOffset, Local};
 
@@ -22,7 +22,7 @@ use crate::output::Output;
 use crate::privilege;
 use crate::root;
 use crate::schedule::steps::Step;
-use crate::text::{age, local, seconds_since, size};
+use crate::text::{age, local, size};
 use crate::words;
 
 /// The schedule drills once a week: two of these in a row went wrong, or were not made.
@@ -235,6 +235,7 @@ impl<'a> Context<'a> {
             catalog,
             history,
             sources: &self.config.sources(),
+            root: &self.root,
             now: self.now,
             max_age: self.config.status.max_age,
             max_drill_age: MAX_DRILL_AGE,

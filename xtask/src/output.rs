@@ -123,13 +123,18 @@ impl Output {
     /// How a command ends that has done its work: as it did, if its result could be written. One that `changes`
     /// something has done so all the same.
     pub fn finish(&self, exit: Exit, changes: bool) -> Exit {
-        let Some(error) = self.lost.get().filter(|_| exit == Exit::Done) else { return exit };
-        let done = if changes { "all is done, but " } else { "" };
+        let Some(error) = self.lost.get() else { return exit };
+        let is_done = exit == Exit::Done;
+        let done = if changes && is_done { "all is done, but " } else { "" };
         self.aside(
             Priority::Error,
             &format!("{} {done}the result could not be written: {error}", paint(Tone::Bad, "error:")),
         );
-        if changes { Exit::Partly } else { Exit::Failed }
+        match (is_done, changes) {
+            (true, true) => Exit::Partly,
+            (true, false) => Exit::Failed,
+            (false, _) => exit,
+        }
     }
 
     /// The line that says what was done, in the colour of how well.

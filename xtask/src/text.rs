@@ -93,11 +93,6 @@ pub fn age(seconds: u64) -> String {
     }
 }
 
-/// Whole seconds from `at` to `now`; 0 if it is later.
-pub fn seconds_since(at: DateTime<FixedOffset>, now: DateTime<FixedOffset>) -> u64 {
-    u64::try_from((now - at).num_seconds()).unwrap_or(0)
-}
-
 /// A measured time: `340 ms`, `2.4 s`, `3 min 10 s`.
 pub fn took(milliseconds: u64) -> String {
     match milliseconds {

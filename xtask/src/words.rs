@@ -35,6 +35,10 @@ pub fn concern(concern: &Concern, status: &Status) -> String {
             let of = id.map(|id| format!(" of {id}")).unwrap_or_default();
             format!("the restore{of} begun {} did not finish", local(*at))
         }
+        Concern::Verify { outcome, id, age_s } => {
+            let of = id.map(|id| format!(" in {id}")).unwrap_or_default();
+            format!("the last verify, {} ago, {}{of}", age(*age_s), verify_end(*outcome, id.is_some()))
+        }
         Concern::NeverDrilled => "never drilled: nobody knows whether a restore works".into(),
         Concern::DrillTooOld { age_s } => format!("the last drill was {} ago", age(*age_s)),
         Concern::Drill { outcome, id, age_s } => {
@@ -51,19 +55,24 @@ pub fn concern(concern: &Concern, status: &Status) -> String {
 }
 
 /// What to do about it. Commands are in backquotes, for the printer to complete.
-pub fn remedy(concern: &Concern) -> &'static str {
-    match concern {
+pub fn remedy(concern: &Concern) -> String {
+    let remedy = match concern {
         Concern::NoBackup => "make one now: `backup`",
-        Concern::Source { .. } => "make one now: `backup`; then see why there was none: `logs`",
+        Concern::Source { .. } => "make one now: `backup`; then see why there was none: `timer`",
         Concern::Ahead { .. } => "set the clock: timedatectl",
-        Concern::LastRun { .. } => "see why: `logs`; then: `backup`",
+        Concern::LastRun { .. } => "see why: `timer`, if it was a scheduled one; then: `backup`",
         Concern::NewestUnfit { .. } => "make a new one: `backup`",
-        Concern::Collapsed { .. } => "look what became of it; if it was meant: `accept` with that id",
+        Concern::Collapsed { id, .. } => return format!("look what became of it; if it was meant: `accept {id}`"),
         Concern::UnfinishedRestore { .. } => "repeat it, or take it back: `restore --undo`",
+        Concern::Verify { outcome: Outcome::Failed, id: Some(_), .. } => {
+            "`list` shows which backups are damaged; make a new one: `backup`"
+        }
+        Concern::Verify { .. } => "repeat it: `verify --all`",
         Concern::NeverDrilled | Concern::DrillTooOld { .. } => "rehearse a restore now: `drill`",
         Concern::Drill { .. } => "see why: `drill -v`",
         Concern::NoRoom { .. } => "make room (df -h), or remove old backups: `rotate --keep-days 3`",
-    }
+    };
+    remedy.into()
 }
 
 /// How a run ended, after its name.
@@ -75,6 +84,17 @@ pub fn run_end(end: RunEnd) -> &'static str {
         RunEnd::Interrupted => "was interrupted",
         RunEnd::Killed => "was killed",
         RunEnd::Running => "goes on",
+    }
+}
+
+/// How a verification ended, after its name. One without a backup found nothing out about any.
+pub fn verify_end(outcome: Outcome, is_of_backup: bool) -> &'static str {
+    match outcome {
+        Outcome::Ok | Outcome::Partial => "passed",
+        Outcome::Failed if is_of_backup => "found damage",
+        Outcome::Failed => "could not be completed",
+        Outcome::Interrupted => "was interrupted",
+        Outcome::Begun => "was killed",
     }
 }
 

@@ -211,11 +211,14 @@ impl Catalog {
         self.last_id = self.last_id.max(Some(manifest.id));
     }
 
-    /// What retention has to know. A backup that lacks a file, or that the ledger knows to be bad, counts no more than
+    /// What retention has to know. A database that was saved damaged is held by no backup, unless there is no sound copy of
+    /// it: the damaged ones are all there is then. A backup that lacks a file, or that the ledger knows to be bad, counts no more than
     /// a partial one: it must not take the place of a sound one.
     pub fn candidates(&self, history: &History) -> Vec<Candidate> {
+        let only_damaged = self.only_damaged(history);
         let candidate = |entry: &Entry| {
             let mut candidate = entry.candidate();
+            candidate.holds.extend(saved_damaged(entry).filter(|name| only_damaged.contains(name)).map(Into::into));
             if candidate.standing == Standing::Complete && !entry.seems_sound(history) {
                 candidate.standing = Standing::Partial;
             }
@@ -224,6 +227,21 @@ impl Catalog {
         };
         self.entries.iter().map(candidate).collect()
     }
+
+    /// Databases of which all copies are damaged.
+    fn only_damaged(&self, history: &History) -> BTreeSet<&str> {
+        let mut names: BTreeSet<&str> = self.entries.iter().flat_map(saved_damaged).collect();
+        names.retain(|name| {
+            let wanted = [(*name).to_string()];
+            self.entries.iter().all(|entry| entry.unfit(&wanted, history).is_some())
+        });
+        names
+    }
+}
+
+/// Databases in it that were damaged when they were saved.
+fn saved_damaged(entry: &Entry) -> impl Iterator<Item = &str> {
+    entry.files.iter().filter(|file| file.is_saved_damaged()).map(|file| file.name.as_str())
 }
 
 impl Entry {
@@ -348,7 +366,7 @@ impl Entry {
             holds: self
                 .files
                 .iter()
-                .filter(|file| !file.kind.is_beside_database())
+                .filter(|file| !file.kind.is_beside_database() && !file.is_saved_damaged())
                 .map(|file| file.name.clone())
                 .collect(),
             paths: manifest.iter().flat_map(|it| it.paths.iter()).map(|path| path.as_str().to_string()).collect(),
@@ -423,6 +441,11 @@ impl ListedFile {
     /// Whether it is there and as long as the manifest says. It may be damaged all the same.
     pub fn is_whole(&self) -> bool {
         self.bytes.is_some() && self.recorded.is_none_or(|recorded| Some(recorded.bytes) == self.bytes)
+    }
+
+    /// Whether it is a database that was damaged when it was saved.
+    fn is_saved_damaged(&self) -> bool {
+        self.recorded.is_some_and(|recorded| recorded.is_damaged)
     }
 
     /// Whether it is of the same thing as another one, however each is encoded.
@@ -553,6 +576,27 @@ mod tests {
         let candidates = Catalog::load(&store).unwrap().candidates(&History::load(&store).unwrap());
         let standings: Vec<Standing> = candidates.iter().map(|candidate| candidate.standing).collect();
         assert_eq!(standings, [Standing::Failed, Standing::Partial, Standing::Partial, Standing::Complete]);
+    }
+
+    #[test]
+    fn a_database_that_was_saved_damaged_is_held_only_if_there_is_no_sound_copy() {
+        let days = ["20251208_140000", "20251209_140000"];
+        let (_site, store) = store_of(&days);
+        let damage = |day| {
+            edit(&store, day, |manifest| {
+                let Content::Database(database) = &mut manifest.artifacts[0].content else { panic!("{manifest:?}") };
+                database.damage = vec!["page 2 is never used".into()];
+            });
+        };
+        let held = || {
+            let candidates = Catalog::load(&store).unwrap().candidates(&History::load(&store).unwrap());
+            candidates.iter().map(|it| it.holds.iter().any(|name| name == "sessions_db")).collect::<Vec<_>>()
+        };
+        assert_eq!(held(), [true, true]);
+        damage(days[1]);
+        assert_eq!(held(), [true, false]);
+        damage(days[0]);
+        assert_eq!(held(), [true, true]);
     }
 
     #[test]

@@ -81,8 +81,10 @@ pub fn drill(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: CallersProb
             return result;
         }
     };
+    let is_good = matches!(outcome, Outcome::Ok | Outcome::Partial);
+    let proved = sources.names().filter(|name| is_good && entry.answers_for(name)).map(Into::into).collect();
     let line = Line::new(run.now(), Command::Drill, outcome);
-    let recorded = begin.and(run.record(Line { id: Some(entry.id), error, ..line }));
+    let recorded = begin.and(run.record(Line { id: Some(entry.id), error, proved, ..line }));
     let unrecorded = recorded.err().map(|error| error.one_line());
     let recorded = run.is_recorded() && unrecorded.is_none();
     let duration_ms = run.elapsed_ms() - begun;
@@ -94,7 +96,7 @@ fn rehearse(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe
     let files = entry.stored_files(run.store())?;
     let scratch = run.scratch(files.iter().map(plain_bytes).fold(0, u64::saturating_add))?;
     let begun = run.elapsed_ms();
-    let plan = restore::plan(run, entry, scratch.path(), Selection::ALL, sources)?;
+    let plan = restore::plan_for_nothing(run, entry, scratch.path(), Selection::ALL, sources)?;
     restore::rehearse(run, &plan)?;
     let restore_ms = run.elapsed_ms() - begun;
     restore::prove(run, &plan)?;
@@ -117,7 +119,9 @@ fn rehearse(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe
     run.check_stop()?;
     let lacks: Vec<String> = sources.names().filter(|name| !entry.answers_for(name)).map(Into::into).collect();
     let passed = lacks.is_empty() && probes.iter().all(|probe| probe.failure.is_none());
-    let warnings = plan.warnings;
+    let missing = plan.missing(entry, sources).into_iter();
+    let missing = missing.map(|name| format!("backup {} holds no {name}", entry.id));
+    let warnings = plan.warnings.iter().cloned().chain(missing).collect();
     Ok(Drill {
         id: entry.id,
         passed,

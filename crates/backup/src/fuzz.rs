@@ -75,7 +75,8 @@ fn look(store: &MemoryStore) -> History {
         let (max_age, max_drill_age) = (Duration::from_secs(1), Duration::from_secs(1));
         let (now, sources) = (now.fixed_offset(), &Sources::default());
         let (catalog, history, free_bytes, locked_since) = (&catalog, &history, Some(1), Some(now));
-        let look = Look { catalog, history, sources, now, max_age, max_drill_age, free_bytes, locked_since };
+        let root = std::path::Path::new("/p");
+        let look = Look { catalog, history, sources, root, now, max_age, max_drill_age, free_bytes, locked_since };
         let judged = status::status(&look);
         assert!(!judged.fresh && judged.concerns.is_sorted_by(|a, b| a.severity() >= b.severity()));
     }

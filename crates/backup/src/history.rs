@@ -24,7 +24,8 @@ pub struct Line {
     pub at: DateTime<FixedOffset>,
     /// The command.
     pub command: Command,
-    /// How it ended; [`Outcome::Begun`] for the first of the two lines that a backup, a drill or a restore has.
+    /// How it ended; [`Outcome::Begun`] for the first of the two lines that a backup, a verification, a drill or a
+    /// restore has.
     pub outcome: Outcome,
     /// The backup it made, proved, restored or changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,6 +51,9 @@ pub struct Line {
     /// Of a verification: the databases that it checked whole and found without a flaw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checked: Option<CheckedWhole>,
+    /// Of a drill that found nothing wrong: the configured databases and sets of files that its backup holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proved: Vec<String>,
     /// Of a take-over: the project whose store it was, if it is called otherwise. All lines before are that one's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
@@ -136,6 +140,7 @@ impl Line {
             host: String::new(),
             depth: None,
             checked: None,
+            proved: Vec::new(),
             from: None,
         }
     }

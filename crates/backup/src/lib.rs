@@ -51,6 +51,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make the damage that the library must not"))]
 
+mod age;
 mod backup;
 #[doc(hidden)]
 pub mod benchmark;
@@ -90,6 +91,7 @@ mod store;
 mod synced;
 mod verify;
 
+pub use age::seconds_since;
 pub use backup::{Integrity, Made, Request, backup};
 pub use catalog::{Catalog, Entry, ListedFile, Record, Recorded, StoredFile, Summary};
 pub use check::{Check, Verdict, What};

@@ -121,9 +121,14 @@ impl Catalog {
     /// What `latest` and a time can mean, newest first: what a restore kept for its undo is left to that. After a clock
     /// that was ahead, ids run ahead too, so a time is held against the moment at which a backup was begun.
     fn newest_first(&self, moment: Option<DateTime<Utc>>) -> Vec<&Entry> {
+        self.of_this_project(moment, false)
+    }
+
+    /// Those that a restore kept, or all others, newest first.
+    fn of_this_project(&self, moment: Option<DateTime<Utc>>, kept: bool) -> Vec<&Entry> {
         let is_kept = |entry: &Entry| entry.manifest().is_some_and(|summary| summary.trigger == Trigger::PreRestore);
-        let can_be_meant = |entry: &&Entry| !matches!(entry.record, Record::Another(_)) && !is_kept(entry);
-        let mut entries: Vec<&Entry> = self.entries.iter().rev().filter(can_be_meant).collect();
+        let is_asked_for = |entry: &&Entry| !matches!(entry.record, Record::Another(_)) && is_kept(entry) == kept;
+        let mut entries: Vec<&Entry> = self.entries.iter().rev().filter(is_asked_for).collect();
         if let Some(moment) = moment {
             // An id, which is what people see, has no fractions of a second.
             entries.retain(|entry| entry.created_at().timestamp() <= moment.timestamp());
@@ -144,32 +149,37 @@ impl Catalog {
             Selector::At { text, .. } => format!(" at or before {text}"),
             _ => String::new(),
         };
-        let candidates = self.newest_first(moment);
-        if candidates.is_empty() && in_time.is_empty() && !self.entries.is_empty() {
+        let (candidates, kept) = (self.newest_first(moment), self.of_this_project(moment, true));
+        let is_none = candidates.is_empty() && kept.is_empty();
+        if is_none && in_time.is_empty() && !self.entries.is_empty() {
             let message = format!("no usable backup of this project in {}", self.location);
             return Error::new(ErrorKind::NoSuchBackup, message).with_hint("`list` shows what is there, and why");
         }
-        if candidates.is_empty() {
+        if is_none {
             let message =
                 if in_time.is_empty() { self.none() } else { format!("no backup{in_time} in {}", self.location) };
             return self.no_such_backup(message);
         }
-        let newest = |name: &String| {
-            let wanted = std::slice::from_ref(name);
-            match candidates.iter().find(|entry| entry.unfit(wanted, history).is_none()) {
-                Some(entry) => format!("{name}: {}", entry.id),
-                None => format!("{name}: none"),
-            }
+        let newest_of = |entries: &[&Entry], name: &String| {
+            let fits = |entry: &&&Entry| entry.unfit(std::slice::from_ref(name), history).is_none();
+            entries.iter().find(fits).map(|entry| entry.id)
         };
-        let where_each_is: Vec<String> = wanted.iter().map(newest).collect();
-        let message = match where_each_is.as_slice() {
+        let but_kept = |name: &String| {
+            let kept = newest_of(&kept, name);
+            kept.map_or(String::new(), |id| format!(" but {id}, which a restore kept"))
+        };
+        let newest = |name: &String| match newest_of(&candidates, name) {
+            Some(id) => format!("{name}: {id}"),
+            None => format!("{name}: none{}", but_kept(name)),
+        };
+        let message = match wanted {
             [] => format!("no sound backup{in_time} in {}", self.location),
-            [_] => format!("no sound backup of {}{in_time} in {}", wanted.join(""), self.location),
-            newest => format!(
+            [name] => format!("no sound backup of {name}{in_time} in {}{}", self.location, but_kept(name)),
+            names => format!(
                 "no sound backup{in_time} in {} holds all of {}; the newest of each: {}",
                 self.location,
-                wanted.join(", "),
-                newest.join(", ")
+                names.join(", "),
+                names.iter().map(newest).collect::<Vec<_>>().join(", ")
             ),
         };
         Error::new(ErrorKind::NoSuchBackup, message).with_hint(
@@ -677,6 +687,34 @@ mod tests {
             "{error}"
         );
         assert!(error.to_string().ends_with("sessions_db: 20251209_140000, config: none"), "{error}");
+    }
+
+    #[test]
+    fn if_only_what_a_restore_kept_holds_it_that_is_named() {
+        let (_site, store) = store_of(&WEEK[..2]);
+        edit(&store, WEEK[0], |manifest| manifest.trigger = Trigger::PreRestore);
+        store.remove(&format!("sessions_db_{}.db.zst", WEEK[1])).unwrap();
+        let error = |wanted: &[&str], text: &str| {
+            let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+            let selector = Selector::parse(text, &id(NOW).time()).unwrap();
+            let (catalog, history) = (Catalog::load(&store).unwrap(), History::load(&store).unwrap());
+            catalog.select(&selector, &wanted, &history).unwrap_err().to_string()
+        };
+        let kept = format!("none but {}, which a restore kept", WEEK[0]);
+        assert_eq!(
+            error(&["sessions_db", "config"], "latest"),
+            format!(
+                "no sound backup in memory holds all of sessions_db, config; \
+                 the newest of each: sessions_db: {kept}, config: {}",
+                WEEK[1]
+            )
+        );
+        assert_eq!(
+            error(&["sessions_db"], "latest"),
+            format!("no sound backup of sessions_db in memory but {}, which a restore kept", WEEK[0])
+        );
+        assert!(error(&["sessions_db", "config"], "2025-12-08").ends_with(&format!("{kept}, config: {kept}")));
+        assert!(error(&["sessions_db"], "2025-12-07").starts_with("no backup at or before 2025-12-07"));
     }
 
     #[test]

@@ -3,13 +3,15 @@
 //! `status`, `list`, `doctor` and `drill` render it, in words, JSON and exit codes. None of them has an opinion of its own.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, TimeDelta};
 use serde::Serialize;
 
+use crate::age::seconds_since;
 use crate::catalog::{Catalog, Entry, Record};
-use crate::history::{Command, History, Line, Outcome};
+use crate::history::{Command, History, Line, Outcome, RestoreLine};
 use crate::id::BackupId;
 use crate::manifest::{Collapse, Status as BackupStatus, Trigger};
 use crate::select::Unfit;
@@ -27,6 +29,8 @@ pub struct Look<'a> {
     pub history: &'a History,
     /// What should be in backups.
     pub sources: &'a Sources,
+    /// The folder that it is in.
+    pub root: &'a Path,
     /// When it is judged.
     pub now: DateTime<FixedOffset>,
     /// How old the newest copy of a source may be.
@@ -58,7 +62,7 @@ pub struct Status {
     pub last_success: Option<Dated<BackupStatus>>,
     /// The newest proof of any backup, by verify or drill.
     pub last_proved: Option<Dated<Command>>,
-    /// The last verify, and what it found.
+    /// The last verify, and what it found: of all backups that it looked at, the worst.
     pub last_verify: Option<Dated<Outcome>>,
     /// The last drill, and what it found.
     pub last_drill: Option<Dated<Outcome>>,
@@ -212,6 +216,15 @@ pub enum Concern {
         /// When it began.
         at: DateTime<FixedOffset>,
     },
+    /// The last verify found damage, or did not end well.
+    Verify {
+        /// How it ended; [`Outcome::Begun`] if it was killed.
+        outcome: Outcome,
+        /// The backup that it found damaged, the newest if there are several.
+        id: Option<BackupId>,
+        /// How long ago, in seconds.
+        age_s: u64,
+    },
     /// No drill has been made.
     NeverDrilled,
     /// The last drill was too long ago.
@@ -250,6 +263,7 @@ impl Concern {
             Self::LastRun { .. }
             | Self::NewestUnfit { .. }
             | Self::Collapsed { .. }
+            | Self::Verify { .. }
             | Self::NeverDrilled
             | Self::DrillTooOld { .. }
             | Self::Drill { .. } => Severity::Warning,
@@ -266,8 +280,10 @@ pub fn status(look: &Look<'_>) -> Status {
     let restorable = look.catalog.entries().iter().filter(|entry| !entry.files.is_empty());
     let sources: Vec<SourceStatus> = look.sources.names().map(|name| look.source(name)).collect();
     let last = look.last_run();
-    let (last_verify, last_drill) = (look.last(Command::Verify), look.last(Command::Drill));
-    let mut concerns = look.concerns(&sources, last.as_ref(), last_drill.as_ref());
+    let (last_verify, last_drill) = (look.last_verify(), look.history.last(Command::Drill));
+    let mut concerns = look.concerns(&sources, last.as_ref());
+    concerns.extend(last_verify.and_then(|line| look.verify(line)));
+    concerns.extend(look.drill(last_drill));
     // A snapshot is staged as it is before it is encoded.
     let needed = |entry: &&&Entry| entry.stored_bytes().saturating_mul(2).saturating_add(entry.plain_bytes());
     let needed_bytes = newest.as_ref().map(needed);
@@ -283,8 +299,8 @@ pub fn status(look: &Look<'_>) -> Status {
         last,
         last_success,
         last_proved: look.history.last_proof().map(|line| look.dated_line(line, line.command)),
-        last_verify,
-        last_drill,
+        last_verify: last_verify.map(|line| look.dated_line(line, line.outcome)),
+        last_drill: last_drill.map(|line| look.dated_line(line, line.outcome)),
         backups: restorable.clone().count(),
         stored_bytes: restorable.map(Entry::stored_bytes).fold(0, u64::saturating_add),
         newest_bytes,
@@ -339,18 +355,17 @@ impl Look<'_> {
             state: found.map_or(SourceState::NeverSaved, |(_, state)| state),
             id: found.map(|(entry, _)| entry.id),
             at: found.map(|(entry, _)| entry.created_at()),
-            age_s: found.map(|(entry, _)| seconds(entry.created_at(), self.now)),
+            age_s: found.map(|(entry, _)| seconds_since(entry.created_at(), self.now)),
             verified: self.proved(name, Command::Verify),
             drilled: self.proved(name, Command::Drill),
         }
     }
 
-    /// When `command` last found a copy of a source good. A drill that ended well has restored all sources, whether its
-    /// backup is still there or not.
+    /// When `command` last found a copy of a source good. Which those of a backup are that is gone, a drill's line says.
     fn proved(&self, name: &str, command: Command) -> Option<DateTime<FixedOffset>> {
         let holds = |line: &Line| {
             let entry = line.id.and_then(|id| self.catalog.get(id).ok());
-            entry.map_or(command == Command::Drill && line.outcome == Outcome::Ok, |entry| entry.answers_for(name))
+            entry.map_or_else(|| line.proved.iter().any(|proved| proved == name), |entry| entry.answers_for(name))
         };
         let is_good = |line: &Line| matches!(line.outcome, Outcome::Ok | Outcome::Partial) && holds(line);
         let mut lines = self.history.lines().iter().rev().filter(|line| line.command == command);
@@ -358,7 +373,7 @@ impl Look<'_> {
     }
 
     fn freshness(&self, entry: &Entry) -> SourceState {
-        let is_young = seconds(entry.created_at(), self.now) <= self.max_age.as_secs();
+        let is_young = seconds_since(entry.created_at(), self.now) <= self.max_age.as_secs();
         if is_young { SourceState::Fresh } else { SourceState::TooOld }
     }
 
@@ -396,16 +411,24 @@ impl Look<'_> {
         self.locked_since.is_some_and(|since| since.timestamp() == line.at.timestamp())
     }
 
-    fn last(&self, command: Command) -> Option<Dated<Outcome>> {
-        self.history.last(command).map(|line| self.dated_line(line, line.outcome))
+    /// Of the last run of verify, which has lines for each backup, the worst: newer ones first among equals.
+    fn last_verify(&self) -> Option<&Line> {
+        let last = self.history.last(Command::Verify)?;
+        let lines = self.history.lines().iter();
+        let of_it = lines.filter(|line| (line.command, line.at) == (Command::Verify, last.at));
+        of_it.max_by_key(|line| match (line.outcome, line.id) {
+            (Outcome::Failed, Some(id)) if self.is_there_and_bad(id) => 3,
+            (Outcome::Failed, Some(_)) => 2,
+            (Outcome::Failed, None) => 1,
+            _ => 0,
+        })
     }
 
-    fn concerns(
-        &self,
-        sources: &[SourceStatus],
-        last: Option<&Dated<RunEnd>>,
-        last_drill: Option<&Dated<Outcome>>,
-    ) -> Vec<Concern> {
+    fn is_there_and_bad(&self, id: BackupId) -> bool {
+        self.catalog.get(id).is_ok() && self.history.is_known_bad(id)
+    }
+
+    fn concerns(&self, sources: &[SourceStatus], last: Option<&Dated<RunEnd>>) -> Vec<Concern> {
         let mut concerns = Vec::new();
         if self.catalog.entries().iter().all(|entry| matches!(entry.record, Record::Another(_))) {
             concerns.push(Concern::NoBackup);
@@ -432,11 +455,10 @@ impl Look<'_> {
             (!self.goes_on(line)).then_some(Concern::UnfinishedRestore { id: line.id, at: line.at })
         }));
         concerns.extend(self.collapsed());
-        concerns.extend(self.drill(last_drill));
         concerns
     }
 
-    /// Of each database the newest collapse that nobody has accepted.
+    /// Of each database the newest collapse that nobody has accepted, unless a restore brought back what was lost.
     fn collapsed(&self) -> Vec<Concern> {
         let shown = self.regular().rev().filter(|entry| !self.history.is_accepted(entry.id));
         let shown = shown.flat_map(|entry| entry.manifest().into_iter().map(move |summary| (entry.id, summary)));
@@ -446,25 +468,50 @@ impl Look<'_> {
                 newest.entry(&collapse.name).or_insert((id, collapse));
             }
         }
+        newest.retain(|_, (id, collapse)| !self.is_back(*id, collapse));
         let concern = |(id, collapse): (BackupId, &Collapse)| Concern::Collapsed { id, collapse: collapse.clone() };
         newest.into_values().map(concern).collect()
     }
 
-    fn ahead(&self, newest: &Entry) -> Option<Concern> {
-        let at = newest.created_at();
-        (!self.is_past(at)).then(|| Concern::Ahead { id: newest.id, ahead_s: seconds(self.now, at) })
+    /// Whether the last restore of a database, since a backup that shows its collapse, was of one from before that.
+    fn is_back(&self, shows: BackupId, collapse: &Collapse) -> bool {
+        let Some(database) = self.sources.databases.iter().find(|database| database.name == collapse.name) else {
+            return false;
+        };
+        let is_of_it = |restore: &RestoreLine| {
+            restore.target == self.root && restore.written.iter().any(|path| path == database.path.as_str())
+        };
+        let last = self.history.restores().find(|(_, restore)| is_of_it(restore));
+        last.is_some_and(|(line, _)| {
+            line.outcome == Outcome::Ok
+                && line.id.is_some_and(|id| id <= collapse.since)
+                && self.catalog.get(shows).is_ok_and(|entry| entry.created_at() < line.at)
+        })
     }
 
-    fn drill(&self, last: Option<&Dated<Outcome>>) -> Option<Concern> {
+    fn ahead(&self, newest: &Entry) -> Option<Concern> {
+        let at = newest.created_at();
+        (!self.is_past(at)).then(|| Concern::Ahead { id: newest.id, ahead_s: seconds_since(self.now, at) })
+    }
+
+    fn verify(&self, last: &Line) -> Option<Concern> {
+        let (outcome, id, age_s) = (last.outcome, last.id, seconds_since(last.at, self.now));
+        match (outcome, id) {
+            (Outcome::Ok | Outcome::Partial, _) => None,
+            (Outcome::Begun, _) if self.goes_on(last) => None,
+            (Outcome::Failed, Some(id)) if !self.is_there_and_bad(id) => None,
+            _ => Some(Concern::Verify { outcome, id, age_s }),
+        }
+    }
+
+    fn drill(&self, last: Option<&Line>) -> Option<Concern> {
         let Some(last) = last else { return Some(Concern::NeverDrilled) };
-        let goes_on = || self.history.last(Command::Drill).is_some_and(|line| self.goes_on(line));
-        match last.what {
-            Outcome::Ok if last.age_s > self.max_drill_age.as_secs() => {
-                Some(Concern::DrillTooOld { age_s: last.age_s })
-            }
+        let (outcome, id, age_s) = (last.outcome, last.id, seconds_since(last.at, self.now));
+        match outcome {
+            Outcome::Ok if age_s > self.max_drill_age.as_secs() => Some(Concern::DrillTooOld { age_s }),
             Outcome::Ok => None,
-            Outcome::Begun if goes_on() => None,
-            outcome => Some(Concern::Drill { outcome, id: last.id, age_s: last.age_s }),
+            Outcome::Begun if self.goes_on(last) => None,
+            _ => Some(Concern::Drill { outcome, id, age_s }),
         }
     }
 
@@ -475,11 +522,11 @@ impl Look<'_> {
 
     fn dated<T>(&self, entry: &Entry, what: T) -> Dated<T> {
         let at = entry.created_at();
-        Dated { id: Some(entry.id), at, age_s: seconds(at, self.now), what }
+        Dated { id: Some(entry.id), at, age_s: seconds_since(at, self.now), what }
     }
 
     fn dated_line<T>(&self, line: &Line, what: T) -> Dated<T> {
-        Dated { id: line.id, at: line.at, age_s: seconds(line.at, self.now), what }
+        Dated { id: line.id, at: line.at, age_s: seconds_since(line.at, self.now), what }
     }
 }
 
@@ -491,10 +538,6 @@ impl From<BackupStatus> for RunEnd {
             BackupStatus::Failed => Self::Failed,
         }
     }
-}
-
-fn seconds(from: DateTime<FixedOffset>, to: DateTime<FixedOffset>) -> u64 {
-    u64::try_from((to - from).num_seconds()).unwrap_or(0)
 }
 
 fn growth(complete: &[&Entry]) -> Option<i64> {
@@ -512,7 +555,7 @@ fn growth(complete: &[&Entry]) -> Option<i64> {
 fn longest_gap(complete: &[&Entry], now: DateTime<FixedOffset>) -> Option<u64> {
     let times = complete.iter().map(|entry| entry.created_at());
     let next = times.clone().skip(1).chain([now]);
-    times.zip(next).map(|(earlier, later)| seconds(earlier, later)).max()
+    times.zip(next).map(|(earlier, later)| seconds_since(earlier, later)).max()
 }
 
 #[cfg(test)]
@@ -523,7 +566,7 @@ mod tests {
     use crate::names;
     use crate::run::tests::{id, publish};
     use crate::source::{DatabaseSource, FilesSource};
-    use crate::store::MemoryStore;
+    use crate::store::{MemoryStore, Store as _};
 
     const NOW: &str = "2025-12-10T14:00:00Z";
     const DAY: u64 = 86_400;
@@ -596,7 +639,8 @@ mod tests {
         let (catalog, history) = (&Catalog::load(store).unwrap(), &History::load(store).unwrap());
         let max_age = Duration::from_secs(26 * 3600);
         let max_drill_age = Duration::from_secs(15 * DAY);
-        status(&Look { catalog, history, sources, now: now(), max_age, max_drill_age, free_bytes, locked_since })
+        let (now, root) = (now(), Path::new("/p"));
+        status(&Look { catalog, history, sources, root, now, max_age, max_drill_age, free_bytes, locked_since })
     }
 
     #[test]
@@ -868,9 +912,51 @@ mod tests {
         assert_eq!(status.last_verify.unwrap().what, Outcome::Failed);
         assert_eq!(status.last_drill.unwrap().what, Outcome::Partial);
         assert!(status.concerns.iter().any(|it| matches!(it, Concern::Drill { outcome: Outcome::Partial, .. })));
-        add(&store, 10, Command::Drill, Outcome::Ok, Some("20200101_000000"));
-        let status = judge(&store, &both, None, None);
-        assert_eq!(status.sources.iter().map(|it| ago(it.drilled)).collect::<Vec<_>>(), [Some(10), Some(10)]);
+    }
+
+    #[test]
+    fn a_drill_whose_backup_is_gone_counts_for_what_the_ledger_says_that_it_proved() {
+        let store = store_of(&["1 1000"]);
+        let drilled = || {
+            let status = judge(&store, &sources(&["sessions_db"], &["config"]), None, None);
+            let ago = |source: &SourceStatus| source.drilled.map(|at| (now() - at).num_minutes());
+            status.sources.iter().map(ago).collect::<Vec<_>>()
+        };
+        // As older versions wrote it.
+        add(&store, 20, Command::Drill, Outcome::Ok, Some("20200101_000000"));
+        assert_eq!(drilled(), [None, None]);
+        let line = Line::new(now() - TimeDelta::minutes(10), Command::Drill, Outcome::Ok);
+        let line = Line { id: Some(id("20200101_000000")), proved: vec!["sessions_db".into()], ..line };
+        History::append(&store, &line).unwrap();
+        assert_eq!(drilled(), [Some(10), None]);
+    }
+
+    #[test]
+    fn the_last_verify_is_told_by_the_worst_that_it_found() {
+        let store = store_of(&["3 1000", "2 1000", "1 1000"]);
+        let ids = ["20251210_110000", "20251210_120000", "20251210_130000"];
+        for (id, outcome) in ids.into_iter().zip([Outcome::Failed, Outcome::Failed, Outcome::Ok]) {
+            add(&store, 20, Command::Verify, Outcome::Begun, None);
+            add(&store, 20, Command::Verify, outcome, Some(id));
+        }
+        let found = |store: &MemoryStore| {
+            let status = status_with(store, None);
+            let is_verify = |concern: &Concern| matches!(concern, Concern::Verify { .. });
+            (status.last_verify.map(|it| (it.what, it.id)), status.concerns.into_iter().find(is_verify))
+        };
+        let damaged = |at: usize| Concern::Verify { outcome: Outcome::Failed, id: Some(id(ids[at])), age_s: 1200 };
+        let failed = |at: usize| Some((Outcome::Failed, Some(id(ids[at]))));
+        assert_eq!(found(&store), (failed(1), Some(damaged(1))));
+        store.remove(&names::manifest(id(ids[1]))).unwrap();
+        store.remove(&format!("sessions_db_{}.db.gz", ids[1])).unwrap();
+        assert_eq!(found(&store), (failed(0), Some(damaged(0))));
+        add(&store, 15, Command::Drill, Outcome::Ok, Some(ids[0]));
+        assert_eq!(found(&store).1, None, "a drill has found it good since");
+        add(&store, 10, Command::Verify, Outcome::Begun, None);
+        let killed = Concern::Verify { outcome: Outcome::Begun, id: None, age_s: 600 };
+        assert_eq!(found(&store), (Some((Outcome::Begun, None)), Some(killed)));
+        let goes_on = judge(&store, &sources(&["sessions_db"], &[]), None, Some(now() - TimeDelta::minutes(10)));
+        assert!(!goes_on.concerns.iter().any(|it| matches!(it, Concern::Verify { .. })), "{goes_on:?}");
     }
 
     #[test]

@@ -44,14 +44,16 @@ pub struct Report {
 }
 
 /// Reads all of a backup and checks what it decodes to. Of databases that are among those checked `earlier`, the bytes
-/// alone. The ledger gets a line.
+/// alone. The ledger gets a line before it and one after it, which is about the backup if anything was found out about that.
 ///
 /// # Errors
 /// What kept the checks from being made, such as [`ErrorKind::NoSpace`] for the decoded database. Damage is no error
 /// here but a verdict. [`ErrorKind::NoSuchBackup`] if the backup is removed meanwhile, as it can be where the store is
 /// only read and so not locked.
 pub fn verify(run: &Run<'_>, entry: &Entry, earlier: &CheckedEarlier) -> Result<Report> {
-    let found = examine(run, entry, earlier);
+    entry.require_usable()?;
+    let begin = run.record_begun(Command::Verify);
+    let found = examine(run, entry, earlier, begin).inspect_err(|error| run.record_error(Command::Verify, error));
     let is_sound = found.as_ref().is_ok_and(|report| report.verdict != Verdict::Damaged);
     if !is_sound && !run.is_recorded() && run.catalog()?.get(entry.id).is_err() {
         let message = format!("backup {} was removed while it was read", entry.id);
@@ -60,8 +62,8 @@ pub fn verify(run: &Run<'_>, entry: &Entry, earlier: &CheckedEarlier) -> Result<
     found
 }
 
-fn examine(run: &Run<'_>, entry: &Entry, earlier: &CheckedEarlier) -> Result<Report> {
-    entry.require_usable()?;
+/// `begin` is what the ledger said to the first line.
+fn examine(run: &Run<'_>, entry: &Entry, earlier: &CheckedEarlier, begin: Result<()>) -> Result<Report> {
     let begun = run.elapsed_ms();
     let mut checks = Vec::new();
     let mut databases = Vec::new();
@@ -88,7 +90,7 @@ fn examine(run: &Run<'_>, entry: &Entry, earlier: &CheckedEarlier) -> Result<Rep
         ..Line::new(run.now(), Command::Verify, outcome)
     };
     // What was found has to be told, whatever the ledger takes.
-    let unrecorded = run.record_since(begun, line).err().map(|error| error.one_line());
+    let unrecorded = begin.and(run.record_since(begun, line)).err().map(|error| error.one_line());
     let recorded = run.is_recorded() && unrecorded.is_none();
     let duration_ms = run.elapsed_ms() - begun;
     Ok(Report { id: entry.id, verdict, depth, checked_whole_at, checks, recorded, unrecorded, duration_ms })

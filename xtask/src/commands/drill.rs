@@ -40,7 +40,8 @@ pub fn run(context: &Context<'_>, args: &cli::Drill) -> anyhow::Result<Exit> {
         0 => "no probes configured".into(),
         number => format!("{} passed", count(number, "probe")),
     };
-    let has_failed = drill.probes.iter().any(|probe| probe.failure.is_some());
+    let failed: Vec<&Probe> = drill.probes.iter().filter(|probe| probe.failure.is_some()).collect();
+    let has_failed = !failed.is_empty();
     if drill.passed {
         let line = format!("drill of {} passed: restored {restored}, {probes}", drill.id);
         context.output.done(Tone::Good, &line);
@@ -54,7 +55,13 @@ pub fn run(context: &Context<'_>, args: &cli::Drill) -> anyhow::Result<Exit> {
         context.output.hint("make a backup of everything: `backup`");
     } else {
         context.output.done(Tone::Bad, &format!("drill of {} failed: restored {restored}, but see above", drill.id));
-        context.output.hint("a probe asks about the content: compare with the live database, or try an older backup");
+        let command = context.config.drill.command.join(" ");
+        context.output.hint(&if failed.iter().all(|probe| probe.text == command) {
+            let copy = context.command(&["restore", "--from", &drill.id.to_string(), "--to", "DIR"]);
+            format!("run the command in a restored copy: {copy}")
+        } else {
+            "a probe asks about the content: compare with the live database, or try an older backup".into()
+        });
     }
     let exit = match (drill.passed, has_failed) {
         (true, _) => Exit::Done,

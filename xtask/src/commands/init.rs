@@ -1,12 +1,13 @@
 //! `init`: settings for an application that has none yet, made of what is there.
 
 use std::fs::{self, OpenOptions, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use backup::{Error, ErrorKind};
+use rustix::fs::OFlags;
 use serde_json::json;
 
 use crate::cli::{self, Global};
@@ -32,7 +33,12 @@ pub fn run(global: &Global, output: &Output, args: &cli::Init) -> anyhow::Result
     }
     let survey = Survey::of(&root)?;
     let (databases, text) = template::fill(&survey);
-    let ignored = to_ignore(&root).context("read .gitignore")?;
+    let mut ignored = to_ignore(&root).context("read .gitignore")?;
+    if root.join(".gitignore").is_symlink() && !ignored.is_empty() {
+        output.warn(".gitignore is a link, which git doesn't follow: it is left as it is");
+        output.hint(&format!("add to a .gitignore of your own: {}", ignored.join(", ")));
+        ignored.clear();
+    }
     if !args.dry_run {
         write(&settings, &text)?;
         ignore(&root, &ignored).map_err(|e| Error::io("extend", &root.join(".gitignore"), e))?;
@@ -103,9 +109,12 @@ fn ignore(root: &Path, names: &[&str]) -> io::Result<()> {
         return Ok(());
     }
     let path = root.join(".gitignore");
-    let before = if path.exists() { fs::read_to_string(&path)? } else { String::new() };
+    // Root would write wherever a link leads.
+    let no_link = i32::try_from(OFlags::NOFOLLOW.bits()).map_err(io::Error::other)?;
+    let mut file = OpenOptions::new().read(true).append(true).create(true).custom_flags(no_link).open(&path)?;
+    let mut before = String::new();
+    file.read_to_string(&mut before)?;
     let gap = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
-    let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
     if before.is_empty() {
         file.set_permissions(Permissions::from_mode(0o644))?;
     }

@@ -1,15 +1,15 @@
 //! `list`.
 
 use backup::manifest::Collapse;
-use backup::status::{Concern, Dated, RunEnd};
-use backup::{Entry, History, Kind, Record, Status, Trigger};
+use backup::status::{Concern, Dated, RunEnd, Status as Judged};
+use backup::{Entry, History, Kind, Outcome, Record, Status, Trigger, seconds_since};
 use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::table::Layout;
-use crate::text::{Tone, age, local, paint, seconds_since, size};
+use crate::text::{Tone, age, local, paint, size};
 use crate::words;
 
 /// A backup as `list` shows it.
@@ -62,15 +62,26 @@ pub fn run(context: &Context<'_>) -> anyhow::Result<Exit> {
     for row in rows.iter().filter_map(|row| row.problem.as_ref()) {
         context.output.warn(row);
     }
-    for row in &rows {
-        show_collapses(context, row);
-    }
     let status = context.status(&catalog, &history);
-    for concern in status.concerns.iter().filter(|concern| matches!(concern, Concern::LastRun { .. })) {
+    for row in &rows {
+        show_collapses(context, row, &status);
+    }
+    for concern in status.concerns.iter().filter(|concern| is_about_a_run(concern)) {
         context.output.warn(&words::concern(concern, &status));
     }
     context.output.json(&Document { backups: &rows, last_run: status.last.as_ref() })?;
     Ok(Exit::Done)
+}
+
+/// Whether a run did not do what it should. What it found out about a backup stands beside that.
+fn is_about_a_run(concern: &Concern) -> bool {
+    match concern {
+        Concern::LastRun { .. } => true,
+        Concern::Verify { outcome, .. } | Concern::Drill { outcome, .. } => {
+            matches!(outcome, Outcome::Begun | Outcome::Interrupted)
+        }
+        _ => false,
+    }
 }
 
 fn row(context: &Context<'_>, entry: &Entry, history: &History) -> Row {
@@ -108,13 +119,16 @@ fn row(context: &Context<'_>, entry: &Entry, history: &History) -> Row {
     }
 }
 
-fn show_collapses(context: &Context<'_>, row: &Row) {
+/// Warns of those that are a concern.
+fn show_collapses(context: &Context<'_>, row: &Row, status: &Judged) {
     for collapse in &row.collapses {
         let shows = format!("{} shows the collapse of {collapse} since {}", row.id, collapse.since);
-        if row.accepted {
-            context.output.line(&format!("{shows}; accepted"));
-        } else {
+        let concern = Concern::Collapsed { id: row.id, collapse: collapse.clone() };
+        if status.concerns.contains(&concern) {
             context.output.warn(&shows);
+        } else {
+            let accepted = if row.accepted { "; accepted" } else { "" };
+            context.output.line(&format!("{shows}{accepted}"));
         }
     }
 }

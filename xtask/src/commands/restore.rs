@@ -154,8 +154,7 @@ fn plan_again(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore, shown: 
 fn plan(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore, agreed: Option<BackupId>) -> anyhow::Result<Plan> {
     let (catalog, sources) = (run.catalog()?, context.config.sources());
     let plan = if args.undo {
-        let (id, target) = restore::undo(&context.history()?, &context.root)?;
-        restore::plan(run, catalog.get(id)?, &target, Selection::ALL, &sources)?
+        restore::plan_undo(run, &context.root, &sources)?
     } else {
         let target = args.to.as_ref().map_or(Ok(context.root.clone()), std::path::absolute);
         let target = target.context("find the folder to restore to")?;
@@ -195,7 +194,7 @@ fn consent(
     match args.no_keep.as_deref() {
         // Typing the name is more than a yes.
         Some("") => {
-            confirm_not_to_keep(context)?;
+            confirm_not_to_keep(context, args.yes)?;
             return Ok(Some(Consent { asked: true, keeps }));
         }
         Some(name) => require_name(context, name)?,
@@ -221,7 +220,7 @@ fn agreed(context: &Context<'_>, stops: Option<&str>, keeps: bool) -> anyhow::Re
     })
 }
 
-fn confirm_not_to_keep(context: &Context<'_>) -> backup::Result<()> {
+fn confirm_not_to_keep(context: &Context<'_>, is_agreed: bool) -> backup::Result<()> {
     let project = context.project();
     let question = format!(
         "what is replaced is not kept, and nothing puts it back. To go on, type the project's name, {project}:"
@@ -230,7 +229,9 @@ fn confirm_not_to_keep(context: &Context<'_>) -> backup::Result<()> {
         return require_name(context, &name);
     }
     let message = "with --no-keep nothing can be undone, and there is no terminal to ask on; nothing was changed";
-    Err(Error::new(ErrorKind::InvalidInput, message).with_hint(format!("if that is meant, say --no-keep={project}")))
+    let yes = if is_agreed { "" } else { "--yes " };
+    Err(Error::new(ErrorKind::InvalidInput, message)
+        .with_hint(format!("if that is meant, say {yes}--no-keep={project}")))
 }
 
 fn require_name(context: &Context<'_>, name: &str) -> backup::Result<()> {

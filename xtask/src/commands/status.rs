@@ -21,8 +21,8 @@ fn show(context: &Context<'_>, status: &Status) {
     let bytes = |bytes: Option<u64>| bytes.map_or("unknown".into(), |bytes| size(bytes).to_string());
     say("last run", dated(status.last.as_ref(), |what| format!(", {}", word(what))));
     say("last success", dated(status.last_success.as_ref(), |_| String::new()));
-    say("last verify", dated(status.last_verify.as_ref(), |what| format!(", {}", proof(*what))));
-    say("last drill", dated(status.last_drill.as_ref(), |what| format!(", {}", proof(*what))));
+    say("last verify", proof(status.last_verify.as_ref(), words::verify_end));
+    say("last drill", proof(status.last_drill.as_ref(), words::drill_end));
     for source in &status.sources {
         say(&source.name, of_source(context, source));
     }
@@ -53,7 +53,7 @@ fn conclude(context: &Context<'_>, status: &Status) {
         }
     }
     if let Some(worst) = status.concerns.iter().find(|concern| !is_said(concern)) {
-        context.output.hint(words::remedy(worst));
+        context.output.hint(&words::remedy(worst));
     }
     let limit = age(status.max_age_s);
     let stale = status.sources.iter().filter(|source| source.state != SourceState::Fresh);
@@ -81,12 +81,13 @@ fn dated<T>(event: Option<&Dated<T>>, what: impl Fn(&T) -> String) -> String {
     format!("{id}{} ({} ago){}", local(event.at), age(event.age_s), what(&event.what))
 }
 
-/// What a verify or a drill found.
-fn proof(outcome: Outcome) -> String {
-    match outcome {
-        Outcome::Ok => "passed".into(),
-        other => word(&other),
-    }
+/// The last verify or drill, and how it ended in the words of `end`. One that has no end may go on.
+fn proof(event: Option<&Dated<Outcome>>, end: impl Fn(Outcome, bool) -> &'static str) -> String {
+    let is_of_backup = event.is_some_and(|event| event.id.is_some());
+    dated(event, |what| match what {
+        Outcome::Begun => ", begun".into(),
+        ended => format!(", {}", end(*ended, is_of_backup)),
+    })
 }
 
 /// The word that stands for a value in JSON.

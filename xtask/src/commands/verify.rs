@@ -35,7 +35,7 @@ pub fn run(context: &Context<'_>, args: &cli::Verify) -> anyhow::Result<Exit> {
     for entry in entries {
         let (exit, document) = verify(context, &run, entry, &earlier)?;
         worst = worst.max(exit);
-        documents.push(document);
+        documents.extend(document);
     }
     if worst == Exit::Damaged {
         context.output.hint("restore another backup (`list` shows them) and make a new one: `backup`");
@@ -54,12 +54,13 @@ fn verify(
     run: &Run<'_>,
     entry: &Entry,
     earlier: &CheckedEarlier,
-) -> anyhow::Result<(Exit, Value)> {
+) -> anyhow::Result<(Exit, Option<Value>)> {
+    let is_json = context.output.is_json();
     match backup::verify(run, entry, earlier) {
         Ok(report) => {
             show(context, &report);
             let exit = if report.verdict == Verdict::Damaged { Exit::Damaged } else { Exit::Done };
-            Ok((exit, serde_json::to_value(report)?))
+            Ok((exit, is_json.then(|| serde_json::to_value(report)).transpose()?))
         }
         Err(error) if error.kind() == ErrorKind::Interrupted => Err(error.into()),
         // One backup that can't be read doesn't keep the others from being verified.
@@ -68,7 +69,7 @@ fn verify(
             let message = error.one_line();
             let exit = of_error(&error.into());
             let verdict = if exit == Exit::Damaged { "damaged" } else { "unreadable" };
-            Ok((exit, json!({ "id": entry.id, "verdict": verdict, "error": message })))
+            Ok((exit, is_json.then(|| json!({ "id": entry.id, "verdict": verdict, "error": message }))))
         }
     }
 }

@@ -46,7 +46,7 @@ pub fn examine(context: &Context<'_>, shell: &Shell, schedule: Option<&Schedule>
     findings
 }
 
-fn inside(context: &Context<'_>, catalog: &Catalog, history: &History) -> [Finding; 8] {
+fn inside(context: &Context<'_>, catalog: &Catalog, history: &History) -> [Finding; 9] {
     let status = context.status(catalog, history);
     [
         Finding::of("lock", lock(context)),
@@ -54,6 +54,7 @@ fn inside(context: &Context<'_>, catalog: &Catalog, history: &History) -> [Findi
         space(&status),
         newest(&status),
         last_run(&status),
+        verify(&status),
         drill(&status),
         order(&status),
         restore(context),
@@ -210,6 +211,18 @@ fn last_run(status: &Status) -> Finding {
             None => "none yet".into(),
         },
     )
+}
+
+fn verify(status: &Status) -> Finding {
+    let about = |it: &Concern| matches!(it, Concern::Verify { .. });
+    judged(status, "last verify", about, || match &status.last_verify {
+        Some(last) if last.what == Outcome::Begun => "it goes on".into(),
+        Some(last) if last.what == Outcome::Failed => {
+            format!("{} ago, found damage in a backup that is gone, or was found good since", age(last.age_s))
+        }
+        Some(last) => format!("{} ago, {}", age(last.age_s), words::verify_end(last.what, last.id.is_some())),
+        None => "none yet".into(),
+    })
 }
 
 fn drill(status: &Status) -> Finding {

@@ -102,8 +102,34 @@ fn no_room_to_keep(run: &Run<'_>, plan: &Plan, sources: &Sources, error: Error) 
     let files = sources.files.iter().flat_map(|files| &files.paths).map(|path| size(path, ""));
     let needed = databases.chain(files).fold(0, u64::saturating_add);
     let store = run.store();
-    let free = store.free_bytes().ok().flatten().map_or_else(|| "too little".into(), fsutil::size);
+    let free = store.free_bytes().ok().flatten();
+    // The disk of what is replaced may be the full one: SQLite needs room for a `-shm` there.
+    if free.is_some_and(|free| free >= needed) {
+        return error;
+    }
+    let free = free.map_or_else(|| "too little".into(), fsutil::size);
     let (needed, place) = (fsutil::size(needed), store.location());
     let message = format!("no room to keep what would be replaced: that takes up to {needed}, {place} has {free} free");
     Error::new(ErrorKind::NotKept, message).with_hint(NO_SPACE_HINT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::restore::{Selection, plan};
+    use crate::run::tests::{Site, id};
+
+    #[test]
+    fn a_full_disk_of_the_data_is_not_taken_for_that_of_the_backups() {
+        let site = Site::new();
+        let store = site.local();
+        site.backup(&store, "20251209_140000");
+        let run = site.begin(&store, "20251210_140000");
+        let catalog = run.catalog().unwrap();
+        let entry = catalog.get(id("20251209_140000")).unwrap();
+        let plan = plan(&run, entry, site.root(), Selection::ALL, &site.sources).unwrap();
+        let error = || Error::new(ErrorKind::NoSpace, "can't read database sessions.db: no room for its -shm");
+        let told = no_room_to_keep(&run, &plan, &site.sources, error());
+        assert_eq!((told.kind(), told.to_string()), (ErrorKind::NoSpace, error().to_string()));
+    }
 }

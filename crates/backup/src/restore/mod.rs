@@ -36,6 +36,7 @@ use crate::id::BackupId;
 use crate::manifest;
 use crate::relpath::RelPath;
 use crate::run::Run;
+use crate::source::Sources;
 use crate::source::bytes::Descriptors;
 use crate::source::integrity::Scope;
 use crate::verify::require_sound;
@@ -43,6 +44,7 @@ use keep::{Kept, keep_what_is_replaced};
 pub use leftovers::{leftovers, remove_leftovers};
 use place::{place, place_over};
 use plan::Planned;
+pub(crate) use plan::plan_for_nothing;
 pub use plan::{Item, Plan, Present, Selection, plan};
 pub use since::{RowsSince, Since, since};
 use staging::{StagedDatabase, StagedFile, Staging, stage};
@@ -111,8 +113,9 @@ pub fn restore(
         Err(_) => Outcome::Failed,
     };
     let recorded = ledger.record(outcome, &done.moved_aside, settled.as_ref().err());
-    settled.map_err(|error| if done.changed { partial(&error, "a part of it may be restored") } else { error })?;
-    recorded.map_err(|error| partial(&error, "all of it is restored, but the ledger doesn't say so"))?;
+    settled
+        .map_err(|error| if done.changed { partial(&error, "a part of it may be restored", kept) } else { error })?;
+    recorded.map_err(|error| partial(&error, "all of it is restored, but the ledger doesn't say so", kept))?;
     Ok(Restored {
         id: plan.id,
         target: plan.target.clone(),
@@ -135,9 +138,9 @@ fn note_damage(run: &Run<'_>, id: BackupId, error: &Error) {
 }
 
 /// An error after a first change, or what may have been one.
-fn partial(error: &Error, so_far: &str) -> Error {
-    Error::new(ErrorKind::Partial, error.one_line())
-        .with_hint(format!("{so_far}: repeat it, or put back what was there: `restore --undo`"))
+fn partial(error: &Error, so_far: &str, kept: Option<BackupId>) -> Error {
+    let undo = kept.map_or("", |_| ", or put back what was there: `restore --undo`");
+    Error::new(ErrorKind::Partial, error.one_line()).with_hint(format!("{so_far}: repeat it{undo}"))
 }
 
 /// A restore's lines in the ledger.
@@ -196,7 +199,10 @@ pub(crate) fn prove(run: &Run<'_>, plan: &Plan) -> Result<()> {
 /// # Errors
 /// [`ErrorKind::NoSuchBackup`] if there was no restore, or it replaced nothing, or kept nothing.
 pub fn undo(history: &History, root: &Path) -> Result<(BackupId, PathBuf)> {
-    let nothing = |message: &str| Err(Error::new(ErrorKind::NoSuchBackup, format!("nothing to undo: {message}")));
+    let nothing = |message: &str| {
+        Err(Error::new(ErrorKind::NoSuchBackup, format!("nothing to undo: {message}"))
+            .with_hint("`list` shows what restores kept, as pre-restore: each can be restored by its id"))
+    };
     let changed_something = |it: &RestoreLine| it.kept.is_some() || it.unkept || it.target == root;
     let Some((line, restore)) = history.restores().find(|(_, it)| changed_something(it)) else {
         return nothing("the ledger knows no restore that replaced anything");
@@ -210,6 +216,22 @@ pub fn undo(history: &History, root: &Path) -> Result<(BackupId, PathBuf)> {
         }
         (None, None) => nothing(&format!("the restore of {when} replaced nothing")),
     }
+}
+
+/// The plan that undoes the last restore below `root`. What that restore made where nothing was is left, with a warning.
+///
+/// # Errors
+/// As [`undo`] and [`plan`].
+pub fn plan_undo(run: &Run<'_>, root: &Path, sources: &Sources) -> Result<Plan> {
+    let history = History::load(run.store())?;
+    let (kept, target) = undo(&history, root)?;
+    let mut plan = plan(run, run.catalog()?.get(kept)?, &target, Selection::ALL, sources)?;
+    let written = history.restores().filter(|(_, it)| it.kept == Some(kept)).flat_map(|(_, it)| &it.written);
+    let made = written.filter(|path| !plan.items.iter().any(|item| item.path.as_str() == *path));
+    let stays = |path| format!("{path} was not there before that restore: it stays");
+    let stays: Vec<String> = made.map(stays).collect();
+    plan.warnings.extend(stays);
+    Ok(plan)
 }
 
 /// What a restore has done so far.
@@ -388,6 +410,7 @@ mod tests {
         let line = History::load(&store).unwrap().lines().last().unwrap().clone();
         assert_eq!((line.id, line.error), (Some(id(BACKUP)), Some(error.to_string())));
         assert_eq!(site.sessions(), 3);
+        assert_eq!(partial(&error, "a part", None).hint(), Some("a part: repeat it"), "nothing was kept");
     }
 
     #[test]

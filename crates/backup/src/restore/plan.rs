@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 
+use crate::age::seconds_since;
 use crate::catalog::{Entry, StoredFile};
 use crate::error::{Error, ErrorKind, Result, SALVAGE_HINT};
 use crate::id::BackupId;
@@ -127,12 +128,29 @@ impl Plan {
 /// [`ErrorKind::InvalidInput`] if it isn't known where something belongs; [`ErrorKind::Damaged`] if two things belong to
 /// one place; [`ErrorKind::PermissionDenied`] if a link that can't be trusted leads there.
 pub fn plan(run: &Run<'_>, entry: &Entry, target: &Path, selection: Selection, sources: &Sources) -> Result<Plan> {
+    let mut plan = plan_for_nothing(run, entry, target, selection, sources)?;
+    let warning = |name: String| format!("backup {} holds no {name}: what is there now stays", entry.id);
+    plan.warnings.extend(plan.missing(entry, sources).into_iter().map(warning));
+    Ok(plan)
+}
+
+/// The same for a folder in which there is nothing that could stay.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn plan_for_nothing(
+    run: &Run<'_>,
+    entry: &Entry,
+    target: &Path,
+    selection: Selection,
+    sources: &Sources,
+) -> Result<Plan> {
     entry.require_usable()?;
     let (created_at, files) = (entry.created_at(), entry.stored_files(run.store())?);
     let mut plan = Plan {
         id: entry.id,
         created_at,
-        age_s: u64::try_from((run.now() - created_at).num_seconds()).unwrap_or(0),
+        age_s: seconds_since(created_at, run.now()),
         target: target.to_path_buf(),
         items: vec![],
         warnings: vec![],
@@ -155,7 +173,6 @@ pub fn plan(run: &Run<'_>, entry: &Entry, target: &Path, selection: Selection, s
         .with_hint("`list` shows which backup holds what"));
     }
     plan.require_distinct()?;
-    plan.warn_of_what_is_missing(entry, selection, sources);
     Ok(plan)
 }
 
@@ -238,11 +255,13 @@ impl Plan {
         }
     }
 
-    /// A pre-restore backup is not asked: it holds what a restore has replaced, and nothing else.
-    fn warn_of_what_is_missing(&mut self, entry: &Entry, selection: Selection, sources: &Sources) {
+    /// What is configured and asked for, and the backup doesn't hold. A pre-restore backup is not asked: it holds what a
+    /// restore has replaced, and nothing else.
+    pub(crate) fn missing(&self, entry: &Entry, sources: &Sources) -> Vec<String> {
         if is_pre_restore(entry) {
-            return;
+            return Vec::new();
         }
+        let selection = self.selection;
         let databases = sources.databases.iter().filter(|_| selection.databases).map(|database| &database.name);
         let sets: Vec<&FilesSource> = sources.files.iter().filter(|_| selection.files).collect();
         let holds = |name: &&String| entry.files.iter().any(|file| file.name == **name);
@@ -252,8 +271,7 @@ impl Plan {
         let is_written = |path: &&RelPath| self.items.iter().any(|item| item.path == **path);
         let paths = held.iter().flat_map(|set| &set.paths).filter(|path| !is_written(path));
         missing.extend(paths.map(ToString::to_string));
-        let warning = |name: String| format!("backup {} holds no {name}: what is there now stays", entry.id);
-        self.warnings.extend(missing.into_iter().map(warning));
+        missing
     }
 }
 
