@@ -4,8 +4,9 @@ use std::process::{Command, Stdio};
 
 use crate::support::{Ran, program, shell};
 
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 25] = [
     "backup",
+    "config",
     "list",
     "restore",
     "verify",
@@ -207,7 +208,9 @@ fn man_pages_are_written_for_every_command_and_render() {
     let ran = Ran::of(command.args(["man", "pages/new"]).current_dir(folder.path()));
     ran.expect(0);
     let pages = shell(folder.path(), "ls pages/new");
-    assert_eq!(pages.lines().count(), COMMANDS.len() + 1, "{pages}");
+    // One for the program, and one for a command of a command.
+    assert_eq!(pages.lines().count(), COMMANDS.len() + 2, "{pages}");
+    assert!(pages.contains("xtask-config-show.1"), "{pages}");
     for page in COMMANDS.map(|command| format!("xtask-{command}.1")).into_iter().chain(["xtask.1".into()]) {
         let text = std::fs::read_to_string(folder.path().join("pages/new").join(&page)).unwrap();
         assert!(text.lines().any(|line| line.starts_with(".TH ")), "{page} is no roff: {text}");
