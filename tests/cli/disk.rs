@@ -695,7 +695,7 @@ fn an_application_folder_that_cant_be_written_is_left_alone_and_says_so() {
     hint: check that this user can read the file and write its folder (SQLite needs that for -shm)
     ");
     insta::assert_snapshot!(run("restore --from latest --yes --config-only").expect(1).stderr, @r#"
-    error: can't create ROOT/data/.station_info.json.restoring: Permission denied (os error 13) at path "ROOT/data/.station_info.json.restoring"
+    error: can't create ROOT/data/.station_info.json.restoring: Permission denied (os error 13)
     hint: check the owner and mode of that path and of the folders above it
     "#);
     assert_eq!(state(), before);

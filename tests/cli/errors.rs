@@ -587,7 +587,6 @@ fn flags_that_exclude_each_other() {
         ("backup", "--quiet", "--verbose"),
         ("restore", "--from latest", "--undo"),
         ("restore --from latest", "--database-only", "--config-only"),
-        ("restore", "--undo", "--to /tmp/x"),
         ("restore", "--undo", "--database-only"),
         ("restore", "--undo", "--config-only"),
         ("verify", "--from latest", "--all"),

@@ -11,7 +11,7 @@ const CALLS: &str = "open openat write pwrite64 fsync fdatasync rename renameat 
 const ERRORS: [&str; 4] = ["error=ENOSPC", "error=EIO", "error=EACCES", "error=EINTR"];
 
 /// Calls whose error a run may pass over and still do its work: the name, a part of what `strace` shows, and why.
-const IGNORED: [(&str, &str, &str); 25] = [
+const IGNORED: [(&str, &str, &str); 28] = [
     ("", "EINTR", "std and SQLite call again"),
     ("write", "/backups/.lock>", "who holds the lock stands in it for others to read"),
     ("ftruncate", "/backups/.lock>", "the same"),
@@ -30,7 +30,14 @@ const IGNORED: [(&str, &str, &str); 25] = [
         "/data/.sessions.db.restoring",
         "SQLite can read it otherwise, or is done with it; the next restore clears up",
     ),
-    ("rmdir", "/data\"", "a folder with something in it is to stay"),
+    ("unlinkat", "AT_REMOVEDIR", "a folder with something in it is to stay"),
+    (
+        "openat",
+        "O_PATH",
+        "where nothing can be looked up, nothing is cleared up; a restore that can't look up a place fails",
+    ),
+    ("openat", "/proc/", "which file SQLite has opened is known by its path then"),
+    ("getdents64", "/proc/", "the same"),
     ("", "/backups/.staging/scratch-", "the next run clears up"),
     ("openat", "/backups/.staging\"", "who may not look into it sees what is published; the next run clears up"),
     ("getdents64", "/backups/.staging>", "the same"),

@@ -223,8 +223,8 @@ pub struct Restore {
     /// Which backup: latest, an id, the beginning of one, or the newest at or before a time ("2025-12-10 17:00", yesterday, "monday 10:00", "2 hours ago")
     #[arg(long, value_name = "WHEN", allow_hyphen_values = true)]
     pub from: Option<String>,
-    /// Put back what the last restore replaced
-    #[arg(long, conflicts_with_all = ["to", "database_only", "config_only"])]
+    /// Put back what the last restore replaced; if that was one into another folder, name the folder again: --to DIR
+    #[arg(long, conflicts_with_all = ["database_only", "config_only"])]
     pub undo: bool,
     /// Databases only
     #[arg(long, conflicts_with = "config_only")]
@@ -235,6 +235,9 @@ pub struct Restore {
     /// Restore into another folder (same relative paths below it)
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
+    /// Restore paths too that the settings don't name; nothing ever goes below .git, .cargo or ops
+    #[arg(long)]
+    pub unlisted: bool,
     /// Say what would be written and what it would replace, and change nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -1,11 +1,11 @@
 //! What a command needs, built once: the root, the settings, the store, the clock, the printer.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use backup::owner::{self, OtherProject};
-use backup::restore::{self, Selection};
+use backup::restore::{self, RestoredPlace, Selection};
 use backup::status::{self, Look, Status};
 use backup::{
     BackupId, Catalog, Entry, Error, ErrorKind, History, LocalStore, Progress, RelPath, RestoreLine, Run, Selector,
@@ -290,14 +290,14 @@ impl<'a> Context<'a> {
     }
 
     /// Where a restore may have decoded something: beside all that is configured, and beside what the last one was to write.
-    fn places(&self) -> Vec<PathBuf> {
+    fn places(&self) -> Vec<RestoredPlace> {
         let databases = self.config.database.iter().map(|database| &database.path);
         let paths = databases.chain(self.config.files.iter().flat_map(|files| &files.paths));
-        let mut places: Vec<PathBuf> = paths.map(|path| path.under(&self.root)).collect();
+        let mut places: Vec<RestoredPlace> = paths.map(|path| (self.root.clone(), path.clone())).collect();
         let history = self.history().unwrap_or_default();
         if let Some((_, restore)) = history.unfinished_restore() {
             let paths = restore.written.iter().filter_map(|path| RelPath::new(path).ok());
-            places.extend(paths.map(|path| path.under(&restore.target)));
+            places.extend(paths.map(|path| (restore.target.clone(), path)));
         }
         places.sort();
         places.dedup();
@@ -329,22 +329,31 @@ impl<'a> Context<'a> {
         }
         let (line, restore) = unfinished;
         let id = line.id?;
-        let undo = self.command(&["restore", "--undo"]);
-        let undo = if restore.kept.is_some() { format!(", or take it back: {undo}") } else { String::new() };
+        let is_unlisted = restore.selection.is_some_and(|selection| selection.unlisted);
+        let undo = || format!(", or take it back: {}", self.undo(&restore.target, is_unlisted));
+        let undo = restore.kept.map(|_| undo()).unwrap_or_default();
         let what = format!("the restore of {id} begun {} did not finish", local(line.at));
         Some((what, format!("repeat it: {}{undo}", self.again(id, restore))))
+    }
+
+    /// The command that undoes a restore into `target`. Another folder than the root has to be named again.
+    pub fn undo(&self, target: &Path, is_unlisted: bool) -> Step {
+        let to = (target != self.root).then(|| ["--to".to_string(), target.display().to_string()]);
+        let undo = self.command(&["restore", "--undo"]).and(to.into_iter().flatten());
+        undo.and(is_unlisted.then_some("--unlisted"))
     }
 
     /// The command that repeats a restore.
     fn again(&self, id: BackupId, restore: &RestoreLine) -> Step {
         let only = match restore.selection {
-            Some(Selection { databases: true, files: false }) => Some("--database-only"),
-            Some(Selection { databases: false, files: true }) => Some("--config-only"),
+            Some(Selection { databases: true, files: false, .. }) => Some("--database-only"),
+            Some(Selection { databases: false, files: true, .. }) => Some("--config-only"),
             _ => None,
         };
         let elsewhere = restore.target != self.root;
         let to = elsewhere.then(|| ["--to".to_string(), restore.target.display().to_string()]);
-        self.command(&["restore", "--from", &id.to_string()]).and(to.into_iter().flatten()).and(only)
+        let unlisted = restore.selection.is_some_and(|selection| selection.unlisted).then_some("--unlisted");
+        self.command(&["restore", "--from", &id.to_string()]).and(to.into_iter().flatten()).and(only).and(unlisted)
     }
 }
 

@@ -82,7 +82,9 @@ pub fn drill(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: CallersProb
         }
     };
     let is_good = matches!(outcome, Outcome::Ok | Outcome::Partial);
-    let proved = sources.names().filter(|name| is_good && entry.answers_for(name)).map(Into::into).collect();
+    let lacks = result.as_ref().map(|drill| drill.lacks.as_slice()).unwrap_or_default();
+    let is_proved = |name: &&str| is_good && !lacks.iter().any(|lacking| lacking == name);
+    let proved = sources.names().filter(is_proved).map(Into::into).collect();
     let line = Line::new(run.now(), Command::Drill, outcome);
     let recorded = begin.and(run.record(Line { id: Some(entry.id), error, proved, ..line }));
     let unrecorded = recorded.err().map(|error| error.one_line());
@@ -117,7 +119,13 @@ fn rehearse(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe
     }
     probes.extend(probe(scratch.path())?);
     run.check_stop()?;
-    let lacks: Vec<String> = sources.names().filter(|name| !entry.answers_for(name)).map(Into::into).collect();
+    // What lies elsewhere than the settings say is left out, and nothing of it is proved.
+    let is_left_out = |name: &str| {
+        let is_held = entry.files.iter().any(|file| file.name == name);
+        !plan.skipped.is_empty() && is_held && !sources.paths_of(name).any(|path| restored.contains(path))
+    };
+    let lacking = sources.names().filter(|name| !entry.answers_for(name) || is_left_out(name));
+    let lacks: Vec<String> = lacking.map(Into::into).collect();
     let passed = lacks.is_empty() && probes.iter().all(|probe| probe.failure.is_none());
     let missing = plan.missing(entry, sources).into_iter();
     let missing = missing.map(|name| format!("backup {} holds no {name}", entry.id));
@@ -249,6 +257,18 @@ mod tests {
     fn outcome(store: &dyn Store) -> (Command, Outcome, Option<String>) {
         let line = History::load(store).unwrap().lines().last().unwrap().clone();
         (line.command, line.outcome, line.error)
+    }
+
+    #[test]
+    fn a_backup_of_a_database_that_the_settings_have_elsewhere_lacks_it() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, NOW);
+        let mut sources = site.sources.clone();
+        sources.databases[0].path = RelPath::new("moved.db").unwrap();
+        let run = site.begin(&store, NOW);
+        let drill = drill(&run, run.catalog().unwrap().get(id(NOW)).unwrap(), &sources, &|_| Ok(None)).unwrap();
+        assert_eq!((drill.passed, drill.lacks.as_slice()), (false, &["sessions_db".to_string()][..]));
+        assert_eq!(drill.restored.iter().map(RelPath::as_str).collect::<Vec<_>>(), [".env"]);
     }
 
     #[test]

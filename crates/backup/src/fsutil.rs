@@ -90,6 +90,17 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// A path as a word of a shell command, which can do nothing but name that path.
+pub(crate) fn quoted(path: &Path) -> String {
+    let word = path.to_string_lossy();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@,%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.into()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 /// Bytes that this user can still write at `path`, or at the nearest folder above it that exists.
 pub(crate) fn free_bytes(path: &Path) -> Result<u64> {
     let existing = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
@@ -127,6 +138,15 @@ pub(crate) fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_in_a_command_is_one_word_whatever_is_in_it() {
+        let quoted = |path| quoted(Path::new(path));
+        assert_eq!(quoted("/srv/app/a-b_1.db"), "/srv/app/a-b_1.db");
+        assert_eq!(quoted("/tmp/x; curl a|sh #"), "'/tmp/x; curl a|sh #'");
+        assert_eq!(quoted("it's $(id)"), r"'it'\''s $(id)'");
+        assert_eq!(quoted(""), "''");
+    }
 
     #[test]
     fn a_lack_of_space_is_said_in_figures_that_people_read() {

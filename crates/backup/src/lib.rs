@@ -63,6 +63,7 @@ mod collapse;
 mod digest;
 mod drill;
 mod error;
+mod folder;
 mod foreign;
 mod fsutil;
 #[doc(hidden)]
@@ -70,6 +71,7 @@ pub mod fuzz;
 mod history;
 mod id;
 pub mod inspect;
+mod links;
 mod lock;
 pub mod manifest;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::rotate;
 use crate::cli;
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::schedule::steps::Step;
 use crate::text::{Tone, count, size, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<Exit> {
@@ -86,7 +87,7 @@ fn report(context: &Context<'_>, run: &Run<'_>, made: &Made) {
     if !context.store.is_private() {
         let folder = context.store.folder().display();
         context.output.warn(&format!("{folder} can be read by others; its files can't"));
-        context.output.hint(&format!("chmod 700 {folder}"));
+        context.output.hint(&Step::new(["chmod", "700", &folder.to_string()]).to_string());
     }
     for warning in &manifest.warnings {
         context.output.warn(&warning.message);

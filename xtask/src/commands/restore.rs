@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use backup::restore::{self, Plan, Present, Restored, RowsSince, Selection, Since};
+use backup::restore::{self, Plan, Present, Restored, RowsSince, Selection, Since, SkipReason, Skipped};
 use backup::{BackupId, Error, ErrorKind, Run};
 use serde_json::json;
 use xshell::Shell;
@@ -22,6 +22,9 @@ const TRIES: usize = 10;
 /// Of more tables than this, only some are named.
 const MOST_TABLES: usize = 5;
 
+/// Of more files that are left out, only some are named.
+const MOST_SKIPPED: usize = 50;
+
 pub fn run(context: &Context<'_>, args: &cli::Restore, switch: Option<Switch>) -> anyhow::Result<Exit> {
     // Planned without the lock: a question that waits for its answer must not keep tonight's backup waiting.
     let look = context.look()?;
@@ -33,6 +36,7 @@ pub fn run(context: &Context<'_>, args: &cli::Restore, switch: Option<Switch>) -
     let stops = application.as_ref().map(|application| application.unit);
     let since = restore::since(&look, &shown);
     show_plan(context, &shown, &since, stops);
+    require_something(context, &shown)?;
     if args.dry_run {
         context.output.line("dry run: nothing was changed");
         context.output.json(&json!({ "dry_run": true, "plan": shown, "since": since, "stops": stops }))?;
@@ -83,7 +87,7 @@ fn carry_out(
         Ok(())
     })
     .map_err(|error| hint_at_no_keep(error, args))?;
-    show(context, &restored);
+    show(context, args, &restored);
     let started = stopped.map_or(Ok(()), Stopped::start).inspect_err(|error| context.output.problem(error));
     let error = started.as_ref().err().map(|error| context.output.error_document(error));
     let stops = application.map(|application| application.unit);
@@ -138,6 +142,7 @@ fn ids(look: &Run<'_>) -> backup::Result<Vec<BackupId>> {
 fn plan_again(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore, shown: &Shown) -> anyhow::Result<Plan> {
     let Shown { plan: shown, since: _, consent } = shown;
     let plan = plan(context, run, args, consent.asked.then_some(shown.id))?;
+    require_something(context, &plan)?;
     let may_be_another = args.yes || !(consent.asked || plan.replaces());
     if plan.id != shown.id && may_be_another {
         context.output.note(&format!("meanwhile, {} has taken the place of {}", plan.id, shown.id));
@@ -153,12 +158,15 @@ fn plan_again(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore, shown: 
 /// What the arguments mean now; `agreed` is the backup that a person has agreed to.
 fn plan(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore, agreed: Option<BackupId>) -> anyhow::Result<Plan> {
     let (catalog, sources) = (run.catalog()?, context.config.sources());
+    let target = args.to.as_ref().map_or(Ok(context.root.clone()), std::path::absolute);
+    let target = target.context("find the folder to restore to")?;
     let plan = if args.undo {
-        restore::plan_undo(run, &context.root, &sources)?
+        let id = to_be_undone(context, args, &target)?;
+        let selection = Selection { unlisted: args.unlisted, ..Selection::ALL };
+        restore::plan_undo(run, catalog.get(id)?, &target, selection, &sources)?
     } else {
-        let target = args.to.as_ref().map_or(Ok(context.root.clone()), std::path::absolute);
-        let target = target.context("find the folder to restore to")?;
-        let selection = Selection { databases: !args.config_only, files: !args.database_only };
+        let (databases, files) = (!args.config_only, !args.database_only);
+        let selection = Selection { databases, files, unlisted: args.unlisted };
         let entry = match agreed {
             Some(id) => catalog.get(id)?,
             None => context.select(&catalog, args.from.as_deref(), selection)?,
@@ -167,6 +175,23 @@ fn plan(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore, agreed: Optio
     };
     require_outside_store(&plan, context.store.folder())?;
     Ok(plan)
+}
+
+/// The backup of what the last restore replaced. The ledger may be somebody else's: it doesn't say where to write.
+fn to_be_undone(context: &Context<'_>, args: &cli::Restore, target: &Path) -> anyhow::Result<BackupId> {
+    let (id, recorded) = restore::undo(&context.history()?, target)?;
+    if resolved(&recorded) == resolved(target) {
+        return Ok(id);
+    }
+    let message = format!(
+        "the last restore that replaced anything went into {}, not into {}",
+        recorded.display(),
+        target.display()
+    );
+    let recorded = recorded.display().to_string();
+    let that = context.command(&["restore", "--undo", "--to", &recorded]);
+    let hint = if args.to.is_none() { format!("if that one is to be undone: {that}") } else { format!("see {that}") };
+    Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint).into())
 }
 
 /// What is restored among the backups would be taken for some of them, or replace them.
@@ -267,7 +292,8 @@ fn show_plan(context: &Context<'_>, plan: &Plan, since: &[Since], stops: Option<
         };
         let bytes = item.bytes.map(|bytes| format!("  {}", size(bytes))).unwrap_or_default();
         let note = if item.present == Present::Damaged { "  (the damaged database there is kept)" } else { "" };
-        context.output.line(&format!("  {action}  {}{bytes}{note}", item.path));
+        let unlisted = if item.unlisted { "  (not in the settings)" } else { "" };
+        context.output.line(&format!("  {action}  {}{bytes}{note}{unlisted}", item.path));
         if let Some(tables) = since.iter().find(|it| it.path == item.path).and_then(|it| it.tables.as_ref()) {
             context.output.line(&format!("             {}", rows_since(tables)));
         }
@@ -275,7 +301,36 @@ fn show_plan(context: &Context<'_>, plan: &Plan, since: &[Since], stops: Option<
     if let Some(unit) = stops {
         context.output.line(&format!("  {}  {unit}  (and starts it again)", paint(Tone::Warning, "stops    ")));
     }
+    show_skipped(context, plan);
     plan.warnings.iter().for_each(|warning| context.output.warn(warning));
+    if plan.skipped.iter().any(|skipped| skipped.why == SkipReason::Unlisted) {
+        context.output.hint("to restore what the settings don't name as well, add --unlisted");
+    }
+}
+
+fn show_skipped(context: &Context<'_>, plan: &Plan) {
+    for Skipped { path, why } in plan.skipped.iter().take(MOST_SKIPPED) {
+        let why = match why {
+            SkipReason::Unlisted => "not in the settings",
+            SkipReason::Protected => "never restored",
+        };
+        context.output.line(&format!("  {}  {path}  ({why})", paint(Tone::Faint, "left out ")));
+    }
+    if plan.skipped.len() > MOST_SKIPPED {
+        let more = count(plan.skipped.len() - MOST_SKIPPED, "more file");
+        context.output.line(&format!("  {}  {more}, which --json names", paint(Tone::Faint, "left out ")));
+    }
+}
+
+/// A backup of nothing but what is left out would be restored without a change, and look well.
+fn require_something(context: &Context<'_>, plan: &Plan) -> backup::Result<()> {
+    if !plan.items.is_empty() {
+        return Ok(());
+    }
+    let message = format!("backup {} holds nothing that may be restored here", plan.id);
+    let list = context.command(&["list"]);
+    Err(Error::new(ErrorKind::NoSuchBackup, message)
+        .with_hint(format!("name its paths in the settings, or see {list}")))
 }
 
 fn rows_since(tables: &[RowsSince]) -> String {
@@ -290,7 +345,7 @@ fn rows_since(tables: &[RowsSince]) -> String {
     format!("rows since then: {} (will be replaced)", named.join(", "))
 }
 
-fn show(context: &Context<'_>, restored: &Restored) {
+fn show(context: &Context<'_>, args: &cli::Restore, restored: &Restored) {
     for path in &restored.moved_aside {
         context.output.line(&format!("  moved aside: {}", path.display()));
     }
@@ -301,7 +356,7 @@ fn show(context: &Context<'_>, restored: &Restored) {
     let time = took(restored.duration_ms);
     context.output.done(Tone::Good, &format!("restored {id}: {files}, checked, in {time}"));
     if let Some(kept) = restored.kept {
-        let undo = context.command(&["restore", "--undo"]);
+        let undo = context.undo(&restored.target, args.unlisted);
         context.output.line(&format!("what was there is kept as {kept}; to put it back: {undo}"));
     }
 }

@@ -12,6 +12,7 @@ use xshell::{Shell, cmd};
 
 use super::{Finding, backup_folder};
 use crate::context::Context;
+use crate::schedule::steps::Step;
 use crate::schedule::timers::Schedule;
 use crate::schedule::{maker, systemd};
 use crate::text::{age, count, size};
@@ -84,11 +85,15 @@ pub fn owner(context: &Context<'_>, shell: &Shell, user: Option<&str>) -> anyhow
         if found.uid().to_string() != uid {
             let owner = cmd!(shell, "stat -c %U -- {folder}").quiet().read().context("look up the folder's owner")?;
             let detail = format!("{name} belongs to {owner}, but backups are made as {user}");
-            return Ok(Finding::failure(check, detail, format!("chown -R {user}: {name}")));
+            return Ok(Finding::failure(
+                check,
+                detail,
+                Step::new(["chown", "-R", &format!("{user}:"), &name.to_string()]).to_string(),
+            ));
         }
     }
     let mode = found.mode() & 0o777;
-    let private = format!("chmod 700 {name}");
+    let private = Step::new(["chmod", "700", &name.to_string()]).to_string();
     if mode & 0o700 != 0o700 {
         return Ok(Finding::failure(check, format!("{name} is closed to its owner (mode {mode:04o})"), private));
     }

@@ -1,5 +1,6 @@
 //! Commands that a person would type, shown and run one after the other, and taken back if one of them fails.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Output as Ended;
@@ -11,6 +12,7 @@ use xshell::{PushDir, Shell};
 use crate::exit::Signals;
 use crate::output::Output;
 use crate::privilege;
+use crate::text::printable;
 
 /// Where the user's service manager is to be found: `man 5 user@.service`.
 pub const RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
@@ -128,11 +130,18 @@ pub fn word(path: &Path) -> anyhow::Result<&str> {
     path.to_str().with_context(|| format!("name {} in a command: it isn't UTF-8", path.display()))
 }
 
+/// A word as a shell reads it, whatever is in it. What no terminal should be told, no command can have, or a hint would
+/// take for the beginning of one, is replaced: the command names another thing then, and never does another.
+pub fn quoted(word: &str) -> String {
+    let word = printable(word).replace('`', "\u{fffd}");
+    shlex::try_quote(&word).map_or_else(|_| "''".into(), Cow::into_owned)
+}
+
 /// As a person would type it.
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = self.words.iter().map(String::as_str);
-        f.write_str(&shlex::try_join(words).unwrap_or_else(|_| self.words.join(" ")))
+        let words = self.words.iter().map(|word| quoted(word));
+        f.write_str(&words.collect::<Vec<_>>().join(" "))
     }
 }
 
@@ -219,6 +228,14 @@ mod tests {
         let shown = Shell::new().unwrap().cmd("sh").args(["-c", &format!("printf '%s\\n' {step}")]).read().unwrap();
         assert_eq!(shown.lines().collect::<Vec<_>>(), ["sudo", "install", "-m", "0644", "/a b/it's", "$HOME"]);
         assert_eq!(Step::new(["rm"]).sudo_unless(true).to_string(), "rm");
+    }
+
+    #[test]
+    fn a_word_that_no_shell_can_be_told_is_still_one_word() {
+        let step = Step::new(["rm", "/tmp/x; touch y #\0", "a\u{1b}[2J\nb", "\u{202e}$(id)", "`restore x`", ""]);
+        let expected =
+            "rm '/tmp/x; touch y #\u{fffd}' 'a\u{fffd}[2J\u{fffd}b' '\u{fffd}$(id)' '\u{fffd}restore x\u{fffd}' ''";
+        assert_eq!(step.to_string(), expected);
     }
 
     #[test]

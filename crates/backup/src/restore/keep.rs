@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::Planned;
-use super::plan::{Plan, Present};
+use super::plan::{Member, Plan, Present};
 use super::target::Hold;
 use crate::backup::{self, Integrity, Made};
 use crate::codec::Encoding;
@@ -76,16 +76,16 @@ fn replaced(plan: &Plan, held: &[Option<Hold<'_>>]) -> Sources {
                 let (name, path) = (file.name.clone(), path.clone());
                 sources.databases.push(DatabaseSource { name, path, snapshot, probes: Vec::new() });
             }
-            Planned::Files { file, paths } => sources.files.extend(replaced_files(plan, &file.name, paths)),
+            Planned::Files { file, members } => sources.files.extend(replaced_files(plan, &file.name, members)),
         }
     }
     sources
 }
 
-fn replaced_files(plan: &Plan, name: &str, paths: &[(RelPath, RelPath)]) -> Option<FilesSource> {
+fn replaced_files(plan: &Plan, name: &str, members: &[Member]) -> Option<FilesSource> {
     let is_there =
         |path: &&RelPath| plan.items.iter().any(|item| item.path == **path && item.present != Present::Absent);
-    let paths: Vec<RelPath> = paths.iter().map(|(_, path)| path).filter(is_there).cloned().collect();
+    let paths: Vec<RelPath> = members.iter().map(|member| &member.path).filter(is_there).cloned().collect();
     (!paths.is_empty()).then(|| FilesSource { name: name.to_string(), paths })
 }
 

@@ -2,46 +2,60 @@
 //! in the backup. As long as a restore goes on it holds a lock on one of its files, so that they are told apart, whichever
 //! store it restores from.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use rustix::fs::FileType;
 
 use super::DATABASE_FILES;
 use crate::error::Result;
-use crate::fsutil;
+use crate::folder::{Base, Place};
+use crate::relpath::RelPath;
 use crate::run::Run;
 
-/// Where the content of the file at `path` is decoded to.
-pub(super) fn beside(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default();
-    let mut hidden = std::ffi::OsString::from(".");
+/// The name that the content of the file by this name is decoded to.
+pub(super) fn name(name: &OsStr) -> OsString {
+    let mut hidden = OsString::from(".");
     hidden.push(name);
     hidden.push(".restoring");
-    fsutil::parent(path).join(hidden)
+    hidden
 }
 
+/// Where a restore may have decoded something: a path below a folder.
+pub type RestoredPlace = (PathBuf, RelPath);
+
 /// Files that a restore which was cut short left beside `places`, and how large each is. None while a restore goes on there.
-pub fn leftovers(places: &[PathBuf]) -> Vec<(PathBuf, u64)> {
-    let names = places.iter().map(|place| beside(place));
-    let files = names.flat_map(|name| DATABASE_FILES.map(|suffix| fsutil::with_suffix(&name, suffix)));
-    let found: Vec<(PathBuf, u64)> = files
-        .filter_map(|file| {
-            let found = fs::symlink_metadata(&file).ok()?;
-            found.is_file().then_some((file, found.size()))
-        })
-        .collect();
-    if found.iter().any(|(file, _)| is_in_use(file)) { Vec::new() } else { found }
+pub fn leftovers(places: &[RestoredPlace]) -> Vec<(PathBuf, u64)> {
+    find(places).into_iter().map(|(place, bytes)| (place.path(), bytes)).collect()
 }
 
 /// Removes them, in a run that may write.
 ///
 /// # Errors
 /// As the operating system says, of the first that can't be removed.
-pub fn remove_leftovers(run: &Run<'_>, places: &[PathBuf]) -> Result<()> {
+pub fn remove_leftovers(run: &Run<'_>, places: &[RestoredPlace]) -> Result<()> {
     if !run.is_recorded() {
         return Ok(());
     }
-    leftovers(places).iter().try_for_each(|(file, _)| fsutil::remove_file(file))
+    find(places).iter().try_for_each(|(place, _)| place.remove())
+}
+
+fn find(places: &[RestoredPlace]) -> Vec<(Place, u64)> {
+    let decoded = places.iter().filter_map(|(folder, path)| {
+        let place = Place::find(&Base::open(folder).ok()?, path).ok()?;
+        Some(place.named(name(place.name())))
+    });
+    let files = decoded.flat_map(|place| DATABASE_FILES.map(|suffix| place.with_suffix(suffix)));
+    let found: Vec<(Place, u64)> = files.filter_map(|place| bytes_of(&place).map(|bytes| (place, bytes))).collect();
+    if found.iter().any(|(place, _)| is_in_use(place)) { Vec::new() } else { found }
+}
+
+/// The size of a plain file.
+fn bytes_of(place: &Place) -> Option<u64> {
+    let stat = place.stat().ok()??;
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    is_file.then(|| u64::try_from(stat.st_size).unwrap_or(0))
 }
 
 /// Marks a decoded file as one of a restore that goes on, until it is closed.
@@ -50,8 +64,8 @@ pub(super) fn mark(file: &File) {
     let _ = file.try_lock();
 }
 
-fn is_in_use(file: &Path) -> bool {
-    fsutil::open_plain(file).is_ok_and(|file| matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)))
+fn is_in_use(place: &Place) -> bool {
+    place.open().is_ok_and(|file| matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)))
 }
 
 #[cfg(test)]
@@ -65,7 +79,8 @@ mod tests {
     #[test]
     fn leftovers_of_a_killed_restore_are_found_and_removed_by_a_run_that_may_write() {
         let (site, store) = (Site::new(), MemoryStore::new());
-        let places = ["sessions.db", ".env", "missing/station.json"].map(|path| site.root().join(path));
+        let path = |path| (site.root().to_path_buf(), RelPath::new(path).unwrap());
+        let places = ["sessions.db", ".env", "missing/station.json"].map(path);
         assert_eq!(leftovers(&places), []);
         for (name, content) in
             [(".sessions.db.restoring", "half"), (".sessions.db.restoring-wal", ""), ("..env.restoring", "A")]
@@ -85,7 +100,7 @@ mod tests {
     #[test]
     fn files_of_a_restore_that_goes_on_are_no_leftovers() {
         let (site, store) = (Site::new(), MemoryStore::new());
-        let places = ["sessions.db", ".env"].map(|path| site.root().join(path));
+        let places = ["sessions.db", ".env"].map(|path| (site.root().to_path_buf(), RelPath::new(path).unwrap()));
         fs::write(site.root().join(".sessions.db.restoring"), "half").unwrap();
         let staged = File::create(site.root().join("..env.restoring")).unwrap();
         mark(&staged);

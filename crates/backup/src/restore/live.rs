@@ -21,8 +21,9 @@ use std::time::{Duration, Instant};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, ErrorCode};
 
+use super::same;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fsutil;
+use crate::folder::Place;
 use crate::manifest;
 use crate::progress::{Phase, Silent, Step};
 use crate::run::Run;
@@ -55,10 +56,10 @@ pub(super) enum Overwrite<'a> {
 
 impl Live {
     /// Opens both.
-    pub fn open(run: &Run<'_>, temp: &Path, path: &Path) -> Result<Self> {
-        let target = sqlite::open_to_replace(path, run.busy_timeout())?;
-        let source = sqlite::open_read_only(temp, Duration::ZERO)?;
-        Ok(Self { path: path.to_path_buf(), source, target })
+    pub fn open(run: &Run<'_>, temp: &Place, place: &Place) -> Result<Self> {
+        let target = same::open(place, |path| sqlite::open_to_replace(path, run.busy_timeout()))?;
+        let source = same::open(temp, |path| sqlite::open_read_only(path, Duration::ZERO))?;
+        Ok(Self { path: place.path(), source, target })
     }
 
     /// Keeps others from writing to it.
@@ -225,11 +226,12 @@ fn stayed_locked(path: &Path, patience: Duration) -> Error {
 ///
 /// # Errors
 /// [`ErrorKind::Damaged`] if it is not sound.
-pub(super) fn settle(run: &Run<'_>, path: &Path, recorded: Option<&manifest::Database>) -> Result<Option<String>> {
+pub(super) fn settle(run: &Run<'_>, place: &Place, recorded: Option<&manifest::Database>) -> Result<Option<String>> {
+    let path = &place.path();
     let failed = |e| Error::sqlite("check database", path, &e);
     // SQLite goes on if it can't make it durable that the journal is gone, which would undo the restore.
-    fsutil::sync_parent(path)?;
-    let connection = sqlite::open_read_write(path, run.busy_timeout())?;
+    place.sync()?;
+    let connection = same::open(place, |path| sqlite::open_read_write(path, run.busy_timeout()))?;
     connection.busy_timeout(SETTLE).map_err(failed)?;
     let _ = connection.query_row("PRAGMA wal_checkpoint(truncate)", [], |row| row.get::<_, i64>(0));
     let found: String = sqlite::pragma(&connection, "journal_mode").map_err(failed)?;
@@ -253,8 +255,9 @@ pub(super) fn settle(run: &Run<'_>, path: &Path, recorded: Option<&manifest::Dat
 }
 
 /// Puts a closed database into WAL mode. A snapshot never is: `VACUUM INTO` writes rollback mode.
-pub(super) fn set_wal(path: &Path) -> Result<()> {
-    let connection = sqlite::open_read_write(path, Duration::ZERO)?;
+pub(super) fn set_wal(place: &Place) -> Result<()> {
+    let path = &place.path();
+    let connection = same::open(place, |path| sqlite::open_read_write(path, Duration::ZERO))?;
     set_mode(&connection, "journal_mode", "wal").map_err(|e| Error::sqlite("set the journal mode of", path, &e))?;
     connection.close().map_err(|(_, e)| Error::sqlite("close", path, &e))
 }
@@ -273,7 +276,6 @@ mod tests {
 
     /// A database in that mode with pages of that size, and the decoded one that will overwrite it.
     fn live(site: &Site, run: &Run<'_>, mode: &str, page_size: u32) -> Live {
-        let path = site.root().join("sessions.db");
         site.execute(&format!("PRAGMA journal_mode = delete; PRAGMA page_size = {page_size}; VACUUM"));
         site.execute(&format!("PRAGMA journal_mode = {mode}; DELETE FROM sessions"));
         let decoded = site.root().join("decoded.db");
@@ -281,7 +283,7 @@ mod tests {
             .unwrap()
             .execute_batch("CREATE TABLE sessions(id INTEGER PRIMARY KEY); INSERT INTO sessions VALUES (1), (2)")
             .unwrap();
-        Live::open(run, &decoded, &path).unwrap()
+        Live::open(run, &Place::of(site.root(), "decoded.db"), &Place::of(site.root(), "sessions.db")).unwrap()
     }
 
     /// A run that waits for no lock: asked whether to go on, it says no.
@@ -397,7 +399,7 @@ mod tests {
             let (site, store) = (Site::new(), MemoryStore::new());
             site.execute(&format!("PRAGMA journal_mode = {mode}"));
             let run = site.begin(&store, "20251210_140000");
-            assert_eq!(settle(&run, &site.root().join("sessions.db"), None).unwrap(), None);
+            assert_eq!(settle(&run, &Place::of(site.root(), "sessions.db"), None).unwrap(), None);
             let found: String = sqlite::pragma(&site.open(), "journal_mode").unwrap();
             assert_eq!(found, mode);
         }

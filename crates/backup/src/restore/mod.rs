@@ -14,23 +14,27 @@
 //! * a damaged database is kept as its bytes, and its undo puts exactly these back;
 //! * the ledger has a line before the first change and one after the last: a restore that was cut short shows.
 
+mod allowed;
 mod fault;
 mod keep;
 mod leftovers;
 mod live;
 mod place;
 mod plan;
+mod same;
 mod since;
 mod staging;
 mod target;
+mod temp;
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::catalog::Entry;
 use crate::codec::Encoding;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fsutil;
+use crate::folder::Place;
 use crate::history::{Command, History, Line, Outcome, RestoreLine};
 use crate::id::BackupId;
 use crate::manifest;
@@ -40,14 +44,15 @@ use crate::source::Sources;
 use crate::source::bytes::Descriptors;
 use crate::source::integrity::Scope;
 use crate::verify::require_sound;
+pub use allowed::{SkipReason, Skipped};
 use keep::{Kept, keep_what_is_replaced};
-pub use leftovers::{leftovers, remove_leftovers};
+pub use leftovers::{RestoredPlace, leftovers, remove_leftovers};
 use place::{place, place_over};
 use plan::Planned;
 pub(crate) use plan::plan_for_nothing;
 pub use plan::{Item, Plan, Present, Selection, plan};
 pub use since::{RowsSince, Since, since};
-use staging::{StagedDatabase, StagedFile, Staging, stage};
+use staging::{StagedConfig, StagedDatabase, StagedFile, Staging, stage};
 use target::{Hold, hold_all, open_targets};
 
 /// A database file and what SQLite may leave beside it, as suffixes of its name.
@@ -218,16 +223,20 @@ pub fn undo(history: &History, root: &Path) -> Result<(BackupId, PathBuf)> {
     }
 }
 
-/// The plan that undoes the last restore below `root`. What that restore made where nothing was is left, with a warning.
+/// The plan that puts back what a restore has `kept`, into the folder that it was in. What that restore made where nothing
+/// was is left, with a warning.
 ///
 /// # Errors
-/// As [`undo`] and [`plan`].
-pub fn plan_undo(run: &Run<'_>, root: &Path, sources: &Sources) -> Result<Plan> {
+/// As [`plan`].
+pub fn plan_undo(run: &Run<'_>, kept: &Entry, target: &Path, selection: Selection, sources: &Sources) -> Result<Plan> {
     let history = History::load(run.store())?;
-    let (kept, target) = undo(&history, root)?;
-    let mut plan = plan(run, run.catalog()?.get(kept)?, &target, Selection::ALL, sources)?;
-    let written = history.restores().filter(|(_, it)| it.kept == Some(kept)).flat_map(|(_, it)| &it.written);
-    let made = written.filter(|path| !plan.items.iter().any(|item| item.path.as_str() == *path));
+    let mut plan = plan(run, kept, target, selection, sources)?;
+    let written = history.restores().filter(|(_, it)| it.kept == Some(kept.id)).flat_map(|(_, it)| &it.written);
+    let is_in_it = |path: &str| {
+        let left_out = plan.skipped.iter().map(|skipped| &skipped.path);
+        plan.items.iter().map(|item| &item.path).chain(left_out).any(|it| it.as_str() == path)
+    };
+    let made = written.filter(|path| !is_in_it(path));
     let stays = |path| format!("{path} was not there before that restore: it stays");
     let stays: Vec<String> = made.map(stays).collect();
     plan.warnings.extend(stays);
@@ -242,7 +251,7 @@ struct Done {
     /// Databases that are known to be damaged, as they were.
     damaged: Vec<PathBuf>,
     moved_aside: Vec<PathBuf>,
-    overwritten: Vec<(PathBuf, Option<manifest::Database>)>,
+    overwritten: Vec<(Place, Option<manifest::Database>)>,
     warnings: Vec<String>,
 }
 
@@ -250,7 +259,7 @@ impl Done {
     /// Looks after the databases that were overwritten, once nothing of ours has them open.
     fn settle(&mut self, run: &Run<'_>) -> Result<()> {
         let settled: Vec<Result<Option<String>>> =
-            self.overwritten.iter().map(|(path, recorded)| live::settle(run, path, recorded.as_ref())).collect();
+            self.overwritten.iter().map(|(place, recorded)| live::settle(run, place, recorded.as_ref())).collect();
         for warning in settled {
             self.warnings.extend(warning?);
         }
@@ -268,11 +277,12 @@ fn commit(run: &Run<'_>, mut staging: Staging, held: Vec<Option<Hold<'_>>>, done
                 let hold = if staged.present == Present::Replaced { held.next().flatten() } else { None };
                 put_database(run, *staged, hold, done)?;
             }
-            StagedFile::Config { temp, path, warning } => {
+            StagedFile::Config(staged) => {
+                let StagedConfig { temp, place, warning } = *staged;
                 done.warnings.extend(warning);
-                temp.persist(&path).map_err(|e| Error::io("replace", &path, e.error))?;
+                temp.replace(&place)?;
                 done.changed = true;
-                fsutil::sync_parent(&path)?;
+                place.sync()?;
             }
         }
     }
@@ -297,7 +307,7 @@ fn put_database(run: &Run<'_>, staged: StagedDatabase, hold: Option<Hold<'_>>, d
     match overwrite.finish(run) {
         Ok(()) => {
             done.changed = true;
-            done.overwritten.push((staged.path, staged.recorded));
+            done.overwritten.push((staged.place, staged.recorded));
             Ok(())
         }
         Err(error) if fault::is_the_databases(run, &staged, done.damaged.contains(&staged.path), &error) => {
@@ -332,6 +342,7 @@ mod tests {
     use crate::backup::tests::{Watched, assert_clean, fault_sweep};
     use crate::catalog::Catalog;
     use crate::codec::Codec;
+    use crate::fsutil;
     use crate::manifest::Trigger;
     use crate::run::tests::{Site, id, publish, published};
     use crate::source::sqlite;
@@ -759,6 +770,80 @@ mod tests {
         );
     }
 
+    /// A project with all that is backed up below `data`, and another one as much like it as can be.
+    fn two_in_folders(store: &dyn Store) -> (Site, PathBuf) {
+        let mut site = Site::new();
+        let path = |path: &str| RelPath::new(format!("data/{path}")).unwrap();
+        (site.sources.databases[0].path, site.sources.files[0].paths[0]) = (path("sessions.db"), path(".env"));
+        site.execute("PRAGMA journal_mode = delete");
+        let other = site.root().join("other");
+        for folder in [site.root().join("data"), other.clone()] {
+            fs::create_dir(&folder).unwrap();
+            for name in ["sessions.db", ".env"] {
+                fs::copy(site.root().join(name), folder.join(name)).unwrap();
+            }
+        }
+        site.backup(store, BACKUP);
+        (site, other)
+    }
+
+    #[test]
+    fn a_folder_that_is_exchanged_after_the_plan_is_not_written_to() {
+        for (moment, selection) in ["planned", "staged"].into_iter().flat_map(|moment| {
+            [Selection::ALL, Selection { databases: false, ..Selection::ALL }].map(|selection| (moment, selection))
+        }) {
+            let store = MemoryStore::new();
+            let (site, other) = two_in_folders(&store);
+            let data = site.root().join("data");
+            let exchange = || {
+                // What is decoded already is there as well, for a rename by path to find.
+                fs::rename(&data, site.root().join("moved")).unwrap();
+                for name in [".sessions.db.restoring", "..env.restoring"] {
+                    let _ = fs::copy(site.root().join("moved").join(name), other.join(name));
+                }
+                std::os::unix::fs::symlink(&other, &data).unwrap();
+            };
+            fs::write(data.join(".env"), "CHANGED=1\n").unwrap();
+            fs::write(other.join(".env"), "THEIRS=1\n").unwrap();
+            let before =
+                |name: &str| fs::metadata(other.join(name)).map(|found| (found.ino(), found.mtime_nsec())).ok();
+            let inodes = ["sessions.db", ".env"].map(before);
+            let run = site.begin(&store, NOW);
+            let catalog = run.catalog().unwrap();
+            let plan = plan(&run, catalog.get(id(BACKUP)).unwrap(), site.root(), selection, &site.sources).unwrap();
+            if moment == "planned" {
+                exchange();
+            }
+            let mut ready = || {
+                if moment == "staged" {
+                    exchange();
+                }
+                Ok(())
+            };
+            let error = restore(&run, &plan, None, &mut ready).unwrap_err();
+            assert!(error.one_line().contains("has been exchanged for another"), "{moment}: {error:?}");
+            assert_eq!(["sessions.db", ".env"].map(before), inodes, "{moment}");
+            assert_eq!(fs::read_to_string(other.join(".env")).unwrap(), "THEIRS=1\n", "{moment}");
+        }
+    }
+
+    #[test]
+    fn a_database_that_is_exchanged_for_a_link_to_another_one_is_not_written_to() {
+        let store = MemoryStore::new();
+        let (site, other) = two_in_folders(&store);
+        let before = fs::metadata(other.join("sessions.db")).unwrap();
+        let run = site.begin(&store, NOW);
+        let catalog = run.catalog().unwrap();
+        let plan = plan(&run, catalog.get(id(BACKUP)).unwrap(), site.root(), Selection::ALL, &site.sources).unwrap();
+        let live = site.root().join("data/sessions.db");
+        fs::remove_file(&live).unwrap();
+        std::os::unix::fs::symlink(other.join("sessions.db"), &live).unwrap();
+        let error = restore(&run, &plan, None, &mut || Ok(())).unwrap_err();
+        assert!(error.one_line().contains("has been exchanged for another"), "{error:?}");
+        let after = fs::metadata(other.join("sessions.db")).unwrap();
+        assert_eq!((after.mtime(), after.mtime_nsec()), (before.mtime(), before.mtime_nsec()));
+    }
+
     #[test]
     fn damage_is_found_before_anything_changes() {
         let (site, store) = (Site::new(), MemoryStore::new());
@@ -790,7 +875,7 @@ mod tests {
         let item = |path: &str, present| (path.to_string(), present);
         let both = vec![item("sessions.db", Present::Replaced), item(".env", Present::Replaced)];
         assert_eq!(present(site.root(), Selection::ALL), (both, true));
-        let files = Selection { databases: false, files: true };
+        let files = Selection { databases: false, ..Selection::ALL };
         assert_eq!(present(site.root(), files), (vec![item(".env", Present::Replaced)], true));
         let elsewhere = site.root().join("elsewhere");
         let absent = vec![item("sessions.db", Present::Absent), item(".env", Present::Absent)];
@@ -800,7 +885,7 @@ mod tests {
             fsutil::remove_file(&site.root().join(format!("sessions.db{suffix}"))).unwrap();
         }
         fs::write(site.root().join("sessions.db"), "this is no database, whatever its name says").unwrap();
-        let databases = Selection { databases: true, files: false };
+        let databases = Selection { files: false, ..Selection::ALL };
         assert_eq!(present(site.root(), databases), (vec![item("sessions.db", Present::Damaged)], true));
         fs::remove_file(site.root().join("sessions.db")).unwrap();
         fs::create_dir(site.root().join("sessions.db")).unwrap();

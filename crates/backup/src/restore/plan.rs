@@ -1,24 +1,29 @@
 //! What a restore would do: read from the backup and from what is there now, changing nothing.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use chrono::{DateTime, FixedOffset};
+use rustix::fs::{FileType, Stat};
 use serde::{Deserialize, Serialize};
 
+use super::allowed::{SkipReason, Skipped, is_listed, is_protected};
 use crate::age::seconds_since;
 use crate::catalog::{Entry, StoredFile};
 use crate::error::{Error, ErrorKind, Result, SALVAGE_HINT};
+use crate::folder::{Base, Identity, Place};
 use crate::id::BackupId;
 use crate::manifest::{Content, Trigger};
 use crate::names::Kind;
 use crate::relpath::RelPath;
 use crate::run::Run;
 use crate::source::files::ConfigFile;
-use crate::source::{FilesSource, Sources, followed, sqlite};
+use crate::source::{FilesSource, Sources, sqlite};
 use crate::verify::expected_facts;
+
+/// Of more paths that are left out, a warning names only some.
+const MOST_NAMED: usize = 3;
 
 /// Which kinds of things to restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,11 +32,14 @@ pub struct Selection {
     pub databases: bool,
     /// Configuration files.
     pub files: bool,
+    /// Paths too that the settings don't name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unlisted: bool,
 }
 
 impl Selection {
-    /// Everything.
-    pub const ALL: Self = Self { databases: true, files: true };
+    /// Everything that the settings name.
+    pub const ALL: Self = Self { databases: true, files: true, unlisted: false };
 
     fn takes(self, kind: Kind) -> bool {
         match kind {
@@ -55,6 +63,8 @@ pub struct Plan {
     pub target: PathBuf,
     /// What will be written, in this order.
     pub items: Vec<Item>,
+    /// What the backup holds, and is left out.
+    pub skipped: Vec<Skipped>,
     /// What a person should know before agreeing.
     pub warnings: Vec<String>,
     #[serde(skip)]
@@ -72,6 +82,9 @@ pub struct Item {
     pub bytes: Option<u64>,
     /// What is there now.
     pub present: Present,
+    /// Whether the settings don't name it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unlisted: bool,
 }
 
 /// What is in the place of a file to be restored.
@@ -82,7 +95,7 @@ pub enum Present {
     Absent,
     /// A file, or a database that opens: it is kept as a pre-restore backup, then replaced.
     Replaced,
-    /// A configuration file with the same content, mode and owner. It is handled as any other.
+    /// A configuration file with the same content and mode. It is handled as any other.
     Unchanged,
     /// A database that SQLite can't open: it will be moved aside.
     Damaged,
@@ -95,13 +108,24 @@ pub(super) enum Planned {
     Database {
         file: StoredFile,
         path: RelPath,
+        place: Place,
+        /// The folder that it really is in: a link there may lead into another.
+        real_folder: Option<Identity>,
         present: Present,
         beside: Vec<StoredFile>,
     },
     Files {
         file: StoredFile,
-        paths: Vec<(RelPath, RelPath)>,
+        members: Vec<Member>,
     },
+}
+
+/// A member of an archive and where it goes.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub name: RelPath,
+    pub path: RelPath,
+    pub place: Place,
 }
 
 impl Plan {
@@ -111,7 +135,20 @@ impl Plan {
         let what = |item: &Item| {
             (item.path.clone(), item.bytes, item.present == Present::Absent, item.present == Present::Damaged)
         };
-        self.id == shown.id && self.items.iter().map(what).eq(shown.items.iter().map(what))
+        let places = |plan: &Self| plan.places().cloned().collect::<Vec<Place>>();
+        self.id == shown.id
+            && self.items.iter().map(what).eq(shown.items.iter().map(what))
+            && places(self).iter().zip(&places(shown)).all(|(now, then)| now.is_same(then))
+    }
+
+    /// Where the items go, in their order.
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        self.artifacts.iter().flat_map(|planned| -> Box<dyn Iterator<Item = &Place>> {
+            match planned {
+                Planned::Database { place, .. } => Box::new(std::iter::once(place)),
+                Planned::Files { members, .. } => Box::new(members.iter().map(|member| &member.place)),
+            }
+        })
     }
 
     /// Whether anything that is there now will be replaced by something else, or moved.
@@ -124,7 +161,8 @@ impl Plan {
 /// backups belongs that other tools wrote, without saying so themselves.
 ///
 /// # Errors
-/// What [`Entry::require_usable`] says; [`ErrorKind::NoSuchBackup`] if the backup holds nothing of the selection;
+/// What [`Entry::require_usable`] says; [`ErrorKind::NoSuchBackup`] if the backup holds nothing of the selection (a plan
+/// that only leaves things out is none);
 /// [`ErrorKind::InvalidInput`] if it isn't known where something belongs; [`ErrorKind::Damaged`] if two things belong to
 /// one place; [`ErrorKind::PermissionDenied`] if a link that can't be trusted leads there.
 pub fn plan(run: &Run<'_>, entry: &Entry, target: &Path, selection: Selection, sources: &Sources) -> Result<Plan> {
@@ -146,6 +184,7 @@ pub(crate) fn plan_for_nothing(
     sources: &Sources,
 ) -> Result<Plan> {
     entry.require_usable()?;
+    let base = Base::open(target)?;
     let (created_at, files) = (entry.created_at(), entry.stored_files(run.store())?);
     let mut plan = Plan {
         id: entry.id,
@@ -153,19 +192,20 @@ pub(crate) fn plan_for_nothing(
         age_s: seconds_since(created_at, run.now()),
         target: target.to_path_buf(),
         items: vec![],
+        skipped: vec![],
         warnings: vec![],
         artifacts: vec![],
         selection,
     };
     for file in files.iter().filter(|file| selection.takes(file.kind)) {
         match file.kind {
-            Kind::Database => plan.add_database(run, file, beside(entry, &files, file)?, sources)?,
+            Kind::Database => plan.add_database(run, &base, file, beside(entry, &files, file)?, sources)?,
             // They belong to a damaged database, and go with it.
             Kind::Wal | Kind::Journal => {}
-            Kind::Files => plan.add_files(run, file, sources)?,
+            Kind::Files => plan.add_files(run, &base, file, sources)?,
         }
     }
-    if plan.items.is_empty() {
+    if plan.items.is_empty() && plan.skipped.is_empty() {
         return Err(Error::new(
             ErrorKind::NoSuchBackup,
             format!("backup {} holds none of what is asked for", entry.id),
@@ -173,6 +213,7 @@ pub(crate) fn plan_for_nothing(
         .with_hint("`list` shows which backup holds what"));
     }
     plan.require_distinct()?;
+    plan.warn_of_what_is_skipped();
     Ok(plan)
 }
 
@@ -180,6 +221,7 @@ impl Plan {
     fn add_database(
         &mut self,
         run: &Run<'_>,
+        base: &Arc<Base>,
         file: &StoredFile,
         beside: Vec<StoredFile>,
         sources: &Sources,
@@ -189,7 +231,10 @@ impl Plan {
             Some(Content::Database(database)) => database.source.clone(),
             _ => configured().ok_or_else(|| unknown_place(file))?.path.clone(),
         };
-        let (present, encoding) = database_present(run, &followed(&self.target, &path)?)?;
+        let Some(unlisted) = self.admit(&path, is_listed(sources, &path, true)) else { return Ok(()) };
+        let place = Place::find(base, &path)?;
+        let real_folder = if place.stat()?.is_some() { Some(place.real_folder()?) } else { None };
+        let (present, encoding) = database_present(run, &place)?;
         let will_be = expected_facts(file).map(|facts| &facts.encoding);
         if let (Some(is), Some(will_be)) = (encoding, will_be)
             && is != *will_be
@@ -202,42 +247,61 @@ impl Plan {
         if let Some(problem) = file.damage() {
             self.warnings.push(format!("{path} was damaged ({problem}), and will be as it was"));
         }
-        self.items.push(Item { path: path.clone(), bytes, present });
-        self.artifacts.push(Planned::Database { file: file.clone(), path, present, beside });
+        self.items.push(Item { path: path.clone(), bytes, present, unlisted });
+        self.artifacts.push(Planned::Database { file: file.clone(), path, place, real_folder, present, beside });
         Ok(())
     }
 
+    /// Whether something goes to `path`: `None` if it is left out, else whether it is not in the settings.
+    fn admit(&mut self, path: &RelPath, is_listed: bool) -> Option<bool> {
+        let why = match (is_protected(path), is_listed) {
+            (true, _) => SkipReason::Protected,
+            (_, false) if !self.selection.unlisted => SkipReason::Unlisted,
+            _ => return Some(!is_listed),
+        };
+        self.skipped.push(Skipped { path: path.clone(), why });
+        None
+    }
+
     /// Reads the archive once for its members, so that one which can't be read is found before anything changes.
-    fn add_files(&mut self, run: &Run<'_>, file: &StoredFile, sources: &Sources) -> Result<()> {
-        let mut paths = Vec::new();
+    fn add_files(&mut self, run: &Run<'_>, base: &Arc<Base>, file: &StoredFile, sources: &Sources) -> Result<()> {
+        let mut members = Vec::new();
         run.reader().archive(file, |member| {
             let is_ours = file.recorded.is_some();
             let path = if is_ours { Some(member.path.clone()) } else { place_of(&member.path, file, sources) };
             match path {
-                Some(path) => {
-                    self.add_file(&member, &path)?;
-                    paths.push((member.path, path));
-                }
+                Some(path) => members.extend(self.add_file(base, &member, path, sources)?),
                 None => self
                     .warnings
                     .push(format!("{}: the settings don't say where it belongs, so it is left out", member.path)),
             }
             Ok(())
         })?;
-        self.artifacts.push(Planned::Files { file: file.clone(), paths });
+        self.artifacts.push(Planned::Files { file: file.clone(), members });
         Ok(())
     }
 
-    fn add_file(&mut self, member: &ConfigFile, path: &RelPath) -> Result<()> {
-        let place = followed(&self.target, path)?;
-        let mut present = file_present(&place)?;
-        if place.is_symlink() {
+    fn add_file(
+        &mut self,
+        base: &Arc<Base>,
+        member: &ConfigFile,
+        path: RelPath,
+        sources: &Sources,
+    ) -> Result<Option<Member>> {
+        let Some(unlisted) = self.admit(&path, is_listed(sources, &path, false)) else { return Ok(None) };
+        let place = Place::find(base, &path)?;
+        let there = place.stat()?;
+        if there.is_some() {
+            place.real()?;
+        }
+        let mut present = file_present(&place.path(), there.as_ref())?;
+        if there.is_some_and(|there| FileType::from_raw_mode(there.st_mode) == FileType::Symlink) {
             self.warnings.push(format!("{path} is a link: a plain file takes its place"));
-        } else if present == Present::Replaced && is_same(&self.target, path, member)? {
+        } else if present == Present::Replaced && is_same(&self.target, &path, member)? {
             present = Present::Unchanged;
         }
-        self.items.push(Item { path: path.clone(), bytes: Some(member.content.len() as u64), present });
-        Ok(())
+        self.items.push(Item { path: path.clone(), bytes: Some(member.content.len() as u64), present, unlisted });
+        Ok(Some(Member { name: member.path.clone(), path, place }))
     }
 
     /// Makes sure that no two things go to one place, nor one of them to a folder by the name of another.
@@ -252,6 +316,24 @@ impl Plan {
                 Err(Error::new(ErrorKind::Damaged, message)
                     .with_hint("restore a part of it: --database-only or --config-only"))
             }
+        }
+    }
+
+    fn warn_of_what_is_skipped(&mut self) {
+        for (why, what) in [
+            (SkipReason::Unlisted, "the settings don't name, and which is left out"),
+            (SkipReason::Protected, "lies in .git, .cargo or ops, and is never restored"),
+        ] {
+            let paths: Vec<&RelPath> = self.skipped.iter().filter(|it| it.why == why).map(|it| &it.path).collect();
+            if paths.is_empty() {
+                continue;
+            }
+            let named: Vec<&str> = paths.iter().take(MOST_NAMED).map(|path| path.as_str()).collect();
+            let more = match paths.len() - named.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            self.warnings.push(format!("backup {} holds what {what}: {}{more}", self.id, named.join(", ")));
         }
     }
 
@@ -309,32 +391,32 @@ fn unknown_place(file: &StoredFile) -> Error {
         .with_hint(format!("add a [[database]] with the name {:?} to the settings", file.name))
 }
 
-fn file_present(path: &Path) -> Result<Present> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => {
+fn file_present(path: &Path, there: Option<&Stat>) -> Result<Present> {
+    match there {
+        Some(there) if FileType::from_raw_mode(there.st_mode) == FileType::Directory => {
             Err(Error::new(ErrorKind::InvalidInput, format!("{} is a folder, a file belongs there", path.display()))
                 .with_hint("move it away first"))
         }
-        Ok(_) => Ok(Present::Replaced),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Present::Absent),
-        Err(e) => Err(Error::io("stat", path, e)),
+        Some(_) => Ok(Present::Replaced),
+        None => Ok(Present::Absent),
     }
 }
 
-/// Whether the file there is what a restore would make of it.
+/// Whether the file there is what a restore would make of it: its owner stays, and its mode never gets wider.
 fn is_same(target: &Path, path: &RelPath, member: &ConfigFile) -> Result<bool> {
     let there = match ConfigFile::read(target, path) {
         // No plain file, or one that is written to.
         Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Busy) => return Ok(false),
         there => there?,
     };
-    let what = |file: &ConfigFile| (file.mode & 0o777, file.uid, file.gid);
-    Ok(what(&there) == what(member) && there.content == member.content)
+    let is_narrowed = there.mode & 0o7777 & !member.mode != 0;
+    Ok(!is_narrowed && there.content == member.content)
 }
 
 /// What is in the place of a database, and the encoding of its text if it can be read.
-fn database_present(run: &Run<'_>, path: &Path) -> Result<(Present, Option<String>)> {
-    if file_present(path)? == Present::Absent {
+fn database_present(run: &Run<'_>, place: &Place) -> Result<(Present, Option<String>)> {
+    let path = &place.path();
+    if file_present(path, place.stat()?.as_ref())? == Present::Absent {
         return Ok((Present::Absent, None));
     }
     match sqlite::open_stoppable(path, run.busy_timeout(), run.progress()) {
@@ -350,6 +432,8 @@ fn database_present(run: &Run<'_>, path: &Path) -> Result<(Present, Option<Strin
 mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::time::Duration;
+
+    use std::fs;
 
     use super::*;
     use crate::Setup;
@@ -421,7 +505,7 @@ mod tests {
     fn a_path_in_another_tools_archive_is_known_if_it_is_the_configured_one() {
         let site = Site::new();
         let store = foreign(&site, &["data/station.json"]);
-        let files = Selection { databases: false, files: true };
+        let files = Selection { databases: false, ..Selection::ALL };
         let plan = planned(&site, &store, site.root(), files, &settings(&site)).unwrap();
         assert_eq!(paths(&plan), ["data/station.json"]);
         let missing = |name| format!("backup {ID} holds no {name}: what is there now stays");
@@ -438,14 +522,31 @@ mod tests {
     }
 
     #[test]
-    fn what_the_manifest_says_comes_before_the_settings() {
+    fn what_the_manifest_says_comes_before_the_settings_if_that_is_allowed() {
         let (site, store) = (Site::new(), MemoryStore::new());
         site.backup(&store, ID);
         let mut sources = site.sources.clone();
         (sources.databases[0].path, sources.files[0].paths[0]) = (path("moved.db"), path("moved.env"));
+        let missing = format!("backup {ID} holds no moved.env: what is there now stays");
         let plan = planned(&site, &store, site.root(), Selection::ALL, &sources).unwrap();
-        assert_eq!(paths(&plan), ["sessions.db", ".env"]);
-        assert_eq!(plan.warnings, [format!("backup {ID} holds no moved.env: what is there now stays")]);
+        let skipped = ["sessions.db", ".env"].map(|it| Skipped { path: path(it), why: SkipReason::Unlisted });
+        assert_eq!((paths(&plan), &plan.skipped[..]), (vec![], &skipped[..]));
+        let left_out = "the settings don't name, and which is left out: sessions.db, .env";
+        assert_eq!(plan.warnings, [format!("backup {ID} holds what {left_out}"), missing.clone()]);
+        let unlisted = Selection { unlisted: true, ..Selection::ALL };
+        let plan = planned(&site, &store, site.root(), unlisted, &sources).unwrap();
+        assert_eq!((paths(&plan), plan.items.iter().all(|item| item.unlisted)), (vec!["sessions.db", ".env"], true));
+        assert_eq!((plan.skipped, plan.warnings), (vec![], vec![missing]));
+    }
+
+    #[test]
+    fn a_database_goes_to_no_configuration_file_and_none_to_a_database() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, ID);
+        let mut sources = site.sources.clone();
+        std::mem::swap(&mut sources.databases[0].path, &mut sources.files[0].paths[0]);
+        let plan = planned(&site, &store, site.root(), Selection::ALL, &sources).unwrap();
+        assert_eq!((plan.items.len(), plan.skipped.len()), (0, 2));
     }
 
     #[test]
@@ -458,7 +559,9 @@ mod tests {
             plan.items[1].present
         };
         assert_eq!(present(), Present::Unchanged);
-        fs::set_permissions(&env, fs::Permissions::from_mode(0o640)).unwrap();
+        fs::set_permissions(&env, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(present(), Present::Unchanged, "a restore makes no mode wider");
+        fs::set_permissions(&env, fs::Permissions::from_mode(0o666)).unwrap();
         assert_eq!(present(), Present::Replaced);
         fs::write(&env, "PORT=9090\n").unwrap();
         assert_eq!(present(), Present::Replaced);

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use rusqlite::backup::StepResult;
 
-use super::fault;
 use super::live::{Live, Overwrite, SETTLE, set_mode, until_free};
 use super::staging::{StagedDatabase, Staging};
+use super::{fault, same};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fsutil;
+use crate::folder::{Place, exchanged};
 use crate::names::Kind;
 use crate::run::Run;
 use crate::source::{bytes, sqlite};
@@ -35,10 +35,13 @@ pub(super) enum Hold<'a> {
 /// What keeps one from being opened, if that is not its own fault.
 pub(super) fn open_targets(run: &Run<'_>, staging: &Staging) -> Result<Vec<Option<Target>>> {
     let open = |staged: &StagedDatabase| {
+        if staged.real_folder != Some(staged.place.real_folder()?) {
+            return Err(exchanged(&staged.path));
+        }
         if staged.is_bytes {
-            Swap::open(run, &staged.path).map(Target::Swap)
+            Swap::open(run, &staged.place).map(Target::Swap)
         } else {
-            Live::open(run, staged.temp.path(), &staged.path).map(Target::Live)
+            Live::open(run, staged.temp.place(), &staged.place).map(Target::Live)
         }
     };
     staging.replaced().map(|staged| unless_its_own_fault(run, staged, open(staged))).collect()
@@ -85,13 +88,14 @@ impl Hold<'_> {
 /// SQLite's locks show it.
 pub(super) struct Swap {
     path: PathBuf,
+    place: Place,
     connection: Connection,
 }
 
 impl Swap {
-    fn open(run: &Run<'_>, path: &Path) -> Result<Self> {
-        let connection = sqlite::open_to_replace(path, run.busy_timeout())?;
-        Ok(Self { path: path.to_path_buf(), connection })
+    fn open(run: &Run<'_>, place: &Place) -> Result<Self> {
+        let connection = same::open(place, |path| sqlite::open_to_replace(path, run.busy_timeout()))?;
+        Ok(Self { path: place.path(), place: place.clone(), connection })
     }
 
     /// Keeps it for this connection. In rollback mode, who has it open and is idle doesn't show.
@@ -128,12 +132,12 @@ impl Swap {
             }
         }
         // SQLite passes over a log that it can't remove; and in exclusive locking mode, a journal that is done with stays.
-        fsutil::remove_file(&fsutil::with_suffix(&self.path, "-wal"))?;
+        self.place.with_suffix("-wal").remove()?;
         if bytes::beside(&self.path, Kind::Journal)?.is_none() {
-            fsutil::remove_file(&fsutil::with_suffix(&self.path, "-journal"))?;
+            self.place.with_suffix("-journal").remove()?;
         }
         // A log that comes back after a crash would be taken for the new file's.
-        fsutil::sync_parent(&self.path)
+        self.place.sync()
     }
 
     fn is_wal(&self) -> Result<bool> {

@@ -11,10 +11,9 @@ use std::path::Path;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fsutil;
+use crate::folder::{self, Unopened};
 use crate::manifest::FileEntry;
 use crate::relpath::RelPath;
-use crate::source::followed;
 
 /// The largest configuration file that is taken.
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -48,7 +47,7 @@ impl ConfigFile {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if it isn't a plain file or too large, [`ErrorKind::Busy`] if it is never twice the
-    /// same, else as [`followed`] and the operating system say.
+    /// same, else as [`folder::open_below`] says.
     pub fn read(root: &Path, path: &RelPath) -> Result<Self> {
         let mut found = Self::read_once(root, path)?;
         for _ in 0..TRIES {
@@ -64,13 +63,14 @@ impl ConfigFile {
     }
 
     fn read_once(root: &Path, path: &RelPath) -> Result<Self> {
-        let full = followed(root, path)?;
-        let file = fsutil::open_plain(&full).map_err(|e| match e.kind() {
-            io::ErrorKind::InvalidInput => {
+        let full = path.under(root);
+        let file = folder::open_below(root, path).map_err(|unopened| match unopened {
+            Unopened::Io(e) if e.kind() == io::ErrorKind::InvalidInput => {
                 Error::new(ErrorKind::InvalidInput, format!("{} is not a plain file", full.display()))
                     .with_hint("name each configuration file by itself in the settings")
             }
-            _ => Error::io("open", &full, e),
+            Unopened::Io(e) => Error::io("open", &full, e),
+            Unopened::Refused(error) => error,
         })?;
         // Of what is read, not of what may have taken its place.
         let found = file.metadata().map_err(|e| Error::io("stat", &full, e))?;

@@ -6,10 +6,9 @@ pub(crate) mod integrity;
 pub(crate) mod sqlite;
 pub(crate) mod vacuum;
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::folder::require_trusted;
 use crate::manifest::Snapshot;
 use crate::names::is_set_name;
 use crate::relpath::RelPath;
@@ -71,6 +70,12 @@ impl Sources {
         databases.chain(self.files.iter().map(|files| files.name.as_str()))
     }
 
+    /// The paths of the database or set of this name.
+    pub(crate) fn paths_of(&self, name: &str) -> impl Iterator<Item = &RelPath> {
+        let databases = self.databases.iter().filter(move |it| it.name == name).map(|database| &database.path);
+        databases.chain(self.files.iter().filter(move |it| it.name == name).flat_map(|files| &files.paths))
+    }
+
     /// Checks that every name can stand in a file name and stands for one thing, that no path is there twice, that no set
     /// has more files than an archive may have members, and that every snapshot method can be configured.
     ///
@@ -116,21 +121,7 @@ impl Sources {
 /// # Errors
 /// [`ErrorKind::PermissionDenied`] if there is another one.
 pub(crate) fn followed(root: &Path, path: &RelPath) -> Result<PathBuf> {
-    let full = path.under(root);
-    let trusted = [0, rustix::process::geteuid().as_raw()];
-    for place in full.ancestors().take_while(|place| *place != root) {
-        let Ok(link) = fs::symlink_metadata(place) else { continue };
-        if !link.is_symlink() || trusted.contains(&link.uid()) {
-            continue;
-        }
-        if fs::metadata(place).is_ok_and(|target| target.uid() != link.uid()) {
-            let place = place.display();
-            let message = format!("{place} is a link to what belongs to somebody else than the link itself");
-            return Err(Error::new(ErrorKind::PermissionDenied, message)
-                .with_hint(format!("if it is meant to be so, say so as root: chown -h root {place}")));
-        }
-    }
-    Ok(full)
+    require_trusted(root, path).map(|()| path.under(root))
 }
 
 #[cfg(test)]
