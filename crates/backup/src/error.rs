@@ -153,6 +153,14 @@ impl Error {
                 ),
             ),
             Some(Code::OperationInterrupted) => return Self::interrupted(),
+            Some(Code::OutOfMemory) => (
+                ErrorKind::Sqlite,
+                Some("SQLite may take 512 MiB here, and this database asks for more, or the machine has no more"),
+            ),
+            Some(Code::TooBig) => (
+                ErrorKind::Sqlite,
+                Some("something in its schema makes a value far larger than the database: who changed the schema?"),
+            ),
             Some(Code::SystemIoFailure) => (ErrorKind::Io, None),
             _ => (ErrorKind::Sqlite, None),
         };
