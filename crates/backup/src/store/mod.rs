@@ -12,6 +12,7 @@
 
 #[cfg(test)]
 mod conformance;
+pub(crate) mod folder;
 mod local;
 mod memory;
 
