@@ -93,7 +93,7 @@ mod verify;
 
 pub use age::seconds_since;
 pub use backup::{Integrity, Made, Request, backup};
-pub use catalog::{Catalog, Entry, ListedFile, Record, Recorded, StoredFile, Summary};
+pub use catalog::{Catalog, Entry, ListedFile, Record, Recorded, StoredFile, Summary, Whose};
 pub use check::{Check, Verdict, What};
 pub use checked::{CheckedDatabase, CheckedEarlier, CheckedWhole, Depth};
 pub use codec::{Codec, Encoding};

@@ -184,7 +184,7 @@ fn require_plain(found: &Stat) -> io::Result<()> {
 }
 
 fn is_a_link() -> io::Error {
-    io::Error::other("it is a link, which is not followed there")
+    io::Error::new(io::ErrorKind::InvalidInput, "it is a link, which is not followed there")
 }
 
 #[cfg(test)]

@@ -97,8 +97,7 @@ impl LocalStore {
         let staging = self.folder.join(STAGING);
         if e.kind() == io::ErrorKind::NotADirectory {
             let message = format!("{} is not a folder but a link, or a file", staging.display());
-            return Error::new(ErrorKind::InvalidInput, message)
-                .with_hint("remove it; a folder is made in its place");
+            return Error::new(ErrorKind::InvalidInput, message).with_hint("remove it; a folder is made in its place");
         }
         Error::io(verb, &staging.join(name), e)
     }
@@ -191,6 +190,12 @@ impl Store for LocalStore {
         let file = file.map_err(|e| Error::io("open", &self.folder.join(name), e))?;
         // So that the kernel reads further ahead.
         let _ = fadvise(&file, 0, None, Advice::Sequential);
+        Ok(Box::new(file))
+    }
+
+    fn read_staged(&self, name: &str) -> Result<Box<dyn Read + Send>> {
+        let staging = self.staging_to("open", name)?;
+        let file = staging.read(name).map_err(|e| Error::io("open", &staging.path_of(name), e))?;
         Ok(Box::new(file))
     }
 
