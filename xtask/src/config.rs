@@ -1,5 +1,6 @@
 //! Settings: `ops/backup.toml` below the project's root. Flags beat the file, the file beats the defaults.
 
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -205,6 +206,19 @@ impl Default for ScheduleSettings {
     }
 }
 
+/// Settings are short: no file is read that is longer than this.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// The text of a plain file: a pipe would be waited for without end, and a device has no end.
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    backup::open_plain(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {} MiB", MAX_BYTES >> 20)));
+    }
+    Ok(text)
+}
+
 impl Config {
     /// Where the settings are read from: `file`, or `ops/backup.toml` below `root`, if it is there.
     pub fn path(root: &Path, file: Option<&Path>) -> Option<PathBuf> {
@@ -215,7 +229,7 @@ impl Config {
     /// Reads the settings: `file`, which must exist, or `ops/backup.toml` below `root`, or else the defaults.
     pub fn load(root: &Path, file: Option<&Path>) -> Result<Self> {
         let path = file.map_or_else(|| root.join(FILE), Path::to_path_buf);
-        match std::fs::read_to_string(&path) {
+        match read(&path) {
             Ok(text) => Self::parse(&text, &path.display().to_string()),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && file.is_none() => Ok(Self::default()),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {

@@ -13,6 +13,7 @@ use rusqlite::Connection;
 
 use crate::catalog::{Catalog, ListedFile};
 use crate::check;
+use crate::checked::CheckedWhole;
 use crate::codec::{Encoder, Encoding};
 use crate::collapse;
 use crate::digest::Hashing;
@@ -310,7 +311,9 @@ impl Writer<'_> {
             Status::Failed => Outcome::Failed,
         };
         let error = failures.first().map(|(_, error)| error.one_line());
-        self.run.record(Line { id: Some(self.id), error, ..Line::new(self.run.now(), Command::Backup, outcome) })
+        let checked = CheckedWhole::by_backup(manifest);
+        let line = Line::new(self.run.now(), Command::Backup, outcome);
+        self.run.record(Line { id: Some(self.id), error, checked, ..line })
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use chrono::{DateTime, FixedOffset, Utc};
 
 use crate::codec::Codec;
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::foreign;
 use crate::history::History;
@@ -501,6 +502,13 @@ impl StoredFile {
     /// The first thing that is wrong with the database in it, if that was damaged when it was saved.
     pub(crate) fn damage(&self) -> Option<&str> {
         self.recorded.as_ref().and_then(|recorded| recorded.damage().first()).map(String::as_str)
+    }
+
+    /// Has a database checked again, unless the digest of its bytes is known to be that of a sound one.
+    pub(crate) fn require_check_unless(&mut self, is_sound: impl Fn(Digest) -> bool) {
+        if let Some(Artifact { plain_sha256, content: Content::Database(database), .. }) = &mut self.recorded {
+            database.checked &= is_sound(*plain_sha256);
+        }
     }
 
     /// Whether what it decodes to is known to be a sound database, if it is as recorded.

@@ -30,7 +30,10 @@ pub(crate) fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<Fil
 
 /// Opens a plain file for reading. What else may be in its place is an error: a pipe would be waited for without end, and
 /// to open a device can do anything.
-pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`] for what is no plain file; else as the operating system says.
+pub fn open_plain(path: &Path) -> io::Result<File> {
     if !fs::metadata(path)?.is_file() {
         return Err(not_plain());
     }

@@ -100,6 +100,7 @@ pub use codec::{Codec, Encoding};
 pub use digest::Digest;
 pub use drill::{CallersProbe, Drill, Probe, drill};
 pub use error::{Error, ErrorKind, Result};
+pub use fsutil::open_plain;
 pub use history::{Command, History, Line, Outcome, RestoreLine};
 pub use id::BackupId;
 pub use lock::{Holder, Lock, Waiting};

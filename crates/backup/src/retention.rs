@@ -339,8 +339,9 @@ impl Policy {
     /// What an entry is to the age rule, and for how many days its age keeps it; `None`: its age doesn't matter.
     fn age_limit(&self, candidate: &Candidate) -> Option<(Class, u32)> {
         let (class, days) = match (candidate.standing, candidate.trigger) {
-            (Standing::NoManifest | Standing::Unreadable, _) => return None,
-            (Standing::AnotherProject | Standing::AnotherHost, _) => return None,
+            (Standing::NoManifest | Standing::Unreadable | Standing::AnotherProject | Standing::AnotherHost, _) => {
+                return None;
+            }
             (Standing::Failed, _) => (Class::FailedRun, self.window()),
             (_, Trigger::PreRestore) => (Class::PreRestore, self.window()),
             (Standing::Complete, _) => (Class::Backup, self.keep_days.unwrap_or(0)),

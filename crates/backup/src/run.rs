@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, FixedOffset, SecondsFormat};
 use tempfile::TempDir;
 
-use crate::catalog::{Catalog, read_bounded};
+use crate::catalog::{Catalog, Entry, StoredFile, read_bounded};
+use crate::checked;
 use crate::digest::Hashing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fsutil;
@@ -255,6 +256,21 @@ impl<'a> Run<'a> {
             Some(catalog) => Ok(catalog),
             None => Ok(Catalog::load(self.store())?.of(&self.setup.project, owner::hosts(&self.setup)?.as_ref())),
         }
+    }
+
+    /// Stored files of a backup, to be restored. That a database was checked before it was stored counts only where the
+    /// ledger says so of this host, and nothing was found against that backup since: a manifest may come from anywhere.
+    pub(crate) fn stored_files(&self, entry: &Entry) -> Result<Vec<StoredFile>> {
+        let mut files = entry.stored_files(self.store())?;
+        if files.iter().any(StoredFile::is_checked) {
+            let history = History::load(self.store()).unwrap_or_default();
+            let sound = checked::on_host(&history, &self.setup.host);
+            let is_sound = |digest| !history.is_known_bad(entry.id) && sound.contains(&digest);
+            for file in &mut files {
+                file.require_check_unless(is_sound);
+            }
+        }
+        Ok(files)
     }
 
     /// Keeps a catalog that is as the store is, so that the next step of this run needn't load it again.

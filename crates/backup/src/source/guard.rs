@@ -103,6 +103,15 @@ mod tests {
     }
 
     #[test]
+    fn the_memory_of_sqlite_has_a_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE t(x)").unwrap();
+        let connection = open_read_only(&path, Duration::ZERO).unwrap();
+        assert_eq!(crate::source::sqlite::pragma::<u64>(&connection, "hard_heap_limit"), Ok(HEAP));
+    }
+
+    #[test]
     fn no_value_is_much_longer_than_its_database() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
