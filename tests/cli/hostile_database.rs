@@ -32,15 +32,13 @@ fn with_vast_index(path: &Path) {
     redefine(path, "by_length", "sql", "CREATE INDEX by_length ON vast(length(hex(zeroblob(a))))");
 }
 
-/// Views that join the last one with itself: to expand the last would take years.
+/// Views that join the last one with itself, until no more are allowed in one query, and a thousand views of the last.
 fn with_nest_of_views(path: &Path) {
     let connection = Connection::open(path).unwrap();
-    connection.execute_batch("CREATE VIEW v0 AS SELECT id FROM sessions").unwrap();
-    for number in 1..60 {
-        let last = number - 1;
-        let sql = format!("CREATE VIEW v{number} AS SELECT a.id FROM v{last} a, v{last} b");
-        connection.execute_batch(&sql).unwrap();
-    }
+    let views = (1..16).map(|n| format!("CREATE VIEW v{n} AS SELECT a.id FROM v{} a, v{} b;", n - 1, n - 1));
+    let more = (0..1000).map(|n| format!("CREATE VIEW w{n} AS SELECT * FROM v15;"));
+    let views: String = views.chain(more).collect();
+    connection.execute_batch(&format!("BEGIN; CREATE VIEW v0 AS SELECT id FROM sessions; {views} COMMIT")).unwrap();
 }
 
 /// Makes a change to the database that is stored, which its manifest vouches for.
@@ -98,8 +96,8 @@ fn a_nest_of_views_is_never_expanded() {
 fn a_table_that_has_the_name_of_a_view_does_not_have_it_expanded() {
     let (project, id) = stored(|path| {
         with_nest_of_views(path);
-        redefine(path, "v59", "name", "other");
-        redefine(path, "stations", "name", "v59");
+        redefine(path, "v15", "name", "other");
+        redefine(path, "stations", "name", "v15");
     });
     for command in [format!("verify --from {id}"), format!("restore --yes --from {id}")] {
         bounded(&project, &command).expect(12);
@@ -107,16 +105,18 @@ fn a_table_that_has_the_name_of_a_view_does_not_have_it_expanded() {
 }
 
 #[test]
-fn a_probe_of_a_nest_of_views_ends_at_the_limit_of_memory() {
+fn a_probe_may_ask_views() {
     let project = Project::new();
     with_nest_of_views(&project.path("data/sessions.db"));
-    let settings = "[[database]]\nname = 'sessions_db'\npath = 'data/sessions.db'\nprobes = [PROBE]\n";
-    project.write("ops/backup.toml", &settings.replace("PROBE", "'SELECT count(*) = 1000 FROM v0'"));
+    let settings =
+        "[[database]]\nname = 'sessions_db'\npath = 'data/sessions.db'\nprobes = ['SELECT count(*) = 1000 FROM v0']";
+    project.write("ops/backup.toml", settings);
     project.backup();
     bounded(&project, "drill").expect(0);
-    project.write("ops/backup.toml", &settings.replace("PROBE", "'SELECT count(*) = 1000 FROM v59'"));
-    let ran = bounded_by(1000, &project, "drill");
-    assert!(ran.code != 0 && ran.stderr.contains("out of memory"), "{ran:?}");
+    // What would take too long ends at a limit of SQLite's, or at that of its memory.
+    project.write("ops/backup.toml", &settings.replace("v0", "v15, v15"));
+    let said = bounded(&project, "drill").stderr;
+    assert!(said.contains("too many references") || said.contains("out of memory"), "{said}");
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn a_pipe_or_a_device_in_the_place_of_a_configuration_file_or_the_settings_is_no
     assert!(ran.all().contains(".env can't be read (it is not a plain file)"), "{ran:?}");
     fs::create_dir(project.path("ops")).unwrap();
     pipe(&project, "ops/backup.toml");
-    let commands = ["list", "backup", "status", "doctor", "config show", "restore --yes --from latest"];
+    let commands = ["list", "backup", "status", "doctor", "restore --yes --from latest"];
     for command in commands {
         let ran = bounded(&project, command);
         assert!(ran.expect(1).all().contains("/ops/backup.toml: it is not a plain file"), "{command}: {ran:?}");
