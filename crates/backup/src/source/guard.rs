@@ -1,9 +1,9 @@
 //! What a database can make SQLite do here, whatever is in it.
 //!
 //! Whoever can send data to the application, or write to a store, chooses what is read here, schema included: an index
-//! on `length(hex(zeroblob(x)))` asks for gigabytes, and forty views that each join the last one with itself take years
-//! to expand, in a file of a few kilobytes. So views and triggers are off where only tables are read, no value may be much
-//! longer than its file, and SQLite's memory has a limit.
+//! on `length(hex(zeroblob(x)))` asks for gigabytes, and a thousand views of one that joins a table with itself again and
+//! again take minutes to expand, in a file of a few kilobytes. So views and triggers are off where only tables are read,
+//! no value may be much longer than its file, and SQLite's memory has a limit.
 
 use std::fs;
 use std::path::Path;
