@@ -206,7 +206,7 @@ impl Default for ScheduleSettings {
     }
 }
 
-/// Settings are short: no file is read that is longer than this.
+/// Settings are short: no file is read that is longer than this, 1 MiB.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// The text of a plain file: a pipe would be waited for without end, and a device has no end.
@@ -214,7 +214,7 @@ fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     backup::open_plain(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {} MiB", MAX_BYTES >> 20)));
+        return Err(io::ErrorKind::FileTooLarge.into());
     }
     Ok(text)
 }
@@ -305,10 +305,11 @@ impl Config {
 
 /// Why the settings can't be read. What is no text file is a mistake in the settings.
 fn unreadable(path: &Path, error: std::io::Error) -> Error {
+    const A_FILE: &str = "they have to be a file; one with every setting and its default: `init --dry-run -v`";
     let (what, hint) = match error.kind() {
-        std::io::ErrorKind::IsADirectory => {
-            ("are a folder", "they have to be a file; one with every setting and its default: `init --dry-run -v`")
-        }
+        std::io::ErrorKind::InvalidInput if path.is_dir() => ("are a folder", A_FILE),
+        std::io::ErrorKind::InvalidInput => ("are no plain file", A_FILE),
+        std::io::ErrorKind::FileTooLarge => ("are longer than 1 MiB", "is it the file that was meant?"),
         std::io::ErrorKind::InvalidData => ("are not UTF-8 text", "save the file as UTF-8"),
         _ => return Error::io("read the settings", path, error),
     };

@@ -72,10 +72,8 @@ struct ArtifactReader<'a> {
 impl<'a> ArtifactReader<'a> {
     fn open(Reader { store, progress, max_foreign }: Reader<'a>, file: &'a StoredFile) -> Result<Self> {
         let bytes = file.bytes.ok_or_else(|| damaged(file, "it is missing from the store"))?;
-        let stored = store.read(&file.file).map_err(|error| match error.is_not_plain() {
-            true => damaged(file, &error.detail()),
-            false => error,
-        })?;
+        let not_plain = |error: Error| if error.is_not_plain() { damaged(file, &error.detail()) } else { error };
+        let stored = store.read(&file.file).map_err(not_plain)?;
         if let Some(recorded) = &file.recorded
             && recorded.bytes != bytes
         {

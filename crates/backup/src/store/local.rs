@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset};
-use rustix::fs::{Advice, OFlags, Stat, fadvise};
+use rustix::fs::{Advice, FileType, OFlags, Stat, fadvise};
 
 use super::folder::Folder;
 use super::{Object, Staged, Store};
@@ -147,7 +147,10 @@ impl Store for LocalStore {
         made.map_err(|e| Error::io("create", &self.folder, e))?;
         let folder = self.opened_to("open", "")?;
         folder.make_folder(STAGING).map_err(|e| Error::io("create", &self.folder.join(STAGING), e))?;
-        self.staging_to("open", "")?;
+        let staging = folder.stat(STAGING).map_err(|e| self.not_staging("stat", "", e))?;
+        if FileType::from_raw_mode(staging.st_mode) != FileType::Directory {
+            return Err(self.not_staging("open", "", io::ErrorKind::NotADirectory.into()));
+        }
         if is_new {
             fsutil::inherit_owner(&self.folder);
             fsutil::sync_parent(&self.folder)?;
