@@ -210,7 +210,7 @@ fn a_backup_folder_that_cant_be_made() {
     let before = project.tree();
     insta::assert_snapshot!(as_nobody(&project, &std::env::temp_dir(), "backup").shown(), @"
     --
-    error: can't create ROOT/backups/.staging: Permission denied (os error 13)
+    error: can't create ROOT/backups: Permission denied (os error 13)
     hint: check the owner and mode of that path and of the folders above it
     => 1
     ");

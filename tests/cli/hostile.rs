@@ -20,13 +20,13 @@ const ID: &str = "20251210_140000";
 /// The program with these arguments, separated by blanks: for at most two minutes, with at most 100 MB of memory, 100 MB in
 /// each file that it writes, and 1,024 files open. Says nothing that a terminal could take for a command, whatever is in the store.
 #[track_caller]
-fn bounded(project: &Project, arguments: &str) -> Ran {
+pub fn bounded(project: &Project, arguments: &str) -> Ran {
     bounded_by(100, project, arguments)
 }
 
 /// The same, with so many megabytes of memory.
 #[track_caller]
-fn bounded_by(megabytes: usize, project: &Project, arguments: &str) -> Ran {
+pub fn bounded_by(megabytes: usize, project: &Project, arguments: &str) -> Ran {
     let arguments = format!("--color always {arguments}");
     let plain = project.command(arguments.split_whitespace());
     let mut command = Command::new("timeout");
@@ -48,7 +48,7 @@ fn uncoloured(text: &str) -> String {
 
 /// The command ends with this code and changes nothing but the ledger. Gives what it says on stderr.
 #[track_caller]
-fn refused(project: &Project, code: i32, arguments: &str) -> String {
+pub fn refused(project: &Project, code: i32, arguments: &str) -> String {
     let ledger = || fs::read(project.path("backups/history.jsonl")).unwrap_or_default();
     let (before, lines) = (project.tree(), ledger());
     let ran = bounded(project, arguments);

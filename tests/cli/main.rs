@@ -18,6 +18,8 @@ mod doctor;
 mod errors;
 mod foreign;
 mod hostile;
+mod hostile_database;
+mod hostile_store;
 mod init;
 mod live;
 mod place;

@@ -239,20 +239,36 @@ fn an_index_that_lacks_a_row_is_found_by_the_integrity_check() {
     assert!(found.starts_with("integrity_check: row 500 missing from index by_station\n"), "{found}");
 }
 
-/// What no check saw before it was stored is checked when it is restored, and what one saw is not: what a restore takes for
-/// sound, `drill` and `verify` look at all the same.
+/// What no check saw before it was stored is checked when it is restored, and what one saw is not, as far as this host's
+/// ledger says so: what a restore takes for sound, `drill` and `verify` look at all the same.
 #[test]
 fn a_restore_checks_what_was_not_checked_before() {
     let project = Project::new();
     let id = project.backup();
+    let was = project.manifest(&id)["artifacts"][0]["plain_sha256"].as_str().unwrap().to_string();
     forge(&project, &id, "sessions_db", true, break_index);
     let restore = format!("restore --from {id} --yes --to {}", project.path("elsewhere").display());
+    let is_refused = || {
+        let refused = project.run(&restore);
+        assert!(
+            refused.expect(12).stderr.contains("integrity_check: row 500 missing from index"),
+            "{}",
+            refused.stderr
+        );
+    };
+    let (ledger, is) = (project.read("backups/history.jsonl"), project.manifest(&id));
+    is_refused();
+    let is = is["artifacts"][0]["plain_sha256"].as_str().unwrap();
+    project.write("backups/history.jsonl", &ledger.replace(&was, is));
     project.run(&restore).expect(0);
     project.run("verify").expect(12);
     project.run("drill").expect(12);
+    shell(project.root(), "rm -r elsewhere");
+    // They have said so in the ledger.
+    is_refused();
+    project.write("backups/history.jsonl", &ledger.replace(&was, is));
     project.edit_artifact(&id, "sessions_db", |artifact| drop(artifact.as_object_mut().unwrap().remove("checked")));
-    let refused = project.run(&restore);
-    assert!(refused.expect(12).stderr.contains("integrity_check: row 500 missing from index"), "{}", refused.stderr);
+    is_refused();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Settings: `ops/backup.toml` below the project's root. Flags beat the file, the file beats the defaults.
 
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -205,6 +206,19 @@ impl Default for ScheduleSettings {
     }
 }
 
+/// Settings are short: no file is read that is longer than this, 1 MiB.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// The text of a plain file: a pipe would be waited for without end, and a device has no end.
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    backup::open_plain(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(text)
+}
+
 impl Config {
     /// Where the settings are read from: `file`, or `ops/backup.toml` below `root`, if it is there.
     pub fn path(root: &Path, file: Option<&Path>) -> Option<PathBuf> {
@@ -215,7 +229,7 @@ impl Config {
     /// Reads the settings: `file`, which must exist, or `ops/backup.toml` below `root`, or else the defaults.
     pub fn load(root: &Path, file: Option<&Path>) -> Result<Self> {
         let path = file.map_or_else(|| root.join(FILE), Path::to_path_buf);
-        match std::fs::read_to_string(&path) {
+        match read(&path) {
             Ok(text) => Self::parse(&text, &path.display().to_string()),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && file.is_none() => Ok(Self::default()),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -291,10 +305,11 @@ impl Config {
 
 /// Why the settings can't be read. What is no text file is a mistake in the settings.
 fn unreadable(path: &Path, error: std::io::Error) -> Error {
+    const A_FILE: &str = "they have to be a file; one with every setting and its default: `init --dry-run -v`";
     let (what, hint) = match error.kind() {
-        std::io::ErrorKind::IsADirectory => {
-            ("are a folder", "they have to be a file; one with every setting and its default: `init --dry-run -v`")
-        }
+        std::io::ErrorKind::InvalidInput if path.is_dir() => ("are a folder", A_FILE),
+        std::io::ErrorKind::InvalidInput => ("are no plain file", A_FILE),
+        std::io::ErrorKind::FileTooLarge => ("are longer than 1 MiB", "is it the file that was meant?"),
         std::io::ErrorKind::InvalidData => ("are not UTF-8 text", "save the file as UTF-8"),
         _ => return Error::io("read the settings", path, error),
     };

@@ -13,6 +13,7 @@ use rusqlite::Connection;
 
 use crate::catalog::{Catalog, ListedFile};
 use crate::check;
+use crate::checked::CheckedWhole;
 use crate::codec::{Encoder, Encoding};
 use crate::collapse;
 use crate::digest::Hashing;
@@ -105,7 +106,7 @@ fn write(
 ) -> Result<Made> {
     let catalog = run.catalog()?;
     let id = next_id(run, &catalog)?;
-    owner::claim(run)?;
+    owner::claim(run, &catalog)?;
     let (absent, vanished) = (Vec::new(), Vec::new());
     let result = Writer { run, request, locked, descriptors, catalog, id, warnings, absent, vanished }.write();
     if result.is_err() {
@@ -119,15 +120,9 @@ fn write(
 /// must not be taken for another's. A ledger that can't be read keeps no backup from being made.
 fn next_id(run: &Run<'_>, catalog: &Catalog) -> Result<BackupId> {
     let history = History::load(run.store()).unwrap_or_default();
-    let mut id = BackupId::next(run.now().to_utc(), catalog.last_id());
-    while history.knows(id) {
-        id = id.successor();
-    }
-    match id.to_string().parse::<BackupId>() {
-        Ok(_) => Ok(id),
-        Err(_) => Err(Error::new(ErrorKind::InvalidInput, "the newest backup is dated so late that no id can follow")
-            .with_hint("`list` shows it; move its files away")),
-    }
+    catalog.next_id(run.now().to_utc(), |id| history.knows(id)).ok_or_else(|| {
+        Error::new(ErrorKind::InvalidInput, "no id is left for a backup").with_hint("what does the clock say? (date)")
+    })
 }
 
 struct Writer<'a> {
@@ -316,7 +311,9 @@ impl Writer<'_> {
             Status::Failed => Outcome::Failed,
         };
         let error = failures.first().map(|(_, error)| error.one_line());
-        self.run.record(Line { id: Some(self.id), error, ..Line::new(self.run.now(), Command::Backup, outcome) })
+        let checked = CheckedWhole::by_backup(manifest);
+        let line = Line::new(self.run.now(), Command::Backup, outcome);
+        self.run.record(Line { id: Some(self.id), error, checked, ..line })
     }
 }
 
@@ -331,8 +328,8 @@ fn damage_of(artifact: &Artifact) -> Option<Error> {
 pub(crate) fn stage_manifest(run: &Run<'_>, manifest: &Manifest) -> Result<()> {
     let name = names::manifest(manifest.id);
     let json = manifest.to_json();
-    if json.len() as u64 > manifest::MAX_BYTES {
-        let message = format!("{name} would be larger than {} MiB, and could not be read", manifest::MAX_BYTES >> 20);
+    if json.len() as u64 > manifest::MAX_BYTES || manifest.path_bytes() > manifest::MAX_PATHS {
+        let message = format!("{name} would be too large, and could not be read");
         return Err(Error::new(ErrorKind::InvalidInput, message)
             .with_hint("it names every table and configuration file: are there so many?"));
     }
@@ -448,6 +445,10 @@ pub(crate) mod tests {
 
         fn read(&self, name: &str) -> Result<Box<dyn io::Read + Send>> {
             self.log.call("read", name, || self.store.read(name))
+        }
+
+        fn read_staged(&self, name: &str) -> Result<Box<dyn io::Read + Send>> {
+            self.log.call("read staged", name, || self.store.read_staged(name))
         }
 
         fn stage(&self, name: &str) -> Result<Box<dyn Staged>> {

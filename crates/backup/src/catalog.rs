@@ -7,15 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::Arc;
 
-use chrono::{DateTime, FixedOffset};
+use chrono::{DateTime, FixedOffset, Utc};
 
 use crate::codec::Codec;
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::foreign;
 use crate::history::History;
 use crate::id::BackupId;
 use crate::manifest::{self, Artifact, Collapse, Content, Manifest, Status, Trigger};
-use crate::names::{self, ArtifactName, Kind};
+use crate::names::{self, ArtifactName, Kind, is_set_name};
 use crate::relpath::RelPath;
 use crate::retention::{Candidate, Standing};
 use crate::store::Store;
@@ -25,7 +26,8 @@ use crate::store::Store;
 pub struct Catalog {
     pub(crate) location: String,
     pub(crate) entries: Vec<Entry>,
-    last_id: Option<BackupId>,
+    /// All ids in names of files, whoever wrote them.
+    ids: BTreeSet<BackupId>,
 }
 
 /// One backup, or what is left of one.
@@ -48,8 +50,17 @@ pub enum Record {
     Foreign,
     /// It has a manifest that can't be read.
     Unreadable(Error),
-    /// It has the manifest of another project.
-    Another(Summary),
+    /// It has the manifest of somebody else: nothing but its id ever means it.
+    Another(Summary, Whose),
+}
+
+/// Whose a backup is that isn't this project's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// Another project's.
+    Project,
+    /// That of a host of which the store doesn't know that this project was ever on it.
+    Host,
 }
 
 /// What the catalog keeps of a manifest.
@@ -57,6 +68,8 @@ pub enum Record {
 pub struct Summary {
     /// Whose state it is.
     pub project: Arc<str>,
+    /// The host that it was taken on.
+    pub host: Arc<str>,
     /// When the backup was begun.
     pub created_at: DateTime<FixedOffset>,
     /// What caused it.
@@ -161,19 +174,25 @@ impl Catalog {
             entries.retain(|entry| entry.manifest().is_some() || is_as_listed(&names::manifest(entry.id)));
         }
         entries.sort_by_key(|entry| entry.id);
-        let last_id = sizes.keys().filter_map(|name| names::id_of(name)).filter(|id| !unfinished.contains(id)).max();
-        Ok(Self { location: store.location(), last_id, entries })
+        let ids = sizes.keys().filter_map(|name| names::id_of(name)).filter(|id| !unfinished.contains(id)).collect();
+        Ok(Self { location: store.location(), ids, entries })
     }
 
-    /// The same, where backups of other projects than this one are told apart: nothing but their id ever means them.
-    pub(crate) fn of(mut self, project: &str) -> Self {
+    /// The same, where backups are told apart that are another `project`'s, or of none of the `hosts`, if those are known.
+    pub(crate) fn of(mut self, project: &str, hosts: Option<&BTreeSet<String>>) -> Self {
         for entry in &mut self.entries {
-            if entry.manifest().is_some_and(|manifest| *manifest.project != *project) {
-                entry.record = match std::mem::replace(&mut entry.record, Record::Foreign) {
-                    Record::Manifest(manifest) => Record::Another(manifest),
-                    other => other,
-                };
-            }
+            let Some(summary) = entry.manifest() else { continue };
+            let whose = if *summary.project != *project {
+                Whose::Project
+            } else if hosts.is_some_and(|hosts| !hosts.contains(&*summary.host)) {
+                Whose::Host
+            } else {
+                continue;
+            };
+            entry.record = match std::mem::replace(&mut entry.record, Record::Foreign) {
+                Record::Manifest(summary) => Record::Another(summary, whose),
+                other => other,
+            };
         }
         self
     }
@@ -183,9 +202,18 @@ impl Catalog {
         &self.entries
     }
 
-    /// The newest id, of whatever standing, those in names of other tools' files included.
-    pub fn last_id(&self) -> Option<BackupId> {
-        self.last_id
+    /// An id for a backup begun at `now`: later than that of every backup of this project, and one that nothing in the
+    /// store has. `None` if none can follow.
+    ///
+    /// Only what has a manifest of this project counts for the order: a file with a name of the year 9999, which anybody
+    /// may have put there, keeps no backup from being made.
+    pub(crate) fn next_id(&self, now: DateTime<Utc>, is_known: impl Fn(BackupId) -> bool) -> Option<BackupId> {
+        let last = self.entries.iter().rfind(|entry| entry.manifest().is_some()).map(|entry| entry.id);
+        let in_order = BackupId::next(now, last);
+        // Where nothing can follow the last one, the order is lost, and not the backup.
+        let first = if in_order.is_valid() { in_order } else { BackupId::at(now) };
+        let mut ids = std::iter::successors(Some(first), |id| Some(id.successor())).take_while(|id| id.is_valid());
+        ids.find(|id| !self.ids.contains(id) && !is_known(*id))
     }
 
     /// The newest backup that should be sound: whatever holds something, or has a manifest that can't be read, and is
@@ -194,7 +222,7 @@ impl Catalog {
         self.entries.iter().rfind(|entry| match &entry.record {
             Record::Manifest(summary) => summary.status != Status::Failed && summary.trigger != Trigger::PreRestore,
             Record::Foreign | Record::Unreadable(_) => true,
-            Record::Another(_) => false,
+            Record::Another(..) => false,
         })
     }
 
@@ -208,7 +236,7 @@ impl Catalog {
         let sizes = manifest.artifacts.iter().map(|artifact| (artifact.file.clone(), artifact.bytes)).collect();
         self.entries.push(Entry::of(manifest, &sizes));
         self.entries.sort_by_key(|entry| entry.id);
-        self.last_id = self.last_id.max(Some(manifest.id));
+        self.ids.insert(manifest.id);
     }
 
     /// What retention has to know. A database that was saved damaged is held by no backup, unless there is no sound copy of
@@ -351,7 +379,8 @@ impl Entry {
         let manifest = self.manifest();
         let standing = match (&self.record, manifest.map(|manifest| manifest.status)) {
             (Record::Unreadable(_), _) => Standing::Unreadable,
-            (Record::Another(_), _) => Standing::AnotherProject,
+            (Record::Another(_, Whose::Project), _) => Standing::AnotherProject,
+            (Record::Another(_, Whose::Host), _) => Standing::AnotherHost,
             (_, Some(Status::Complete)) => Standing::Complete,
             (_, Some(Status::Partial)) => Standing::Partial,
             (_, Some(Status::Failed)) => Standing::Failed,
@@ -382,6 +411,9 @@ impl Summary {
         if self.project == other.project {
             self.project = Arc::clone(&other.project);
         }
+        if self.host == other.host {
+            self.host = Arc::clone(&other.host);
+        }
         if self.paths == other.paths {
             self.paths = Arc::clone(&other.paths);
         }
@@ -396,20 +428,32 @@ impl Summary {
             _ => &[],
         });
         let failure = manifest.errors.first().map(|failure| failure.message.chars().take(Self::LONGEST).collect());
+        let set_name = |name: &str| is_set_name(name).then(|| name.to_string());
+        let collapse = |collapse: &Collapse| Collapse {
+            table: collapse.table.as_ref().map(|table| table.chars().take(Self::LONGEST).collect()),
+            ..collapse.clone()
+        };
+        let of_sets = manifest.collapses.iter().filter(|collapse| is_set_name(&collapse.name));
         Self {
-            project: manifest.project.as_str().into(),
+            project: kept(&manifest.project),
+            host: kept(&manifest.host),
             paths: files.map(|file| file.path.clone()).collect(),
-            collapses: manifest.collapses.clone(),
+            collapses: of_sets.map(collapse).collect(),
             created_at: manifest.created_at,
             trigger: manifest.trigger,
             status: manifest.status,
             duration_ms: manifest.duration_ms,
             pinned: manifest.pinned,
-            absent: manifest.absent.clone(),
-            failed: manifest.errors.iter().map(|failure| failure.name.clone()).collect(),
+            absent: manifest.absent.iter().filter_map(|name| set_name(name)).collect(),
+            failed: manifest.errors.iter().filter_map(|failure| set_name(&failure.name)).collect(),
             failure,
         }
     }
+}
+
+/// What is kept of a name: a longer one is nobody's.
+fn kept(name: &str) -> Arc<str> {
+    name.get(..Summary::LONGEST).unwrap_or(name).into()
 }
 
 impl ListedFile {
@@ -460,6 +504,13 @@ impl StoredFile {
         self.recorded.as_ref().and_then(|recorded| recorded.damage().first()).map(String::as_str)
     }
 
+    /// Has a database checked again, unless the digest of its bytes is known to be that of a sound one.
+    pub(crate) fn require_check_unless(&mut self, is_sound: impl Fn(Digest) -> bool) {
+        if let Some(Artifact { plain_sha256, content: Content::Database(database), .. }) = &mut self.recorded {
+            database.checked &= is_sound(*plain_sha256);
+        }
+    }
+
     /// Whether what it decodes to is known to be a sound database, if it is as recorded.
     pub(crate) fn is_checked(&self) -> bool {
         let content = self.recorded.as_ref().map(|recorded| &recorded.content);
@@ -474,9 +525,17 @@ fn unfinished(store: &dyn Store) -> Result<BTreeSet<BackupId>> {
 
 /// A manifest's bytes, of which there should be so many: of one that is too large, as many as show that it is.
 pub(crate) fn read_manifest(store: &dyn Store, name: &str, bytes: u64) -> Result<Vec<u8>> {
-    let expected = bytes.min(manifest::MAX_BYTES) + 1;
-    let mut json = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
-    let mut reader = store.read(name)?.take(manifest::MAX_BYTES + 1);
+    let expected = usize::try_from(bytes.min(manifest::MAX_BYTES) + 1).unwrap_or(0);
+    read_into(Vec::with_capacity(expected), store.read(name)?, name)
+}
+
+/// The same of one that is being read.
+pub(crate) fn read_bounded(reader: impl Read, name: &str) -> Result<Vec<u8>> {
+    read_into(Vec::new(), reader, name)
+}
+
+fn read_into(mut json: Vec<u8>, reader: impl Read, name: &str) -> Result<Vec<u8>> {
+    let mut reader = reader.take(manifest::MAX_BYTES + 1);
     reader.read_to_end(&mut json).map_err(|e| Error::io_named("read", name, e))?;
     Ok(json)
 }
@@ -647,7 +706,8 @@ mod tests {
         let store = MemoryStore::new();
         publish(&store, "manifest_20251210_140000.json", b"{}");
         let catalog = Catalog::load(&store).unwrap();
-        assert_eq!((catalog.entries().len(), catalog.last_id()), (0, Some(id("20251210_140000"))));
+        let next = catalog.next_id(id("20251210_140000").time(), |_| false);
+        assert_eq!((catalog.entries().len(), next), (0, Some(id("20251210_140001"))));
     }
 
     #[test]
@@ -711,7 +771,7 @@ mod tests {
                 Record::Manifest(_) => "manifest",
                 Record::Foreign => "foreign",
                 Record::Unreadable(_) => "unreadable",
-                Record::Another(_) => "another project's",
+                Record::Another(..) => "another's",
             })
             .collect();
         assert_eq!(kinds, ["manifest", "foreign", "manifest"]);
@@ -731,7 +791,7 @@ mod tests {
         stage(&store, "manifest_20251210_140000.json", b"staged");
         let catalog = Catalog::load(&store).unwrap();
         assert_eq!(catalog.entries().len(), 1);
-        assert_eq!(catalog.last_id(), Some(id("20251208_140000")));
+        assert_eq!(catalog.next_id(id("20251208_130000").time(), |_| false), Some(id("20251208_140001")));
     }
 
     #[test]

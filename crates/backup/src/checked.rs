@@ -1,12 +1,15 @@
-//! What earlier verifications on this host checked whole, as the ledger tells it.
+//! What was checked whole on this host, as the ledger tells it.
 //!
 //! SQLite's check of a database is a function of its bytes, and takes most of the time of a verification. So a
 //! verification that finds the very same bytes again, by the SHA-256 of all that was stored and decoded, need not repeat
 //! it: what can have changed since is the bytes, and those it has just read. It counts only what a run on this host, with
 //! this version of the program and of SQLite, found without any flaw, and against the same facts in the manifest. A
 //! backup whose last verification or drill failed is checked whole.
+//!
+//! A restore relies on the check of the backup, too. That a manifest says that there was one is the word of whoever wrote
+//! it: here as well, the ledger has to say so of this host.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
@@ -15,7 +18,7 @@ use crate::catalog::StoredFile;
 use crate::digest::Digest;
 use crate::history::{Command, History, Outcome};
 use crate::id::BackupId;
-use crate::manifest::{Content, Tool};
+use crate::manifest::{Artifact, Content, Database, Manifest, Tool};
 use crate::run::Run;
 
 /// How far a verification looked.
@@ -28,7 +31,7 @@ pub enum Depth {
     Whole,
 }
 
-/// What the ledger keeps of a verification that checked databases whole.
+/// What the ledger keeps of a verification or a backup that checked databases whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckedWhole {
     /// The program that checked them.
@@ -52,9 +55,31 @@ impl CheckedDatabase {
     pub(crate) fn of(file: &StoredFile) -> Option<Self> {
         let recorded = file.recorded.as_ref().filter(|recorded| recorded.damage().is_empty())?;
         let Content::Database(database) = &recorded.content else { return None };
+        Self::with(recorded, database)
+    }
+
+    fn with(recorded: &Artifact, database: &Database) -> Option<Self> {
         let facts = serde_json::to_vec(&database.facts).ok()?;
         Some(Self { plain_sha256: recorded.plain_sha256, facts_sha256: Digest::of(&facts) })
     }
+}
+
+impl CheckedWhole {
+    /// What a backup says of the databases that it checked in the state that it stored; none if there is none.
+    pub(crate) fn by_backup(manifest: &Manifest) -> Option<Self> {
+        let checked = manifest.artifacts.iter().filter_map(|artifact| match &artifact.content {
+            Content::Database(database) if database.checked => CheckedDatabase::with(artifact, database),
+            _ => None,
+        });
+        let databases: Vec<CheckedDatabase> = checked.collect();
+        (!databases.is_empty()).then(|| Self { tool: manifest.tool.clone(), databases })
+    }
+}
+
+/// Digests of all databases that a run on `host` checked whole and found sound, and that nothing was found against later.
+pub(crate) fn on_host(history: &History, host: &str) -> HashSet<Digest> {
+    let on_host = history.lines().iter().filter(|line| line.host == host && line.outcome != Outcome::Failed);
+    on_host.filter_map(|line| line.checked.as_ref()).flat_map(|it| &it.databases).map(|it| it.plain_sha256).collect()
 }
 
 /// Databases that earlier verifications checked whole, each with the last time.

@@ -146,7 +146,7 @@ fn rehearse(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe
 
 /// Opens a restored database as the application would: for writing.
 fn open(run: &Run<'_>, database: &DatabaseSource, folder: &Path) -> Result<Connection> {
-    sqlite::open_read_write(&database.path.under(folder), run.busy_timeout())
+    sqlite::open_restored(&database.path.under(folder), run.busy_timeout())
 }
 
 /// Makes sure that SQLite can prepare every probe of a restored database.
@@ -156,10 +156,14 @@ fn open(run: &Run<'_>, database: &DatabaseSource, folder: &Path) -> Result<Conne
 fn require_prepared(run: &Run<'_>, database: &DatabaseSource, connection: &Connection) -> Result<()> {
     for (at, sql) in database.probes.iter().enumerate() {
         run.check_stop()?;
-        let why = match connection.prepare(sql) {
-            Ok(statement) if statement.column_count() == 0 => "it is no question: it gives no row".into(),
-            Ok(statement) if statement.parameter_count() > 0 => "it has a parameter, and nothing to put there".into(),
-            Ok(_) => continue,
+        let prepared = |connection: &Connection| {
+            let statement = connection.prepare(sql)?;
+            Ok((statement.column_count(), statement.parameter_count()))
+        };
+        let why = match sqlite::stoppable(connection, run.progress(), || (), prepared) {
+            Ok((0, _)) => "it is no question: it gives no row".into(),
+            Ok((_, 0)) => continue,
+            Ok(_) => "it has a parameter, and nothing to put there".into(),
             Err(error) => why_not_prepared(database, &error)?,
         };
         let message = format!("probe {} of {} can't be prepared: {sql:?}: {why}", at + 1, database.name);

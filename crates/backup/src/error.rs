@@ -153,6 +153,14 @@ impl Error {
                 ),
             ),
             Some(Code::OperationInterrupted) => return Self::interrupted(),
+            Some(Code::OutOfMemory) => (
+                ErrorKind::Sqlite,
+                Some("SQLite may take 512 MiB here, and this database asks for more, or the machine has no more"),
+            ),
+            Some(Code::TooBig) => (
+                ErrorKind::Sqlite,
+                Some("something in its schema makes a value far larger than the database: who changed the schema?"),
+            ),
             Some(Code::SystemIoFailure) => (ErrorKind::Io, None),
             _ => (ErrorKind::Sqlite, None),
         };
@@ -200,8 +208,17 @@ impl Error {
 
     /// Whether the operating system said that there is no such file, nor the folder that it would be in.
     pub(crate) fn is_not_found(&self) -> bool {
-        let cause = self.source.as_ref().and_then(|source| source.downcast_ref::<std::io::Error>());
-        cause.is_some_and(|e| matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory))
+        self.io_kind()
+            .is_some_and(|kind| matches!(kind, std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory))
+    }
+
+    /// Whether something else is there than a plain file.
+    pub(crate) fn is_not_plain(&self) -> bool {
+        self.io_kind() == Some(std::io::ErrorKind::InvalidInput)
+    }
+
+    fn io_kind(&self) -> Option<std::io::ErrorKind> {
+        Some(self.source.as_ref()?.downcast_ref::<std::io::Error>()?.kind())
     }
 
     /// The run was asked to stop and has done so.

@@ -30,7 +30,10 @@ pub(crate) fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<Fil
 
 /// Opens a plain file for reading. What else may be in its place is an error: a pipe would be waited for without end, and
 /// to open a device can do anything.
-pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`] for what is no plain file; else as the operating system says.
+pub fn open_plain(path: &Path) -> io::Result<File> {
     if !fs::metadata(path)?.is_file() {
         return Err(not_plain());
     }
@@ -72,14 +75,6 @@ pub(crate) fn inherit_owner(path: &Path) {
     {
         // Of what is there now, not of what a link that was put there a moment ago leads to.
         let _ = lchown(path, Some(folder.uid()), Some(folder.gid()));
-    }
-}
-
-/// Removes a file; one that isn't there is removed already.
-pub(crate) fn remove_file(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
-        _ => Ok(()),
     }
 }
 

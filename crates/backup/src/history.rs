@@ -3,7 +3,7 @@
 //! It is what says when a backup was last proved, how long a restore takes, and whether one was cut short. Lines are
 //! only ever added; a line that can't be read (torn by a crash, or of a later version) is passed over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
 
@@ -48,7 +48,7 @@ pub struct Line {
     /// Of a verification: how far it looked; none in lines of older versions, which always checked whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depth: Option<Depth>,
-    /// Of a verification: the databases that it checked whole and found without a flaw.
+    /// Of a verification or a backup: the databases that it checked whole and found without a flaw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checked: Option<CheckedWhole>,
     /// Of a drill that found nothing wrong: the configured databases and sets of files that its backup holds.
@@ -149,6 +149,10 @@ impl Line {
 /// A line of the ledger is short: one that is longer than this is none of this program's.
 const MAX_LINE_BYTES: u64 = 8 << 20;
 
+/// The most memory that is taken for lines, by an estimate: the oldest ones beyond are passed over. That is some 50,000 of
+/// the usual length, years of hourly backups.
+const MAX_WEIGHT: usize = 32 << 20;
+
 /// The ledger's lines, oldest first.
 #[derive(Debug, Clone, Default)]
 pub struct History {
@@ -176,11 +180,19 @@ impl History {
             Err(error) if error.is_not_found() => return Ok(Self::default()),
             Err(error) => return Err(error),
         };
-        let mut lines = Vec::new();
+        let (mut lines, mut all) = (VecDeque::new(), 0);
         while let Some(bytes) = next_line(&mut reader).map_err(|e| Error::io_named("read", HISTORY, e))? {
-            lines.extend(serde_json::from_slice::<Line>(&bytes).ok());
+            let Ok(line) = serde_json::from_slice::<Line>(&bytes) else { continue };
+            let weight = line.weight(bytes.len());
+            all += weight;
+            lines.push_back((line, weight));
+            while all > MAX_WEIGHT
+                && let Some((_, weight)) = lines.pop_front()
+            {
+                all -= weight;
+            }
         }
-        Ok(Self::of(lines))
+        Ok(Self::of(lines.into_iter().map(|(line, _)| line).collect()))
     }
 
     fn of(lines: Vec<Line>) -> Self {
@@ -284,6 +296,14 @@ fn next_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
 }
 
 impl Line {
+    /// About the memory that it takes, if it has so many `bytes` in the ledger.
+    fn weight(&self, bytes: usize) -> usize {
+        let paths = self.restore.as_ref().map_or(0, |restore| restore.written.len() + restore.moved_aside.len());
+        let lists = paths + self.removed.len() + self.checked.as_ref().map_or(0, |checked| checked.databases.len());
+        // A text that is empty takes no more than this either.
+        size_of::<Self>() + bytes + lists * 32
+    }
+
     fn proves(&self) -> bool {
         matches!(self.command, Command::Verify | Command::Drill) && self.outcome == Outcome::Ok
     }
@@ -318,6 +338,22 @@ mod tests {
         let second = line(Command::Verify, Outcome::Ok, "20251210_140000");
         History::append(&store, &second).unwrap();
         assert_eq!(History::load(&store).unwrap().lines(), [first, second]);
+    }
+
+    #[test]
+    fn of_a_ledger_that_is_too_long_the_newest_lines_count() {
+        let store = MemoryStore::new();
+        let first = line(Command::Verify, Outcome::Ok, "20251209_140000");
+        let last = line(Command::Verify, Outcome::Ok, "20251210_140000");
+        let long = Line { error: Some("x".repeat(1 << 20)), ..Line::new(last.at, Command::Rotate, Outcome::Ok) };
+        History::append(&store, &first).unwrap();
+        for _ in 0..40 {
+            History::append(&store, &long).unwrap();
+        }
+        History::append(&store, &last).unwrap();
+        let history = History::load(&store).unwrap();
+        assert_eq!(history.lines().last(), Some(&last));
+        assert!(history.lines().len() < 40 && !history.knows(first.id.unwrap()), "{}", history.lines().len());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Timelike, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, TimeDelta, Timelike, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind};
@@ -41,6 +41,11 @@ impl BackupId {
     #[must_use]
     pub fn successor(self) -> Self {
         Self(self.0 + TimeDelta::seconds(1))
+    }
+
+    /// Whether it can be written: after the last second of the year 9999 none can.
+    pub(crate) fn is_valid(self) -> bool {
+        self.0.year() <= 9999
     }
 
     /// The moment the id names.

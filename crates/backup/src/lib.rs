@@ -95,13 +95,14 @@ mod verify;
 
 pub use age::seconds_since;
 pub use backup::{Integrity, Made, Request, backup};
-pub use catalog::{Catalog, Entry, ListedFile, Record, Recorded, StoredFile, Summary};
+pub use catalog::{Catalog, Entry, ListedFile, Record, Recorded, StoredFile, Summary, Whose};
 pub use check::{Check, Verdict, What};
 pub use checked::{CheckedDatabase, CheckedEarlier, CheckedWhole, Depth};
 pub use codec::{Codec, Encoding};
 pub use digest::Digest;
 pub use drill::{CallersProbe, Drill, Probe, drill};
 pub use error::{Error, ErrorKind, Result};
+pub use fsutil::open_plain;
 pub use history::{Command, History, Line, Outcome, RestoreLine};
 pub use id::BackupId;
 pub use lock::{Holder, Lock, Waiting};

@@ -5,18 +5,18 @@
 //! file that somebody has removed keeps nobody out: whoever gets one looks whether the name still leads to it.
 
 use std::fmt;
-use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, FixedOffset};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::fsutil;
+use crate::store::folder::Folder;
 
 /// How often a waiting run tries again.
 const RETRY: Duration = Duration::from_millis(50);
@@ -52,17 +52,23 @@ impl Lock {
         Self { _file: None }
     }
 
-    /// Takes the lock at `path`, waiting at most `wait`. Calls `waiting` with the holder's description each time that it
+    /// Takes the lock `name` in `folder`, waiting at most `wait`. Calls `waiting` with the holder's description each time that it
     /// has to.
     ///
     /// # Errors
     /// [`ErrorKind::Locked`] when `wait` is over; what `waiting` fails with.
-    pub(crate) fn acquire(path: &Path, holder: &Holder, wait: Duration, waiting: &mut Waiting<'_>) -> Result<Self> {
+    pub(crate) fn acquire(
+        folder: &Folder,
+        name: &str,
+        holder: &Holder,
+        wait: Duration,
+        waiting: &mut Waiting<'_>,
+    ) -> Result<Self> {
         let begun = Instant::now();
-        let mut file = open(path)?;
+        let mut file = open(folder, name)?;
         loop {
             match file.try_lock() {
-                Ok(()) if is_at(&file, path) => {
+                Ok(()) if is_at(&file, folder, name) => {
                     // The lock is held already; what is written is for others to read, and a full disk is no reason to
                     // stop.
                     let _ = write_holder(&mut file, holder);
@@ -70,11 +76,11 @@ impl Lock {
                 }
                 // Somebody has removed the file that this waited for, and others may hold a new one.
                 Ok(()) => {
-                    file = open(path)?;
+                    file = open(folder, name)?;
                     continue;
                 }
                 Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(e)) => return Err(Error::io("lock", path, e)),
+                Err(TryLockError::Error(e)) => return Err(Error::io("lock", &folder.path_of(name), e)),
             }
             let who = Held { holder: read_holder(&mut file) }.to_string();
             if begun.elapsed() >= wait {
@@ -88,19 +94,19 @@ impl Lock {
 }
 
 impl Lock {
-    /// Who holds the lock at `path` just now; `None` if nobody does.
+    /// Who holds the lock `name` in `folder` just now; `None` if nobody does.
     ///
     /// It asks for a shared lock for an instant, so a run that doesn't wait at all could be kept out by it.
-    pub(crate) fn holder(path: &Path) -> Result<Option<Held>> {
-        let mut file = match fsutil::open_plain(path) {
+    pub(crate) fn holder(folder: &Folder, name: &str) -> Result<Option<Held>> {
+        let mut file = match folder.read(name) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Error::io("open", path, e)),
+            Err(e) => return Err(Error::io("open", &folder.path_of(name), e)),
         };
         match file.try_lock_shared() {
             Ok(()) => Ok(None),
             Err(TryLockError::WouldBlock) => Ok(Some(Held { holder: read_holder(&mut file) })),
-            Err(TryLockError::Error(e)) => Err(Error::io("lock", path, e)),
+            Err(TryLockError::Error(e)) => Err(Error::io("lock", &folder.path_of(name), e)),
         }
     }
 }
@@ -128,16 +134,15 @@ impl fmt::Display for Held {
     }
 }
 
-fn open(path: &Path) -> Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    fsutil::open_own(path, &mut options).map_err(|e| Error::io("open", path, e))
+fn open(folder: &Folder, name: &str) -> Result<File> {
+    let file = folder.open_file(name, OFlags::RDWR | OFlags::CREATE);
+    file.map_err(|e| Error::io("open", &folder.path_of(name), e))
 }
 
-/// Whether `path` still leads to this open file.
-fn is_at(file: &File, path: &Path) -> bool {
-    let identity = |found: &Metadata| (found.dev(), found.ino());
-    matches!((file.metadata(), fs::metadata(path)), (Ok(file), Ok(there)) if identity(&file) == identity(&there))
+/// Whether `name` still leads to this open file.
+fn is_at(file: &File, folder: &Folder, name: &str) -> bool {
+    matches!((file.metadata(), folder.stat(name)),
+        (Ok(file), Ok(there)) if (file.dev(), file.ino()) == (there.st_dev, there.st_ino))
 }
 
 fn write_holder(file: &mut File, holder: &Holder) -> io::Result<()> {
@@ -161,27 +166,33 @@ mod tests {
         Holder { pid: 42, host: "box".into(), command: command.into(), since: "2025-12-10T14:00:00Z".into() }
     }
 
-    fn acquire(path: &Path, command: &str, wait: Duration) -> Result<Lock> {
-        Lock::acquire(path, &holder(command), wait, &mut |_| Ok(()))
+    const LOCK: &str = ".lock";
+
+    fn acquire(folder: &Folder, command: &str, wait: Duration) -> Result<Lock> {
+        Lock::acquire(folder, LOCK, &holder(command), wait, &mut |_| Ok(()))
+    }
+
+    fn folder() -> (tempfile::TempDir, Folder) {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::open(place.path()).unwrap();
+        (place, folder)
     }
 
     #[test]
     fn a_second_run_is_told_who_holds_the_lock_and_since_when() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(".lock");
-        let _held = acquire(&path, "backup", Duration::ZERO).unwrap();
-        let error = acquire(&path, "rotate", Duration::ZERO).unwrap_err();
+        let (_place, folder) = folder();
+        let _held = acquire(&folder, "backup", Duration::ZERO).unwrap();
+        let error = acquire(&folder, "rotate", Duration::ZERO).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Locked);
         assert_eq!(error.to_string(), "locked by another run: backup (pid 42 on box, since 2025-12-10T14:00:00Z)");
     }
 
     #[test]
     fn a_waiting_run_gets_the_lock_when_it_is_given_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(".lock");
-        let mut held = Some(acquire(&path, "backup", Duration::ZERO).unwrap());
+        let (_place, folder) = folder();
+        let mut held = Some(acquire(&folder, "backup", Duration::ZERO).unwrap());
         let mut waited_for = String::new();
-        Lock::acquire(&path, &holder("rotate"), Duration::from_secs(60), &mut |who| {
+        Lock::acquire(&folder, LOCK, &holder("rotate"), Duration::from_secs(60), &mut |who| {
             waited_for = who.to_string();
             held = None;
             Ok(())
@@ -192,16 +203,15 @@ mod tests {
 
     #[test]
     fn a_waiting_run_goes_after_a_lock_file_that_was_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(".lock");
-        let mut held = vec![acquire(&path, "backup", Duration::ZERO).unwrap()];
+        let (_place, folder) = folder();
+        let mut held = vec![acquire(&folder, "backup", Duration::ZERO).unwrap()];
         let mut waited_for = Vec::new();
-        Lock::acquire(&path, &holder("rotate"), Duration::from_secs(60), &mut |who| {
+        Lock::acquire(&folder, LOCK, &holder("rotate"), Duration::from_secs(60), &mut |who| {
             waited_for.push(who.split(' ').next().unwrap().to_string());
             match waited_for.len() {
                 1 => {
-                    fs::remove_file(&path).unwrap();
-                    held.push(acquire(&path, "verify", Duration::ZERO).unwrap());
+                    folder.remove_file(LOCK).unwrap();
+                    held.push(acquire(&folder, "verify", Duration::ZERO).unwrap());
                     drop(held.remove(0));
                 }
                 _ => held.clear(),
@@ -214,47 +224,44 @@ mod tests {
 
     #[test]
     fn the_lock_of_a_file_that_was_removed_is_none() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(".lock");
-        let _held = acquire(&path, "backup", Duration::ZERO).unwrap();
-        let file = open(&path).unwrap();
-        assert!(is_at(&file, &path));
-        fs::remove_file(&path).unwrap();
-        assert!(!is_at(&file, &path));
-        let _other = open(&path).unwrap();
-        assert!(!is_at(&file, &path));
+        let (_place, folder) = folder();
+        let _held = acquire(&folder, "backup", Duration::ZERO).unwrap();
+        let file = open(&folder, LOCK).unwrap();
+        assert!(is_at(&file, &folder, LOCK));
+        folder.remove_file(LOCK).unwrap();
+        assert!(!is_at(&file, &folder, LOCK));
+        let _other = open(&folder, LOCK).unwrap();
+        assert!(!is_at(&file, &folder, LOCK));
     }
 
     #[test]
     fn who_waits_can_be_told_to_stop() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(".lock");
-        let _held = acquire(&path, "backup", Duration::ZERO).unwrap();
+        let (_place, folder) = folder();
+        let _held = acquire(&folder, "backup", Duration::ZERO).unwrap();
         let wait = Duration::from_secs(3600);
-        let stopped = Lock::acquire(&path, &holder("rotate"), wait, &mut |_| Err(Error::interrupted()));
+        let stopped = Lock::acquire(&folder, LOCK, &holder("rotate"), wait, &mut |_| Err(Error::interrupted()));
         assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
     }
 
     #[test]
     fn who_only_asks_learns_the_holder_and_holds_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(".lock");
-        assert!(Lock::holder(&path).unwrap().is_none());
-        assert!(!path.exists());
-        let held = acquire(&path, "backup", Duration::ZERO).unwrap();
-        let found = Lock::holder(&path).unwrap().unwrap();
+        let (_place, folder) = folder();
+        assert!(Lock::holder(&folder, LOCK).unwrap().is_none());
+        assert!(folder.stat(LOCK).is_err());
+        let held = acquire(&folder, "backup", Duration::ZERO).unwrap();
+        let found = Lock::holder(&folder, LOCK).unwrap().unwrap();
         assert!(found.to_string().starts_with("backup (pid 42"));
         assert_eq!(found.since().unwrap().to_rfc3339(), "2025-12-10T14:00:00+00:00");
         drop(held);
-        assert!(Lock::holder(&path).unwrap().is_none());
-        acquire(&path, "backup", Duration::ZERO).unwrap();
+        assert!(Lock::holder(&folder, LOCK).unwrap().is_none());
+        acquire(&folder, "backup", Duration::ZERO).unwrap();
     }
 
     #[test]
     fn a_lock_file_without_a_holder_is_free_whatever_stands_in_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(".lock");
-        std::fs::write(&path, "{\"pid\": 1, long gone").unwrap();
-        acquire(&path, "backup", Duration::ZERO).unwrap();
+        let (_place, folder) = folder();
+        let text = b"{\"pid\": 1, long gone";
+        folder.open_file(LOCK, OFlags::WRONLY | OFlags::CREATE).unwrap().write_all(text).unwrap();
+        acquire(&folder, "backup", Duration::ZERO).unwrap();
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! `docs/format.md` describes each field for those who read manifests with other tools.
 
+mod bounded;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -21,6 +23,15 @@ pub const FORMAT: u32 = 1;
 
 /// Manifests are small: none is written that is larger than this, and no more of one is read into memory.
 pub const MAX_BYTES: u64 = 16 << 20;
+
+/// The most artifacts of a backup, and the most elements of what there is one of for each.
+pub(crate) const FEW: usize = 2_000;
+
+/// The most warnings and errors: there may be one for each configuration file.
+pub(crate) const MANY: usize = 50_000;
+
+/// The most bytes that the paths of a manifest's configuration files have together: each is kept in memory.
+pub(crate) const MAX_PATHS: usize = 4 << 20;
 
 /// One backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,17 +57,19 @@ pub struct Manifest {
     /// Whether rotation has to leave it alone.
     pub pinned: bool,
     /// What a person should know about it.
+    #[serde(deserialize_with = "bounded::list::<MANY, _, _>")]
     pub warnings: Vec<Warning>,
     /// Databases that had collapsed since an earlier backup.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "bounded::list::<FEW, _, _>")]
     pub collapses: Vec<Collapse>,
     /// What could not be saved; empty if [`Status::Complete`].
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "bounded::list::<MANY, _, _>")]
     pub errors: Vec<Failure>,
     /// Sets of files of which none was there, so that there was nothing to save.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "bounded::list::<FEW, _, _>")]
     pub absent: Vec<String>,
     /// What is stored; empty if [`Status::Failed`].
+    #[serde(deserialize_with = "bounded::list::<FEW, _, _>")]
     pub artifacts: Vec<Artifact>,
 }
 
@@ -149,6 +162,7 @@ pub struct Failure {
 
 /// One stored file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "bounded::AnyArtifact")]
 pub struct Artifact {
     /// The configured name of the database or set of files.
     pub name: String,
@@ -170,7 +184,7 @@ pub struct Artifact {
 }
 
 /// What an artifact decodes to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Content {
     /// An SQLite database file.
@@ -187,7 +201,7 @@ pub enum Content {
 }
 
 /// A database's place and owner, and the facts that prove a copy of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Database {
     /// Where it was, relative to the project's root.
     pub source: RelPath,
@@ -201,14 +215,14 @@ pub struct Database {
     pub snapshot: Snapshot,
     /// How long the source was read in one transaction, in milliseconds: in WAL mode its log could not be emptied then,
     /// in rollback mode nobody could commit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub read_ms: Option<u64>,
     /// What is wrong with it, a line each, if it was saved although the source is damaged; empty if it is sound.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub damage: Vec<String>,
     /// Whether `integrity_check` found nothing wrong with the very state that is stored: whoever decodes it to
     /// `plain_sha256` needs no check of their own.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub checked: bool,
     /// The source's journal mode, `wal` or one of the rollback modes. A snapshot itself is never in WAL mode.
     pub journal_mode: String,
@@ -279,8 +293,8 @@ impl Manifest {
     ///
     /// # Errors
     /// [`ErrorKind::UnsupportedFormat`] if it has another format; [`ErrorKind::BadManifest`] if it isn't JSON of this
-    /// format, is larger than [`MAX_BYTES`], belongs to another id, or names a file that can't be this backup's own, or
-    /// one twice.
+    /// format, is larger than [`MAX_BYTES`] or names more than is kept in memory, belongs to another id, or names a file
+    /// that can't be this backup's own, or one twice.
     pub fn parse(id: BackupId, json: &[u8]) -> Result<Self> {
         let bad = |what: String| Error::new(ErrorKind::BadManifest, format!("manifest of {id} {what}"));
         if json.len() as u64 > MAX_BYTES {
@@ -295,6 +309,9 @@ impl Manifest {
         let manifest: Self = serde_json::from_slice(json).map_err(|e| bad("can't be read".into()).with_source(e))?;
         if manifest.id != id {
             return Err(bad(format!("says it is {}", manifest.id)));
+        }
+        if manifest.path_bytes() > MAX_PATHS {
+            return Err(bad(format!("names configuration files in more than {} MiB", MAX_PATHS >> 20)));
         }
         let mut files = BTreeSet::new();
         for artifact in &manifest.artifacts {
@@ -313,6 +330,15 @@ impl Manifest {
         let mut json = serde_json::to_vec_pretty(self).expect("a manifest has text for keys, so it is JSON");
         json.push(b'\n');
         json
+    }
+
+    /// Bytes of the paths of all configuration files.
+    pub(crate) fn path_bytes(&self) -> usize {
+        let entries = self.artifacts.iter().flat_map(|artifact| match &artifact.content {
+            Content::Files { entries } => &entries[..],
+            Content::Database(_) | Content::Wal | Content::Journal => &[],
+        });
+        entries.map(|entry| entry.path.as_str().len()).sum()
     }
 
     /// Bytes of all artifacts as stored.

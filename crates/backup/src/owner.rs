@@ -9,6 +9,7 @@
 //! project has moved) or the store is in this one (it was copied with it). On another host the name is enough: that is how a
 //! project is set up again from its backups.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write as _};
 use std::os::unix::fs::MetadataExt;
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::read_manifest;
+use crate::catalog::{Catalog, Entry, read_manifest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{Command, Line, Outcome};
 use crate::manifest::Manifest;
@@ -40,6 +41,9 @@ struct Owner {
     /// The project's folder on that host.
     #[serde(with = "crate::ospath::one")]
     root: PathBuf,
+    /// Other hosts that the project was on, as far as backups of it are there; none are known to older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hosts: Option<BTreeSet<String>>,
     /// When this was written.
     since: DateTime<FixedOffset>,
 }
@@ -81,12 +85,31 @@ pub fn other_project(setup: &Setup<'_>) -> Result<Option<OtherProject>> {
     Ok(Some(OtherProject { name: owner.project, root: same_name.then_some(owner.root) }))
 }
 
-/// Writes down that the store is this project's, if it doesn't say so already. The run has the lock.
-pub(crate) fn claim(run: &Run<'_>) -> Result<()> {
+/// The hosts whose backups count as this project's, this one among them; `None` if the store doesn't say.
+///
+/// Another host may have put its own there, or somebody may have forged them: they would have those of this host rotated
+/// away. It takes a backup made there, or a restore from there, to be known.
+///
+/// # Errors
+/// As for every run.
+pub(crate) fn hosts(setup: &Setup<'_>) -> Result<Option<BTreeSet<String>>> {
+    let of_project = read(setup.store)?.filter(|owner| owner.project == setup.project);
+    let all = |owner: Owner| Some(owner.hosts?.into_iter().chain([owner.host, setup.host.clone()]).collect());
+    Ok(of_project.and_then(all))
+}
+
+/// Writes down that the store is this project's, and on which hosts it was, if it doesn't say so already. The run has
+/// the lock, and the store this `catalog`.
+pub(crate) fn claim(run: &Run<'_>, catalog: &Catalog) -> Result<()> {
     let setup = run.setup();
-    let is_written =
-        |owner: Owner| (&owner.project, &owner.host, &owner.root) == (&setup.project, &setup.host, &setup.root);
-    if read(setup.store)?.is_some_and(is_written) { Ok(()) } else { write(run) }
+    // Those that don't count are in it as another's.
+    let named = catalog.entries().iter().filter_map(Entry::manifest).map(|summary| summary.host.to_string());
+    let hosts: BTreeSet<String> = named.filter(|host| *host != setup.host).collect();
+    let is_written = |owner: Owner| {
+        (&owner.project, &owner.host, &owner.root) == (&setup.project, &setup.host, &setup.root)
+            && owner.hosts.as_ref() == Some(&hosts)
+    };
+    if read(setup.store)?.is_some_and(is_written) { Ok(()) } else { write(run, hosts) }
 }
 
 /// Makes the store of another project this one's. The other one's backups stay, and are never taken for this one's.
@@ -101,17 +124,18 @@ pub fn take_over(setup: Setup<'_>, waiting: &mut dyn FnMut(&str)) -> Result<Opti
     // would count as this one's.
     let from = Some(other.name.clone());
     run.record(Line { from, ..Line::new(run.now(), Command::TakeOver, Outcome::Ok) })?;
-    write(&run)?;
+    write(&run, BTreeSet::new())?;
     Ok(Some(other))
 }
 
-fn write(run: &Run<'_>) -> Result<()> {
+fn write(run: &Run<'_>, hosts: BTreeSet<String>) -> Result<()> {
     let setup = run.setup();
     let owner = Owner {
         format: FORMAT,
         project: setup.project.clone(),
         host: setup.host.clone(),
         root: setup.root.clone(),
+        hosts: Some(hosts),
         since: setup.now,
     };
     let mut json = serde_json::to_vec_pretty(&owner)
@@ -223,7 +247,7 @@ mod tests {
 
     use super::*;
     use crate::backup::tests::fault_sweep;
-    use crate::catalog::Record;
+    use crate::catalog::{Record, Whose};
     use crate::history::History;
     use crate::run::tests::{Site, id, publish};
     use crate::select::Selector;
@@ -371,6 +395,43 @@ mod tests {
     }
 
     #[test]
+    fn what_a_host_made_on_which_the_project_never_was_counts_for_nothing() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        let on = |host: &str, now: &str| Setup { host: host.into(), ..site.setup(&store, now) };
+        let back_up =
+            |host: &str, now: &str| site.back_up(&Run::begin(on(host, now), &mut |_| {}).unwrap()).unwrap().manifest.id;
+        let latest = |host: &str| selected(&Run::look(on(host, NOW)).unwrap().catalog().unwrap(), &Selector::Latest);
+        let first = back_up("box", "20251208_140000");
+        let forged = id("20251209_140000");
+        let mut manifest = Catalog::load(&store).unwrap().get(first).unwrap().read_manifest(&store).unwrap();
+        (manifest.id, manifest.host) = (forged, "elsewhere".into());
+        for artifact in &mut manifest.artifacts {
+            let mut content = Vec::new();
+            store.read(&artifact.file).unwrap().read_to_end(&mut content).unwrap();
+            artifact.file = artifact.file.replace(&first.to_string(), &forged.to_string());
+            publish(&store, &artifact.file, &content);
+        }
+        publish(&store, &names::manifest(forged), &manifest.to_json());
+        assert_eq!(latest("box").unwrap(), first);
+        let run = Run::begin(on("box", NOW), &mut |_| {}).unwrap();
+        let policy = crate::retention::Policy { keep_days: None, keep_last: 1, ..Default::default() };
+        let plan = crate::prune::plan(&run, &policy, None).unwrap();
+        assert_eq!(plan.removals().count(), 0, "{plan:?}");
+        assert!(
+            plan.decisions.iter().any(|it| it.id == forged && it.reasons == [crate::retention::Reason::AnotherHost])
+        );
+        drop(run);
+        // A new machine restores what the old one saved, and goes on from there.
+        assert_eq!(latest("spare").unwrap(), first);
+        let moved = back_up("spare", NOW);
+        assert_eq!(read(&store).unwrap().unwrap().hosts, Some(["box".to_string()].into()));
+        assert_eq!(latest("spare").unwrap(), moved);
+        let catalog = Run::look(on("spare", NOW)).unwrap().catalog().unwrap();
+        assert!(catalog.get(first).unwrap().manifest().is_some(), "it counts still");
+        assert!(matches!(catalog.get(forged).unwrap().record, Record::Another(_, Whose::Host)));
+    }
+
+    #[test]
     fn without_a_record_the_manifests_say_whose_it_is() {
         let (site, store) = (Site::new(), MemoryStore::new());
         publish(&store, "sessions_db_20240101_000000.db.gz", b"another tool's");
@@ -404,7 +465,7 @@ mod tests {
         take_over(other.clone(), &mut |_| {}).unwrap();
         let run = Run::begin(other, &mut |_| {}).unwrap();
         let catalog = run.catalog().unwrap();
-        assert!(matches!(catalog.get(theirs).unwrap().record, Record::Another(_)));
+        assert!(matches!(catalog.get(theirs).unwrap().record, Record::Another(_, Whose::Project)));
         assert_eq!(selected(&catalog, &Selector::Latest).unwrap_err().kind(), ErrorKind::NoSuchBackup);
         assert_eq!(selected(&catalog, &Selector::Prefix("20251110".into())).unwrap(), theirs);
         let ours = site.back_up(&run).unwrap().manifest.id;

@@ -72,13 +72,15 @@ struct ArtifactReader<'a> {
 impl<'a> ArtifactReader<'a> {
     fn open(Reader { store, progress, max_foreign }: Reader<'a>, file: &'a StoredFile) -> Result<Self> {
         let bytes = file.bytes.ok_or_else(|| damaged(file, "it is missing from the store"))?;
+        let not_plain = |error: Error| if error.is_not_plain() { damaged(file, &error.detail()) } else { error };
+        let stored = store.read(&file.file).map_err(not_plain)?;
         if let Some(recorded) = &file.recorded
             && recorded.bytes != bytes
         {
             let lengths = format!("it has {bytes} bytes, the manifest says {}", recorded.bytes);
             return Err(damaged(file, &lengths));
         }
-        let decoder = Decoder::new(file.codec, Hashing::new(store.read(&file.file)?));
+        let decoder = Decoder::new(file.codec, Hashing::new(stored));
         let total = file.recorded.as_ref().map(|recorded| recorded.plain_bytes);
         let step = Step::begin(progress, Phase::Read, &file.file, total);
         let (hash, member) = (MemberHash::default(), Arc::default());

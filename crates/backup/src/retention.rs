@@ -7,7 +7,7 @@
 //!    less. There are two exceptions. A larger `keep_days` can end the state of point 3, in which nothing goes; and a
 //!    `keep_days` below the default window shortens that window.
 //! 2. Some rules ask neither the policy nor the age: pinned backups, the newest copies of each database, file set and
-//!    configuration file, what is another project's, and everything this program doesn't understand are kept. What is
+//!    configuration file, what is another project's or host's, and everything this program doesn't understand are kept. What is
 //!    from before a collapse is kept for days of its own, that no other rule shortens.
 //! 3. If even the newest complete backup is past the window, backups have stopped or the clock jumped ahead. Age then
 //!    says nothing about what may go, so nothing goes: [`Stale`]. Entries dated in the future are kept and take part
@@ -104,6 +104,8 @@ pub enum Standing {
     Unreadable,
     /// A manifest that names another project.
     AnotherProject,
+    /// A manifest that names a host which this project is not known to have been on.
+    AnotherHost,
 }
 
 /// What a policy says about a catalog.
@@ -140,6 +142,8 @@ pub enum Reason {
     Unreadable,
     /// Kept: its manifest names another project.
     AnotherProject,
+    /// Kept: its manifest names a host which this project is not known to have been on.
+    AnotherHost,
     /// Kept: it is at most so many days old.
     Within {
         /// What it is.
@@ -335,7 +339,9 @@ impl Policy {
     /// What an entry is to the age rule, and for how many days its age keeps it; `None`: its age doesn't matter.
     fn age_limit(&self, candidate: &Candidate) -> Option<(Class, u32)> {
         let (class, days) = match (candidate.standing, candidate.trigger) {
-            (Standing::NoManifest | Standing::Unreadable | Standing::AnotherProject, _) => return None,
+            (Standing::NoManifest | Standing::Unreadable | Standing::AnotherProject | Standing::AnotherHost, _) => {
+                return None;
+            }
             (Standing::Failed, _) => (Class::FailedRun, self.window()),
             (_, Trigger::PreRestore) => (Class::PreRestore, self.window()),
             (Standing::Complete, _) => (Class::Backup, self.keep_days.unwrap_or(0)),
@@ -511,6 +517,7 @@ fn by_nature(candidates: &[&Candidate], now: DateTime<Utc>) -> Keeps {
             (candidate.standing == Standing::NoManifest, Reason::NoManifest),
             (candidate.standing == Standing::Unreadable, Reason::Unreadable),
             (candidate.standing == Standing::AnotherProject, Reason::AnotherProject),
+            (candidate.standing == Standing::AnotherHost, Reason::AnotherHost),
         ];
         keeps.extend(natures.into_iter().filter(|(is, _)| *is).map(|(_, reason)| (candidate.id, reason)));
     }
@@ -641,6 +648,7 @@ impl fmt::Display for Reason {
             Self::NoManifest => f.write_str("no manifest"),
             Self::Unreadable => f.write_str("manifest can't be read"),
             Self::AnotherProject => f.write_str("another project's"),
+            Self::AnotherHost => f.write_str("another host's"),
             Self::Within { what: Class::PreRestore, days } => write!(f, "kept for undo for {}", in_words(*days)),
             Self::Within { what, days } => write!(f, "{}within {}", what.prefix(), in_words(*days)),
             Self::OlderThan { what, days } => write!(f, "{}older than {}", what.prefix(), in_words(*days)),
@@ -751,6 +759,7 @@ mod tests {
                 "pinned" => pinned = true,
                 "accepted" => accepted = true,
                 "another" => standing = Standing::AnotherProject,
+                "host" => standing = Standing::AnotherHost,
                 collapse if collapse.contains('<') => Vec::push(&mut collapses, collapse_of(collapse)),
                 path if path.contains('.') => Vec::push(&mut paths, path.to_owned()),
                 name => Vec::push(&mut holds, name.to_owned()),
@@ -1085,13 +1094,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_another_projects_stays_and_stands_for_nothing_else() {
+    fn what_is_another_projects_or_hosts_stays_and_stands_for_nothing_else() {
         check(
             Policy { keep_last: 1, ..days(0) },
             &[
                 ("20251210_130000 another db a.env", "+ another project's"),
                 ("20251209_150000 db a.env", "+ last 1, newest complete backup, newest with db"),
                 ("20251201_130000 another db a.env", "+ another project's"),
+                ("20251130_130000 host db a.env", "+ another host's"),
             ],
         );
     }
@@ -1307,6 +1317,7 @@ mod tests {
             1 => Just(Standing::NoManifest),
             1 => Just(Standing::Unreadable),
             1 => Just(Standing::AnotherProject),
+            1 => Just(Standing::AnotherHost),
         ];
         let trigger =
             prop_oneof![4 => Just(Trigger::Timer), 1 => Just(Trigger::Manual), 1 => Just(Trigger::PreRestore)];
@@ -1424,7 +1435,8 @@ mod tests {
                 last.extend([best, partial.filter(|id| Some(*id) > best)]);
             }
             let untouchable = |it: &&Candidate| {
-                let unknown = [Standing::NoManifest, Standing::Unreadable, Standing::AnotherProject];
+                let unknown =
+                    [Standing::NoManifest, Standing::Unreadable, Standing::AnotherProject, Standing::AnotherHost];
                 it.pinned || it.id.time() > now || unknown.contains(&it.standing)
             };
             let untouchable = catalog.iter().filter(untouchable).map(|it| it.id);

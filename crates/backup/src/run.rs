@@ -1,6 +1,7 @@
 //! A run: what every operation on a store needs, and the right to write to it.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,14 +9,15 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, FixedOffset, SecondsFormat};
 use tempfile::TempDir;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Entry, StoredFile, read_bounded};
+use crate::checked;
+use crate::digest::Hashing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fsutil;
 use crate::history::{Command, History, Line, Outcome};
-use crate::id::BackupId;
 use crate::lock::{Holder, Lock};
-use crate::manifest::Tool;
-use crate::names::{self, id_of};
+use crate::manifest::{Artifact, Manifest, Tool};
+use crate::names;
 use crate::owner;
 use crate::progress::Progress;
 use crate::read::Reader;
@@ -169,23 +171,51 @@ impl<'a> Run<'a> {
         if staged.is_empty() {
             return Ok(());
         }
-        let mut published: BTreeMap<BackupId, Vec<String>> = BTreeMap::new();
-        for object in self.store().list()? {
-            if let Some(id) = id_of(&object.name) {
-                published.entry(id).or_default().push(object.name);
-            }
-        }
+        let published: BTreeMap<String, u64> =
+            self.store().list()?.into_iter().map(|object| (object.name, object.bytes)).collect();
         let (manifests, others): (Vec<_>, Vec<_>) =
             staged.into_iter().partition(|object| names::parse_manifest(&object.name).is_some());
         others.iter().try_for_each(|object| self.store().discard(&object.name))?;
         for manifest in manifests.iter().map(|object| &object.name) {
-            let of_it = id_of(manifest).and_then(|id| published.get(&id)).map_or(&[][..], Vec::as_slice);
-            if !of_it.contains(manifest) {
-                of_it.iter().try_for_each(|name| self.store().remove(name))?;
+            if !published.contains_key(manifest) {
+                let left = self.left_of(manifest, &published)?;
+                left.iter().try_for_each(|name| self.store().remove(name))?;
             }
             self.store().discard(manifest)?;
         }
         Ok(())
+    }
+
+    /// Published files of the backup whose manifest is staged. Anybody may have put that there, to have another tool's
+    /// files removed by their names: so they are this program's only if the ledger knows the backup, which it does once
+    /// that was whole, or if they are what the manifest says to the byte, as a backup is that was being written.
+    fn left_of(&self, manifest: &str, published: &BTreeMap<String, u64>) -> Result<Vec<String>> {
+        let Some(id) = names::parse_manifest(manifest) else { return Ok(Vec::new()) };
+        let json = match self.store().read_staged(manifest) {
+            Err(error) if error.is_not_plain() => return Ok(Vec::new()),
+            staged => read_bounded(staged?, manifest)?,
+        };
+        // It is whole before any file is published.
+        let Ok(recorded) = Manifest::parse(id, &json) else { return Ok(Vec::new()) };
+        let is_known = History::load(self.store()).unwrap_or_default().knows(id);
+        let mut left = Vec::new();
+        for artifact in recorded.artifacts {
+            let Some(bytes) = published.get(&artifact.file) else { continue };
+            if is_known || *bytes == artifact.bytes && self.is_stored(&artifact)? {
+                left.push(artifact.file);
+            }
+        }
+        Ok(left)
+    }
+
+    /// Whether the stored file is what is recorded of it, to the byte.
+    fn is_stored(&self, artifact: &Artifact) -> Result<bool> {
+        let mut reader = match self.store().read(&artifact.file) {
+            Err(error) if error.is_not_plain() => return Ok(false),
+            opened => Hashing::new(opened?),
+        };
+        io::copy(&mut reader, &mut io::sink()).map_err(|e| Error::io_named("read", &artifact.file, e))?;
+        Ok(reader.finish().1.sha256 == artifact.sha256)
     }
 
     /// A folder of its own for decoded files, removed when dropped, with room for `bytes`.
@@ -224,8 +254,23 @@ impl<'a> Run<'a> {
     pub fn catalog(&self) -> Result<Catalog> {
         match self.kept_catalog().take() {
             Some(catalog) => Ok(catalog),
-            None => Ok(Catalog::load(self.store())?.of(&self.setup.project)),
+            None => Ok(Catalog::load(self.store())?.of(&self.setup.project, owner::hosts(&self.setup)?.as_ref())),
         }
+    }
+
+    /// Stored files of a backup, to be restored. That a database was checked before it was stored counts only where the
+    /// ledger says so of this host, and nothing was found against that backup since: a manifest may come from anywhere.
+    pub(crate) fn stored_files(&self, entry: &Entry) -> Result<Vec<StoredFile>> {
+        let mut files = entry.stored_files(self.store())?;
+        if files.iter().any(StoredFile::is_checked) {
+            let history = History::load(self.store()).unwrap_or_default();
+            let sound = checked::on_host(&history, &self.setup.host);
+            let is_sound = |digest| !history.is_known_bad(entry.id) && sound.contains(&digest);
+            for file in &mut files {
+                file.require_check_unless(is_sound);
+            }
+        }
+        Ok(files)
     }
 
     /// Keeps a catalog that is as the store is, so that the next step of this run needn't load it again.
@@ -294,6 +339,8 @@ pub(crate) mod tests {
     use crate::backup::{Integrity, Made, Request, backup};
     use crate::checked::CheckedEarlier;
     use crate::codec::{Codec, Encoding};
+    use crate::digest::Digest;
+    use crate::id::BackupId;
     use crate::manifest::{Snapshot, Trigger};
     use crate::progress::Silent;
     use crate::relpath::RelPath;
@@ -440,10 +487,23 @@ pub(crate) mod tests {
         std::mem::take(&mut results[0])
     }
 
+    /// Stages files with an `x` in them, and a manifest that says so.
     fn stage_all(store: &dyn Store, names: &[&str]) {
         for name in names {
-            stage(store, name, b"x");
+            stage(store, name, if *name == MANIFEST { manifest(store) } else { b"x".into() }.as_slice());
         }
+    }
+
+    /// Of a backup of [`DATABASE`] and [`CONFIG`].
+    fn manifest(store: &dyn Store) -> Vec<u8> {
+        let catalog = Catalog::load(store).unwrap();
+        let mut manifest = catalog.get(id(EARLIER)).unwrap().read_manifest(store).unwrap();
+        manifest.id = id("20251210_140000");
+        for artifact in &mut manifest.artifacts {
+            artifact.file = artifact.file.replace(EARLIER, "20251210_140000");
+            (artifact.bytes, artifact.sha256) = (1, Digest::of(b"x"));
+        }
+        manifest.to_json()
     }
 
     const NOTHING: (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
@@ -484,11 +544,36 @@ pub(crate) mod tests {
             let cut = swept(|store| {
                 stage_all(store, left);
                 left.iter().try_for_each(|name| store.publish(&[(*name).into()])).unwrap();
-                publish(store, MANIFEST, b"x");
+                publish(store, MANIFEST, &manifest(store));
                 store.withdraw(MANIFEST).unwrap();
                 assert!(!lists(store, "20251210_140000"));
             });
             assert_eq!(cut, NOTHING, "{left:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_staged_manifest_names_stays_unless_this_program_wrote_it() {
+        let kept = swept(|store| {
+            stage_all(store, &[MANIFEST]);
+            publish(store, DATABASE, b"another tool's");
+            publish(store, "logs_20251210_140000.tar.gz", b"another tool's");
+        });
+        assert_eq!(kept, (vec![], vec!["logs_20251210_140000.tar.gz".into(), DATABASE.into()]));
+        // What the ledger knows as a backup of this program's goes, though it was damaged before it was removed.
+        let removed = swept(|store| {
+            stage_all(store, &[MANIFEST]);
+            publish(store, DATABASE, b"damaged");
+            let line = Line::new(id(EARLIER).time().fixed_offset(), Command::Backup, Outcome::Ok);
+            History::append(store, &Line { id: Some(id("20251210_140000")), ..line }).unwrap();
+        });
+        assert_eq!(removed, NOTHING);
+        for torn in ["", "{", "{\"format\": 1}", "x"] {
+            let kept = swept(|store| {
+                stage(store, MANIFEST, torn.as_bytes());
+                publish(store, DATABASE, b"x");
+            });
+            assert_eq!(kept, (vec![], vec![DATABASE.into()]), "{torn}");
         }
     }
 

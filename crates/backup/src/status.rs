@@ -430,7 +430,7 @@ impl Look<'_> {
 
     fn concerns(&self, sources: &[SourceStatus], last: Option<&Dated<RunEnd>>) -> Vec<Concern> {
         let mut concerns = Vec::new();
-        if self.catalog.entries().iter().all(|entry| matches!(entry.record, Record::Another(_))) {
+        if self.catalog.entries().iter().all(|entry| matches!(entry.record, Record::Another(..))) {
             concerns.push(Concern::NoBackup);
         } else {
             let stale = sources.iter().filter(|source| source.state != SourceState::Fresh);

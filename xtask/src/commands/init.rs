@@ -94,7 +94,7 @@ fn write(settings: &Path, text: &str) -> backup::Result<()> {
 
 /// What `.gitignore` lacks, where there is one or git is used.
 fn to_ignore(root: &Path) -> io::Result<Vec<&'static str>> {
-    let text = match fs::read_to_string(root.join(".gitignore")) {
+    let text = match backup::open_plain(&root.join(".gitignore")).and_then(io::read_to_string) {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
         Err(e) => return Err(e),

@@ -2,7 +2,7 @@
 
 use backup::manifest::Collapse;
 use backup::status::{Concern, Dated, RunEnd, Status as Judged};
-use backup::{Entry, History, Kind, Outcome, Record, Status, Trigger, seconds_since};
+use backup::{Entry, History, Kind, Outcome, Record, Status, Trigger, Whose, seconds_since};
 use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
 
@@ -19,7 +19,8 @@ struct Row {
     created_at: DateTime<FixedOffset>,
     age_s: u64,
     trigger: Option<Trigger>,
-    /// `complete`, `partial`, `failed`, `damaged`, `no manifest`, `another project's` or `unreadable`.
+    /// `complete`, `partial`, `failed`, `damaged`, `no manifest`, `another project's`, `another host's` or
+    /// `unreadable`.
     status: &'static str,
     artifacts: Vec<Artifact>,
     bytes: u64,
@@ -99,7 +100,8 @@ fn row(context: &Context<'_>, entry: &Entry, history: &History) -> Row {
             (if problem.is_some() { "damaged" } else { status(manifest.status) }, problem.or(failure))
         }
         Record::Foreign => ("no manifest", None),
-        Record::Another(_) => ("another project's", None),
+        Record::Another(_, Whose::Project) => ("another project's", None),
+        Record::Another(_, Whose::Host) => ("another host's", None),
         Record::Unreadable(error) => ("unreadable", Some(error.one_line())),
     };
     Row {

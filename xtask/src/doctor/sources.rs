@@ -1,6 +1,5 @@
 //! Checks of what is backed up: databases and configuration files.
 
-use std::fs::File;
 use std::path::Path;
 
 use backup::inspect::{self, Inspection};
@@ -77,7 +76,7 @@ fn integrity(context: &Context<'_>, name: &str, path: &Path) -> Finding {
 
 fn files(context: &Context<'_>, set: &Files) -> Finding {
     let check = format!("files {}", set.name);
-    let opened = set.paths.iter().map(|path| (path, File::open(path.under(&context.root))));
+    let opened = set.paths.iter().map(|path| (path, backup::open_plain(&path.under(&context.root))));
     let failed: Vec<(String, std::io::Error)> =
         opened.filter_map(|(path, file)| Some((path.to_string(), file.err()?))).collect();
     if failed.is_empty() {

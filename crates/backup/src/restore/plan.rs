@@ -185,7 +185,7 @@ pub(crate) fn plan_for_nothing(
 ) -> Result<Plan> {
     entry.require_usable()?;
     let base = Base::open(target)?;
-    let (created_at, files) = (entry.created_at(), entry.stored_files(run.store())?);
+    let (created_at, files) = (entry.created_at(), run.stored_files(entry)?);
     let mut plan = Plan {
         id: entry.id,
         created_at,

@@ -141,7 +141,7 @@ mod tests {
                  PRAGMA user_version = -7; PRAGMA application_id = 42; CREATE TABLE t(x)"
             );
             made.execute_batch(&make).unwrap();
-            let said = sqlite::facts(&made, &path).unwrap();
+            let said = sqlite::facts(&made, &path, &crate::progress::Silent).unwrap();
             drop(made);
             let bytes = std::fs::read(&path).unwrap();
             let header = Header::of(&bytes);

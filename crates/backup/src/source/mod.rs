@@ -2,6 +2,7 @@
 
 pub(crate) mod bytes;
 pub(crate) mod files;
+mod guard;
 pub(crate) mod integrity;
 pub(crate) mod sqlite;
 pub(crate) mod vacuum;

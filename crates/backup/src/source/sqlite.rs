@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction};
 
+use super::guard;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fsutil;
@@ -74,7 +75,7 @@ pub(crate) fn open_recovered(path: &Path, busy_timeout: Duration, progress: &dyn
 pub(crate) fn open_damaged(path: &Path, busy_timeout: Duration) -> Result<Connection> {
     require_harmless(path)?;
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, busy_timeout)?;
-    connection.pragma_update(None, "writable_schema", true).map_err(|e| Error::sqlite("open database", path, &e))?;
+    guard::allow_damaged_schema(&connection).map_err(|e| Error::sqlite("open database", path, &e))?;
     Ok(connection)
 }
 
@@ -83,7 +84,17 @@ pub(crate) fn open_read_write(path: &Path, busy_timeout: Duration) -> Result<Con
     open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, busy_timeout, &Silent)
 }
 
-/// The same for one that will be replaced. Closing it leaves its log as it is: if it turns out damaged, it is kept and moved
+/// Opens a restored database as its application would: for writing, with its views and triggers.
+///
+/// # Errors
+/// As [`open_read_only`].
+pub(crate) fn open_restored(path: &Path, busy_timeout: Duration) -> Result<Connection> {
+    let connection = open_read_write(path, busy_timeout)?;
+    guard::allow_views_and_triggers(&connection).map_err(|e| Error::sqlite("open database", path, &e))?;
+    Ok(connection)
+}
+
+/// As [`open_read_write`], for one that will be replaced. Closing it leaves its log as it is: if it turns out damaged, it is kept and moved
 /// aside with its log, which must not be emptied into it before.
 pub(crate) fn open_to_replace(path: &Path, busy_timeout: Duration) -> Result<Connection> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, busy_timeout.min(TICK))?;
@@ -150,7 +161,8 @@ fn wait_for_first_read(
             return Err(Error::interrupted());
         }
     }
-    connection.busy_timeout(busy_timeout).map_err(|e| Error::sqlite("open database", path, &e))?;
+    let ready = guard::limit_cache(&connection).and_then(|()| connection.busy_timeout(busy_timeout));
+    ready.map_err(|e| Error::sqlite("open database", path, &e))?;
     Ok(connection)
 }
 
@@ -178,12 +190,29 @@ fn connect(path: &Path, access: OpenFlags, busy_timeout: Duration) -> Result<Con
         Ok(found) if !found.is_file() => {
             return Err(Error::new(ErrorKind::NotADatabase, format!("database {} is not a file", path.display())));
         }
-        Ok(_) => {}
+        Ok(_) => require_plain_beside(path)?,
     }
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    let connection = Connection::open_with_flags(path, flags).map_err(|e| Error::sqlite("open database", path, &e))?;
-    connection.busy_timeout(busy_timeout).map_err(|e| Error::sqlite("open database", path, &e))?;
-    Ok(connection)
+    let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
+        guard::limit(&connection, path)?;
+        connection.busy_timeout(busy_timeout)?;
+        Ok(connection)
+    });
+    opened.map_err(|e| Error::sqlite("open database", path, &e))
+}
+
+/// SQLite opens what lies beside a database as well, and would wait at a pipe for ever.
+fn require_plain_beside(path: &Path) -> Result<()> {
+    // SQLite keeps it where a link leads.
+    let place = path.canonicalize().map_err(|e| Error::io("find", path, e))?;
+    for suffix in ["-journal", "-wal", "-shm"] {
+        let beside = fsutil::with_suffix(&place, suffix);
+        if fs::metadata(&beside).is_ok_and(|found| !found.is_file()) {
+            let message = format!("database {} can't be opened: {} is not a file", path.display(), beside.display());
+            return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("move it away: SQLite makes its own"));
+        }
+    }
+    Ok(())
 }
 
 /// Bytes of the database's pages.
@@ -274,7 +303,7 @@ pub(crate) fn pages(
     mut each: impl FnMut(&[u8]) -> Result<()>,
 ) -> Result<Facts> {
     let failed = |e| Error::sqlite("take a snapshot of", source, &e);
-    let facts = facts(transaction, source)?;
+    let facts = facts(transaction, source, progress)?;
     let step = Step::begin(
         progress,
         Phase::Snapshot,
@@ -304,9 +333,10 @@ pub(crate) fn pages(
 /// What the database shows.
 ///
 /// # Errors
-/// [`ErrorKind::Damaged`] or [`ErrorKind::Sqlite`] if it can't be read.
-pub(crate) fn facts(connection: &Connection, path: &Path) -> Result<Facts> {
-    read_facts(connection).map_err(|e| Error::sqlite("read database", path, &e))
+/// [`ErrorKind::Damaged`] or [`ErrorKind::Sqlite`] if it can't be read, [`ErrorKind::Interrupted`].
+pub(crate) fn facts(connection: &Connection, path: &Path, progress: &dyn Progress) -> Result<Facts> {
+    let found = stoppable(connection, progress, || (), read_facts);
+    found.map_err(|e| Error::sqlite("read database", path, &e))
 }
 
 pub(super) fn read_facts(connection: &Connection) -> rusqlite::Result<Facts> {
@@ -367,12 +397,11 @@ pub(super) fn text(row: &Row<'_>) -> rusqlite::Result<String> {
     Ok(String::from_utf8_lossy(row.get_ref(0)?.as_bytes()?).into_owned())
 }
 
-/// Tables that hold rows of their own: virtual tables keep theirs in shadow tables, which are listed.
+/// Tables that hold rows of their own: virtual tables keep theirs in shadow tables, which are listed. Not by
+/// `pragma_table_list`, which expands every view.
 pub(super) fn table_names(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut statement = connection.prepare(
-        "SELECT name FROM pragma_table_list \
-         WHERE schema = 'main' AND type IN ('table', 'shadow') AND name <> 'sqlite_schema' ORDER BY name",
-    )?;
+    let mut statement =
+        connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 ORDER BY name")?;
     statement.query_map([], |row| row.get(0))?.collect()
 }
 
@@ -481,7 +510,7 @@ mod tests {
         fs::write(&copy, &image).unwrap();
         let copied = open_read_only(&copy, PATIENCE).unwrap();
         assert_eq!(pragma::<String>(&copied, "journal_mode").unwrap(), "delete");
-        assert_eq!(super::facts(&copied, &copy).unwrap(), facts);
+        assert_eq!(super::facts(&copied, &copy, &Silent).unwrap(), facts);
         assert_eq!(facts.tables, [Table { name: "t".into(), rows: 1 }]);
     }
 
@@ -545,9 +574,9 @@ mod tests {
         let copy = folder.path().join("copy.db");
         let reader = open_read_only(&path, PATIENCE).unwrap();
         vacuum_into(&reader, &path, &copy, &Silent).unwrap();
-        let copied = facts(&open_read_only(&copy, PATIENCE).unwrap(), &copy).unwrap();
+        let copied = facts(&open_read_only(&copy, PATIENCE).unwrap(), &copy, &Silent).unwrap();
         assert_eq!((copied.user_version, copied.application_id), (7, 42));
         assert_eq!(copied.tables, [Table { name: "a \" b".into(), rows: 3 }]);
-        assert_eq!(copied.schema_sha256, facts(&reader, &path).unwrap().schema_sha256);
+        assert_eq!(copied.schema_sha256, facts(&reader, &path, &Silent).unwrap().schema_sha256);
     }
 }

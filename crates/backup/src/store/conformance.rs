@@ -28,7 +28,11 @@ fn what_is_staged_is_invisible_until_published(store: &dyn Store) {
     put(store, "a", b"first");
     assert_eq!(store.list().unwrap(), []);
     assert_eq!(names(&store.list_staged().unwrap()), ["a"]);
+    let mut staged = String::new();
+    store.read_staged("a").unwrap().read_to_string(&mut staged).unwrap();
+    assert_eq!(staged, "first");
     store.publish(&["a".into()]).unwrap();
+    assert!(store.read_staged("a").is_err());
     assert_eq!(store.list().unwrap(), [Object { name: "a".into(), bytes: 5 }]);
     assert_eq!(store.list_staged().unwrap(), []);
     assert_eq!(get(store, "a"), b"first");

@@ -4,34 +4,37 @@
 //! a file is written in `.staging`, synced, and only then renamed; a rename counts once its folder is synced too.
 //! Folders are 0700 and files 0600 from their first byte, whatever the umask.
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset};
-use rustix::fs::{Advice, fadvise};
+use rustix::fs::{Advice, FileType, OFlags, Stat, fadvise};
 
+use super::folder::Folder;
 use super::{Object, Staged, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fsutil;
-use crate::lock::{Holder, Lock, Waiting};
+use crate::lock::{Held, Holder, Lock, Waiting};
 use crate::synced::SyncedFile;
 
 const STAGING: &str = ".staging";
 const LOCK: &str = ".lock";
 
-/// A folder of artifacts, manifests and the ledger.
+/// A folder of artifacts, manifests and the ledger. Links to the folder are followed, in it none is.
 #[derive(Debug, Clone)]
 pub struct LocalStore {
     folder: PathBuf,
+    opened: Arc<OnceLock<Folder>>,
 }
 
 impl LocalStore {
     /// The store in `folder`, which need not exist yet.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into() }
+        Self { folder: folder.into(), opened: Arc::default() }
     }
 
     /// The folder.
@@ -51,7 +54,7 @@ impl LocalStore {
     /// # Errors
     /// As the operating system says.
     pub fn lock_holder(&self) -> Result<Option<String>> {
-        Ok(Lock::holder(&self.path(LOCK))?.map(|held| held.to_string()))
+        Ok(self.held()?.map(|held| held.to_string()))
     }
 
     /// Since when the run that holds the lock has it, to the second; `None` if no run does, or it doesn't say.
@@ -59,15 +62,44 @@ impl LocalStore {
     /// # Errors
     /// As the operating system says.
     pub fn locked_since(&self) -> Result<Option<DateTime<FixedOffset>>> {
-        Ok(Lock::holder(&self.path(LOCK))?.and_then(|held| held.since()))
+        Ok(self.held()?.and_then(|held| held.since()))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+    fn held(&self) -> Result<Option<Held>> {
+        match self.opened() {
+            Ok(folder) => Lock::holder(folder, LOCK),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("open", &self.folder.join(LOCK), e)),
+        }
     }
 
-    fn staging(&self) -> PathBuf {
-        self.folder.join(STAGING)
+    /// The folder, opened by the first who asks: all that is done is done in that one.
+    fn opened(&self) -> io::Result<&Folder> {
+        if let Some(folder) = self.opened.get() {
+            return Ok(folder);
+        }
+        let folder = Folder::open(&self.folder)?;
+        Ok(self.opened.get_or_init(|| folder))
+    }
+
+    /// The same, to do something with what has this `name`.
+    fn opened_to(&self, verb: &str, name: &str) -> Result<&Folder> {
+        self.opened().map_err(|e| Error::io(verb, &self.folder.join(name), e))
+    }
+
+    /// The staging area, opened anew each time: a link in its place is none.
+    fn staging_to(&self, verb: &str, name: &str) -> Result<Folder> {
+        let staging = self.opened().and_then(|folder| folder.folder(STAGING));
+        staging.map_err(|e| self.not_staging(verb, name, e))
+    }
+
+    fn not_staging(&self, verb: &str, name: &str, e: io::Error) -> Error {
+        let staging = self.folder.join(STAGING);
+        if e.kind() == io::ErrorKind::NotADirectory {
+            let message = format!("{} is not a folder but a link, or a file", staging.display());
+            return Error::new(ErrorKind::InvalidInput, message).with_hint("remove it; a folder is made in its place");
+        }
+        Error::io(verb, &staging.join(name), e)
     }
 
     /// A link to a disk that isn't mounted is neither an empty store nor a place for a new one.
@@ -82,41 +114,22 @@ impl LocalStore {
         }
     }
 
-    /// What is unfinished is removed from the staging area, with all that is below it: a link there could lead anywhere.
-    fn check_staging(&self) -> Result<()> {
-        let staging = self.staging();
-        let found = fs::symlink_metadata(&staging).map_err(|e| Error::io("stat", &staging, e))?;
-        if found.is_dir() {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::InvalidInput, format!("{} is not a folder but a link", staging.display()))
-            .with_hint("remove the link; a folder is made in its place"))
-    }
-
     fn not_a_folder(&self) -> Error {
         let message = format!("the backup folder {} is not a folder", self.folder.display());
         Error::new(ErrorKind::InvalidInput, message)
             .with_hint("move that file away, or name another place with --backup-dir")
     }
+}
 
-    /// Files and folders right below `folder`, sorted; none if it doesn't exist.
-    fn list_files(&self, folder: &Path) -> Result<Vec<Object>> {
-        let entries = match fs::read_dir(folder) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Err(self.not_a_folder()),
-            Err(e) => return Err(Error::io("list", folder, e)),
-        };
-        let mut objects = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(|e| Error::io("list", folder, e))?;
-            // Names that aren't UTF-8 are none of ours.
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            objects.extend(object(name, &entry.path(), entry.metadata())?);
-        }
-        objects.sort();
-        Ok(objects)
+/// Files and folders right below `folder`, sorted.
+fn objects(folder: &Folder, path: &Path) -> Result<Vec<Object>> {
+    let mut objects = Vec::new();
+    for name in folder.names().map_err(|e| Error::io("list", path, e))? {
+        let found = folder.stat(&name);
+        objects.extend(object(name, path, found)?);
     }
+    objects.sort();
+    Ok(objects)
 }
 
 impl Store for LocalStore {
@@ -130,92 +143,111 @@ impl Store for LocalStore {
             return Err(self.not_a_folder());
         }
         let is_new = !self.folder.exists();
-        let staging = self.staging();
-        DirBuilder::new().recursive(true).mode(0o700).create(&staging).map_err(|e| Error::io("create", &staging, e))?;
-        self.check_staging()?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
+        made.map_err(|e| Error::io("create", &self.folder, e))?;
+        let folder = self.opened_to("open", "")?;
+        folder.make_folder(STAGING).map_err(|e| Error::io("create", &self.folder.join(STAGING), e))?;
+        let staging = folder.stat(STAGING).map_err(|e| self.not_staging("stat", "", e))?;
+        if FileType::from_raw_mode(staging.st_mode) != FileType::Directory {
+            return Err(self.not_staging("open", "", io::ErrorKind::NotADirectory.into()));
+        }
         if is_new {
             fsutil::inherit_owner(&self.folder);
             fsutil::sync_parent(&self.folder)?;
         }
-        fsutil::inherit_owner(&staging);
+        folder.inherit_owner(STAGING);
         Ok(())
     }
 
     fn lock(&self, holder: &Holder, wait: Duration, waiting: &mut Waiting<'_>) -> Result<Lock> {
-        let lock = Lock::acquire(&self.path(LOCK), holder, wait, waiting)?;
-        fsutil::inherit_owner(&self.path(LOCK));
+        let folder = self.opened_to("open", LOCK)?;
+        let lock = Lock::acquire(folder, LOCK, holder, wait, waiting)?;
+        folder.inherit_owner(LOCK);
         Ok(lock)
     }
 
     fn list(&self) -> Result<Vec<Object>> {
         self.check_link()?;
-        let mut objects = self.list_files(&self.folder)?;
+        let mut objects = match self.opened() {
+            Ok(folder) => objects(folder, &self.folder)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Err(self.not_a_folder()),
+            Err(e) => return Err(Error::io("list", &self.folder, e)),
+        };
         objects.retain(|object| !object.name.starts_with('.'));
         Ok(objects)
     }
 
     fn list_staged(&self) -> Result<Vec<Object>> {
-        match self.list_files(&self.staging()) {
+        match self.opened().and_then(|folder| folder.folder(STAGING)) {
+            Ok(staging) => objects(&staging, &self.folder.join(STAGING)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             // Who may look into the store but not into its staging area can still see what is published.
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(Vec::new()),
-            other => other,
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(Vec::new()),
+            Err(e) => Err(self.not_staging("list", "", e)),
         }
     }
 
     fn read(&self, name: &str) -> Result<Box<dyn Read + Send>> {
-        let path = self.path(name);
-        let file = fsutil::open_plain(&path).map_err(|e| Error::io("open", &path, e))?;
+        let file = self.opened().and_then(|folder| folder.read(name));
+        let file = file.map_err(|e| Error::io("open", &self.folder.join(name), e))?;
         // So that the kernel reads further ahead.
         let _ = fadvise(&file, 0, None, Advice::Sequential);
         Ok(Box::new(file))
     }
 
+    fn read_staged(&self, name: &str) -> Result<Box<dyn Read + Send>> {
+        let staging = self.staging_to("open", name)?;
+        let file = staging.read(name).map_err(|e| Error::io("open", &staging.path_of(name), e))?;
+        Ok(Box::new(file))
+    }
+
     fn stage(&self, name: &str) -> Result<Box<dyn Staged>> {
-        let path = self.staging().join(name);
-        let file = fsutil::create_private(&path).map_err(|e| Error::io("create", &path, e))?;
-        fsutil::inherit_owner(&path);
-        Ok(Box::new(LocalStaged { file: SyncedFile::new(file, leave_cache), path, finished: false }))
+        let staging = self.staging_to("create", name)?;
+        let file = staging.open_file(name, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC);
+        let file = file.map_err(|e| Error::io("create", &staging.path_of(name), e))?;
+        staging.inherit_owner(name);
+        let (file, name) = (SyncedFile::new(file, leave_cache), name.to_string());
+        Ok(Box::new(LocalStaged { file, staging, name, finished: false }))
     }
 
     fn publish(&self, names: &[String]) -> Result<()> {
-        for name in names {
-            rename(&self.staging().join(name), &self.path(name))?;
-        }
-        fsutil::sync_folder(&self.folder)
+        let (staging, folder) = (self.staging_to("open", "")?, self.opened_to("open", "")?);
+        names.iter().try_for_each(|name| rename(&staging, name, folder))?;
+        sync(folder, &self.folder)
     }
 
     fn withdraw(&self, name: &str) -> Result<()> {
-        rename(&self.path(name), &self.staging().join(name))?;
-        fsutil::sync_folder(&self.staging())?;
-        fsutil::sync_folder(&self.folder)
+        let (staging, folder) = (self.staging_to("open", "")?, self.opened_to("rename", name)?);
+        rename(folder, name, &staging)?;
+        sync(&staging, &self.folder.join(STAGING))?;
+        sync(folder, &self.folder)
     }
 
     fn remove(&self, name: &str) -> Result<()> {
-        fsutil::remove_file(&self.path(name))?;
-        fsutil::sync_folder(&self.folder)
+        let folder = self.opened_to("remove", name)?;
+        folder.remove_file(name).map_err(|e| Error::io("remove", &folder.path_of(name), e))?;
+        sync(folder, &self.folder)
     }
 
     fn discard(&self, name: &str) -> Result<()> {
-        let path = self.staging().join(name);
-        match fs::symlink_metadata(&path) {
-            Ok(found) if found.is_dir() => fs::remove_dir_all(&path).map_err(|e| Error::io("remove", &path, e)),
-            _ => fsutil::remove_file(&path),
-        }
+        let staging = self.staging_to("remove", name)?;
+        staging.remove_tree(name).map_err(|e| Error::io("remove", &staging.path_of(name), e))
     }
 
     fn append(&self, name: &str, line: &str) -> Result<()> {
-        let path = self.path(name);
-        let is_new = !path.exists();
-        append_line(&path, line).map_err(|e| Error::io("append to", &path, e))?;
+        let folder = self.opened_to("append to", name)?;
+        let is_new = folder.stat(name).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+        append_line(folder, name, line).map_err(|e| Error::io("append to", &folder.path_of(name), e))?;
         if is_new {
-            fsutil::inherit_owner(&path);
-            fsutil::sync_folder(&self.folder)?;
+            folder.inherit_owner(name);
+            sync(folder, &self.folder)?;
         }
         Ok(())
     }
 
     fn scratch(&self) -> Option<PathBuf> {
-        Some(self.staging())
+        Some(self.folder.join(STAGING))
     }
 
     fn free_bytes(&self) -> Result<Option<u64>> {
@@ -225,20 +257,24 @@ impl Store for LocalStore {
 
 /// An entry of a listing. Removed since, it isn't there any more. But a listing must not lack what is there: what belongs
 /// to no published manifest is removed.
-fn object(name: String, path: &Path, found: io::Result<Metadata>) -> Result<Option<Object>> {
+fn object(name: String, folder: &Path, found: io::Result<Stat>) -> Result<Option<Object>> {
     match found {
-        Ok(found) => Ok(Some(Object { name, bytes: found.len() })),
+        Ok(found) => Ok(Some(Object { name, bytes: u64::try_from(found.st_size).unwrap_or(0) })),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::io("stat", path, e)),
+        Err(e) => Err(Error::io("stat", &folder.join(name), e)),
     }
 }
 
-fn rename(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to).map_err(|e| Error::io("rename", from, e))
+fn rename(from: &Folder, name: &str, to: &Folder) -> Result<()> {
+    from.rename(name, to).map_err(|e| Error::io("rename", &from.path_of(name), e))
 }
 
-fn append_line(path: &Path, line: &str) -> io::Result<()> {
-    let mut file = fsutil::open_own(path, OpenOptions::new().read(true).append(true).create(true))?;
+fn sync(folder: &Folder, path: &Path) -> Result<()> {
+    folder.sync().map_err(|e| Error::io("sync", path, e))
+}
+
+fn append_line(folder: &Folder, name: &str, line: &str) -> io::Result<()> {
+    let mut file = folder.open_file(name, OFlags::RDWR | OFlags::APPEND | OFlags::CREATE)?;
     let length = file.metadata()?.len();
     let mut last = [b'\n'];
     if length > 0 {
@@ -253,7 +289,8 @@ fn append_line(path: &Path, line: &str) -> io::Result<()> {
 /// A file in the staging area, removed again when dropped unfinished.
 struct LocalStaged {
     file: SyncedFile,
-    path: PathBuf,
+    staging: Folder,
+    name: String,
     finished: bool,
 }
 
@@ -275,8 +312,8 @@ impl Write for LocalStaged {
 
 impl Staged for LocalStaged {
     fn finish(mut self: Box<Self>) -> Result<()> {
-        self.file.finish().map_err(|e| Error::io("sync", &self.path, e))?;
-        fsutil::sync_parent(&self.path)?;
+        let synced = self.file.finish().and_then(|()| self.staging.sync());
+        synced.map_err(|e| Error::io("sync", &self.staging.path_of(&self.name), e))?;
         self.finished = true;
         Ok(())
     }
@@ -286,7 +323,7 @@ impl Drop for LocalStaged {
     fn drop(&mut self) {
         if !self.finished {
             // Best effort: what stays is swept by the next run.
-            let _ = fsutil::remove_file(&self.path);
+            let _ = self.staging.remove_file(&self.name);
         }
     }
 }
@@ -311,23 +348,23 @@ mod tests {
         let mut staged = store.stage("a").unwrap();
         staged.write_all(b"x").unwrap();
         let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(store.path(".staging/a")), 0o600);
+        assert_eq!(mode(store.folder.join(".staging/a")), 0o600);
         staged.finish().unwrap();
         store.publish(&["a".into()]).unwrap();
         store.append(crate::names::HISTORY, "{}").unwrap();
-        assert_eq!(mode(store.path("a")), 0o600);
-        assert_eq!(mode(store.path(crate::names::HISTORY)), 0o600);
+        assert_eq!(mode(store.folder.join("a")), 0o600);
+        assert_eq!(mode(store.folder.join(crate::names::HISTORY)), 0o600);
         assert_eq!(mode(store.folder.clone()), 0o700);
-        assert_eq!(mode(store.staging()), 0o700);
+        assert_eq!(mode(store.folder.join(STAGING)), 0o700);
     }
 
     #[test]
     fn a_torn_last_line_stays_alone() {
         let folder = tempfile::tempdir().unwrap();
         let store = LocalStore::new(folder.path());
-        fs::write(store.path("h"), "{\"whole\":1}\n{\"to").unwrap();
+        fs::write(store.folder.join("h"), "{\"whole\":1}\n{\"to").unwrap();
         store.append("h", "{\"next\":1}").unwrap();
-        assert_eq!(fs::read_to_string(store.path("h")).unwrap(), "{\"whole\":1}\n{\"to\n{\"next\":1}\n");
+        assert_eq!(fs::read_to_string(store.folder.join("h")).unwrap(), "{\"whole\":1}\n{\"to\n{\"next\":1}\n");
     }
 
     #[test]
@@ -393,24 +430,26 @@ mod tests {
     #[test]
     fn only_a_folder_that_is_missing_is_empty() {
         let (_folder, store) = prepared();
-        fs::remove_dir(store.staging()).unwrap();
+        fs::remove_dir(store.folder.join(STAGING)).unwrap();
         assert_eq!(store.list_staged().unwrap(), []);
-        fs::write(store.staging(), "").unwrap();
+        fs::write(store.folder.join(STAGING), "").unwrap();
         assert_eq!(store.list_staged().unwrap_err().kind(), ErrorKind::InvalidInput);
         // A link to itself is neither missing nor no folder.
-        let circle = store.path("circle");
+        let circle = store.folder.join("circle");
         std::os::unix::fs::symlink(&circle, &circle).unwrap();
-        assert_eq!(store.list_files(&circle).unwrap_err().kind(), ErrorKind::Io);
+        let error = LocalStore::new(circle.join("backups")).list().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
     }
 
     #[test]
     fn a_link_in_the_staging_areas_place_is_refused() {
         let (folder, store) = prepared();
-        fs::remove_dir(store.staging()).unwrap();
-        std::os::unix::fs::symlink(folder.path(), store.staging()).unwrap();
+        fs::remove_dir(store.folder.join(STAGING)).unwrap();
+        std::os::unix::fs::symlink(folder.path(), store.folder.join(STAGING)).unwrap();
         let error = store.prepare().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
-        assert!(error.to_string().ends_with(".staging is not a folder but a link"), "{error}");
+        assert!(error.to_string().ends_with(".staging is not a folder but a link, or a file"), "{error}");
+        assert_eq!(store.list_staged().unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 
     #[test]
@@ -423,8 +462,8 @@ mod tests {
     #[test]
     fn names_that_begin_with_a_dot_are_not_listed() {
         let (_folder, store) = prepared();
-        fs::write(store.path(".lock"), "").unwrap();
-        fs::write(store.path("shown"), "x").unwrap();
+        fs::write(store.folder.join(".lock"), "").unwrap();
+        fs::write(store.folder.join("shown"), "x").unwrap();
         assert_eq!(store.list().unwrap(), [Object { name: "shown".into(), bytes: 1 }]);
     }
 
@@ -433,13 +472,13 @@ mod tests {
         let (_folder, store) = prepared();
         let free = store.free_bytes().unwrap().unwrap();
         assert!(free > 1 << 20, "{free}");
-        assert_eq!(store.scratch(), Some(store.staging()));
+        assert_eq!(store.scratch(), Some(store.folder.join(STAGING)));
     }
 
     #[test]
     fn a_folder_in_the_staging_area_is_discarded_with_what_is_in_it() {
         let (_folder, store) = prepared();
-        fs::create_dir_all(store.staging().join("scratch/deep")).unwrap();
+        fs::create_dir_all(store.folder.join(STAGING).join("scratch/deep")).unwrap();
         store.discard("scratch").unwrap();
         assert_eq!(store.list_staged().unwrap(), []);
     }
@@ -448,10 +487,10 @@ mod tests {
     fn a_line_is_ended_before_the_next_only_if_it_was_torn() {
         let (_folder, store) = prepared();
         for content in ["", "x\n", "x"] {
-            fs::write(store.path("h"), content).unwrap();
+            fs::write(store.folder.join("h"), content).unwrap();
             store.append("h", "next").unwrap();
             let ended = if content == "x" { "x\n" } else { content };
-            assert_eq!(fs::read_to_string(store.path("h")).unwrap(), format!("{ended}next\n"));
+            assert_eq!(fs::read_to_string(store.folder.join("h")).unwrap(), format!("{ended}next\n"));
         }
     }
 }

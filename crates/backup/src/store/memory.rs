@@ -38,6 +38,11 @@ fn missing(name: &str) -> Error {
     Error::io_named("open", name, io::ErrorKind::NotFound.into())
 }
 
+fn read(objects: &Mutex<Objects>, name: &str) -> Result<Box<dyn Read + Send>> {
+    let content = locked(objects).get(name).cloned().ok_or_else(|| missing(name))?;
+    Ok(Box::new(Cursor::new(content)))
+}
+
 fn relocate(name: &str, from: &Mutex<Objects>, to: &Mutex<Objects>) -> Result<()> {
     let content = locked(from).remove(name).ok_or_else(|| missing(name))?;
     locked(to).insert(name.to_string(), content);
@@ -66,8 +71,11 @@ impl Store for MemoryStore {
     }
 
     fn read(&self, name: &str) -> Result<Box<dyn Read + Send>> {
-        let content = locked(&self.published).get(name).cloned().ok_or_else(|| missing(name))?;
-        Ok(Box::new(Cursor::new(content)))
+        read(&self.published, name)
+    }
+
+    fn read_staged(&self, name: &str) -> Result<Box<dyn Read + Send>> {
+        read(&self.staged, name)
     }
 
     fn stage(&self, name: &str) -> Result<Box<dyn Staged>> {

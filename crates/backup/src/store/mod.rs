@@ -12,6 +12,7 @@
 
 #[cfg(test)]
 mod conformance;
+pub(crate) mod folder;
 mod local;
 mod memory;
 
@@ -69,6 +70,9 @@ pub trait Store: Send + Sync {
 
     /// Reads a published object.
     fn read(&self, name: &str) -> Result<Box<dyn Read + Send>>;
+
+    /// Reads a staged object.
+    fn read_staged(&self, name: &str) -> Result<Box<dyn Read + Send>>;
 
     /// Begins to write an object; a staged one of that name is replaced.
     fn stage(&self, name: &str) -> Result<Box<dyn Staged>>;
