@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use backup::{Error, ErrorKind};
+use backup::{Error, ErrorKind, LocalStore};
 use xshell::{Shell, cmd};
 
 use crate::cli::Which;
@@ -189,7 +189,7 @@ pub fn spec(context: &Context<'_>, shell: &Shell, scope: Scope, unit: String, fl
     let backups = ways_to(context.store.folder());
     let databases = context.config.database.iter().map(|database| database.path.under(&context.root));
     let databases: Vec<PathBuf> = databases.flat_map(|path| ways_to(&path)).collect();
-    let folders = databases.iter().filter_map(|path| path.parent()).map(Path::to_path_buf);
+    let data = databases.iter().filter_map(|path| path.parent()).map(Path::to_path_buf);
     let needed = [context.root.clone(), program.clone()].into_iter().chain(sources(context));
     let needed = needed.chain(context.settings.iter().cloned()).flat_map(|path| ways_to(&path));
     Ok(Spec {
@@ -200,8 +200,11 @@ pub fn spec(context: &Context<'_>, shell: &Shell, scope: Scope, unit: String, fl
         drill_on_calendar: config.drill_on_calendar.clone(),
         randomized_delay: delay.unwrap_or(config.randomized_delay),
         mounts: distinct([context.root.clone()].into_iter().chain(backups.iter().cloned())),
-        writable: distinct(backups.into_iter().chain(folders)),
+        records: backups.iter().flat_map(LocalStore::records).collect(),
+        backups,
+        data: distinct(data),
         readable: distinct(needed),
+        has_command: !context.config.drill.command.is_empty(),
         origin: Origin { unit, root: context.root.clone(), program, flags },
     })
 }
