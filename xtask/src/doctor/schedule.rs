@@ -1,6 +1,5 @@
 //! Checks of the schedule, and of the clock that it goes by.
 
-
 use xshell::{Shell, cmd};
 
 use super::Finding;
