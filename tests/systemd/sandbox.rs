@@ -52,6 +52,9 @@ fn a_drills_command_can_change_nothing_and_see_nothing_of_others() {
             "rm /srv/charger/backups/.lock",
             "mv /srv/charger/backups/history.jsonl /srv/charger/backups/h",
             "mv /srv/charger/backups /srv/charger/b",
+            // With Landlock: the ledger and the lock are writable in this sandbox, for the program alone.
+            ": >> /srv/charger/backups/history.jsonl",
+            "chmod 666 /srv/charger/backups/manifest_*",
             "for at in /srv/charger/backups/*_*; do : >> $at && exit 0; done; exit 1",
             "cat /home/deploy/secret",
             "cat /srv/other/.env",
