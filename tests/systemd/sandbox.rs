@@ -67,12 +67,16 @@ fn a_drills_command_can_change_nothing_and_see_nothing_of_others() {
             "test $(ulimit -c) != 0",
         ],
     );
-    // Its own place is writable.
+    // Its own places are writable, and may be on another disk.
+    host.machine.run(&format!("mkdir /etc/systemd/system/{DRILL}.d; install -d -o charger /srv/disk"));
+    let disk = "[Service]\nBindPaths=/srv/disk:/var/tmp\n";
+    host.machine.write(&format!("/etc/systemd/system/{DRILL}.d/disk.conf"), disk);
     host.machine.write(
         "/srv/charger/ops/attempts",
-        "touch here /tmp/here /dev/shm/here && test -r data/sessions.db && test -w data/sessions.db",
+        "touch here /tmp/here /dev/shm/here /var/tmp/kept && test -r data/sessions.db && test -w data/sessions.db",
     );
-    host.machine.run(&format!("systemctl start {DRILL}"));
+    host.machine.run(&format!("systemctl daemon-reload; systemctl start {DRILL}"));
+    assert_eq!(host.machine.run("ls -A /srv/disk"), "kept\n");
     let after = host.machine.run("cd /srv/charger; find backups data -type f -exec sha256sum {} + | sort -k 2");
     let but_for_records = |listing: &str| {
         let kept = listing.lines().filter(|line| !line.ends_with("/.lock") && !line.ends_with("/history.jsonl"));
@@ -81,7 +85,10 @@ fn a_drills_command_can_change_nothing_and_see_nothing_of_others() {
     assert_eq!(but_for_records(&after), but_for_records(&before));
     let status = host.xtask_as("charger", BUILT, "/srv/charger", "status --json").json();
     assert_ne!(status["sources"][0]["drilled"], serde_json::Value::Null, "the ledger has its line: {status}");
-    assert_eq!(host.machine.run("find /srv /etc /usr/local /home /var /run /media /tmp -name escaped -o -name here"), "");
+    assert_eq!(
+        host.machine.run("find /srv /etc /usr/local /home /var /run /media /tmp -name escaped -o -name here"),
+        ""
+    );
 }
 
 #[test]

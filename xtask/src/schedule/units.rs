@@ -279,7 +279,8 @@ impl Spec {
         let readable = readable.into_iter().filter(|path| is_hidden(path) && !hidden_writable.contains(path));
         let readable = outermost(&readable.collect::<Vec<_>>());
         let holds = |folder: &&PathBuf| readable.iter().chain(&hidden_writable).any(|path| path.starts_with(folder));
-        let by_us = folders.iter().filter(|folder| !HIDDEN[..HIDDEN_ANYWAY].iter().any(|other| folder.starts_with(other)));
+        let by_us =
+            folders.iter().filter(|folder| !HIDDEN[..HIDDEN_ANYWAY].iter().any(|other| folder.starts_with(other)));
         let (emptied, closed) = by_us.partition::<Vec<_>, _>(holds);
         Ok(BTreeMap::from([
             ("emptied", bound("", ":ro", &emptied)?),
@@ -571,10 +572,7 @@ mod tests {
     #[test]
     fn a_drill_writes_the_lock_and_the_ledger_alone() {
         let text = unit(&spec(), "charger-api-backup-verify.service");
-        assert_eq!(
-            line(&text, "BindPaths="),
-            "-/srv/charger/backups/.lock -/srv/charger/backups/history.jsonl"
-        );
+        assert_eq!(line(&text, "BindPaths="), "-/srv/charger/backups/.lock -/srv/charger/backups/history.jsonl");
         assert_eq!((line(&text, "ReadWritePaths="), line(&text, "BindReadOnlyPaths=")), ("", "-/srv/charger"));
     }
 
