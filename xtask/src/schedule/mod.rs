@@ -218,6 +218,7 @@ pub fn spec(context: &Context<'_>, shell: &Shell, scope: Scope, unit: String, fl
     let needed = needed.chain(context.settings.iter().cloned()).flat_map(|path| ways_to(&path));
     Ok(Spec {
         project: context.project(),
+        systemd: systemd::version(shell)?,
         identity,
         arguments: arguments(context)?,
         on_calendar: flags.on_calendar.clone().unwrap_or_else(|| config.on_calendar.clone()),

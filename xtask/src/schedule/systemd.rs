@@ -73,6 +73,13 @@ pub fn is_booted() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
+/// Its version.
+pub fn version(shell: &Shell) -> anyhow::Result<u32> {
+    let said = cmd!(shell, "systemctl --version").quiet().read().context("ask systemd for its version")?;
+    let number = said.split_whitespace().nth(1).and_then(|word| word.split(['.', '~', '-']).next()?.parse().ok());
+    number.with_context(|| format!("find systemd's version in {said:?}"))
+}
+
 /// Checks a calendar expression, which messages call `name`.
 pub fn check_calendar(shell: &Shell, name: &str, spec: &str) -> anyhow::Result<()> {
     let wrong = |why: String| {

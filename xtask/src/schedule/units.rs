@@ -33,7 +33,6 @@ const NOBODY_OF_USERS: &str = "# As the user whose service manager this is.\nNoN
 
 /// What of it works in a system service only.
 const OF_SYSTEM_SERVICES: &str = "\
-PrivateIPC=yes
 DevicePolicy=closed
 IPAddressDeny=any
 IPAddressAllow=localhost
@@ -41,6 +40,13 @@ ProcSubset=pid
 ProtectControlGroups=yes
 ProtectKernelTunables=yes
 ProtectProc=invisible";
+
+/// The oldest systemd that knows `PrivateIPC=` and, with libraries of its time, the calls of Landlock. To an older one they
+/// are mistakes.
+const NEWER: u32 = 249;
+
+/// The calls of Landlock.
+const LANDLOCK: &str = "landlock_create_ruleset landlock_add_rule landlock_restrict_self";
 
 /// Folders that the services don't see the content of, but for what is named. The first ones are emptied by a line of
 /// their own in [`SANDBOX`].
@@ -63,6 +69,8 @@ pub struct Spec {
     pub origin: Origin,
     /// The project, as people call it.
     pub project: String,
+    /// The version of systemd.
+    pub systemd: u32,
     /// Who they run as.
     pub identity: Identity,
     /// The flags that every command of the program gets.
@@ -226,19 +234,22 @@ impl Spec {
             Identity::System { .. } => fill(NOBODY.trim_end(), &confined),
             Identity::User => NOBODY_OF_USERS.into(),
         };
+        let nobody = fill(&nobody, &BTreeMap::from([("capabilities", String::new())]));
         BTreeMap::from([("sandbox", fill(SANDBOX.trim_end(), &confined)), ("nobody", nobody)])
     }
 
     /// What stands for each other `{{word}}`, but for the places.
     fn words(&self) -> Result<BTreeMap<&'static str, String>> {
+        let is_newer = self.systemd >= NEWER;
+        let private_ipc = if is_newer { "\nPrivateIPC=yes" } else { "" };
         let (identity, by_scope, journalctl) = match &self.identity {
             Identity::System { user, group } => {
-                (format!("User={user}\nGroup={group}"), OF_SYSTEM_SERVICES, "journalctl -u")
+                (format!("User={user}\nGroup={group}"), format!("{OF_SYSTEM_SERVICES}{private_ipc}"), "journalctl -u")
             }
             // By the identifier: what a process says last may come without its unit's name there.
             Identity::User => (
                 "# As the user whose service manager this is.".into(),
-                "# That can make no sandbox but one that hides the other users.\nPrivateUsers=yes",
+                "# That can make no sandbox but one that hides the other users.\nPrivateUsers=yes".into(),
                 "journalctl --user -t",
             ),
         };
@@ -249,7 +260,8 @@ impl Spec {
             ("unit", self.origin.unit.clone()),
             ("project", line(&self.project)?),
             ("identity", identity),
-            ("by_scope", by_scope.into()),
+            ("by_scope", by_scope),
+            ("landlock", if is_newer { LANDLOCK } else { "" }.into()),
             // Without these, root may read and write less than the owner of the files.
             ("capabilities", if as_root { "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER" } else { "" }.into()),
             ("journalctl", journalctl.into()),
@@ -392,6 +404,7 @@ mod tests {
                 flags: Flags::default(),
             },
             project: "Charger API".into(),
+            systemd: 252,
             identity: Identity::System { user: "charger".into(), group: "api".into() },
             arguments: ["--root", "/srv/charger"].map(Into::into).into(),
             on_calendar: "*-*-* 02:00:00".into(),
@@ -574,6 +587,14 @@ mod tests {
         let text = unit(&spec(), "charger-api-backup-verify.service");
         assert_eq!(line(&text, "BindPaths="), "-/srv/charger/backups/.lock -/srv/charger/backups/history.jsonl");
         assert_eq!((line(&text, "ReadWritePaths="), line(&text, "BindReadOnlyPaths=")), ("", "-/srv/charger"));
+    }
+
+    #[test]
+    fn an_older_systemd_gets_no_line_that_it_does_not_know() {
+        for unit in (Spec { systemd: 247, ..spec() }).render().unwrap() {
+            assert!(!unit.text.contains("landlock") && !unit.text.contains("PrivateIPC"), "{}", unit.text);
+            assert!(!unit.text.contains("{{"), "{}", unit.text);
+        }
     }
 
     #[test]
