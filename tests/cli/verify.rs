@@ -737,6 +737,28 @@ pwd -P > "$0"; echo said on the way"#;
 }
 
 #[test]
+fn a_command_can_write_to_the_restored_folder_and_not_to_the_backups() {
+    use landlock::{ABI, AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _};
+    let required = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    if required.handle_access(AccessFs::from_write(ABI::V3)).is_err() {
+        return eprintln!("left out: this kernel has no Landlock");
+    }
+    // Not below /tmp, which is everybody's.
+    let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let store = place.path().join("backups");
+    let script = "echo x > data/x; touch /tmp > /dev/null
+        for file in \"$0\"/.lock \"$0\"/*.*; do
+            if ( : >> \"$file\" ) 2> /dev/null || rm -f \"$file\" 2> /dev/null; then exit 7; fi
+        done
+        for fd in /proc/$PPID/fd/*; do if ( : >> \"$fd\" ) 2> /dev/null; then exit 8; fi; done
+        if touch \"$0/new\" \"$0/.staging/new\" 2> /dev/null; then exit 9; fi";
+    let project = drilled(&json!([]), &json!(["sh", "-euc", script, store]), "60s");
+    let run = |command: &str| Ran::of(&mut project.command([command, "--backup-dir", store.to_str().unwrap()]));
+    run("backup").expect(0);
+    run("drill").expect(0);
+}
+
+#[test]
 fn a_command_that_fails_is_shown_with_its_exit_status() {
     let command = json!(["sh", "-c", "echo first; echo the port is taken >&2; exit 7"]);
     let project = drilled(&json!(["SELECT 1"]), &command, "60s");

@@ -404,3 +404,28 @@ fn flags_are_remembered_and_a_project_may_move() {
     host.xtask("uninstall-timer --unit charger-backup").expect(0);
     assert!(!host.machine.exists(UNIT) && !host.machine.exists(INSTALLED));
 }
+
+#[test]
+#[ignore = "needs root and systemd: cargo test --workspace -- --ignored"]
+fn no_other_user_keeps_root_from_installing() {
+    let host = Host::new();
+    host.machine.run("chmod 755 /srv/charger; install -d -o charger -g charger /home/charger/.config/systemd/user");
+    // Root looks there for a schedule of charger's own.
+    host.machine.try_run("charger", "mkfifo /home/charger/.config/systemd/user/a.timer").expect(0);
+    let mut flock = host.machine.command("deploy", "exec flock /srv/charger sleep infinity").spawn().unwrap();
+    wait_for("the lock to be held", || host.machine.try_run("root", "flock -n /srv/charger true").code == 1);
+    let install = "--lock-wait 0s install-timer";
+    let refused = host.xtask(install);
+    assert!(refused.expect(11).stderr.contains("hint: wait for it to end; root doesn't wait"), "{refused:?}");
+    let installed = host.xtask_as("root", BUILT, "/srv/charger", &format!("{install} --no-start"));
+    let warning = "warning: going on although somebody holds a lock on /srv/charger";
+    assert!(installed.expect(0).stderr.contains(warning), "{installed:?}");
+    // Of two that are root's, one waits.
+    let mut own = host.machine.command("root", "exec flock /run/sqlite-ops.lock sleep infinity").spawn().unwrap();
+    wait_for("the lock to be held", || host.machine.try_run("root", "flock -n /run/sqlite-ops.lock true").code == 1);
+    host.xtask_as("root", BUILT, "/srv/charger", "--lock-wait 0s uninstall-timer").expect(11);
+    assert_eq!(host.machine.run("stat -c '%a %U' /run/sqlite-ops.lock"), "600 root\n");
+    host.machine.run("pkill -x sleep");
+    flock.wait().unwrap();
+    own.wait().unwrap();
+}

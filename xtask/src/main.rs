@@ -9,6 +9,7 @@ mod cli;
 mod commands;
 mod completion;
 mod config;
+mod confine;
 mod context;
 mod doctor;
 mod exit;

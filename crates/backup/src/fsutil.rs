@@ -78,6 +78,15 @@ pub(crate) fn inherit_owner(path: &Path) {
     }
 }
 
+/// Removes a file; one that isn't there is removed already.
+#[cfg(test)]
+pub(crate) fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
+        _ => Ok(()),
+    }
+}
+
 /// `path` with `suffix` added to its last part, as SQLite names the files beside a database.
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_os_string();

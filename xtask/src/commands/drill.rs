@@ -11,6 +11,7 @@ use backup::{Error, ErrorKind, Probe};
 use serde_json::json;
 
 use crate::cli;
+use crate::confine;
 use crate::context::Context;
 use crate::exit::{Exit, Signals};
 use crate::privilege;
@@ -113,7 +114,7 @@ fn run_command(
     } else {
         (command.stdout_null(), None)
     };
-    let running = command.start().map_err(|e| cannot_start(program, e))?;
+    let running = confine::writing_below(folder, || command.start()).map_err(|e| cannot_start(program, e))?;
     let why = wait(&running, context.config.drill.timeout).map_err(|e| Error::io("wait for", Path::new(program), e))?;
     if let Some(said) = said {
         show(context, said);

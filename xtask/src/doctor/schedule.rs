@@ -1,7 +1,5 @@
 //! Checks of the schedule, and of the clock that it goes by.
 
-use std::fs;
-
 use xshell::{Shell, cmd};
 
 use super::Finding;
@@ -91,7 +89,7 @@ fn units(context: &Context<'_>, shell: &Shell, again: &str) -> anyhow::Result<Fi
     let manager = Manager::new(scope, shell);
     let folder = manager.unit_folder()?;
     let rendered = spec(context, shell, scope, origin.unit.clone(), origin.flags.clone())?.render()?;
-    let is_there = |unit: &Unit| fs::read_to_string(folder.join(&unit.file)).is_ok_and(|text| text == unit.text);
+    let is_there = |unit: &Unit| systemd::read_unit(&folder.join(&unit.file)).is_ok_and(|text| text == unit.text);
     let differ: Vec<&str> = rendered.iter().filter(|unit| !is_there(unit)).map(|unit| unit.file.as_str()).collect();
     let files: Vec<String> = origin.files().filter(|file| !file.contains('@')).collect();
     let stale = manager.states(&files)?.iter().any(|state| state.get("NeedDaemonReload") == "yes");

@@ -150,7 +150,7 @@ pub fn uninstall(
     }
     let _lock = lock(context)?;
     let folder = manager.unit_folder()?;
-    let is_ours = |file: &String| match fs::read_to_string(folder.join(file)) {
+    let is_ours = |file: &String| match systemd::read_unit(&folder.join(file)) {
         Ok(text) => Origin::read(&text).is_some_and(|other| other.root == origin.root),
         Err(e) => e.kind() == std::io::ErrorKind::NotFound,
     };
@@ -389,7 +389,7 @@ fn place(manager: &Manager<'_>, spec: &Spec, force: bool) -> anyhow::Result<Vec<
     let files: Vec<String> = units.iter().map(|unit| unit.file.clone()).collect();
     let placed = units.into_iter().zip(manager.states(&files)?).map(|(unit, state)| {
         let path = folder.join(&unit.file);
-        Placed { exists: path.symlink_metadata().is_ok(), old: fs::read_to_string(&path).ok(), unit, path, state }
+        Placed { exists: path.symlink_metadata().is_ok(), old: systemd::read_unit(&path).ok(), unit, path, state }
     });
     let placed: Vec<Placed> = placed.collect();
     match placed.iter().find_map(|placed| placed.foreign(&spec.origin.root)).filter(|_| !force) {

@@ -15,12 +15,12 @@ pub mod unit_name;
 pub mod units;
 
 use std::fs::{File, TryLockError};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use backup::{Error, ErrorKind};
+use backup::{Error, ErrorKind, LocalStore};
 use xshell::{Shell, cmd};
 
 use crate::cli::Which;
@@ -135,26 +135,50 @@ pub fn as_maker(context: &Context<'_>, shell: &Shell) -> Option<Step> {
 /// How often a waiting installation tries again.
 const RETRY: Duration = Duration::from_millis(50);
 
+/// Root's lock, in a folder where only root can make files.
+const ROOTS_LOCK: &str = "/run/sqlite-ops.lock";
+
 /// Keeps others from installing or removing a schedule of this project, as long as what it returns lives. The lock is
-/// that of the project's folder itself, which needs no right to write to it.
+/// that of the project's folder itself, which needs no right to write to it. But anybody who may read the folder can
+/// hold it for ever: root has one of its own, and waits for the other one no longer than `--lock-wait`.
 ///
 /// # Errors
 /// [`ErrorKind::Locked`] when `--lock-wait` is over.
-pub fn lock(context: &Context<'_>) -> anyhow::Result<File> {
-    let folder = File::open(&context.root).map_err(|e| Error::io("open", &context.root, e))?;
+pub fn lock(context: &Context<'_>) -> anyhow::Result<Vec<File>> {
+    let open = |path: &Path| File::open(path).map_err(|e| Error::io("open", path, e));
+    let folder = open(&context.root)?;
+    if !systemd::is_root() {
+        let hint = "wait for it to end; root doesn't wait for whoever only holds the folder's lock";
+        return if lock_within(context, &folder)? { Ok(vec![folder]) } else { Err(locked(hint).into()) };
+    }
+    let path = Path::new(ROOTS_LOCK);
+    let own = File::options().create(true).write(true).truncate(false).mode(0o600).open(path);
+    let own = own.map_err(|e| Error::io("open", path, e))?;
+    if !lock_within(context, &own)? {
+        return Err(locked("wait for it to end").into());
+    }
+    if !lock_within(context, &folder)? {
+        context.output.warn(&format!("going on although somebody holds a lock on {}", context.root.display()));
+    }
+    Ok(vec![own, folder])
+}
+
+/// Waits for a lock: `false` if `--lock-wait` is over.
+fn lock_within(context: &Context<'_>, file: &File) -> anyhow::Result<bool> {
     let begun = Instant::now();
     loop {
-        match folder.try_lock() {
-            Ok(()) => return Ok(folder),
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
             Err(TryLockError::Error(e)) => return Err(Error::io("lock", &context.root, e).into()),
             Err(TryLockError::WouldBlock) if Signals::received().is_some() => return Err(Error::interrupted().into()),
             Err(TryLockError::WouldBlock) if begun.elapsed() < context.config.lock_wait => std::thread::sleep(RETRY),
-            Err(TryLockError::WouldBlock) => {
-                let message = "locked: a schedule of this project is being installed or removed";
-                return Err(Error::new(ErrorKind::Locked, message).with_hint("wait for it to end").into());
-            }
+            Err(TryLockError::WouldBlock) => return Ok(false),
         }
     }
+}
+
+fn locked(hint: &str) -> Error {
+    Error::new(ErrorKind::Locked, "locked: a schedule of this project is being installed or removed").with_hint(hint)
 }
 
 /// What units are called, if nobody says otherwise.
@@ -189,19 +213,23 @@ pub fn spec(context: &Context<'_>, shell: &Shell, scope: Scope, unit: String, fl
     let backups = ways_to(context.store.folder());
     let databases = context.config.database.iter().map(|database| database.path.under(&context.root));
     let databases: Vec<PathBuf> = databases.flat_map(|path| ways_to(&path)).collect();
-    let folders = databases.iter().filter_map(|path| path.parent()).map(Path::to_path_buf);
+    let data = databases.iter().filter_map(|path| path.parent()).map(Path::to_path_buf);
     let needed = [context.root.clone(), program.clone()].into_iter().chain(sources(context));
     let needed = needed.chain(context.settings.iter().cloned()).flat_map(|path| ways_to(&path));
     Ok(Spec {
         project: context.project(),
+        systemd: systemd::version(shell)?,
         identity,
         arguments: arguments(context)?,
         on_calendar: flags.on_calendar.clone().unwrap_or_else(|| config.on_calendar.clone()),
         drill_on_calendar: config.drill_on_calendar.clone(),
         randomized_delay: delay.unwrap_or(config.randomized_delay),
         mounts: distinct([context.root.clone()].into_iter().chain(backups.iter().cloned())),
-        writable: distinct(backups.into_iter().chain(folders)),
+        records: backups.iter().flat_map(LocalStore::records).collect(),
+        backups,
+        data: distinct(data),
         readable: distinct(needed),
+        has_command: !context.config.drill.command.is_empty(),
         origin: Origin { unit, root: context.root.clone(), program, flags },
     })
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -69,6 +71,13 @@ pub fn require() -> backup::Result<()> {
 /// Whether systemd runs this host.
 pub fn is_booted() -> bool {
     Path::new("/run/systemd/system").is_dir()
+}
+
+/// Its version.
+pub fn version(shell: &Shell) -> anyhow::Result<u32> {
+    let said = cmd!(shell, "systemctl --version").quiet().read().context("ask systemd for its version")?;
+    let number = said.split_whitespace().nth(1).and_then(|word| word.split(['.', '~', '-']).next()?.parse().ok());
+    number.with_context(|| format!("find systemd's version in {said:?}"))
 }
 
 /// Checks a calendar expression, which messages call `name`.
@@ -306,13 +315,34 @@ impl State {
 /// All that this program has installed in a folder of units. What can't be read is not there.
 pub fn installed_in(folder: &Path) -> Vec<Origin> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let texts = entries.filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    let texts = entries.filter_map(|entry| read_unit(&entry.path()).ok());
     let mut found: Vec<Origin> = texts.filter_map(|text| Origin::read(&text)).collect();
     // Of those that belong together, the one with the flags comes first, and stays.
     let key = |origin: &Origin| (origin.unit.clone(), origin.root.clone());
     found.sort_by_key(|origin| (key(origin), origin.flags == Flags::default()));
     found.dedup_by_key(|origin| key(origin));
     found
+}
+
+/// More of a unit's file is not read; ours are smaller.
+const MAX_UNIT: u64 = 64 << 10;
+
+/// Reads a unit's text. Root looks into folders of other users, who may have put anything there: a pipe would be waited
+/// for without end.
+pub fn read_unit(path: &Path) -> io::Result<String> {
+    let not_plain = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a plain file");
+    if !fs::metadata(path)?.is_file() {
+        return Err(not_plain());
+    }
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = fs::File::options().read(true).custom_flags(nonblocking).open(path)?;
+    // What was there a moment ago may have been replaced.
+    if !file.metadata()?.is_file() {
+        return Err(not_plain());
+    }
+    let mut text = String::new();
+    file.take(MAX_UNIT).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Whether the user's service manager runs while the user is not logged in: `man 1 loginctl`, `enable-linger`.

@@ -19,14 +19,44 @@ const TEMPLATES: [(&str, &str); 5] = [
     ("-failure@.service", include_str!("../../../ops/systemd/backup-failure@.service")),
 ];
 
-/// What both services are confined to: `{{sandbox}}` in their templates.
+/// What the backup and the drill see and may write: `{{sandbox}}` in their templates.
 const SANDBOX: &str = include_str!("../../../ops/systemd/sandbox.conf");
 
-/// What of the sandbox works in a system service only.
-const OF_SYSTEM_SERVICES: &str = "ProtectControlGroups=yes\nProtectKernelTunables=yes\nProtectProc=invisible";
+/// What every system service is confined to: `{{confined}}`.
+const CONFINED: &str = include_str!("../../../ops/systemd/confined.conf");
 
-/// Folders that the sandbox shows empty, but for what is named.
-const HIDDEN: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
+/// Who reports a failure: `{{nobody}}`, in a system service.
+const NOBODY: &str = include_str!("../../../ops/systemd/nobody.conf");
+
+/// The same in a user's own, which must work where there are no user namespaces, too: then these are what failed.
+const NOBODY_OF_USERS: &str = "# As the user whose service manager this is.\nNoNewPrivileges=yes";
+
+/// What of it works in a system service only.
+const OF_SYSTEM_SERVICES: &str = "\
+DevicePolicy=closed
+IPAddressDeny=any
+IPAddressAllow=localhost
+ProcSubset=pid
+ProtectControlGroups=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible";
+
+/// The oldest systemd that knows `PrivateIPC=` and, with libraries of its time, the calls of Landlock. To an older one they
+/// are mistakes.
+const NEWER: u32 = 249;
+
+/// The calls of Landlock.
+const LANDLOCK: &str = "landlock_create_ruleset landlock_add_rule landlock_restrict_self";
+
+/// Folders that the services don't see the content of, but for what is named. The first ones are emptied by a line of
+/// their own in [`SANDBOX`].
+const HIDDEN: [&str; 8] = ["/home", "/root", "/run", "/tmp", "/var/tmp", "/media", "/mnt", "/srv"];
+
+/// How many of [`HIDDEN`] have a line of their own.
+const HIDDEN_ANYWAY: usize = 5;
+
+/// Folders that are the system's, and needed: a project in one of them has neighbours that can't be hidden.
+const SYSTEM: [&str; 10] = ["/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr"];
 
 /// How a unit of this program's begins.
 const MARK: &str =
@@ -39,6 +69,8 @@ pub struct Spec {
     pub origin: Origin,
     /// The project, as people call it.
     pub project: String,
+    /// The version of systemd.
+    pub systemd: u32,
     /// Who they run as.
     pub identity: Identity,
     /// The flags that every command of the program gets.
@@ -51,10 +83,16 @@ pub struct Spec {
     pub randomized_delay: Duration,
     /// What has to be mounted first.
     pub mounts: Vec<PathBuf>,
-    /// Folders that are written to.
-    pub writable: Vec<PathBuf>,
-    /// What else has to be seen, should it be in a hidden place ([`HIDDEN`]).
+    /// The backup folder, by all its names: written to by a backup.
+    pub backups: Vec<PathBuf>,
+    /// What a drill writes in it.
+    pub records: Vec<PathBuf>,
+    /// The folders of the databases: written to by a backup.
+    pub data: Vec<PathBuf>,
+    /// What else has to be seen, should it be in a hidden place.
     pub readable: Vec<PathBuf>,
+    /// Whether the drill runs a command of the settings'.
+    pub has_command: bool,
 }
 
 /// Whose a unit is: what its second line says.
@@ -176,63 +214,110 @@ impl Spec {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for a name or a path that can't stand in a unit.
     pub fn render(&self) -> Result<Vec<Unit>> {
-        let words = self.words()?;
-        let sandbox = BTreeMap::from([("sandbox", SANDBOX.trim_end().to_string())]);
+        let (words, parts) = (self.words()?, self.parts());
         let render = |(file, (ending, template)): (String, (&str, &str))| {
             // One unit is enough to remember the flags, and then they make a difference in no other.
             let flags = if ending == ".timer" { self.origin.flags.clone() } else { Flags::default() };
             let origin = Origin { flags, ..self.origin.clone() };
             let origin = serde_json::to_string(&origin).map_err(|_| unwritable(&self.origin.root.display()))?;
-            let body = fill(&fill(template, &sandbox), &words);
+            let places = if ending == "-verify.service" { self.places_of_drill()? } else { self.places_of_backup()? };
+            let body = fill(&fill(&fill(template, &parts), &words), &places);
             Ok(Unit { text: format!("{MARK} {file}\n# {origin}\n\n{body}"), file })
         };
         self.origin.files().zip(TEMPLATES).map(render).collect()
     }
 
-    /// What stands for each `{{word}}` of the templates.
+    /// What stands for `{{word}}`s of the templates that have further words in them.
+    fn parts(&self) -> BTreeMap<&'static str, String> {
+        let confined = BTreeMap::from([("confined", CONFINED.trim_end().to_string())]);
+        let nobody = match self.identity {
+            Identity::System { .. } => fill(NOBODY.trim_end(), &confined),
+            Identity::User => NOBODY_OF_USERS.into(),
+        };
+        let nobody = fill(&nobody, &BTreeMap::from([("capabilities", String::new())]));
+        BTreeMap::from([("sandbox", fill(SANDBOX.trim_end(), &confined)), ("nobody", nobody)])
+    }
+
+    /// What stands for each other `{{word}}`, but for the places.
     fn words(&self) -> Result<BTreeMap<&'static str, String>> {
-        let (identity, nobody, by_scope, journalctl) = match &self.identity {
+        let is_newer = self.systemd >= NEWER;
+        let private_ipc = if is_newer { "\nPrivateIPC=yes" } else { "" };
+        let (identity, by_scope, journalctl) = match &self.identity {
             Identity::System { user, group } => {
-                (format!("User={user}\nGroup={group}"), "DynamicUser=yes", OF_SYSTEM_SERVICES, "journalctl -u")
+                (format!("User={user}\nGroup={group}"), format!("{OF_SYSTEM_SERVICES}{private_ipc}"), "journalctl -u")
             }
-            Identity::User => {
-                let identity = "# As the user whose service manager this is.";
-                // By the identifier: what a process says last may come without its unit's name there.
-                (identity.into(), identity, "PrivateUsers=yes", "journalctl --user -t")
-            }
+            // By the identifier: what a process says last may come without its unit's name there.
+            Identity::User => (
+                "# As the user whose service manager this is.".into(),
+                "# That can make no sandbox but one that hides the other users.\nPrivateUsers=yes".into(),
+                "journalctl --user -t",
+            ),
         };
         let as_root = matches!(&self.identity, Identity::System { user, .. } if user == "root");
-        let (hidden_writable, writable) = self.writable.iter().partition::<Vec<&PathBuf>, _>(|path| is_hidden(path));
-        // What is bound twice to the same place stays read-only.
-        let hidden = self.readable.iter().filter(|path| is_hidden(path) && !hidden_writable.contains(path));
-        let hidden: Vec<&PathBuf> = hidden.collect();
         let arguments = self.arguments.iter().map(|word| quoted(word)).collect::<Result<Vec<_>>>()?;
         let program = [paths("", &[&self.origin.program])?, arguments.join(" ")].join(" ");
         Ok(BTreeMap::from([
             ("unit", self.origin.unit.clone()),
-            ("project", plain(&self.project)?),
+            ("project", line(&self.project)?),
             ("identity", identity),
-            ("nobody", nobody.into()),
-            ("by_scope", by_scope.into()),
+            ("by_scope", by_scope),
+            ("landlock", if is_newer { LANDLOCK } else { "" }.into()),
             // Without these, root may read and write less than the owner of the files.
             ("capabilities", if as_root { "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER" } else { "" }.into()),
             ("journalctl", journalctl.into()),
             // A command line has variables in it.
             ("program", program.replace('$', "$$")),
-            ("on_calendar", plain(&self.on_calendar)?),
-            ("drill_on_calendar", plain(&self.drill_on_calendar)?),
+            ("on_calendar", line(&self.on_calendar)?),
+            ("drill_on_calendar", line(&self.drill_on_calendar)?),
             ("randomized_delay", humantime::format_duration(self.randomized_delay).to_string()),
             ("mounts", paths("", &self.mounts)?),
-            // One that isn't there is left to the program to report: it can say more about it than systemd.
-            ("writable", paths("-", &writable)?),
-            ("hidden", paths("-", &outermost(&hidden))?),
-            ("hidden_writable", paths("-", &hidden_writable)?),
+            ("no_compiler", if self.has_command { "no" } else { "yes" }.into()),
         ]))
     }
-}
 
-fn is_hidden(path: &Path) -> bool {
-    HIDDEN.iter().any(|folder| path.starts_with(folder))
+    fn places_of_backup(&self) -> Result<BTreeMap<&'static str, String>> {
+        self.places(self.backups.iter().chain(&self.data).collect(), self.readable.iter().collect())
+    }
+
+    fn places_of_drill(&self) -> Result<BTreeMap<&'static str, String>> {
+        self.places(self.records.iter().collect(), self.readable.iter().chain(&self.backups).collect())
+    }
+
+    fn places(&self, writable: Vec<&PathBuf>, readable: Vec<&PathBuf>) -> Result<BTreeMap<&'static str, String>> {
+        let folders = self.hidden();
+        let is_hidden = |path: &PathBuf| folders.iter().any(|folder| path.starts_with(folder));
+        let (hidden_writable, writable) = writable.into_iter().partition::<Vec<_>, _>(|path| is_hidden(path));
+        // What is bound twice to the same place stays read-only.
+        let readable = readable.into_iter().filter(|path| is_hidden(path) && !hidden_writable.contains(path));
+        let readable = outermost(&readable.collect::<Vec<_>>());
+        let holds = |folder: &&PathBuf| readable.iter().chain(&hidden_writable).any(|path| path.starts_with(folder));
+        let by_us =
+            folders.iter().filter(|folder| !HIDDEN[..HIDDEN_ANYWAY].iter().any(|other| folder.starts_with(other)));
+        let (emptied, closed) = by_us.partition::<Vec<_>, _>(holds);
+        Ok(BTreeMap::from([
+            ("emptied", bound("", ":ro", &emptied)?),
+            // One that isn't there is left to the program to report: it can say more about it than systemd.
+            ("closed", paths("-", &closed)?),
+            ("writable", paths("-", &writable)?),
+            ("readable", bound("-", "", &readable)?),
+            ("hidden_writable", bound("-", "", &hidden_writable)?),
+        ]))
+    }
+
+    /// The folders whose content is hidden: where other projects may be, those beside this one and its backups among them.
+    fn hidden(&self) -> Vec<PathBuf> {
+        let needed: Vec<&PathBuf> = self.readable.iter().chain(&self.backups).chain(&self.data).collect();
+        let own = [&self.origin.root].into_iter().chain(&self.backups).chain(&self.data);
+        let beside = own.filter_map(|path| path.parent()).filter(|folder| {
+            let is_needed = needed.iter().any(|path| folder.starts_with(path));
+            let is_system = SYSTEM.iter().any(|system| folder.starts_with(system));
+            !is_needed && !is_system && *folder != Path::new("/") && *folder != Path::new("/var")
+        });
+        let mut folders: Vec<PathBuf> = HIDDEN.iter().map(PathBuf::from).chain(beside.map(Path::to_path_buf)).collect();
+        folders.sort();
+        folders.dedup();
+        outermost(&folders.iter().collect::<Vec<_>>()).into_iter().cloned().collect()
+    }
 }
 
 /// The paths that are in none of the others.
@@ -270,6 +355,15 @@ fn paths<P: AsRef<Path>>(prefix: &str, paths: &[P]) -> Result<String> {
     Ok(paths.iter().map(|path| word(path.as_ref())).collect::<Result<Vec<_>>>()?.join(" "))
 }
 
+/// The same for lists in which a `:` would say what a path is to be called, or with which options it is mounted.
+fn bound<P: AsRef<Path>>(prefix: &str, options: &str, paths: &[P]) -> Result<String> {
+    let word = |path: &Path| {
+        let text = path.to_str().filter(|text| !text.contains(':')).ok_or_else(|| unwritable(&path.display()))?;
+        Ok(quoted(&format!("{prefix}{text}"))? + options)
+    };
+    Ok(paths.iter().map(|path| word(path.as_ref())).collect::<Result<Vec<_>>>()?.join(" "))
+}
+
 /// A word of a list or a command line, quoted if it has to be: `man 7 systemd.syntax`.
 fn quoted(word: &str) -> Result<String> {
     let plain = plain(word)?;
@@ -280,14 +374,20 @@ fn quoted(word: &str) -> Result<String> {
     Ok(format!("\"{}\"", plain.replace('\\', "\\\\").replace('"', "\\\"")))
 }
 
+/// Text that a line ends with. After a backslash there, the next line would be a part of it.
+fn line(text: &str) -> Result<String> {
+    if text.ends_with('\\') { Err(unwritable(&text)) } else { plain(text) }
+}
+
 /// Text on one line in which systemd has nothing to replace.
 fn plain(text: &str) -> Result<String> {
     if text.chars().any(char::is_control) { Err(unwritable(&text.escape_debug())) } else { Ok(text.replace('%', "%%")) }
 }
 
 fn unwritable(what: &dyn std::fmt::Display) -> Error {
-    Error::new(ErrorKind::InvalidInput, format!("{what} can't stand in a systemd unit"))
-        .with_hint("it has a control character in it, or isn't UTF-8: rename it")
+    Error::new(ErrorKind::InvalidInput, format!("{what} can't stand in a systemd unit")).with_hint(
+        "it isn't UTF-8, has a control character or, as a path, a colon in it, or ends in a backslash: rename it",
+    )
 }
 
 #[cfg(test)]
@@ -304,15 +404,24 @@ mod tests {
                 flags: Flags::default(),
             },
             project: "Charger API".into(),
+            systemd: 252,
             identity: Identity::System { user: "charger".into(), group: "api".into() },
             arguments: ["--root", "/srv/charger"].map(Into::into).into(),
             on_calendar: "*-*-* 02:00:00".into(),
             drill_on_calendar: "Sun *-*-* 04:00:00".into(),
             randomized_delay: Duration::from_secs(300),
             mounts: vec![path("/srv/charger"), path("/srv/charger/backups")],
-            writable: vec![path("/srv/charger/backups"), path("/srv/charger/data")],
-            readable: vec![path("/srv/charger")],
+            backups: vec![path("/srv/charger/backups")],
+            records: vec![path("/srv/charger/backups/.lock"), path("/srv/charger/backups/history.jsonl")],
+            data: vec![path("/srv/charger/data")],
+            readable: vec![path("/srv/charger"), path("/usr/local/lib/charger-api-ops/xtask")],
+            has_command: false,
         }
+    }
+
+    fn spec_in(root: &Path) -> Spec {
+        let spec = spec();
+        Spec { origin: Origin { root: root.into(), ..spec.origin }, ..spec }
     }
 
     fn unit(spec: &Spec, file: &str) -> String {
@@ -336,8 +445,9 @@ mod tests {
         let spec = Spec {
             identity: Identity::User,
             readable: vec![at_home(""), at_home("/ops/backup.toml"), at_home("/data"), "/usr/lib/x".into()],
-            writable: vec![at_home("/backups"), at_home("/data")],
-            ..spec()
+            backups: vec![at_home("/backups")],
+            data: vec![at_home("/data")],
+            ..spec_in(&at_home(""))
         };
         insta::assert_snapshot!("user", unit(&spec, "charger-api-backup.service"));
         let failure = unit(&spec, "charger-api-backup-failure@.service");
@@ -399,13 +509,14 @@ mod tests {
         let mut spec = spec();
         spec.origin.program = "/a b/xtask".into();
         spec.arguments = ["--root", r#"/srv/$HOME/50%/"x"/back\slash"#].map(Into::into).into();
-        spec.writable = vec!["/srv/a b/100%".into(), "/srv/$x".into()];
+        spec.data = vec!["/a b/100%".into(), "/$x".into()];
         let text = unit(&spec, "charger-api-backup.service");
         assert_eq!(
             line(&text, "ExecStart="),
             r#""/a b/xtask" --root "/srv/$$HOME/50%%/\"x\"/back\\slash" --lock-wait 15m backup"#
         );
-        assert_eq!(line(&text, "ReadWritePaths="), r#""-/srv/a b/100%%" "-/srv/$x""#);
+        assert_eq!(line(&text, "ReadWritePaths="), r#""-/$x""#);
+        assert_eq!(line(&text, "BindPaths="), r#"-/srv/charger/backups "-/a b/100%%""#);
     }
 
     #[test]
@@ -416,7 +527,13 @@ mod tests {
         for broken in [
             Spec { on_calendar: "daily\nUser=root".into(), ..spec() },
             Spec { project: "a\nb".into(), ..spec() },
-            Spec { writable: vec!["/srv/a\nb".into()], ..spec() },
+            Spec { data: vec!["/srv/a\nb".into()], ..spec() },
+            // This would bind the folder to another place.
+            Spec { backups: vec!["/srv/b:/etc/systemd".into()], ..spec() },
+            Spec { readable: vec!["/srv/b:/etc/systemd".into()], ..spec() },
+            // The next line, RequiresMountsFor=, would be a part of this one.
+            Spec { project: "charger\\".into(), ..spec() },
+            Spec { on_calendar: "daily\\".into(), ..spec() },
             Spec { mounts: vec![not_utf8], ..spec() },
             Spec { origin: root, ..spec() },
         ] {
@@ -433,12 +550,59 @@ mod tests {
     }
 
     #[test]
-    fn homes_and_temporary_folders_are_hidden() {
-        for hidden in ["/home/ada/charger", "/root", "/tmp/x", "/var/tmp/x/y", "/run/user/1000/x"] {
-            assert!(is_hidden(Path::new(hidden)), "{hidden}");
+    fn what_is_beside_a_project_its_backups_and_its_data_is_hidden() {
+        let path = |text: &str| PathBuf::from(text);
+        let hidden = |root: &str, backups: &str, data: &str| {
+            let spec = Spec {
+                backups: vec![path(backups)],
+                data: vec![path(data)],
+                readable: vec![path(root)],
+                ..spec_in(Path::new(root))
+            };
+            let known = |folder: &PathBuf| HIDDEN.iter().any(|known| *folder == path(known));
+            let hidden = spec.hidden().into_iter().filter(|folder| !known(folder));
+            hidden.map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(hidden("/opt/charger", "/opt/charger/backups", "/opt/charger/data"), "/opt");
+        assert_eq!(hidden("/opt/charger", "/disk/backups/charger", "/data/charger"), "/data /disk/backups /opt");
+        assert_eq!(hidden("/data/apps/charger", "/data/backups", "/data/apps/charger"), "/data");
+        // They are hidden already, or the system's, or what holds them is needed.
+        assert_eq!(hidden("/home/ada/charger", "/srv/b/charger", "/home/ada/charger"), "");
+        assert_eq!(hidden("/charger", "/var/charger", "/usr/lib/charger"), "");
+        assert_eq!(hidden("/charger", "/data/db/backups", "/data/db"), "/data");
+    }
+
+    #[test]
+    fn a_hidden_folder_is_empty_but_for_what_is_needed_and_closed_if_nothing_is() {
+        let spec = Spec { backups: vec!["/mnt/disk/backups".into()], ..spec() };
+        let text = unit(&spec, "charger-api-backup.service");
+        assert_eq!(line(&text, "TemporaryFileSystem="), "/dev/shm:mode=1777 /run:ro /mnt:ro /srv:ro");
+        assert_eq!(line(&text, "InaccessiblePaths="), "-/media");
+        assert_eq!(line(&text, "BindReadOnlyPaths="), "-/srv/charger");
+        assert_eq!(line(&text, "BindPaths="), "-/mnt/disk/backups -/srv/charger/data");
+    }
+
+    #[test]
+    fn a_drill_writes_the_lock_and_the_ledger_alone() {
+        let text = unit(&spec(), "charger-api-backup-verify.service");
+        assert_eq!(line(&text, "BindPaths="), "-/srv/charger/backups/.lock -/srv/charger/backups/history.jsonl");
+        assert_eq!((line(&text, "ReadWritePaths="), line(&text, "BindReadOnlyPaths=")), ("", "-/srv/charger"));
+    }
+
+    #[test]
+    fn an_older_systemd_gets_no_line_that_it_does_not_know() {
+        for unit in (Spec { systemd: 247, ..spec() }).render().unwrap() {
+            assert!(!unit.text.contains("landlock") && !unit.text.contains("PrivateIPC"), "{}", unit.text);
+            assert!(!unit.text.contains("{{"), "{}", unit.text);
         }
-        for seen in ["/srv/home", "/homes/ada", "/var/lib/charger", "/"] {
-            assert!(!is_hidden(Path::new(seen)), "{seen}");
-        }
+    }
+
+    #[test]
+    fn only_the_command_of_a_drill_may_compile_as_it_runs() {
+        let spec = Spec { has_command: true, ..spec() };
+        let allowed = |file: &str| line(&unit(&spec, file), "MemoryDenyWriteExecute=").to_string();
+        assert_eq!(allowed("charger-api-backup-verify.service"), "no");
+        assert_eq!(allowed("charger-api-backup.service"), "yes");
+        assert_eq!(line(&unit(&self::spec(), "charger-api-backup-verify.service"), "MemoryDenyWriteExecute="), "yes");
     }
 }

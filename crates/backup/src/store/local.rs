@@ -19,6 +19,7 @@ use super::{Object, Staged, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fsutil;
 use crate::lock::{Held, Holder, Lock, Waiting};
+use crate::names::HISTORY;
 use crate::synced::SyncedFile;
 
 const STAGING: &str = ".staging";
@@ -40,6 +41,11 @@ impl LocalStore {
     /// The folder.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The files in `folder` that a run writes which only proves something: its lock and its line in the ledger.
+    pub fn records(folder: impl AsRef<Path>) -> [PathBuf; 2] {
+        [LOCK, HISTORY].map(|name| folder.as_ref().join(name))
     }
 
     /// Whether nobody but its owner can look into it. A folder that was there before keeps its mode: it may be one
