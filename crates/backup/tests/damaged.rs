@@ -93,15 +93,15 @@ fn setup<'a>(store: &'a dyn Store, folder: &Path) -> Setup<'a> {
     }
 }
 
+/// The one database, `sessions.db`.
+fn sources(snapshot: Snapshot) -> Sources {
+    let (name, path) = ("sessions_db".into(), RelPath::new("sessions.db").unwrap());
+    Sources { databases: vec![DatabaseSource { name, path, snapshot, probes: Vec::new() }], files: Vec::new() }
+}
+
 /// Backs up `sessions.db` in `folder` as it is, and gives what came of it.
 fn back_up(run: &Run<'_>, folder: &Path, snapshot: Snapshot, integrity: Integrity) -> Made {
-    let database = DatabaseSource {
-        name: "sessions_db".into(),
-        path: RelPath::new("sessions.db").unwrap(),
-        snapshot,
-        probes: Vec::new(),
-    };
-    let sources = Sources { databases: vec![database], files: Vec::new() };
+    let sources = sources(snapshot);
     let encoding = Encoding::new(Codec::None, 0).unwrap();
     let trigger = Trigger::Manual;
     backup::backup(run, &Request { root: folder, sources: &sources, encoding, trigger, pinned: false, integrity })
@@ -351,7 +351,8 @@ fn none_of_10_000_backups_is_complete_that_lacks_a_row() {
 fn restore(store: &MemoryStore, folder: &Path, id: BackupId, now: &str) -> Restored {
     let run = Run::begin(Setup { now: now.parse().unwrap(), ..setup(store, folder) }, &mut |_| {}).unwrap();
     let catalog = run.catalog().unwrap();
-    let plan = restore::plan(&run, catalog.get(id).unwrap(), folder, Selection::ALL, &Sources::default()).unwrap();
+    let plan =
+        restore::plan(&run, catalog.get(id).unwrap(), folder, Selection::ALL, &sources(Snapshot::Vacuum)).unwrap();
     let keep = Some(Encoding::new(Codec::None, 0).unwrap());
     restore::restore(&run, &plan, keep, &mut || Ok(())).unwrap_or_else(|error| panic!("{error:?}"))
 }
