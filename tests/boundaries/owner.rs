@@ -79,6 +79,20 @@ fn the_owner_of_the_store_or_of_a_source_counts_where_the_rest_is_roots() {
         assert!(ran.stderr.contains(&said), "{relative}: {ran:?}");
         assert_ne!(ran.code, 101, "{relative}: {ran:?}");
     }
+    // What isn't asked for doesn't count: root's own configuration is put back by root.
+    let project = Project::new();
+    project.backup();
+    shell(project.root(), &format!("chown -R {USER}:{USER} data; mv .env away"));
+    project.write("ops/backup.toml", "[[files]]\nname = 'config'\npaths = ['.env']\n");
+    let ran = project.run("restore --from latest --config-only --yes");
+    assert!(!ran.expect(0).stderr.contains("running as") && owner(&project.path(".env")) == 0, "{ran:?}");
+    let denied = project.run("backup");
+    let told = format!(
+        "hint: this runs as {USER}, who owns {}: give what it needs to {USER}\n",
+        project.path("data").display()
+    );
+    assert!(denied.expect(1).stderr.contains(&told), "{denied:?}");
+
     let project = Project::new();
     assert!(!project.run("backup").expect(0).stderr.contains("running as"));
     assert_eq!(owner(&project.path("backups")), 0);

@@ -66,10 +66,11 @@ fn doctor_sees_what_is_wrong_with_a_schedule() {
     // Who may not look into something is told who may, from whatever folder that is done.
     host.machine.run("chmod 700 /srv/charger/backups; chmod 600 /srv/charger/.env; chmod 700 /home/deploy");
     let closed = host.xtask("doctor");
-    let ask = "hint: it is closed to you; ask: sudo -u charger /usr/local/lib/charger-ops/xtask";
+    let ask = "hint: run this as the backup user: sudo -u charger /usr/local/lib/charger-ops/xtask";
     assert_eq!(closed.expect(0).stdout.matches(ask).count(), 2, "{closed:?}");
     let list = host.xtask("list");
-    let ask = "open to who makes the backups: sudo -u charger /usr/local/lib/charger-ops/xtask --root /srv/charger ";
+    let ask =
+        "hint: run this as the backup user: sudo -u charger /usr/local/lib/charger-ops/xtask --root /srv/charger ";
     assert!(list.expect(1).stderr.contains(ask), "{list:?}");
     let asked = host
         .machine

@@ -183,11 +183,11 @@ fn root_stops_only_what_root_names_and_only_a_unit_of_the_owners() {
     let refused = restore("");
     let told =
         "error: root stops no unit that settings name which charger can write\nhint: name it: --stop charger-api.";
-    assert!(refused.expect(1).stderr.contains(told), "{refused:?}");
+    assert!(refused.expect(2).stderr.contains(told), "{refused:?}");
     host.machine.write("/etc/systemd/system/audit.service", "[Service]\nExecStart=/bin/sleep infinity\n");
     host.machine.run("systemctl daemon-reload; systemctl start audit");
     host.machine.write("/srv/charger/ops/backup.toml", "[restore]\nstop_unit = 'audit.service'\n");
-    restore("").expect(1);
+    restore("").expect(2);
     let refused = restore("--stop audit.service");
     let told = "error: audit.service runs as root, and not as charger, whose project this is\nhint: ";
     assert!(refused.expect(2).stderr.contains(told), "{refused:?}");

@@ -54,7 +54,7 @@ impl<'a> Application<'a> {
     /// Makes sure that it can be stopped, as far as that can be told.
     ///
     /// # Errors
-    /// [`ErrorKind::PermissionDenied`], with what to do instead.
+    /// [`ErrorKind::PermissionDenied`], or [`ErrorKind::InvalidInput`] if root has to name it; with what to do instead.
     pub fn require_root(&self, context: &Context<'_>) -> backup::Result<()> {
         if self.switch.borrow().is_some() {
             return Ok(());
@@ -62,7 +62,7 @@ impl<'a> Application<'a> {
         if let Some(account) = privilege::became().filter(|_| self.manager.scope == Scope::System) {
             let message = format!("root stops no unit that settings name which {} can write", account.name);
             let hint = format!("name it: --stop {}, or let the application run on meanwhile: --no-stop", self.unit);
-            return Err(Error::new(ErrorKind::PermissionDenied, message).with_hint(hint));
+            return Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint));
         }
         let hint = "run it as root, or let the application run on meanwhile: --no-stop";
         self.manager.require_root(context, &["systemctl", "stop", self.unit]).map_err(|error| error.with_hint(hint))

@@ -8,6 +8,7 @@ use backup::manifest::Snapshot;
 use backup::retention::Policy;
 use backup::{Codec, DatabaseSource, Encoding, Error, ErrorKind, FilesSource, RelPath, Result, Sources};
 use serde::{Deserialize, Deserializer};
+use toml::{Table, Value};
 
 use crate::schedule::unit_name::{UNIT_NAMES, is_any_unit, is_unit_name};
 
@@ -240,6 +241,29 @@ impl Config {
         }
     }
 
+    /// Every setting as it counts: what the `file` says, and the defaults of all that it leaves out.
+    ///
+    /// # Errors
+    /// As [`Config::load`], which finds more wrong than this.
+    pub fn table(file: Option<&Path>) -> Result<Table> {
+        let text = file.map_or(Ok(String::new()), |path| read(path).map_err(|e| unreadable(path, e)))?;
+        let not_toml = |e: toml::de::Error| Error::new(ErrorKind::InvalidInput, e.message());
+        let mut settings: Table = toml::from_str(SHOWN).map_err(not_toml)?;
+        for (name, value) in toml::from_str::<Table>(&text).map_err(not_toml)? {
+            match (settings.get_mut(&name), value) {
+                (Some(Value::Table(section)), Value::Table(own)) => {
+                    if name == "retention" {
+                        // One that is there names every rule, but for what keeps a backup from before a collapse.
+                        section.retain(|_, rule| !rule.is_integer());
+                    }
+                    section.extend(own);
+                }
+                (_, value) => drop(settings.insert(name, value)),
+            }
+        }
+        Ok(settings)
+    }
+
     /// Reads settings from `text`; `name` is how messages call the file.
     ///
     /// # Errors
@@ -454,6 +478,21 @@ mod tests {
         ];
         let text = "[[database]]\nname = 'a'\npath = 'a.db'\nprobes = ['SELECT 1']\n[retention]\nkeep_last = 3\n";
         mutate::mutations(&[SHOWN.as_bytes(), text.as_bytes()], &words, 4000, settings::settings);
+    }
+
+    #[test]
+    fn the_settings_that_are_shown_mean_what_was_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for text in [
+            "",
+            "[retention]\nkeep_last = 3\n",
+            "backup_dir = '/srv/b'\n[codec]\nname = 'zstd'\n[drill]\ncommand = ['a b', 'c']\n",
+            "database = []\n[[files]]\nname = 'x'\npaths = ['y']\n[status]\nmax_age = '2d'\n",
+        ] {
+            std::fs::write(file.path(), text).unwrap();
+            let shown = toml::to_string(&Config::table(Some(file.path())).unwrap()).unwrap();
+            assert_eq!(Config::parse(&shown, "").unwrap(), Config::parse(text, "").unwrap(), "{text}: {shown}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::config::{Config, FILE};
 use crate::context::Context;
 use crate::output::Output;
 use crate::root;
-use crate::writers::{self, Writer};
+use crate::writers::{self, Who, Writer};
 
 /// The user that this process has become.
 static BECAME: OnceLock<Account> = OnceLock::new();
@@ -35,8 +35,7 @@ static BECAME: OnceLock<Account> = OnceLock::new();
 pub struct Account {
     /// The user's name, or number if it has none.
     pub name: String,
-    /// The user's number.
-    pub uid: Uid,
+    uid: Uid,
     gid: Gid,
     /// The user's home folder; `/` if none is known.
     pub home: PathBuf,
@@ -93,7 +92,9 @@ fn refuse_cargo() -> anyhow::Result<()> {
     let who = writer.name();
     let message = format!("cargo has just built and run as root what {who} can write: {}", checkout.display());
     Err(Error::new(ErrorKind::InvalidInput, message)
-        .with_hint("run cargo without sudo: steps that need root ask for it; or, as root, run the installed program")
+        .with_hint(format!(
+            "run cargo as {who}: steps that need root ask sudo for it; or, as root, run the installed program"
+        ))
         .into())
 }
 
@@ -124,16 +125,15 @@ fn workplace(cli: &Cli) -> Option<&Path> {
 /// Who but root can change what a run of this project's acts on; none if only root can.
 pub fn writer(context: &Context<'_>) -> backup::Result<Option<Writer>> {
     let settings = context.settings.clone().unwrap_or_else(|| context.root.join(FILE));
-    let places = places(context.store.folder().to_path_buf(), &context.root, &context.config);
+    let places = places(context.store.folder().to_path_buf(), &context.root, &context.config, (true, true));
     first_writer([context.root.clone(), settings].into_iter().chain(places))
 }
 
 /// Who can write the settings, and has no right to decide what root does by them: neither root nor who asks root for it.
-pub fn stranger(context: &Context<'_>) -> backup::Result<Option<Account>> {
+pub fn stranger(context: &Context<'_>) -> backup::Result<Option<Who>> {
     let settings = context.settings.clone().unwrap_or_else(|| context.root.join(FILE));
     let own = unistd::geteuid();
-    let writer = writers::besides_root(&settings)?.filter(|writer| own.is_root() || writer.uid != own.as_raw());
-    Ok(writer.map(Account::of))
+    Ok(writers::who(&settings)?.filter(|who| own.is_root() || who.uid != Some(own.as_raw())))
 }
 
 /// Whose the project is, or else the store, or else the folders of the sources, if not root's; and the settings, if they
@@ -155,14 +155,24 @@ fn owner(cli: &Cli) -> backup::Result<Option<(Writer, Option<Config>)>> {
     }
     let Ok(config) = Config::load(&root, global.config.as_deref()) else { return Ok(None) };
     let store = absolute(global.backup_dir.as_deref()).unwrap_or_else(|| root.join(&config.backup_dir));
-    let writer = first_writer(places(store, &root, &config))?;
+    let writer = first_writer(places(store, &root, &config, concerned(&cli.command)))?;
     Ok(writer.map(|writer| (writer, Some(config))))
 }
 
-/// The store, and the folders of all that is backed up.
-fn places(store: PathBuf, root: &Path, config: &Config) -> Vec<PathBuf> {
-    let files = config.files.iter().flat_map(|set| &set.paths);
-    let sources = config.database.iter().map(|database| &database.path).chain(files);
+/// Whether a command is about databases, and whether about files.
+fn concerned(command: &Command) -> (bool, bool) {
+    match command {
+        Command::Project(ProjectCommand::Backup(args)) => (!args.config_only, !args.database_only),
+        Command::Project(ProjectCommand::Restore(args)) => (!args.config_only, !args.database_only),
+        _ => (true, true),
+    }
+}
+
+/// The store, and the folders of the databases and of the files, if they are `concerned`.
+fn places(store: PathBuf, root: &Path, config: &Config, concerned: (bool, bool)) -> Vec<PathBuf> {
+    let files = config.files.iter().flat_map(|set| &set.paths).filter(|_| concerned.1);
+    let databases = config.database.iter().map(|database| &database.path).filter(|_| concerned.0);
+    let sources = databases.chain(files);
     let folders = sources.filter_map(|path| Some(path.under(root).parent()?.to_path_buf()));
     [store].into_iter().chain(folders).collect()
 }
@@ -194,6 +204,11 @@ impl Account {
             return Self { name: user.name, uid, gid: user.gid, home: user.dir, place };
         }
         Self { name: uid.to_string(), uid, gid: Gid::from_raw(writer.gid), home: PathBuf::from("/"), place }
+    }
+
+    /// Why something may be denied to the user, and what to do about it.
+    pub fn hint(&self) -> String {
+        format!("this runs as {0}, who owns {1}: give what it needs to {0}", self.name, self.place.display())
     }
 
     /// Becomes that user, and makes sure that there is no way back.

@@ -79,6 +79,29 @@ pub fn besides_root(path: &Path) -> Result<Option<Writer>> {
     Ok(None)
 }
 
+/// Somebody besides root who can write something.
+#[derive(Debug)]
+pub struct Who {
+    /// How messages call them.
+    pub name: String,
+    /// The user's number, if it is one user.
+    pub uid: Option<u32>,
+}
+
+/// Who besides root can change what is at `path`; none if only root can.
+///
+/// # Errors
+/// Of the file system.
+pub fn who(path: &Path) -> Result<Option<Who>> {
+    match besides_root(path) {
+        Ok(writer) => Ok(writer.map(|writer| Who { name: writer.name(), uid: Some(writer.uid) })),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            Ok(Some(Who { name: "a group, or everybody,".into(), uid: None }))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 fn names(path: &Path) -> VecDeque<OsString> {
     let name = |part: Component<'_>| match part {
         Component::Normal(_) | Component::ParentDir => Some(part.as_os_str().to_os_string()),

@@ -95,7 +95,7 @@ fn run_in_project(context: &Context<'_>, command: &ProjectCommand, switch: Optio
         ProjectCommand::InstallTimer(args) => install_timer::install(context, args),
         ProjectCommand::InstallCron(args) => install_cron::install(context, args),
     };
-    result.map_err(|error| whom_to_ask(context, error))
+    result.map_err(|error| hint_at_user(context, error))
 }
 
 /// A command that stays root's opens nothing in a store of another user's.
@@ -105,16 +105,20 @@ fn warn_of_unfinished_restore(context: &Context<'_>) {
     }
 }
 
-/// The backups may be somebody else's, and closed to all others: says whom to ask, then.
-fn whom_to_ask(context: &Context<'_>, error: anyhow::Error) -> anyhow::Error {
+/// Says who may do what this user may not: the backup user, or whoever owns what this process, once root's, can't open.
+fn hint_at_user(context: &Context<'_>, error: anyhow::Error) -> anyhow::Error {
     let Some(own) = error.downcast_ref::<Error>().filter(|own| own.kind() == ErrorKind::PermissionDenied) else {
         return error;
     };
-    match steps::shell().ok().and_then(|shell| schedule::as_maker(context, &shell)) {
-        Some(ask) => {
-            let hint = format!("what is closed to you may be open to who makes the backups: {ask} ...");
-            Error::new(own.kind(), own.one_line()).with_hint(hint).into()
-        }
+    let hint = match privilege::became() {
+        Some(account) => Some(account.hint()),
+        None => steps::shell()
+            .ok()
+            .and_then(|shell| schedule::as_maker(context, &shell))
+            .map(|maker| format!("run this as the backup user: {maker} ...")),
+    };
+    match hint {
+        Some(hint) => Error::new(ErrorKind::PermissionDenied, own.one_line()).with_hint(hint).into(),
         None => error,
     }
 }

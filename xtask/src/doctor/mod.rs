@@ -93,7 +93,7 @@ pub fn examine(context: &Context<'_>, shell: &Shell, deep: bool, broken: Option<
     if let Some(ask) = as_maker(context, shell) {
         for finding in findings.iter_mut().filter(|finding| finding.denied) {
             (finding.verdict, finding.hint) =
-                (Verdict::Warning, Some(format!("it is closed to you; ask: {ask} doctor")));
+                (Verdict::Warning, Some(format!("run this as the backup user: {ask} doctor")));
         }
     }
     findings.extend(schedule::examine(context, shell, schedule, is_broken));

@@ -68,7 +68,7 @@ pub fn install(context: &Context<'_>, shell: &Shell, args: &cli::InstallCron) ->
     let scope = if systemd::is_root() { Scope::System } else { Scope::User };
     let manager = Manager::new(scope, shell);
     if systemd::is_root() {
-        require_choice_of_root(context, shell, None)?;
+        require_choice_of_root(context, shell, None, "")?;
     }
     let user = user(context, &manager, args.allow_root)?;
     if let Some(timer) = find(context, shell, &Which::default())? {

@@ -93,7 +93,7 @@ pub fn install(context: &Context<'_>, shell: &Shell, args: &cli::InstallTimer) -
     let unit = unit_name(context, args.unit.as_deref())?;
     let flags = remembered(context, &manager, &unit, args)?;
     if manager.scope == Scope::System {
-        require_choice_of_root(context, shell, flags.run_as.as_deref())?;
+        require_choice_of_root(context, shell, flags.run_as.as_deref(), "say who: --run-as USER; or ")?;
     }
     let spec = spec(context, shell, manager.scope, unit.clone(), flags)?;
     let user = allowed_user(context, shell, &spec.identity, spec.origin.flags.allow_root)?;
@@ -275,24 +275,29 @@ pub fn temporary_folder(name: &str) -> anyhow::Result<TempDir> {
 }
 
 /// Makes sure that nothing which takes root's right is decided by settings that somebody else can write: who the jobs run
-/// as, and which folder root makes, or tells to give away.
+/// as, and which folder root makes, or tells to give away. The hint names another `way` first.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`], with the flag that says it instead.
-pub fn require_choice_of_root(context: &Context<'_>, shell: &Shell, run_as: Option<&str>) -> anyhow::Result<()> {
+pub fn require_choice_of_root(
+    context: &Context<'_>,
+    shell: &Shell,
+    run_as: Option<&str>,
+    way: &str,
+) -> anyhow::Result<()> {
     let Some(stranger) = privilege::stranger(context)? else { return Ok(()) };
     let refused = |what: &str, hint: String| {
         let message = format!("root doesn't follow {what} of settings that {} can write", stranger.name);
         anyhow::Error::from(Error::new(ErrorKind::InvalidInput, message).with_hint(hint))
     };
     let set = context.config.schedule.run_as.as_str();
-    if run_as.is_none() && !set.is_empty() && uid(shell, set)? != stranger.uid.to_string() {
-        return Err(refused("`run_as`", "say who: --run-as USER".into()));
+    if run_as.is_none() && !set.is_empty() && Some(uid(shell, set)?) != stranger.uid.map(|uid| uid.to_string()) {
+        return Err(refused("`run_as`", format!("{way}let only root write the settings")));
     }
     let folder = context.store.folder();
     let is_named = context.given.backup_dir.is_none() && context.config.backup_dir != Config::default().backup_dir;
     let existing = folder.ancestors().find_map(|folder| fs::metadata(folder).ok());
-    if is_named && existing.is_none_or(|found| found.uid() != stranger.uid.as_raw()) {
+    if is_named && existing.is_none_or(|found| Some(found.uid()) != stranger.uid) {
         let hint = format!("if that is meant: --backup-dir {}", folder.display());
         return Err(refused(&format!("`backup_dir`, {},", folder.display()), hint));
     }

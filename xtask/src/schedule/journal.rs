@@ -168,7 +168,7 @@ impl Journal {
             let enough = if heard.result.is_some() { LAST_WORDS } else { PATIENCE };
             if over && silent_since.elapsed() > enough {
                 if silent {
-                    context.output.warn("its journal is closed to you: be root, or in the group systemd-journal");
+                    context.output.warn("its journal can't be read: be root, or in the group systemd-journal");
                 }
                 return Ok(heard);
             }

@@ -148,28 +148,28 @@ pub fn lock(context: &Context<'_>) -> anyhow::Result<Vec<File>> {
     let open = |path: &Path| File::open(path).map_err(|e| Error::io("open", path, e));
     let folder = open(&context.root)?;
     if !systemd::is_root() {
-        let hint = "wait for it to end; root doesn't wait for whoever only holds the folder's lock";
-        return if lock_within(context, &folder)? { Ok(vec![folder]) } else { Err(locked(hint).into()) };
+        let hint = "wait for it to end, or run it as root, which goes on after --lock-wait";
+        return if lock_within(context, &context.root, &folder)? { Ok(vec![folder]) } else { Err(locked(hint).into()) };
     }
     let path = Path::new(ROOTS_LOCK);
     let own = File::options().create(true).write(true).truncate(false).mode(0o600).open(path);
     let own = own.map_err(|e| Error::io("open", path, e))?;
-    if !lock_within(context, &own)? {
+    if !lock_within(context, path, &own)? {
         return Err(locked("wait for it to end").into());
     }
-    if !lock_within(context, &folder)? {
+    if !lock_within(context, &context.root, &folder)? {
         context.output.warn(&format!("going on although somebody holds a lock on {}", context.root.display()));
     }
     Ok(vec![own, folder])
 }
 
 /// Waits for a lock: `false` if `--lock-wait` is over.
-fn lock_within(context: &Context<'_>, file: &File) -> anyhow::Result<bool> {
+fn lock_within(context: &Context<'_>, path: &Path, file: &File) -> anyhow::Result<bool> {
     let begun = Instant::now();
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(true),
-            Err(TryLockError::Error(e)) => return Err(Error::io("lock", &context.root, e).into()),
+            Err(TryLockError::Error(e)) => return Err(Error::io("lock", path, e).into()),
             Err(TryLockError::WouldBlock) if Signals::received().is_some() => return Err(Error::interrupted().into()),
             Err(TryLockError::WouldBlock) if begun.elapsed() < context.config.lock_wait => std::thread::sleep(RETRY),
             Err(TryLockError::WouldBlock) => return Ok(false),
