@@ -148,6 +148,17 @@ fn root_acts_on_nothing_that_a_group_or_everybody_can_write() {
     }
     shell(project.root(), "chgrp 0 data");
     project.run("backup").expect(0);
+    // An access list gives the right to one user more: its bytes are of `linux/posix_acl_xattr.h`.
+    let entry =
+        |tag: u16, rights: u16, id: u32| [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat();
+    let nobody = u32::MAX;
+    let entries = [(1, 7, nobody), (2, 7, USER), (4, 5, nobody), (0x10, 7, nobody), (0x20, 5, nobody)];
+    let list = entries.map(|(tag, rights, id)| entry(tag, rights, id)).concat();
+    let list = [&2_u32.to_le_bytes()[..], &list].concat();
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(project.path("data"), "system.posix_acl_access", &list, flags).unwrap();
+    let ran = project.run("backup");
+    assert!(ran.expect(1).stderr.starts_with("error: a user or group of its access list can write to "), "{ran:?}");
 }
 
 #[test]

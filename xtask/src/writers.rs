@@ -14,6 +14,8 @@ use std::path::{Component, Path, PathBuf};
 use backup::{Error, ErrorKind, Result};
 use nix::unistd::{Uid, User};
 
+use crate::schedule::steps::Step;
+
 /// As many links as the kernel follows on the way to one file: `man 7 path_resolution`.
 const MOST_LINKS: usize = 40;
 
@@ -113,15 +115,22 @@ fn names(path: &Path) -> VecDeque<OsString> {
 /// Makes sure that only root can write to something of root's.
 fn require_closed(place: &Path, found: &Metadata) -> Result<()> {
     let is_shared = found.is_dir() && found.mode() & STICKY != 0;
-    let group = found.mode() & 0o020 != 0 && found.gid() != 0;
+    // With a list of further users and groups (`man 5 acl`), the group's bits are what the most of these may do.
+    let has_list = rustix::fs::lgetxattr_query(place, "system.posix_acl_access").is_ok();
+    let group = found.mode() & 0o020 != 0 && (found.gid() != 0 || has_list);
     let all = found.mode() & 0o002 != 0;
     let is_content = found.is_dir() || found.is_file();
     if !is_content || is_shared || !(group || all) {
         return Ok(());
     }
-    let who = if all { "everybody".into() } else { format!("the group {}", found.gid()) };
+    let who = match (all, has_list) {
+        (true, _) => "everybody".into(),
+        (false, true) => "a user or group of its access list".into(),
+        (false, false) => format!("the group {}", found.gid()),
+    };
     let message = format!("{who} can write to {}, so root doesn't act on it", place.display());
-    let hint = format!("run this as the application's user, or take that right away: chmod go-w {}", place.display());
+    let take = Step::new(["chmod".into(), "go-w".into(), place.display().to_string()]);
+    let hint = format!("run this as the application's user, or take that right away: {take}");
     Err(Error::new(ErrorKind::PermissionDenied, message).with_hint(hint))
 }
 
