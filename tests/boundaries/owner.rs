@@ -113,6 +113,32 @@ fn what_is_made_in_a_folder_of_another_users_is_made_as_that_user() {
 
 #[test]
 #[ignore = "needs root: cargo test --workspace -- --ignored"]
+fn a_folder_that_somebody_prepared_in_a_shared_one_is_worked_in_as_that_user() {
+    let shared = tempfile::tempdir().unwrap();
+    shell(shared.path(), &format!("chmod 1777 .; mkdir backup-demo; chown {USER}:{USER} backup-demo"));
+    let ran = Ran::of(program().args(["demo", "--size-mb", "1"]).current_dir(shared.path()));
+    assert!(ran.expect(0).stderr.contains(&format!("running as {USER}, who owns ")), "{ran:?}");
+}
+
+#[test]
+#[ignore = "needs root: cargo test --workspace -- --ignored"]
+fn a_link_to_a_folder_of_another_users_counts_wherever_it_is_named() {
+    let place = Place::make();
+    let project = Project::new();
+    project.backup();
+    let theirs = place.project.path("data");
+    let said = format!("running as {USER}, who owns {}", place.project.root().display());
+    for flag in ["--scratch DIR verify", "restore --from latest --to DIR"] {
+        let ran = project.run(&flag.replace("DIR", theirs.to_str().unwrap()));
+        assert!(ran.stderr.contains(&said), "{flag}: {ran:?}");
+    }
+    shell(project.root(), &format!("rm data/sessions.db*; ln -s {}/sessions.db data/sessions.db", theirs.display()));
+    let ran = project.run("backup");
+    assert!(ran.stderr.contains(&said), "{ran:?}");
+}
+
+#[test]
+#[ignore = "needs root: cargo test --workspace -- --ignored"]
 fn where_project_and_store_have_two_owners_the_projects_is_taken() {
     let place = Place::make();
     shell(place.project.root(), "chown -R 4343:4343 backups; chmod -R a+rX backups");

@@ -51,6 +51,17 @@ fn a_name_of_the_year_9999_keeps_no_backup_from_being_made() {
 }
 
 #[test]
+fn a_file_of_a_later_date_is_not_verified_in_place_of_the_backup() {
+    let project = Project::new();
+    let id = project.backup();
+    let artifact = format!("backups/sessions_db_{id}.db.gz");
+    let half = fs::metadata(project.path(&artifact)).unwrap().len() / 2;
+    shell(project.root(), &format!("printf damage | dd of={artifact} bs=1 seek={half} conv=notrunc status=none"));
+    project.write(&format!("backups/zz_{}.db", minutes_ago(-1)), "");
+    project.run("verify").expect(12);
+}
+
+#[test]
 fn a_staged_manifest_has_nothing_removed_that_this_program_did_not_write() {
     let project = Project::new();
     let id = project.backup();

@@ -23,6 +23,7 @@ use crate::application::Switch;
 use crate::cli::{Cli, Command, ProjectCommand, Restore, ScheduleCommand};
 use crate::config::{Config, FILE};
 use crate::context::Context;
+use crate::folder;
 use crate::output::Output;
 use crate::root;
 use crate::writers::{self, Who, Writer};
@@ -111,22 +112,24 @@ fn stays_root(command: &Command) -> bool {
 }
 
 /// The folder that a command makes something in, if it is about no project yet.
-fn workplace(cli: &Cli) -> Option<&Path> {
+fn workplace(cli: &Cli) -> anyhow::Result<Option<PathBuf>> {
     let folder = match &cli.command {
-        Command::Init(args) => args.dir.as_deref().or(cli.global.root.as_deref()),
-        Command::Demo(args) => args.dir.as_deref(),
-        Command::Bench(args) => args.dir.as_deref(),
-        Command::Man { dir } => Some(dir.as_path()),
-        _ => return None,
+        Command::Init(args) => args.dir.clone().or(cli.global.root.clone()).unwrap_or_else(|| ".".into()),
+        Command::Demo(args) => args.dir.clone().map_or_else(|| folder::default("demo"), Ok)?,
+        Command::Bench(args) => args.dir.clone().map_or_else(|| folder::default("bench"), Ok)?,
+        Command::Man { dir } => dir.clone(),
+        _ => return Ok(None),
     };
-    Some(folder.unwrap_or(Path::new(".")))
+    Ok(Some(std::path::absolute(folder).context("find the current folder")?))
 }
 
 /// Who but root can change what a run of this project's acts on; none if only root can.
 pub fn writer(context: &Context<'_>) -> backup::Result<Option<Writer>> {
     let settings = context.settings.clone().unwrap_or_else(|| context.root.join(FILE));
-    let places = places(context.store.folder().to_path_buf(), &context.root, &context.config, (true, true));
-    first_writer([context.root.clone(), settings].into_iter().chain(places))
+    match first_writer([context.root.clone(), settings])? {
+        None => writer_of(context.store.folder(), &context.root, &context.config, (true, true)),
+        writer => Ok(writer),
+    }
 }
 
 /// Who can write the settings, and has no right to decide what root does by them: neither root nor who asks root for it.
@@ -138,24 +141,29 @@ pub fn stranger(context: &Context<'_>) -> backup::Result<Option<Who>> {
 
 /// Whose the project is, or else the store, or else the folders of the sources, if not root's; and the settings, if they
 /// are root's. None if nobody but root can change any of it, or if it can't be found, which the command itself will say.
-fn owner(cli: &Cli) -> backup::Result<Option<(Writer, Option<Config>)>> {
+fn owner(cli: &Cli) -> anyhow::Result<Option<(Writer, Option<Config>)>> {
     let global = &cli.global;
     let absolute = |path: Option<&Path>| path.and_then(|path| std::path::absolute(path).ok());
-    if let Some(folder) = workplace(cli) {
-        return Ok(first_writer(absolute(Some(folder)))?.map(|writer| (writer, None)));
+    if let Some(folder) = workplace(cli)? {
+        return Ok(writers::besides_root(&folder)?.map(|writer| (writer, None)));
     }
     let Some(root) = root::find(global.root.as_deref()).ok() else { return Ok(None) };
     // The path as it was given may lead there by way of links.
     let given = absolute(global.root.as_deref());
     let config = absolute(global.config.as_deref());
     let settings = config.clone().unwrap_or_else(|| root.join(FILE));
-    if let Some(writer) = first_writer(given.into_iter().chain([root.clone(), settings]))? {
+    let to = match &cli.command {
+        Command::Project(ProjectCommand::Restore(args)) => absolute(args.to.as_deref()),
+        _ => None,
+    };
+    let flags = [to, absolute(global.scratch.as_deref())].into_iter().flatten();
+    if let Some(writer) = first_writer(given.into_iter().chain([root.clone(), settings]).chain(flags))? {
         let config = config.filter(|file| writers::besides_root(file).is_ok_and(|writer| writer.is_none()));
         return Ok(Some((writer, config.and_then(|file| Config::load(&root, Some(&file)).ok()))));
     }
     let Ok(config) = Config::load(&root, global.config.as_deref()) else { return Ok(None) };
     let store = absolute(global.backup_dir.as_deref()).unwrap_or_else(|| root.join(&config.backup_dir));
-    let writer = first_writer(places(store, &root, &config, concerned(&cli.command)))?;
+    let writer = writer_of(&store, &root, &config, concerned(&cli.command))?;
     Ok(writer.map(|writer| (writer, Some(config))))
 }
 
@@ -168,13 +176,19 @@ fn concerned(command: &Command) -> (bool, bool) {
     }
 }
 
-/// The store, and the folders of the databases and of the files, if they are `concerned`.
-fn places(store: PathBuf, root: &Path, config: &Config, concerned: (bool, bool)) -> Vec<PathBuf> {
+/// Who can exchange the store, or where databases and files lead, if they are `concerned`. Their content doesn't matter.
+fn writer_of(store: &Path, root: &Path, config: &Config, concerned: (bool, bool)) -> backup::Result<Option<Writer>> {
+    if let Some(writer) = writers::besides_root(store)? {
+        return Ok(Some(writer));
+    }
     let files = config.files.iter().flat_map(|set| &set.paths).filter(|_| concerned.1);
     let databases = config.database.iter().map(|database| &database.path).filter(|_| concerned.0);
-    let sources = databases.chain(files);
-    let folders = sources.filter_map(|path| Some(path.under(root).parent()?.to_path_buf()));
-    [store].into_iter().chain(folders).collect()
+    for source in databases.chain(files) {
+        if let Some(writer) = writers::of_way_to(&source.under(root))? {
+            return Ok(Some(writer));
+        }
+    }
+    Ok(None)
 }
 
 fn first_writer(places: impl IntoIterator<Item = PathBuf>) -> backup::Result<Option<Writer>> {

@@ -48,6 +48,19 @@ impl Writer {
 /// [`ErrorKind::PermissionDenied`] if a group, or everybody, can write to something of root's on the way: then there is no
 /// one user to name. An error of the file system, too many links among them.
 pub fn besides_root(path: &Path) -> Result<Option<Writer>> {
+    walk(path, true)
+}
+
+/// The same of the way to a file, whoever may write to that itself.
+///
+/// # Errors
+/// As [`besides_root`].
+pub fn of_way_to(path: &Path) -> Result<Option<Writer>> {
+    walk(path, false)
+}
+
+/// Whether what `path` leads to `counts`, if it is no folder.
+fn walk(path: &Path, counts: bool) -> Result<Option<Writer>> {
     let mut place = PathBuf::from("/");
     let mut rest = names(path);
     let mut links = 0;
@@ -58,6 +71,9 @@ pub fn besides_root(path: &Path) -> Result<Option<Writer>> {
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
             Err(e) => return Err(Error::io("look at", &next, e)),
         };
+        if !counts && rest.is_empty() && !found.is_symlink() && !found.is_dir() {
+            return Ok(None);
+        }
         if found.uid() != 0 {
             return Ok(Some(Writer { uid: found.uid(), gid: found.gid(), place: next }));
         }

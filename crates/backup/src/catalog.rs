@@ -217,13 +217,15 @@ impl Catalog {
     }
 
     /// The newest backup that should be sound: whatever holds something, or has a manifest that can't be read, and is
-    /// not what a restore kept.
+    /// not what a restore kept. Files without a manifest, which anybody may have put there, count if there is nothing else.
     pub fn newest(&self) -> Option<&Entry> {
-        self.entries.iter().rfind(|entry| match &entry.record {
+        let is_ours = |entry: &&Entry| match &entry.record {
             Record::Manifest(summary) => summary.status != Status::Failed && summary.trigger != Trigger::PreRestore,
-            Record::Foreign | Record::Unreadable(_) => true,
-            Record::Another(..) => false,
-        })
+            Record::Unreadable(_) => true,
+            Record::Foreign | Record::Another(..) => false,
+        };
+        let is_foreign = |entry: &&Entry| matches!(entry.record, Record::Foreign);
+        self.entries.iter().rfind(is_ours).or_else(|| self.entries.iter().rfind(is_foreign))
     }
 
     /// The newest backup whose manifest names this configuration file.
