@@ -57,6 +57,9 @@ pub struct Line {
     /// Of a take-over: the project whose store it was, if it is called otherwise. All lines before are that one's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// Of a take-over: the host whose backups count since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admitted: Option<String>,
 }
 
 /// What the ledger keeps of a restore.
@@ -142,6 +145,7 @@ impl Line {
             checked: None,
             proved: Vec::new(),
             from: None,
+            admitted: None,
         }
     }
 }
@@ -190,7 +194,9 @@ impl History {
         while let Some(bytes) = next_line(&mut reader).map_err(|e| Error::io_named("read", HISTORY, e))? {
             let Ok(line) = serde_json::from_slice::<Line>(&bytes) else { continue };
             note(&mut backups, &line);
-            if let Some((_, weight)) = lines.pop_back_if(|(last, _)| line.ends_proof(last)) {
+            if lines.back().is_some_and(|(last, _)| line.ends_proof(last))
+                && let Some((_, weight)) = lines.pop_back()
+            {
                 all -= weight;
             }
             let weight = line.weight(bytes.len());
@@ -231,11 +237,6 @@ impl History {
     /// When `id` was last verified or drilled without finding damage.
     pub fn last_proved(&self, id: BackupId) -> Option<DateTime<FixedOffset>> {
         self.backups.get(&id)?.proved
-    }
-
-    /// The newest line that proves a backup.
-    pub fn last_proof(&self) -> Option<&Line> {
-        self.lines().iter().rev().find(|line| line.proves())
     }
 
     /// The newest line of `command`: that it has begun, if nothing says how it ended.
@@ -332,7 +333,8 @@ impl Line {
         matches!(self.command, Command::Verify | Command::Drill)
     }
 
-    fn proves(&self) -> bool {
+    /// Whether it is of a verification or a drill that found nothing wrong.
+    pub(crate) fn proves(&self) -> bool {
         self.is_proof() && self.outcome == Outcome::Ok
     }
 
@@ -461,7 +463,7 @@ mod tests {
         let taken_over = Line { id: None, from: Some("other".into()), ..line(Command::TakeOver) };
         let history = history(vec![line(Command::Restore), line(Command::Drill), taken_over.clone()]);
         assert_eq!(history.lines(), std::slice::from_ref(&taken_over));
-        assert!(history.last(Command::Drill).is_none() && history.last_proof().is_none());
+        assert!(history.last(Command::Drill).is_none() && !history.lines().iter().any(Line::proves));
         assert!(history.restores().next().is_none());
         assert!(history.knows(id.parse().unwrap()), "no id is given twice");
     }
