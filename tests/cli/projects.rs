@@ -249,3 +249,33 @@ fn what_is_taken_over_knowingly_is_the_new_projects() {
     let again = shared.run(&second, "take-over --json");
     assert_eq!(again.expect(0).json(), json!({ "project": "shop", "from": null }));
 }
+
+#[test]
+fn the_backups_of_another_host_count_once_a_person_says_so() {
+    let project = Project::new();
+    let id = project.backup();
+    project.edit_manifest(&id, |manifest| manifest["host"] = "old box".into());
+    let status = || project.run("list --json").expect(0).json()["backups"][0]["status"].clone();
+    assert_eq!(status(), "another host's");
+    let hint = project.run("list").expect(0).stderr.clone();
+    let said = hint.lines().find(|line| line.starts_with("hint: backups of host 'old box' don't count")).unwrap();
+    assert!(said.ends_with("take-over --host 'old box'`"), "{said}");
+    project.run("restore --from latest --dry-run").expect(10);
+    let take_over = |words: &[&str]| Ran::of(project.command(["take-over", "--host"]).args(words));
+    take_over(&["old box"]).expect(2);
+    take_over(&["elsewhere", "--yes"]).expect(10);
+    assert_eq!(status(), "another host's");
+    let ran = take_over(&["old box", "--yes", "--json"]);
+    let admitted = ran.expect(0).json();
+    assert_eq!((&admitted["host"], &admitted["admitted"]), (&json!("old box"), &json!(1)));
+    let line = project.ended().pop().unwrap();
+    assert_eq!((&line["command"], &line["admitted"]), (&json!("take_over"), &json!("old box")));
+    assert_eq!(status(), "complete");
+    assert!(!project.run("list").expect(0).stderr.contains("take-over"));
+    project.run("restore --from latest --dry-run").expect(0);
+    // The next backup doesn't forget it.
+    project.backup();
+    let rows = project.run("list --json").expect(0).json()["backups"].clone();
+    assert!(rows.as_array().unwrap().iter().all(|row| row["status"] == "complete"), "{rows}");
+    take_over(&["old box", "--yes"]).expect(10);
+}

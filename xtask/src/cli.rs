@@ -142,7 +142,7 @@ pub enum ProjectCommand {
     Unpin(PinArgs),
     /// Say that the collapse which a backup shows was meant: rotation may remove what is from before it
     Accept(AcceptArgs),
-    /// Make the backup folder of another project this one's
+    /// Make the backup folder of another project this one's, or the backups of another host
     TakeOver(TakeOver),
     /// Say how things stand; exits with 1 if something has no sound copy that is young enough
     Status,
@@ -333,6 +333,9 @@ pub struct AcceptArgs {
 /// `take-over`.
 #[derive(Debug, Args)]
 pub struct TakeOver {
+    /// Count the backups of that host, which this folder holds and doesn't count, as this project's
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
     /// Don't ask before
     #[arg(short, long)]
     pub yes: bool,

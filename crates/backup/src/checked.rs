@@ -7,7 +7,8 @@
 //! backup whose last verification or drill failed is checked whole.
 //!
 //! A restore relies on the check of the backup, too. That a manifest says that there was one is the word of whoever wrote
-//! it: here as well, the ledger has to say so of this host.
+//! it: here as well, the ledger has to say so of this host. Here, the version doesn't matter, and only a failed proof of
+//! the very backup speaks against it, not one of another backup with the same bytes.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -76,7 +77,8 @@ impl CheckedWhole {
     }
 }
 
-/// Digests of all databases that a run on `host` checked whole and found sound, and that nothing was found against later.
+/// Digests of all databases that a run on `host` checked whole and found sound, by any version. Whether a later proof of
+/// the backup failed is for the caller to ask.
 pub(crate) fn on_host(history: &History, host: &str) -> HashSet<Digest> {
     let on_host = history.lines().iter().filter(|line| line.host == host && line.outcome != Outcome::Failed);
     on_host.filter_map(|line| line.checked.as_ref()).flat_map(|it| &it.databases).map(|it| it.plain_sha256).collect()

@@ -3,7 +3,7 @@
 //! It is what says when a backup was last proved, how long a restore takes, and whether one was cut short. Lines are
 //! only ever added; a line that can't be read (torn by a crash, or of a later version) is passed over.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
 
@@ -57,6 +57,9 @@ pub struct Line {
     /// Of a take-over: the project whose store it was, if it is called otherwise. All lines before are that one's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// Of a take-over: the host whose backups count since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admitted: Option<String>,
 }
 
 /// What the ledger keeps of a restore.
@@ -142,34 +145,40 @@ impl Line {
             checked: None,
             proved: Vec::new(),
             from: None,
+            admitted: None,
         }
     }
 }
 
-/// A line of the ledger is short: one that is longer than this is none of this program's.
+/// Read limit for one line; ours are shorter.
 const MAX_LINE_BYTES: u64 = 8 << 20;
 
 /// The most memory that is taken for lines, by an estimate: the oldest ones beyond are passed over. That is some 50,000 of
 /// the usual length, years of hourly backups.
 const MAX_WEIGHT: usize = 32 << 20;
 
+/// The most backups of which is kept what the lines say of them: a decade of hourly ones.
+const MAX_BACKUPS: usize = 100_000;
+
 /// The ledger's lines, oldest first.
 #[derive(Debug, Clone, Default)]
 pub struct History {
     lines: Vec<Line>,
-    proofs: BTreeMap<BackupId, Proof>,
-    accepted: BTreeSet<BackupId>,
+    /// By all lines, those among them that are passed over: retention and `latest` depend on it.
+    backups: BTreeMap<BackupId, Findings>,
     /// How many lines are another project's.
     own: usize,
 }
 
-/// What the ledger knows of one backup's proofs.
+/// What the ledger knows of one backup.
 #[derive(Debug, Clone, Copy, Default)]
-struct Proof {
-    /// When one last went well.
-    last: Option<DateTime<FixedOffset>>,
-    /// Whether the newest one failed.
+struct Findings {
+    /// When a proof last went well.
+    proved: Option<DateTime<FixedOffset>>,
+    /// Whether the newest proof failed.
     failed: bool,
+    /// Whether a person said that its collapse was meant.
+    accepted: bool,
 }
 
 impl History {
@@ -180,9 +189,16 @@ impl History {
             Err(error) if error.is_not_found() => return Ok(Self::default()),
             Err(error) => return Err(error),
         };
-        let (mut lines, mut all) = (VecDeque::new(), 0);
+        let (mut lines, mut all) = (VecDeque::<(Line, usize)>::new(), 0);
+        let mut backups = BTreeMap::new();
         while let Some(bytes) = next_line(&mut reader).map_err(|e| Error::io_named("read", HISTORY, e))? {
             let Ok(line) = serde_json::from_slice::<Line>(&bytes) else { continue };
+            note(&mut backups, &line);
+            if lines.back().is_some_and(|(last, _)| line.ends_proof(last))
+                && let Some((_, weight)) = lines.pop_back()
+            {
+                all -= weight;
+            }
             let weight = line.weight(bytes.len());
             all += weight;
             lines.push_back((line, weight));
@@ -192,27 +208,13 @@ impl History {
                 all -= weight;
             }
         }
-        Ok(Self::of(lines.into_iter().map(|(line, _)| line).collect()))
+        Ok(Self::of(lines.into_iter().map(|(line, _)| line).collect(), backups))
     }
 
-    fn of(lines: Vec<Line>) -> Self {
-        let mut proofs: BTreeMap<BackupId, Proof> = BTreeMap::new();
-        for line in lines.iter().filter(|line| matches!(line.command, Command::Verify | Command::Drill)) {
-            let Some(id) = line.id.filter(|_| line.outcome.is_verdict()) else { continue };
-            let proof = proofs.entry(id).or_default();
-            proof.failed = line.outcome == Outcome::Failed;
-            proof.last = if line.proves() { Some(line.at) } else { proof.last };
-        }
-        let mut accepted = BTreeSet::new();
-        for line in &lines {
-            match (line.command, line.id) {
-                (Command::Accept, Some(id)) => drop(accepted.insert(id)),
-                (Command::Unaccept, Some(id)) => drop(accepted.remove(&id)),
-                _ => {}
-            }
-        }
+    fn of(lines: Vec<Line>, backups: BTreeMap<BackupId, Findings>) -> Self {
+        // If the line of the take-over is passed over, all that are left come after it.
         let own = lines.iter().rposition(|line| line.from.is_some()).unwrap_or(0);
-        Self { lines, proofs, accepted, own }
+        Self { lines, backups, own }
     }
 
     /// Adds a line to the ledger in the store.
@@ -229,17 +231,12 @@ impl History {
 
     /// Whether any line is about `id`.
     pub fn knows(&self, id: BackupId) -> bool {
-        self.lines.iter().any(|line| line.id == Some(id) || line.removed.contains(&id))
+        self.backups.contains_key(&id)
     }
 
     /// When `id` was last verified or drilled without finding damage.
     pub fn last_proved(&self, id: BackupId) -> Option<DateTime<FixedOffset>> {
-        self.proofs.get(&id)?.last
-    }
-
-    /// The newest line that proves a backup.
-    pub fn last_proof(&self) -> Option<&Line> {
-        self.lines().iter().rev().find(|line| line.proves())
+        self.backups.get(&id)?.proved
     }
 
     /// The newest line of `command`: that it has begun, if nothing says how it ended.
@@ -254,12 +251,12 @@ impl History {
 
     /// Whether the newest proof of `id`, if there is any, found it wanting.
     pub fn is_known_bad(&self, id: BackupId) -> bool {
-        self.proofs.get(&id).is_some_and(|proof| proof.failed)
+        self.backups.get(&id).is_some_and(|findings| findings.failed)
     }
 
     /// Whether a person said that the collapse which `id` shows was meant, and didn't take that back.
     pub fn is_accepted(&self, id: BackupId) -> bool {
-        self.accepted.contains(&id)
+        self.backups.get(&id).is_some_and(|findings| findings.accepted)
     }
 
     /// Restores that changed something or may have, newest first: the last line of each. Those that failed before they
@@ -284,6 +281,34 @@ impl History {
     }
 }
 
+/// Adds what a line says of backups.
+fn note(backups: &mut BTreeMap<BackupId, Findings>, line: &Line) {
+    let kept = line.restore.as_ref().and_then(|restore| restore.kept);
+    for id in line.removed.iter().copied().chain(kept) {
+        backups.entry(id).or_default();
+    }
+    if let Some(id) = line.id {
+        backups.entry(id).or_default().add(line);
+    }
+    while backups.len() > MAX_BACKUPS {
+        backups.pop_first();
+    }
+}
+
+impl Findings {
+    fn add(&mut self, line: &Line) {
+        match line.command {
+            Command::Verify | Command::Drill if line.outcome.is_verdict() => {
+                self.failed = line.outcome == Outcome::Failed;
+                self.proved = if line.proves() { Some(line.at) } else { self.proved };
+            }
+            Command::Accept => self.accepted = true,
+            Command::Unaccept => self.accepted = false,
+            _ => {}
+        }
+    }
+}
+
 /// The next line; an empty one in place of one that is too long.
 fn next_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
@@ -304,8 +329,20 @@ impl Line {
         size_of::<Self>() + bytes + lists * 32
     }
 
-    fn proves(&self) -> bool {
-        matches!(self.command, Command::Verify | Command::Drill) && self.outcome == Outcome::Ok
+    fn is_proof(&self) -> bool {
+        matches!(self.command, Command::Verify | Command::Drill)
+    }
+
+    /// Whether it is of a verification or a drill that found nothing wrong.
+    pub(crate) fn proves(&self) -> bool {
+        self.is_proof() && self.outcome == Outcome::Ok
+    }
+
+    /// Whether it says how the verification or drill ended of which `begun` says that it began. `verify --all` has both
+    /// for each backup, and would fill the ledger twice as fast.
+    fn ends_proof(&self, begun: &Self) -> bool {
+        let is_same = (self.command, self.at, &self.host) == (begun.command, begun.at, &begun.host);
+        is_same && self.is_proof() && begun.outcome == Outcome::Begun
     }
 }
 
@@ -328,6 +365,14 @@ mod tests {
         Line { id: Some(id.parse().unwrap()), restore, ..Line::new(at, command, outcome) }
     }
 
+    fn history(lines: Vec<Line>) -> History {
+        let mut backups = BTreeMap::new();
+        for line in &lines {
+            note(&mut backups, line);
+        }
+        History::of(lines, backups)
+    }
+
     #[test]
     fn lines_read_back_and_unreadable_ones_are_passed_over() {
         let store = MemoryStore::new();
@@ -344,22 +389,56 @@ mod tests {
     fn of_a_ledger_that_is_too_long_the_newest_lines_count() {
         let store = MemoryStore::new();
         let first = line(Command::Verify, Outcome::Ok, "20251209_140000");
+        let old = |command, outcome, id| History::append(&store, &line(command, outcome, id)).unwrap();
         let last = line(Command::Verify, Outcome::Ok, "20251210_140000");
         let long = Line { error: Some("x".repeat(1 << 20)), ..Line::new(last.at, Command::Rotate, Outcome::Ok) };
         History::append(&store, &first).unwrap();
+        old(Command::Drill, Outcome::Failed, "20251208_140000");
+        old(Command::Accept, Outcome::Ok, "20251207_140000");
+        old(Command::Accept, Outcome::Ok, "20251206_140000");
+        old(Command::Unaccept, Outcome::Ok, "20251206_140000");
         for _ in 0..40 {
             History::append(&store, &long).unwrap();
         }
         History::append(&store, &last).unwrap();
         let history = History::load(&store).unwrap();
         assert_eq!(history.lines().last(), Some(&last));
-        assert!(history.lines().len() < 40 && !history.knows(first.id.unwrap()), "{}", history.lines().len());
+        assert!(history.lines().len() < 40 && !history.lines().contains(&first), "{}", history.lines().len());
+        // What the older ones say of a backup counts still: otherwise, retention and `latest` would change with the length.
+        let id = |text: &str| text.parse().unwrap();
+        assert!(history.knows(first.id.unwrap()) && history.last_proved(first.id.unwrap()) == Some(first.at));
+        assert!(history.is_known_bad(id("20251208_140000")) && history.is_accepted(id("20251207_140000")));
+        assert!(!history.is_accepted(id("20251206_140000")));
+    }
+
+    #[test]
+    fn that_a_proof_began_takes_no_place_once_its_end_is_there() {
+        let store = MemoryStore::new();
+        let ends = ["20251209_140000", "20251210_140000"].map(|id| line(Command::Verify, Outcome::Ok, id));
+        let begun = Line::new(ends[0].at, Command::Verify, Outcome::Begun);
+        for line in [&begun, &ends[0], &begun, &ends[1]] {
+            History::append(&store, line).unwrap();
+        }
+        assert_eq!(History::load(&store).unwrap().lines(), ends);
+        // The last one is what tells that a run was killed.
+        History::append(&store, &begun).unwrap();
+        assert_eq!(History::load(&store).unwrap().last(Command::Verify), Some(&begun));
+    }
+
+    #[test]
+    fn what_is_kept_of_backups_has_a_limit() {
+        let mut backups = BTreeMap::new();
+        let first: BackupId = "20251210_140000".parse().unwrap();
+        let ids = std::iter::successors(Some(first), |id| Some(id.successor()));
+        let removed = ids.take(MAX_BACKUPS + 5).collect();
+        let line = Line { removed, ..line(Command::Rotate, Outcome::Ok, "20251210_140000") };
+        note(&mut backups, &Line { id: None, ..line });
+        assert_eq!((backups.len(), backups.contains_key(&first)), (MAX_BACKUPS, false));
     }
 
     #[test]
     fn a_backup_is_proved_by_what_found_it_sound() {
         let id = "20251210_140000";
-        let history = |lines| History::of(lines);
         let proved = |lines| history(lines).last_proved(id.parse().unwrap()).is_some();
         assert!(!proved(vec![line(Command::Backup, Outcome::Ok, id)]));
         assert!(!proved(vec![line(Command::Verify, Outcome::Failed, id)]));
@@ -371,7 +450,7 @@ mod tests {
     #[test]
     fn a_backup_is_known_bad_until_a_later_proof_finds_it_good() {
         let id = "20251210_140000";
-        let bad = |lines| History::of(lines).is_known_bad(id.parse().unwrap());
+        let bad = |lines| history(lines).is_known_bad(id.parse().unwrap());
         assert!(!bad(vec![line(Command::Backup, Outcome::Ok, id)]));
         assert!(bad(vec![line(Command::Verify, Outcome::Ok, id), line(Command::Drill, Outcome::Failed, id)]));
         assert!(!bad(vec![line(Command::Verify, Outcome::Failed, id), line(Command::Verify, Outcome::Ok, id)]));
@@ -382,9 +461,9 @@ mod tests {
         let id = "20251210_140000";
         let line = |command| line(command, Outcome::Ok, id);
         let taken_over = Line { id: None, from: Some("other".into()), ..line(Command::TakeOver) };
-        let history = History::of(vec![line(Command::Restore), line(Command::Drill), taken_over.clone()]);
+        let history = history(vec![line(Command::Restore), line(Command::Drill), taken_over.clone()]);
         assert_eq!(history.lines(), std::slice::from_ref(&taken_over));
-        assert!(history.last(Command::Drill).is_none() && history.last_proof().is_none());
+        assert!(history.last(Command::Drill).is_none() && !history.lines().iter().any(Line::proves));
         assert!(history.restores().next().is_none());
         assert!(history.knows(id.parse().unwrap()), "no id is given twice");
     }
@@ -395,13 +474,13 @@ mod tests {
         let begun = line(Command::Restore, Outcome::Begun, id);
         let ended = line(Command::Restore, Outcome::Ok, id);
         let backup = line(Command::Backup, Outcome::Ok, id);
-        assert!(History::of(vec![begun.clone(), ended, backup.clone()]).unfinished_restore().is_none());
-        assert!(History::of(vec![begun.clone(), backup.clone()]).unfinished_restore().is_some());
+        assert!(history(vec![begun.clone(), ended, backup.clone()]).unfinished_restore().is_none());
+        assert!(history(vec![begun.clone(), backup.clone()]).unfinished_restore().is_some());
         let half_done = line(Command::Restore, Outcome::Partial, id);
-        assert!(History::of(vec![begun.clone(), half_done]).unfinished_restore().is_some());
+        assert!(history(vec![begun.clone(), half_done]).unfinished_restore().is_some());
         let failed = line(Command::Restore, Outcome::Failed, id);
-        assert!(History::of(vec![begun.clone(), failed.clone()]).unfinished_restore().is_none(), "it changed nothing");
+        assert!(history(vec![begun.clone(), failed.clone()]).unfinished_restore().is_none(), "it changed nothing");
         let retried = vec![begun.clone(), begun, failed];
-        assert!(History::of(retried).unfinished_restore().is_some(), "the first one is still unfinished");
+        assert!(history(retried).unfinished_restore().is_some(), "the first one is still unfinished");
     }
 }

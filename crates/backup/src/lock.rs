@@ -21,7 +21,7 @@ use crate::store::folder::Folder;
 /// How often a waiting run tries again.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// So much of a lock file is read: more is none of ours.
+/// Read limit; our lock files are smaller.
 const MAX_BYTES: u64 = 4096;
 
 /// Who holds a lock: written into the lock file for others to read.

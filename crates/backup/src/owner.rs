@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Catalog, Entry, read_manifest};
+use crate::catalog::{Catalog, Entry, Record, Whose, read_manifest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{Command, Line, Outcome};
 use crate::manifest::Manifest;
@@ -32,6 +32,10 @@ const FORMAT: u32 = 1;
 /// Read limit; the record is far smaller.
 const MAX_BYTES: u64 = 64 << 10;
 
+/// With more hosts than these, names tell nothing: a container that isn't given one has another in each run. Then every
+/// host counts. If the oldest were dropped instead, rotation would keep their backups for ever.
+const MAX_HOSTS: usize = 100;
+
 /// The record of whose a store is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Owner {
@@ -41,11 +45,22 @@ struct Owner {
     /// The project's folder on that host.
     #[serde(with = "crate::ospath::one")]
     root: PathBuf,
-    /// Other hosts that the project was on, as far as backups of it are there; none are known to older versions.
+    /// Other hosts that the project was on, as far as backups of it are there; not known to older versions, nor if there
+    /// are too many. Then every host counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hosts: Option<BTreeSet<String>>,
     /// When this was written.
     since: DateTime<FixedOffset>,
+}
+
+impl Owner {
+    /// All hosts whose backups count, but for one that does anyway; `None` if every host does.
+    fn hosts_but(self, ours: &str) -> Option<BTreeSet<String>> {
+        let mut hosts = self.hosts?;
+        hosts.insert(self.host);
+        hosts.remove(ours);
+        Some(hosts)
+    }
 }
 
 /// Another project, which a store belongs to.
@@ -88,32 +103,41 @@ pub fn other_project(setup: &Setup<'_>) -> Result<Option<OtherProject>> {
 /// The hosts whose backups count as this project's, this one among them; `None` if the store doesn't say.
 ///
 /// Another host may have put its own there, or somebody may have forged them: they would have those of this host rotated
-/// away. It takes a backup made there, or a restore from there, to be known.
+/// away. It takes a backup made there to be known, or a person who says so: [`admit`].
 ///
 /// # Errors
 /// As for every run.
 pub(crate) fn hosts(setup: &Setup<'_>) -> Result<Option<BTreeSet<String>>> {
-    let of_project = read(setup.store)?.filter(|owner| owner.project == setup.project);
-    let all = |owner: Owner| Some(owner.hosts?.into_iter().chain([owner.host, setup.host.clone()]).collect());
-    Ok(of_project.and_then(all))
+    let others = of_project(setup)?.and_then(|owner| owner.hosts_but(&setup.host));
+    Ok(others.map(|others| others.into_iter().chain([setup.host.clone()]).collect()))
 }
 
 /// Writes down that the store is this project's, and on which hosts it was, if it doesn't say so already. The run has
 /// the lock, and the store this `catalog`.
 pub(crate) fn claim(run: &Run<'_>, catalog: &Catalog) -> Result<()> {
     let setup = run.setup();
-    // Those that don't count are in it as another's.
-    let named = catalog.entries().iter().filter_map(Entry::manifest).map(|summary| summary.host.to_string());
-    let hosts: BTreeSet<String> = named.filter(|host| *host != setup.host).collect();
+    let owner = read(setup.store)?;
+    let hosts = other_hosts(catalog, owner.clone(), &setup.host);
     let is_written = |owner: Owner| {
-        (&owner.project, &owner.host, &owner.root) == (&setup.project, &setup.host, &setup.root)
-            && owner.hosts.as_ref() == Some(&hosts)
+        (&owner.project, &owner.host, &owner.root, &owner.hosts) == (&setup.project, &setup.host, &setup.root, &hosts)
     };
-    if read(setup.store)?.is_some_and(is_written) { Ok(()) } else { write(run, hosts) }
+    if owner.is_some_and(is_written) { Ok(()) } else { write(run, hosts) }
 }
 
-/// Makes the store of another project this one's. The other one's backups stay, and are never taken for this one's.
-/// Gives that project; `None` if there was nothing to take over.
+/// Hosts other than `ours` of which backups are in the catalog; `None` if every host is to count.
+fn other_hosts(catalog: &Catalog, earlier: Option<Owner>, ours: &str) -> Option<BTreeSet<String>> {
+    // Those that don't count are in it as another's.
+    let named = catalog.entries().iter().filter_map(Entry::manifest).map(|summary| summary.host.to_string());
+    let mut hosts: BTreeSet<String> = named.filter(|host| host != ours).collect();
+    if catalog.entries().iter().any(|entry| matches!(entry.record, Record::Unreadable(_))) {
+        // It may be readable again tomorrow, and of any host that has counted so far.
+        hosts.extend(earlier?.hosts_but(ours)?);
+    }
+    Some(hosts).filter(|hosts| hosts.len() <= MAX_HOSTS)
+}
+
+/// Makes the store of another project this one's. The other one's backups stay, and are never taken for this one's,
+/// unless it is called the same. Gives that project; `None` if there was nothing to take over.
 ///
 /// # Errors
 /// As [`Run::begin`], but for [`ErrorKind::ForeignStore`].
@@ -124,18 +148,52 @@ pub fn take_over(setup: Setup<'_>, waiting: &mut dyn FnMut(&str)) -> Result<Opti
     // would count as this one's.
     let from = Some(other.name.clone());
     run.record(Line { from, ..Line::new(run.now(), Command::TakeOver, Outcome::Ok) })?;
-    write(&run, BTreeSet::new())?;
+    let same_name = of_project(run.setup())?;
+    let hosts = same_name.map_or_else(|| Some(BTreeSet::new()), |owner| owner.hosts_but(&run.setup().host));
+    write(&run, hosts)?;
     Ok(Some(other))
 }
 
-fn write(run: &Run<'_>, hosts: BTreeSet<String>) -> Result<()> {
+/// Makes the backups of a host count of which the store doesn't know that this project was on it. Gives how many they are.
+///
+/// # Errors
+/// [`ErrorKind::NoSuchBackup`] if there are none; what keeps the store from being read or written.
+pub fn admit(run: &Run<'_>, host: &str) -> Result<usize> {
+    let count = of_other_hosts(&run.catalog()?).filter(|other| *other == host).count();
+    if count == 0 {
+        let message = format!("no backup of host {host:?} is there, or they count already");
+        return Err(Error::new(ErrorKind::NoSuchBackup, message).with_hint("`list` names the hosts that don't count"));
+    }
+    run.record(Line { admitted: Some(host.into()), ..Line::new(run.now(), Command::TakeOver, Outcome::Ok) })?;
+    let mut hosts = of_project(run.setup())?.and_then(|owner| owner.hosts_but(&run.setup().host));
+    if let Some(hosts) = &mut hosts {
+        hosts.insert(host.into());
+    }
+    write(run, hosts.filter(|hosts| hosts.len() <= MAX_HOSTS))?;
+    Ok(count)
+}
+
+/// Of each backup that doesn't count because of its host, that host.
+pub fn of_other_hosts(catalog: &Catalog) -> impl Iterator<Item = &str> {
+    catalog.entries().iter().filter_map(|entry| match &entry.record {
+        Record::Another(summary, Whose::Host) => Some(&*summary.host),
+        _ => None,
+    })
+}
+
+/// The record, if it is this project's.
+fn of_project(setup: &Setup<'_>) -> Result<Option<Owner>> {
+    Ok(read(setup.store)?.filter(|owner| owner.project == setup.project))
+}
+
+fn write(run: &Run<'_>, hosts: Option<BTreeSet<String>>) -> Result<()> {
     let setup = run.setup();
     let owner = Owner {
         format: FORMAT,
         project: setup.project.clone(),
         host: setup.host.clone(),
         root: setup.root.clone(),
-        hosts: Some(hosts),
+        hosts,
         since: setup.now,
     };
     let mut json = serde_json::to_vec_pretty(&owner)
@@ -247,7 +305,6 @@ mod tests {
 
     use super::*;
     use crate::backup::tests::fault_sweep;
-    use crate::catalog::{Record, Whose};
     use crate::history::History;
     use crate::run::tests::{Site, id, publish};
     use crate::select::Selector;
@@ -429,6 +486,91 @@ mod tests {
         let catalog = Run::look(on("spare", NOW)).unwrap().catalog().unwrap();
         assert!(catalog.get(first).unwrap().manifest().is_some(), "it counts still");
         assert!(matches!(catalog.get(forged).unwrap().record, Record::Another(_, Whose::Host)));
+    }
+
+    /// Whether each backup counts.
+    fn counts(setup: &Setup<'_>) -> Vec<bool> {
+        let catalog = Run::look(setup.clone()).unwrap().catalog().unwrap();
+        catalog.entries().iter().map(|entry| entry.manifest().is_some()).collect()
+    }
+
+    fn back_up_on(site: &Site, store: &dyn Store, host: &str, now: &str) {
+        let setup = Setup { host: host.into(), ..site.setup(store, now) };
+        site.back_up(&Run::begin(setup, &mut |_| {}).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_store_that_is_taken_over_by_a_folder_of_the_same_name_knows_its_hosts_still() {
+        for knows in [true, false] {
+            let (site, store) = (Site::new(), MemoryStore::new());
+            back_up_on(&site, &store, "older", "20251208_140000");
+            back_up_on(&site, &store, "old", "20251209_140000");
+            back_up_on(&site, &store, "box", NOW);
+            if !knows {
+                let json = serde_json::to_value(read(&store).unwrap().unwrap()).unwrap();
+                let mut fields = json.as_object().unwrap().clone();
+                fields.remove("hosts").unwrap();
+                put(&store, &serde_json::to_string(&fields).unwrap());
+            }
+            let elsewhere = tempfile::tempdir().unwrap();
+            let clone = setup_of(&site, &store, "charger-api", elsewhere.path());
+            assert!(take_over(clone.clone(), &mut |_| {}).unwrap().is_some());
+            assert_eq!(counts(&clone), [true; 3], "knows: {knows}");
+            assert_eq!(read(&store).unwrap().unwrap().hosts.is_some(), knows);
+        }
+    }
+
+    #[test]
+    fn a_host_counts_still_once_its_manifests_can_be_read_again() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        back_up_on(&site, &store, "older", "20251208_140000");
+        back_up_on(&site, &store, "old", "20251209_140000");
+        let names = ["20251208_140000", "20251209_140000"].map(|old| names::manifest(id(old)));
+        let manifests = names.clone().map(|name| {
+            let mut json = Vec::new();
+            store.read(&name).unwrap().read_to_end(&mut json).unwrap();
+            publish(&store, &name, b"{");
+            json
+        });
+        back_up_on(&site, &store, "box", NOW);
+        let setup = site.setup(&store, NOW);
+        assert_eq!(counts(&setup), [false, false, true]);
+        names.iter().zip(manifests).for_each(|(name, json)| publish(&store, name, &json));
+        assert_eq!(counts(&setup), [true; 3]);
+    }
+
+    #[test]
+    fn where_each_run_has_another_host_every_host_counts() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        for at in 0..=MAX_HOSTS + 1 {
+            let now = format!("20251210_{:02}{:02}00", at / 60, at % 60);
+            back_up_on(&site, &store, &format!("container-{at}"), &now);
+            let hosts = read(&store).unwrap().unwrap().hosts.map(|hosts| hosts.len());
+            assert_eq!(hosts, Some(at).filter(|at| *at <= MAX_HOSTS));
+        }
+        assert_eq!(counts(&site.setup(&store, NOW)), [true; MAX_HOSTS + 2]);
+    }
+
+    #[test]
+    fn the_backups_of_a_host_count_once_it_is_admitted() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, NOW);
+        let record = read(&store).unwrap().unwrap();
+        for host in ["box", "old"] {
+            put(&store, &serde_json::to_string(&Owner { host: "new".into(), ..record.clone() }).unwrap());
+            let on_new = |now| Setup { host: "new".into(), ..site.setup(&store, now) };
+            let run = Run::begin(on_new(NOW), &mut |_| {}).unwrap();
+            assert_eq!(counts(&on_new(NOW)), [false]);
+            let admitted = admit(&run, host).map_err(|error| error.kind());
+            assert_eq!(admitted, if host == "box" { Ok(1) } else { Err(ErrorKind::NoSuchBackup) });
+            drop(run);
+            if host == "box" {
+                assert_eq!(counts(&on_new(NOW)), [true]);
+                assert_eq!(read(&store).unwrap().unwrap().hosts, Some(["box".to_string()].into()));
+                let line = History::load(&store).unwrap().lines().last().unwrap().clone();
+                assert_eq!((line.command, line.admitted.as_deref()), (Command::TakeOver, Some("box")));
+            }
+        }
     }
 
     #[test]

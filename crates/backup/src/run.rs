@@ -185,7 +185,8 @@ impl<'a> Run<'a> {
         others.iter().try_for_each(|object| self.store().discard(&object.name))?;
         for manifest in manifests.iter().map(|object| &object.name) {
             if !published.contains_key(manifest) {
-                let left = self.left_of(manifest, &published)?;
+                // What can't be read today, a later run may be able to remove: it keeps none from beginning.
+                let Ok(left) = self.left_of(manifest, &published) else { continue };
                 left.iter().try_for_each(|name| self.store().remove(name))?;
             }
             self.store().discard(manifest)?;
@@ -575,6 +576,22 @@ pub(crate) mod tests {
             History::append(store, &Line { id: Some(id("20251210_140000")), ..line }).unwrap();
         });
         assert_eq!(removed, NOTHING);
+        // So does what it knows as what a restore has kept.
+        let removed = swept(|store| {
+            stage_all(store, &[MANIFEST]);
+            publish(store, DATABASE, b"damaged");
+            let mut line = Line::new(id(EARLIER).time().fixed_offset(), Command::Restore, Outcome::Ok);
+            line.restore = Some(crate::history::RestoreLine {
+                target: "/p".into(),
+                selection: None,
+                kept: Some(id("20251210_140000")),
+                unkept: false,
+                written: vec![],
+                moved_aside: vec![],
+            });
+            History::append(store, &line).unwrap();
+        });
+        assert_eq!(removed, NOTHING);
         for torn in ["", "{", "{\"format\": 1}", "x"] {
             let kept = swept(|store| {
                 stage(store, MANIFEST, torn.as_bytes());
@@ -604,7 +621,12 @@ pub(crate) mod tests {
         };
         fault_sweep(
             cut_short,
-            |site, store| drop(Run::begin(site.setup(store, "20251211_140000"), &mut |_| {})),
+            |site, store| {
+                let error = Run::begin(site.setup(store, "20251211_140000"), &mut |_| {}).err();
+                let message = error.map(|error| error.to_string()).unwrap_or_default();
+                let left = [format!("read {CONFIG}"), format!("read staged {MANIFEST}")];
+                assert!(!left.iter().any(|read| message.contains(read)), "it keeps the run from beginning: {message}");
+            },
             |site, store, fault| assert_clean(site, store, &[id(EARLIER)], fault),
         );
     }

@@ -280,7 +280,7 @@ pub fn status(look: &Look<'_>) -> Status {
     let restorable = look.catalog.entries().iter().filter(|entry| !entry.files.is_empty());
     let sources: Vec<SourceStatus> = look.sources.names().map(|name| look.source(name)).collect();
     let last = look.last_run();
-    let (last_verify, last_drill) = (look.last_verify(), look.history.last(Command::Drill));
+    let (last_verify, last_drill) = (look.last_verify(), look.last_drill());
     let mut concerns = look.concerns(&sources, last.as_ref());
     concerns.extend(last_verify.and_then(|line| look.verify(line)));
     concerns.extend(look.drill(last_drill));
@@ -298,7 +298,7 @@ pub fn status(look: &Look<'_>) -> Status {
         sources,
         last,
         last_success,
-        last_proved: look.history.last_proof().map(|line| look.dated_line(line, line.command)),
+        last_proved: look.last_proof().map(|line| look.dated_line(line, line.command)),
         last_verify: last_verify.map(|line| look.dated_line(line, line.outcome)),
         last_drill: last_drill.map(|line| look.dated_line(line, line.outcome)),
         backups: restorable.clone().count(),
@@ -361,15 +361,34 @@ impl Look<'_> {
         }
     }
 
-    /// When `command` last found a copy of a source good. Which those of a backup are that is gone, a drill's line says.
+    /// When `command` last found a copy of a source good. A drill's line says of which it did, unless it is of an older
+    /// version: a backup may hold what no settings restore.
     fn proved(&self, name: &str, command: Command) -> Option<DateTime<FixedOffset>> {
-        let holds = |line: &Line| {
-            let entry = line.id.and_then(|id| self.catalog.get(id).ok());
-            entry.map_or_else(|| line.proved.iter().any(|proved| proved == name), |entry| entry.answers_for(name))
+        let holds = |line: &Line| match self.entry_of(line) {
+            Some(entry) if line.proved.is_empty() => entry.answers_for(name),
+            _ => line.proved.iter().any(|proved| proved == name),
         };
         let is_good = |line: &Line| matches!(line.outcome, Outcome::Ok | Outcome::Partial) && holds(line);
-        let mut lines = self.history.lines().iter().rev().filter(|line| line.command == command);
+        let mut lines = self.proofs().rev().filter(|line| line.command == command);
         lines.find(|line| is_good(line)).map(|line| line.at)
+    }
+
+    /// Lines of the ledger, oldest first, but for those about a backup that is another project's or host's.
+    fn proofs(&self) -> impl DoubleEndedIterator<Item = &Line> {
+        let is_anothers = |entry: &Entry| matches!(entry.record, Record::Another(..));
+        self.history.lines().iter().filter(move |line| !self.entry_of(line).is_some_and(is_anothers))
+    }
+
+    fn entry_of(&self, line: &Line) -> Option<&Entry> {
+        line.id.and_then(|id| self.catalog.get(id).ok())
+    }
+
+    fn last_proof(&self) -> Option<&Line> {
+        self.proofs().rfind(|line| line.proves())
+    }
+
+    fn last_drill(&self) -> Option<&Line> {
+        self.proofs().rfind(|line| line.command == Command::Drill)
     }
 
     fn freshness(&self, entry: &Entry) -> SourceState {
@@ -381,8 +400,7 @@ impl Look<'_> {
     /// written, and not every run leaves a manifest.
     fn last_run(&self) -> Option<Dated<RunEnd>> {
         let is_kept = |line: &&Line| {
-            let entry = line.id.and_then(|id| self.catalog.get(id).ok());
-            entry.and_then(Entry::manifest).is_some_and(|summary| summary.trigger == Trigger::PreRestore)
+            self.entry_of(line).and_then(Entry::manifest).is_some_and(|summary| summary.trigger == Trigger::PreRestore)
         };
         let mut lines = self.history.lines().iter().rev().filter(|line| line.command == Command::Backup);
         let line = lines.find(|line| !is_kept(line));
@@ -636,7 +654,17 @@ mod tests {
         free_bytes: Option<u64>,
         locked_since: Option<DateTime<FixedOffset>>,
     ) -> Status {
-        let (catalog, history) = (&Catalog::load(store).unwrap(), &History::load(store).unwrap());
+        judge_of(&Catalog::load(store).unwrap(), store, sources, free_bytes, locked_since)
+    }
+
+    fn judge_of(
+        catalog: &Catalog,
+        store: &MemoryStore,
+        sources: &Sources,
+        free_bytes: Option<u64>,
+        locked_since: Option<DateTime<FixedOffset>>,
+    ) -> Status {
+        let history = &History::load(store).unwrap();
         let max_age = Duration::from_secs(26 * 3600);
         let max_drill_age = Duration::from_secs(15 * DAY);
         let (now, root) = (now(), Path::new("/p"));
@@ -929,6 +957,33 @@ mod tests {
         let line = Line { id: Some(id("20200101_000000")), proved: vec!["sessions_db".into()], ..line };
         History::append(&store, &line).unwrap();
         assert_eq!(drilled(), [Some(10), None]);
+    }
+
+    #[test]
+    fn what_a_drill_left_out_it_has_not_proved_though_its_backup_holds_it() {
+        let store = store_of(&["1 1000"]);
+        let line = Line::new(now() - TimeDelta::minutes(10), Command::Drill, Outcome::Partial);
+        let line = Line { id: Some(id("20251210_130000")), proved: vec!["config".into()], ..line };
+        History::append(&store, &line).unwrap();
+        let status = judge(&store, &sources(&["sessions_db"], &[]), None, None);
+        assert_eq!(status.sources[0].drilled, None);
+    }
+
+    #[test]
+    fn a_proof_of_what_is_another_projects_counts_for_nothing() {
+        let store = store_of(&["1 1000"]);
+        for command in [Command::Verify, Command::Drill] {
+            let line = Line::new(now() - TimeDelta::minutes(10), command, Outcome::Ok);
+            History::append(
+                &store,
+                &Line { id: Some(id("20251210_130000")), proved: vec!["sessions_db".into()], ..line },
+            )
+            .unwrap();
+        }
+        let catalog = Catalog::load(&store).unwrap().of("another", None);
+        let status = judge_of(&catalog, &store, &sources(&["sessions_db"], &[]), None, None);
+        let source = &status.sources[0];
+        assert_eq!((source.verified, source.drilled, status.last_proved, status.last_drill), (None, None, None, None));
     }
 
     #[test]

@@ -1,16 +1,23 @@
 //! `list`.
 
+use std::collections::BTreeSet;
+
 use backup::manifest::Collapse;
+use backup::owner;
 use backup::status::{Concern, Dated, RunEnd, Status as Judged};
-use backup::{Entry, History, Kind, Outcome, Record, Status, Trigger, Whose, seconds_since};
+use backup::{Catalog, Entry, History, Kind, Outcome, Record, Status, Trigger, Whose, seconds_since};
 use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::schedule::steps::quoted;
 use crate::table::Layout;
 use crate::text::{Tone, age, local, paint, size};
 use crate::words;
+
+/// Of so many hosts `list` says how their backups can be made to count.
+const MOST_HOSTS: usize = 3;
 
 /// A backup as `list` shows it.
 #[derive(Debug, Serialize)]
@@ -60,6 +67,7 @@ pub fn run(context: &Context<'_>) -> anyhow::Result<Exit> {
     } else {
         context.output.table(&[&|| wide(context, &rows), &|| narrow(context, &rows)]);
     }
+    offer_hosts(context, &catalog);
     for row in rows.iter().filter_map(|row| row.problem.as_ref()) {
         context.output.warn(row);
     }
@@ -72,6 +80,17 @@ pub fn run(context: &Context<'_>) -> anyhow::Result<Exit> {
     }
     context.output.json(&Document { backups: &rows, last_run: status.last.as_ref() })?;
     Ok(Exit::Done)
+}
+
+/// How backups of other hosts can be made to count. Anybody may have put there what names many.
+fn offer_hosts(context: &Context<'_>, catalog: &Catalog) {
+    let hosts: BTreeSet<&str> = owner::of_other_hosts(catalog).collect();
+    for host in hosts.into_iter().take(MOST_HOSTS) {
+        let host = quoted(host);
+        context.output.hint(&format!(
+            "backups of host {host} don't count, since this project was never on it; if it was: `take-over --host {host}`"
+        ));
+    }
 }
 
 /// Whether a run did not do what it should. What it found out about a backup stands beside that.
