@@ -161,7 +161,11 @@ fn owner(cli: &Cli) -> anyhow::Result<Option<(Writer, Option<Config>)>> {
         let config = config.filter(|file| writers::besides_root(file).is_ok_and(|writer| writer.is_none()));
         return Ok(Some((writer, config.and_then(|file| Config::load(&root, Some(&file)).ok()))));
     }
-    let Ok(config) = Config::load(&root, global.config.as_deref()) else { return Ok(None) };
+    let config = match Config::load(&root, global.config.as_deref()) {
+        // Those do without the settings.
+        Err(_) if matches!(cli.command, Command::Doctor(_) | Command::Schedule(_)) => Config::default(),
+        config => config?,
+    };
     let store = absolute(global.backup_dir.as_deref()).unwrap_or_else(|| root.join(&config.backup_dir));
     let writer = writer_of(&store, &root, &config, concerned(&cli.command))?;
     Ok(writer.map(|writer| (writer, Some(config))))
