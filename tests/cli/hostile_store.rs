@@ -62,6 +62,17 @@ fn a_file_of_a_later_date_is_not_verified_in_place_of_the_backup() {
 }
 
 #[test]
+fn an_artifact_that_grew_keeps_no_backup_from_being_made() {
+    let project = Project::new();
+    let id = project.backup();
+    shell(
+        project.root(),
+        &format!("truncate -s 200T backups/sessions_db_{id}.db.gz || truncate -s 15T backups/sessions_db_{id}.db.gz"),
+    );
+    project.run("backup").expect(0);
+}
+
+#[test]
 fn a_staged_manifest_has_nothing_removed_that_this_program_did_not_write() {
     let project = Project::new();
     let id = project.backup();

@@ -174,11 +174,11 @@ impl Writer<'_> {
         Ok(Made { manifest, failures })
     }
 
-    /// What the newest artifact of that name took; nothing is known of a first one.
+    /// What the newest artifact of that name took that still has its size; nothing is known of a first one.
     fn expected_bytes(&self, name: &str) -> u64 {
         let mut files = self.catalog.entries().iter().flat_map(|entry| &entry.files);
-        let is_it =
-            |file: &&ListedFile| file.name == name && file.recorded.is_some() && !file.kind.is_beside_database();
+        let is_whole = |file: &ListedFile| file.recorded.is_some_and(|recorded| Some(recorded.bytes) == file.bytes);
+        let is_it = |file: &&ListedFile| file.name == name && is_whole(file) && !file.kind.is_beside_database();
         files.rfind(is_it).and_then(|file| file.bytes).unwrap_or(0)
     }
 
