@@ -52,11 +52,14 @@ fn the_ledger_does_not_say_where_an_undo_writes() {
     project.edit_manifest(&id, |manifest| manifest["trigger"] = "pre-restore".into());
     let target = elsewhere.path("it's; here");
     add_restore(&project, &id, "ok", target.to_str().unwrap(), Some(&id));
-    let said = refused(&project, 2, "restore --undo");
-    assert!(said.contains(&format!("went into {}, not into {}", target.display(), project.root().display())), "{said}");
-    assert!(said.contains(&format!("restore --undo --to \"{}\"", target.display())), "{said}");
-    refused(&project, 2, "restore --undo --yes");
-    refused(&project, 2, "restore --undo --yes --to /somewhere/else");
+    let said = refused(&project, 10, "restore --undo --yes");
+    let undo = format!("restore --undo --to \"{}\"", target.display());
+    assert!(
+        said.contains(&format!("the last restore went into {}; to undo that", target.display()))
+            && said.contains(&undo),
+        "{said}"
+    );
+    refused(&project, 10, "restore --undo --yes --to /somewhere/else");
     assert!(!target.exists());
     // Named by a person, it is theirs.
     let undo = ["restore", "--undo", "--to", target.to_str().unwrap()];
@@ -74,6 +77,31 @@ fn a_restore_into_another_folder_says_how_it_is_undone() {
     assert!(ran.expect(0).stdout.trim_end().ends_with(&format!(" restore --undo --to {to}")), "{ran:?}");
     project.run(&format!("restore --undo --yes --to {to}")).expect(0);
     assert_eq!(other.read(".env"), "MINE=1\n");
+}
+
+#[test]
+fn a_restore_into_another_folder_leaves_the_roots_undo_as_it_was() {
+    let (project, other) = (Project::new(), Project::new());
+    project.backup();
+    project.write(".env", "ROOT=1\n");
+    project.run("restore --from latest --yes").expect(0);
+    project.run(&format!("restore --from latest --yes --to {}", other.root().display())).expect(0);
+    symlink(project.root(), other.path("link")).unwrap();
+    for root in [project.root().to_path_buf(), other.path("link")] {
+        let root = root.display();
+        let ran = project.run(&format!("restore --undo --dry-run --to {root}"));
+        assert!(ran.expect(0).stdout.contains("  replaces   .env  7 B\n") && ran.stderr.is_empty(), "{ran:?}");
+    }
+    let ran = project.run("restore --undo --yes");
+    assert!(
+        ran.expect(0).stderr.contains(&format!("the last restore went into {}; to undo that", other.root().display())),
+        "{ran:?}"
+    );
+    assert_eq!(
+        (project.read(".env").as_str(), other.read(".env").as_str()),
+        ("ROOT=1\n", "API_KEY=very-secret\nPORT=8080\n")
+    );
+    assert_eq!(project.run("restore --undo --yes").expect(0).stderr, "", "the last one is the root's own again");
 }
 
 // What is written.
