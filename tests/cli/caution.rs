@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -194,7 +195,6 @@ fn forget_end(project: &Project) {
     let ledger = project.read("backups/history.jsonl");
     let (begun, _) = ledger.trim_end().rsplit_once('\n').unwrap();
     project.write("backups/history.jsonl", &format!("{begun}\n"));
-    leave(&project, other.root());
 }
 
 #[test]
@@ -205,6 +205,7 @@ fn what_a_killed_restore_left_in_another_folder_is_told_of_and_removed_by_a_rest
     project.run(&restore).expect(0);
     forget_end(&project);
     leave(&project, project.root());
+    leave(&project, other.root());
     let left = || shell(other.root(), "find . -name '*.restoring*' | wc -l");
     let name = other.root().display();
     let said = project.run("list").expect(0).stderr.clone();
