@@ -493,6 +493,19 @@ mod tests {
     }
 
     #[test]
+    fn a_staging_area_that_is_exchanged_for_somebody_elses_is_refused() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let (_folder, store) = prepared();
+        std::os::unix::fs::chown(store.folder.join(STAGING), Some(4343), None).unwrap();
+        for refused in [store.prepare(), store.stage("a").map(drop), store.publish(&["a".into()])] {
+            let error = refused.unwrap_err();
+            assert!(error.to_string().contains("belongs to uid 4343"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_listing_lacks_only_what_was_removed_meanwhile() {
         let listed = |kind: io::ErrorKind| object("a".into(), Path::new("a"), Err(kind.into()));
         assert_eq!(listed(io::ErrorKind::NotFound).unwrap(), None);
