@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -189,17 +190,55 @@ fn what_a_killed_restore_left_is_told_of_and_removed_by_the_next_run_that_may_wr
     assert_eq!(project.run("list").expect(0).stderr, "");
 }
 
-#[test]
-fn what_a_killed_restore_left_in_another_folder_is_known_from_the_ledger() {
-    let (project, other) = (Project::new(), Project::empty());
-    project.backup();
-    project.run(&format!("restore --from latest --to {}", other.root().display())).expect(0);
+/// Takes the last line out of the ledger: that a restore ended.
+fn forget_end(project: &Project) {
     let ledger = project.read("backups/history.jsonl");
     let (begun, _) = ledger.trim_end().rsplit_once('\n').unwrap();
     project.write("backups/history.jsonl", &format!("{begun}\n"));
+}
+
+#[test]
+fn what_a_killed_restore_left_in_another_folder_is_told_of_and_removed_by_a_restore_there_alone() {
+    let (project, other) = (Project::new(), Project::empty());
+    project.backup();
+    let restore = format!("restore --from latest --yes --to {}", other.root().display());
+    project.run(&restore).expect(0);
+    forget_end(&project);
+    leave(&project, project.root());
     leave(&project, other.root());
-    let left = format!("warning: a restore was cut short and left {}/..env.restoring (10 B)", other.root().display());
-    assert!(project.run("list").expect(0).stderr.starts_with(&left));
-    project.run("backup").expect(0);
-    assert_eq!(shell(other.root(), "find . -name '*.restoring*'"), "");
+    let left = || shell(other.root(), "find . -name '*.restoring*' | wc -l");
+    let name = other.root().display();
+    let said = project.run("list").expect(0).stderr.clone();
+    let theirs = format!(
+        "warning: a restore was cut short and left {name}/..env.restoring (10 B), {name}/data/.sessions.db.restoring (10 B)\n\
+         hint: a restore into that folder removes it, and nothing else does\n"
+    );
+    assert!(said.contains(&theirs), "{said}");
+    for command in ["backup", "verify", "rotate"] {
+        project.run(command).expect(0);
+        assert_eq!(left().trim(), "2", "{command}");
+    }
+    assert_eq!(shell(project.root(), "find . -name '*.restoring*'"), "");
+    project.run(&restore).expect(0);
+    assert_eq!(left().trim(), "0");
+}
+
+#[test]
+fn what_many_killed_restores_left_is_removed_with_few_open_files() {
+    let project = Project::new();
+    let names: Vec<String> = (0..200).map(|n| format!("many/{n}")).collect();
+    project.write("ops/backup.toml", &format!("[[files]]\nname = 'many'\npaths = {names:?}\n"));
+    for name in &names {
+        project.write(name, "");
+    }
+    project.backup();
+    for n in 0..200 {
+        project.write(&format!("many/.{n}.restoring"), "half");
+    }
+    let verify = project.command(["verify"]);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 64; exec \"$@\"", "sh"]).arg(verify.get_program()).args(verify.get_args());
+    let ran = Ran::of(&mut limited);
+    assert_eq!(ran.expect(0).stderr.matches("warning: ").count(), 1, "{ran:?}");
+    assert_eq!(shell(project.root(), "find . -name '*.restoring'"), "");
 }

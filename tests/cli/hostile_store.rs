@@ -10,7 +10,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::{Value, json};
 
 use crate::hostile::{bounded, refused};
-use crate::support::{Project, Ran, break_index, forge, shell};
+use crate::support::{Project, Ran, as_nobody, break_index, forge, is_root, shell};
 
 /// Copies the backup `id` to another id, with what `edit` makes of its manifest.
 fn copy(project: &Project, id: &str, other: &str, edit: impl FnOnce(&mut Value)) {
@@ -258,4 +258,28 @@ fn a_staging_area_that_is_exchanged_for_a_link_meanwhile_leads_to_nothing_that_i
     });
     let _ = fs::remove_file(project.path("precious/tree/deep/other"));
     assert_eq!(project.hashes("precious"), before);
+}
+
+#[test]
+fn a_staging_area_of_another_users_is_not_written_to() {
+    if !is_root() {
+        return;
+    }
+    let project = Project::new();
+    project.backup();
+    shell(project.root(), "rmdir backups/.staging; chown -R 65534:65534 .; chmod 0777 backups");
+    let backup = || as_nobody(&project, &std::env::temp_dir(), "backup --no-rotate");
+    shell(project.root(), "mkdir -m 0777 backups/.staging; chown 4343 backups/.staging");
+    let before = project.stored();
+    let said = backup().expect(2).stderr.clone();
+    assert!(
+        said.contains(".staging belongs to uid 4343, who could change what is written there\nhint: remove it"),
+        "{said}"
+    );
+    assert_eq!(project.stored(), before);
+    // The owner of the backup folder can change everything in it anyway, and root everything.
+    for owner in ["4343 backups backups/.staging", "0 backups/.staging", "65534 backups/.staging"] {
+        shell(project.root(), &format!("chown {owner}"));
+        backup().expect(0);
+    }
 }

@@ -178,7 +178,7 @@ fn another_folder_gets_the_same_relative_paths_and_the_project_stays() {
     run(&["--yes"]).expect(0);
     assert!(fs::read_to_string(to.join(".env")).unwrap().starts_with("API_KEY=very-secret"));
     // The way back leads to the same folder, if it is named.
-    project.run("restore --undo --yes").expect(2);
+    project.run("restore --undo --yes").expect(10);
     project.run(&format!("restore --undo --yes --to {}", to.display())).expect(0);
     assert_eq!(fs::read_to_string(to.join(".env")).unwrap(), "MINE=1\n");
     assert_eq!(project.hashes("data") + &project.read(".env"), before);
@@ -521,7 +521,7 @@ fn undo_without_anything_to_undo_says_so() {
     project.backup();
     let _filters = project.filters();
     insta::assert_snapshot!(project.run("restore --undo --yes").expect(10).all(), @"
-    error: nothing to undo: the ledger knows no restore that replaced anything
+    error: nothing to undo: the ledger knows no restore into ROOT
     hint: `list` shows what restores kept, as pre-restore: each can be restored by its id
     ");
     shell(project.root(), "rm -r data .env");

@@ -273,7 +273,11 @@ impl<'a> Context<'a> {
     /// What a restore that was cut short has left to be removed by the next run that may write, in words. Nothing while a
     /// run goes on, which may be a restore.
     pub fn leftovers(&self) -> Option<String> {
-        let left = restore::leftovers(&self.places());
+        self.left_at(&self.places())
+    }
+
+    fn left_at(&self, places: &[RestoredPlace]) -> Option<String> {
+        let left = restore::leftovers(places);
         if left.is_empty() || self.store.lock_holder().is_ok_and(|holder| holder.is_some()) {
             return None;
         }
@@ -289,18 +293,26 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Where a restore may have decoded something: beside all that is configured, and beside what the last one was to write.
+    /// Where a restore into the root may have decoded something: beside all that is configured, and beside what the last one
+    /// was to write.
     fn places(&self) -> Vec<RestoredPlace> {
         let databases = self.config.database.iter().map(|database| &database.path);
         let paths = databases.chain(self.config.files.iter().flat_map(|files| &files.paths));
         let mut places: Vec<RestoredPlace> = paths.map(|path| (self.root.clone(), path.clone())).collect();
-        let history = self.history().unwrap_or_default();
-        if let Some((_, restore)) = history.unfinished_restore() {
-            let paths = restore.written.iter().filter_map(|path| RelPath::new(path).ok());
-            places.extend(paths.map(|path| (restore.target.clone(), path)));
-        }
+        places.extend(self.unfinished_places().into_iter().filter(|(folder, _)| *folder == self.root));
         places.sort();
         places.dedup();
+        places
+    }
+
+    /// Where the last restore was to write, if it was cut short. The ledger may be somebody else's: outside of the root,
+    /// nothing is removed because of what it says.
+    fn unfinished_places(&self) -> Vec<RestoredPlace> {
+        let history = self.history().unwrap_or_default();
+        let Some((_, restore)) = history.unfinished_restore() else { return Vec::new() };
+        let paths = restore.written.iter().filter_map(|path| RelPath::new(path).ok());
+        let mut places: Vec<RestoredPlace> = paths.map(|path| (restore.target.clone(), path)).collect();
+        places.sort();
         places
     }
 
@@ -309,6 +321,11 @@ impl<'a> Context<'a> {
         if let Some(left) = self.leftovers() {
             self.output.warn(&left);
             self.output.hint("the next run that may write removes it: backup, verify, restore");
+        }
+        let elsewhere = self.unfinished_places().into_iter().filter(|(folder, _)| *folder != self.root);
+        if let Some(left) = self.left_at(&elsewhere.collect::<Vec<_>>()) {
+            self.output.warn(&left);
+            self.output.hint("a restore into that folder removes it, and nothing else does");
         }
         if let Some((what, remedy)) = self.unfinished_restore() {
             self.output.warn(&what);

@@ -354,7 +354,7 @@ pub(crate) fn require_trusted(root: &Path, path: &RelPath) -> Result<()> {
     }
 }
 
-/// Gives what was just made, and nobody else's, to the owner of its folder. Only root can, and for nobody else is it needed.
+/// Gives a new folder to its parent's owner. Only root can, and only root needs to.
 fn inherit(made: &OwnedFd, folder: &Stat) {
     let me = rustix::process::geteuid();
     if fstat(made).is_ok_and(|stat| stat.st_uid == me.as_raw()) && me.is_root() {

@@ -10,16 +10,11 @@ use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, NO_SPACE_HINT, Result};
 
-/// Opens `path` for writing, empty, and readable by its owner alone.
-pub(crate) fn create_private(path: &Path) -> io::Result<File> {
-    open_own(path, OpenOptions::new().write(true).create(true).truncate(true))
-}
-
-/// Opens a file that this program writes, private if it is new. A link in its place is not followed: whoever could put it
+/// Opens `path` for writing, empty, and private if it is new. A link in its place is not followed: whoever could put it
 /// there would choose what is written to, and this may be root.
-pub(crate) fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    match options.mode(0o600).custom_flags(flags.bits().cast_signed()).open(path) {
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    match OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).custom_flags(flags).open(path) {
         Ok(file) => require_plain(file),
         Err(e) if e.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
             Err(io::Error::other("it is a link, which is not followed there"))
@@ -49,14 +44,10 @@ fn not_plain() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "it is not a plain file")
 }
 
-/// Makes the entries of `folder` durable: a rename or a new file counts only after this.
-pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| Error::io("sync", folder, e))
-}
-
-/// [`sync_folder`] of the folder that `path` is in.
+/// Makes the entries of the folder that `path` is in durable: a rename or a new file counts only after this.
 pub(crate) fn sync_parent(path: &Path) -> Result<()> {
-    sync_folder(parent(path))
+    let folder = parent(path);
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| Error::io("sync", folder, e))
 }
 
 /// The folder that `path` is in.
@@ -68,7 +59,7 @@ pub(crate) fn parent(path: &Path) -> &Path {
 }
 
 /// Gives what was made at `path` to the owner of the folder it is in: what root makes by hand must not be closed to the
-/// user whose folder it is. Nobody but root can, and for nobody else is it needed.
+/// user whose folder it is. Only root can give it to another user.
 pub(crate) fn inherit_owner(path: &Path) {
     if let (Ok(made), Ok(folder)) = (fs::symlink_metadata(path), fs::metadata(parent(path)))
         && (made.uid(), made.gid()) != (folder.uid(), folder.gid())

@@ -377,7 +377,7 @@ fn over(folder: &Path, sound: &[u8], image: &[u8]) -> &'static str {
     assert_eq!(sound_sessions(&path), all);
     let is_aside = !restored.moved_aside.is_empty();
     assert!(!is_aside || fs::read(&restored.moved_aside[0]).unwrap() == image, "moved aside whole");
-    let (kept, _) = restore::undo(&History::load(&store).unwrap(), folder).unwrap();
+    let kept = restore::undo(&History::load(&store).unwrap(), folder).unwrap();
     restore(&store, folder, kept, "2025-12-12T14:00:00Z");
     let is_same = fs::read(&path).unwrap() == image;
     clear();

@@ -12,7 +12,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::json;
 
 use super::{bounded, refused};
-use crate::support::{Project, Ran, Waiting, forge, is_root, shell, wait_for};
+use crate::support::{Project, Ran, Waiting, as_nobody, forge, is_root, shell, wait_for};
 
 /// Writes an archive to stdout: `.env`, then a member by each name, for anybody to read and write and of another user's.
 const TAR: &str = r#"
@@ -52,11 +52,14 @@ fn the_ledger_does_not_say_where_an_undo_writes() {
     project.edit_manifest(&id, |manifest| manifest["trigger"] = "pre-restore".into());
     let target = elsewhere.path("it's; here");
     add_restore(&project, &id, "ok", target.to_str().unwrap(), Some(&id));
-    let said = refused(&project, 2, "restore --undo");
-    assert!(said.contains(&format!("went into {}, not into {}", target.display(), project.root().display())), "{said}");
-    assert!(said.contains(&format!("restore --undo --to \"{}\"", target.display())), "{said}");
-    refused(&project, 2, "restore --undo --yes");
-    refused(&project, 2, "restore --undo --yes --to /somewhere/else");
+    let said = refused(&project, 10, "restore --undo --yes");
+    let undo = format!("restore --undo --to \"{}\"", target.display());
+    assert!(
+        said.contains(&format!("the last restore went into {}; to undo that", target.display()))
+            && said.contains(&undo),
+        "{said}"
+    );
+    refused(&project, 10, "restore --undo --yes --to /somewhere/else");
     assert!(!target.exists());
     // Named by a person, it is theirs.
     let undo = ["restore", "--undo", "--to", target.to_str().unwrap()];
@@ -74,6 +77,31 @@ fn a_restore_into_another_folder_says_how_it_is_undone() {
     assert!(ran.expect(0).stdout.trim_end().ends_with(&format!(" restore --undo --to {to}")), "{ran:?}");
     project.run(&format!("restore --undo --yes --to {to}")).expect(0);
     assert_eq!(other.read(".env"), "MINE=1\n");
+}
+
+#[test]
+fn a_restore_into_another_folder_leaves_the_roots_undo_as_it_was() {
+    let (project, other) = (Project::new(), Project::new());
+    project.backup();
+    project.write(".env", "ROOT=1\n");
+    project.run("restore --from latest --yes").expect(0);
+    project.run(&format!("restore --from latest --yes --to {}", other.root().display())).expect(0);
+    symlink(project.root(), other.path("link")).unwrap();
+    for root in [project.root().to_path_buf(), other.path("link")] {
+        let root = root.display();
+        let ran = project.run(&format!("restore --undo --dry-run --to {root}"));
+        assert!(ran.expect(0).stdout.contains("  replaces   .env  7 B\n") && ran.stderr.is_empty(), "{ran:?}");
+    }
+    let ran = project.run("restore --undo --yes");
+    assert!(
+        ran.expect(0).stderr.contains(&format!("the last restore went into {}; to undo that", other.root().display())),
+        "{ran:?}"
+    );
+    assert_eq!(
+        (project.read(".env").as_str(), other.read(".env").as_str()),
+        ("ROOT=1\n", "API_KEY=very-secret\nPORT=8080\n")
+    );
+    assert_eq!(project.run("restore --undo --yes").expect(0).stderr, "", "the last one is the root's own again");
 }
 
 // What is written.
@@ -189,6 +217,40 @@ fn owner_and_mode_are_those_of_the_place_and_not_of_the_store() {
     ] {
         assert_eq!(whose(&other.path(path)), (mode, owner.0, owner.1), "{path}");
     }
+}
+
+#[test]
+fn who_has_a_restored_file_where_nothing_was_is_said_if_somebody_else_had_it() {
+    if !is_root() {
+        return;
+    }
+    // Root's folder, and a file for a group: nothing says so but the backup.
+    let project = Project::new();
+    shell(project.root(), "chown 0:4243 .env; chmod 640 .env");
+    project.backup();
+    shell(project.root(), "rm .env");
+    let said = project.run("restore --from latest --config-only --yes").expect(0).stderr.clone();
+    let now = "belonged to uid 0, gid 4243 and belongs to uid 0, gid 0 now";
+    assert_eq!(said.matches(now).count(), 1, "{said}");
+    assert_eq!(whose(&project.path(".env")), (0o640, 0, 0));
+
+    // A folder of root's that a group shares: what is made there is its maker's, and the group's.
+    shell(
+        project.root(),
+        "chown 65534:65534 . backups backups/.* backups/*; chmod 755 .; chown -R 0:65534 data; chmod 770 data",
+    );
+    shell(project.root(), "chown 65534:65534 data/*");
+    let nobody = |arguments: &str| as_nobody(&project, &std::env::temp_dir(), arguments);
+    shell(project.root(), "rm .env; echo A=1 >.env; chown 65534:65534 .env");
+    nobody("backup").expect(0);
+    shell(project.root(), "rm .env data/station_info.json");
+    // Copied, since others may not be allowed to look where it was built.
+    let program = project.command(["restore", "--from", "latest", "--config-only", "--yes"]);
+    shell(project.root(), &format!("cp '{}' program; chmod 755 program", program.get_program().display()));
+    let mut member = Command::new("setpriv");
+    member.args(["--reuid=65534", "--regid=4242", "--groups=65534"]).arg(project.path("program"));
+    assert_eq!(Ran::of(member.args(program.get_args())).expect(0).stderr, "");
+    assert_eq!(whose(&project.path("data/station_info.json")), (0o640, 65534, 65534));
 }
 
 // Folders that are exchanged meanwhile.

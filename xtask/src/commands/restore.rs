@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use backup::restore::{self, Plan, Present, Restored, RowsSince, Selection, Since, SkipReason, Skipped};
-use backup::{BackupId, Error, ErrorKind, Run};
+use backup::{BackupId, Error, ErrorKind, RestoreLine, Run};
 use serde_json::json;
 use xshell::Shell;
 
@@ -28,6 +28,9 @@ const MOST_SKIPPED: usize = 50;
 pub fn run(context: &Context<'_>, args: &cli::Restore, switch: Option<Switch>) -> anyhow::Result<Exit> {
     // Planned without the lock: a question that waits for its answer must not keep tonight's backup waiting.
     let look = context.look()?;
+    if args.undo && args.to.is_none() {
+        note_restore_elsewhere(context)?;
+    }
     let shown = plan_without_lock(context, &look, args)?;
     let shell = steps::shell()?;
     let unit = args.stop.as_deref().unwrap_or(&context.config.restore.stop_unit);
@@ -161,7 +164,7 @@ fn plan(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore, agreed: Optio
     let target = args.to.as_ref().map_or(Ok(context.root.clone()), std::path::absolute);
     let target = target.context("find the folder to restore to")?;
     let plan = if args.undo {
-        let id = to_be_undone(context, args, &target)?;
+        let id = restore::undo(&context.history()?, &target)?;
         let selection = Selection { unlisted: args.unlisted, ..Selection::ALL };
         restore::plan_undo(run, catalog.get(id)?, &target, selection, &sources)?
     } else {
@@ -177,21 +180,18 @@ fn plan(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore, agreed: Optio
     Ok(plan)
 }
 
-/// The backup of what the last restore replaced. The ledger may be somebody else's: it doesn't say where to write.
-fn to_be_undone(context: &Context<'_>, args: &cli::Restore, target: &Path) -> anyhow::Result<BackupId> {
-    let (id, recorded) = restore::undo(&context.history()?, target)?;
-    if resolved(&recorded) == resolved(target) {
-        return Ok(id);
+/// What the last restore replaced isn't put back by an undo without a folder, if that was in another one. The ledger may be
+/// somebody else's: it doesn't say where to write.
+fn note_restore_elsewhere(context: &Context<'_>) -> anyhow::Result<()> {
+    let history = context.history()?;
+    let is_here = |restore: &RestoreLine| resolved(&restore.target) == resolved(&context.root);
+    let last = history.restores().find(|(_, restore)| restore.kept.is_some() || is_here(restore));
+    if let Some((_, restore)) = last.filter(|(_, restore)| !is_here(restore)) {
+        let is_unlisted = restore.selection.is_some_and(|selection| selection.unlisted);
+        let undo = context.undo(&restore.target, is_unlisted);
+        context.output.note(&format!("the last restore went into {}; to undo that: {undo}", restore.target.display()));
     }
-    let message = format!(
-        "the last restore that replaced anything went into {}, not into {}",
-        recorded.display(),
-        target.display()
-    );
-    let recorded = recorded.display().to_string();
-    let that = context.command(&["restore", "--undo", "--to", &recorded]);
-    let hint = if args.to.is_none() { format!("if that one is to be undone: {that}") } else { format!("see {that}") };
-    Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint).into())
+    Ok(())
 }
 
 /// What is restored among the backups would be taken for some of them, or replace them.

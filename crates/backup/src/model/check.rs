@@ -130,7 +130,7 @@ impl World {
     /// After a restore that may have been cut short: what is no longer as it was must be what the undo brings back.
     fn take_over_undo(&mut self, found: &Content, added: Option<BackupId>) {
         let history = History::load(&self.store).unwrap();
-        let undo = restore::undo(&history, self.site.root()).ok().map(|(id, _)| id);
+        let undo = restore::undo(&history, self.site.root()).ok();
         let lost = self.expected.live.but_for(found);
         if !lost.is_nothing() {
             let kept = &self.expected.backups[&undo.expect("an undo")];

@@ -185,8 +185,8 @@ impl World {
             Command::Drill(id) => self.drill(run, catalog.get(*id)?),
             Command::Restore(id) => self.restore(run, catalog.get(*id)?, self.site.root()),
             Command::Undo => {
-                let (kept, target) = restore::undo(&History::load(run.store())?, self.site.root())?;
-                self.restore(run, catalog.get(kept)?, &target)
+                let kept = restore::undo(&History::load(run.store())?, self.site.root())?;
+                self.restore(run, catalog.get(kept)?, self.site.root())
             }
         }
     }

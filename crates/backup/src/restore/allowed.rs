@@ -1,8 +1,8 @@
 //! Which paths a restore may write.
 //!
 //! A backup says itself where its content belongs, and it may come from a disk that others write to. A path that the
-//! settings name is one that a person has chosen; any other needs another word from a person. What lies in `.git`, `.cargo`
-//! or `ops` makes programs run, this one among them, and is never written.
+//! settings name is one that a person has chosen. Other paths need `--unlisted`. What lies in `.git`, `.cargo` or `ops` makes
+//! programs run, this one among them, and is never written.
 
 use serde::Serialize;
 

@@ -2,9 +2,11 @@
 //! in the backup. As long as a restore goes on it holds a lock on one of its files, so that they are told apart, whichever
 //! store it restores from.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::FileType;
 
@@ -42,12 +44,16 @@ pub fn remove_leftovers(run: &Run<'_>, places: &[RestoredPlace]) -> Result<()> {
 }
 
 fn find(places: &[RestoredPlace]) -> Vec<(Place, u64)> {
-    let decoded = places.iter().filter_map(|(folder, path)| {
-        let place = Place::find(&Base::open(folder).ok()?, path).ok()?;
-        Some(place.named(name(place.name())))
-    });
-    let files = decoded.flat_map(|place| DATABASE_FILES.map(|suffix| place.with_suffix(suffix)));
-    let found: Vec<(Place, u64)> = files.filter_map(|place| bytes_of(&place).map(|bytes| (place, bytes))).collect();
+    // Each folder is opened once: there may be more files than a process may have open.
+    let mut bases: HashMap<&Path, Option<Arc<Base>>> = HashMap::new();
+    let mut found = Vec::new();
+    for (folder, path) in places {
+        let base = bases.entry(folder).or_insert_with(|| Base::open(folder).ok());
+        let Some(place) = base.as_ref().and_then(|base| Place::find(base, path).ok()) else { continue };
+        let decoded = place.named(name(place.name()));
+        let files = DATABASE_FILES.map(|suffix| decoded.with_suffix(suffix));
+        found.extend(files.into_iter().filter_map(|place| bytes_of(&place).map(|bytes| (place, bytes))));
+    }
     if found.iter().any(|(place, _)| is_in_use(place)) { Vec::new() } else { found }
 }
 

@@ -198,29 +198,32 @@ pub(crate) fn prove(run: &Run<'_>, plan: &Plan) -> Result<()> {
     })
 }
 
-/// The backup that undoes the last restore, and the folder it belongs in. Restores into other folders than `root` that
-/// replaced nothing there are passed over.
+/// The backup that undoes the last restore into `target`.
 ///
 /// # Errors
-/// [`ErrorKind::NoSuchBackup`] if there was no restore, or it replaced nothing, or kept nothing.
-pub fn undo(history: &History, root: &Path) -> Result<(BackupId, PathBuf)> {
+/// [`ErrorKind::NoSuchBackup`] if there was none, or it replaced nothing, or kept nothing.
+pub fn undo(history: &History, target: &Path) -> Result<BackupId> {
     let nothing = |message: &str| {
         Err(Error::new(ErrorKind::NoSuchBackup, format!("nothing to undo: {message}"))
             .with_hint("`list` shows what restores kept, as pre-restore: each can be restored by its id"))
     };
-    let changed_something = |it: &RestoreLine| it.kept.is_some() || it.unkept || it.target == root;
-    let Some((line, restore)) = history.restores().find(|(_, it)| changed_something(it)) else {
-        return nothing("the ledger knows no restore that replaced anything");
+    let Some((line, restore)) = history.restores().find(|(_, it)| is_same_folder(&it.target, target)) else {
+        return nothing(&format!("the ledger knows no restore into {}", target.display()));
     };
     let when = line.at.format("%Y-%m-%d %H:%M");
     match (restore.kept, restore.moved_aside.first()) {
-        (Some(kept), _) => Ok((kept, restore.target.clone())),
+        (Some(kept), _) => Ok(kept),
         (None, Some(aside)) => nothing(&format!("what the restore of {when} found is kept as {}", aside.display())),
         (None, None) if restore.unkept => {
             nothing(&format!("the restore of {when} was told not to keep what it replaced"))
         }
         (None, None) => nothing(&format!("the restore of {when} replaced nothing")),
     }
+}
+
+/// Whether two paths lead to one folder.
+fn is_same_folder(one: &Path, other: &Path) -> bool {
+    one == other || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
 /// The plan that puts back what a restore has `kept`, into the folder that it was in. What that restore made where nothing
@@ -378,13 +381,13 @@ mod tests {
         changed_since(&site, &store);
         let restored = restore_all(&site.begin(&store, NOW), &site).unwrap();
         assert_eq!((site.sessions(), env(&site).as_str()), (3, "PORT=8080\n"));
-        let (kept, target) = undo(&History::load(&store).unwrap(), site.root()).unwrap();
-        assert_eq!((Some(kept), target.as_path()), (restored.kept, site.root()));
+        let kept = undo(&History::load(&store).unwrap(), site.root()).unwrap();
+        assert_eq!(Some(kept), restored.kept);
         let run = site.begin(&store, "20251211_140000");
         let catalog = run.catalog().unwrap();
         let kept = catalog.get(kept).unwrap();
         assert_eq!(kept.manifest().unwrap().trigger, Trigger::PreRestore);
-        let plan = plan(&run, kept, &target, Selection::ALL, &site.sources).unwrap();
+        let plan = plan(&run, kept, site.root(), Selection::ALL, &site.sources).unwrap();
         restore(&run, &plan, Some(encoding()), &mut || Ok(())).unwrap();
         assert_eq!((site.sessions(), env(&site).as_str()), (4, "PORT=9090\n"));
     }
@@ -552,9 +555,9 @@ mod tests {
 
     fn undo_all(store: &dyn Store, site: &Site, now: &str) -> Restored {
         let run = site.begin(store, now);
-        let (kept, target) = undo(&History::load(store).unwrap(), site.root()).unwrap();
+        let kept = undo(&History::load(store).unwrap(), site.root()).unwrap();
         let catalog = run.catalog().unwrap();
-        let plan = plan(&run, catalog.get(kept).unwrap(), &target, Selection::ALL, &site.sources).unwrap();
+        let plan = plan(&run, catalog.get(kept).unwrap(), site.root(), Selection::ALL, &site.sources).unwrap();
         restore(&run, &plan, Some(encoding()), &mut || Ok(())).unwrap()
     }
 
@@ -682,9 +685,9 @@ mod tests {
                 ..site.setup(&store, "20251211_140000")
             };
             let run = Run::begin(setup, &mut |_| {}).unwrap();
-            let (kept, target) = undo(&History::load(&store).unwrap(), site.root()).unwrap();
+            let kept = undo(&History::load(&store).unwrap(), site.root()).unwrap();
             let catalog = run.catalog().unwrap();
-            let plan = plan(&run, catalog.get(kept).unwrap(), &target, Selection::ALL, &site.sources).unwrap();
+            let plan = plan(&run, catalog.get(kept).unwrap(), site.root(), Selection::ALL, &site.sources).unwrap();
             let error = restore(&run, &plan, Some(encoding()), &mut || Ok(())).unwrap_err();
             assert_eq!(
                 (error.kind(), error.hint()),
@@ -759,7 +762,7 @@ mod tests {
                 assert!(is_new || live == (4, "PORT=9090\n".into()), "{fault}: {live:?}");
                 let history = History::load(store).unwrap();
                 if is_new {
-                    let (kept, _) = undo(&history, site.root()).unwrap_or_else(|e| panic!("{fault}: {e}"));
+                    let kept = undo(&history, site.root()).unwrap_or_else(|e| panic!("{fault}: {e}"));
                     assert_eq!(Catalog::load(store).unwrap().get(kept).unwrap().files.len(), 2, "{fault}");
                 }
                 let left = fs::read_dir(site.root()).unwrap().map(|entry| entry.unwrap().file_name());
@@ -898,7 +901,8 @@ mod tests {
         let (site, store) = (Site::new(), MemoryStore::new());
         site.backup(&store, BACKUP);
         let error = undo(&History::load(&store).unwrap(), site.root()).unwrap_err();
-        assert_eq!(error.to_string(), "nothing to undo: the ledger knows no restore that replaced anything");
+        let nothing = format!("nothing to undo: the ledger knows no restore into {}", site.root().display());
+        assert_eq!(error.to_string(), nothing);
         let run = site.begin(&store, NOW);
         let catalog = run.catalog().unwrap();
         let elsewhere = site.root().join("elsewhere");
@@ -906,7 +910,7 @@ mod tests {
         assert_eq!(restore(&run, &plan, Some(encoding()), &mut || Ok(())).unwrap().kept, None);
         let error = undo(&History::load(&store).unwrap(), site.root()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoSuchBackup);
-        assert!(error.to_string().ends_with("no restore that replaced anything"), "{error}");
+        assert_eq!(error.to_string(), nothing);
         for suffix in DATABASE_FILES {
             fsutil::remove_file(&site.root().join(format!("sessions.db{suffix}"))).unwrap();
         }

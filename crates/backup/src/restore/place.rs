@@ -10,6 +10,7 @@ use rustix::fs::FileType;
 
 use super::plan::Present;
 use super::staging::StagedDatabase;
+use super::temp::Recorded;
 use super::{DATABASE_FILES, Done, live};
 use crate::error::{Error, ErrorKind, Result};
 use crate::folder::Place;
@@ -107,9 +108,10 @@ fn make_ready(staged: &StagedDatabase) -> Result<Option<String>> {
     if recorded.is_some_and(|recorded| recorded.journal_mode == "wal") && !staged.is_bytes {
         live::set_wal(staged.temp.place())?;
     }
+    let (mode, owner) = recorded.map_or((PRIVATE, None), |it| (it.mode, Some((it.uid, it.gid))));
     let mut warning = None;
     for temp in staged.temps() {
-        warning = temp.fit(&staged.place, recorded.map_or(PRIVATE, |recorded| recorded.mode))?;
+        warning = temp.fit(&staged.place, Recorded { mode, owner })?;
         temp.sync()?;
     }
     Ok(warning)

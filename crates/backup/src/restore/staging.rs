@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::leftovers;
 use super::plan::{Member, Plan, Planned, Present};
-use super::temp::Temp;
+use super::temp::{Recorded, Temp};
 use crate::catalog::StoredFile;
 use crate::error::{Error, Result};
 use crate::folder::{Identity, Place};
@@ -182,7 +182,7 @@ fn stage_files(run: &Run<'_>, file: &StoredFile, members: &[Member], staging: &m
 
 fn stage_config(member: &ConfigFile, mut temp: Temp, place: &Place) -> Result<StagedFile> {
     temp.file()?.write_all(&member.content).map_err(|e| Error::io("write", temp.path(), e))?;
-    let warning = temp.fit(place, member.mode)?;
+    let warning = temp.fit(place, Recorded { mode: member.mode, owner: Some((member.uid, member.gid)) })?;
     temp.sync()?;
     temp.close();
     Ok(StagedFile::Config(Box::new(StagedConfig { temp, place: place.clone(), warning })))

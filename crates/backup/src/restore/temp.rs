@@ -3,17 +3,25 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Gid, Mode, Uid, fchmod, fchown};
+use rustix::fs::{FileType, Gid, Mode, Stat, Uid, fchmod, fchown, fstat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::{DATABASE_FILES, leftovers};
 use crate::error::{Error, Result};
 use crate::folder::Place;
 
+/// What a backup says of a file: its mode, and who had it, user and group.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Recorded {
+    pub mode: u32,
+    pub owner: Option<(u32, u32)>,
+}
+
 /// The widest mode of a file that was not there before: nobody else's to read, and no program.
 const WIDEST: u32 = 0o660;
 
-/// A file that nobody has a use for before it is renamed. Dropped before that, it is removed.
+/// A temporary file. Removed when dropped, unless it was renamed.
 pub(super) struct Temp {
     place: Place,
     path: PathBuf,
@@ -90,31 +98,40 @@ impl Temp {
         if self.is_renamed { Ok(()) } else { Err(Error::io("put a database at", &to.path(), Errno::NOENT.into())) }
     }
 
-    /// Gives it the owner that `place` has, which is the file there or else its folder, and the `recorded` mode as far as
-    /// it is no wider than the one there. What a store says could make a file anybody's. A warning, if this user can't
-    /// give it that owner.
+    /// Gives it the owner of the file at `place`, and the `recorded` mode as far as it is no wider than the one there. What
+    /// a store says could make a file anybody's. Where no file is, it gets the group of its folder, and from root the owner.
+    /// A warning, if somebody else had it before.
     ///
     /// # Errors
     /// As the operating system says.
-    pub fn fit(&self, place: &Place, recorded: u32) -> Result<Option<String>> {
+    pub fn fit(&self, place: &Place, recorded: Recorded) -> Result<Option<String>> {
         let there = place.stat()?.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
-        let ((uid, gid), widest) = match there {
-            Some(stat) => ((stat.st_uid, stat.st_gid), stat.st_mode & 0o777),
-            None => (place.owner()?, WIDEST),
-        };
-        let file = self.file()?;
-        let refused = match fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
-            Ok(()) => None,
-            // EINVAL: a container that doesn't know that user.
-            Err(Errno::PERM | Errno::INVAL) => Some(format!(
-                "{} should belong to uid {uid}, gid {gid}; only root can give it to them",
-                place.path().display()
-            )),
-            Err(e) => return Err(Error::io("change the owner of", &self.path, e.into())),
-        };
-        fchmod(file, Mode::from_raw_mode(recorded & widest))
+        let (uid, gid) = there.as_ref().map_or_else(|| place.owner(), |stat| Ok(owner_of(stat)))?;
+        let may_be_given = there.is_some() || geteuid().is_root();
+        let now = self.give(may_be_given.then_some(uid), gid)?;
+        let widest = there.as_ref().map_or(WIDEST, |stat| stat.st_mode & 0o777);
+        fchmod(self.file()?, Mode::from_raw_mode(recorded.mode & widest))
             .map_err(|e| Error::io("change the mode of", &self.path, e.into()))?;
-        Ok(refused)
+        let before = there.as_ref().map(owner_of).or(recorded.owner);
+        Ok(before.filter(|before| *before != now).map(|(uid, gid)| {
+            let (path, now) = (place.path(), format!("uid {}, gid {}", now.0, now.1));
+            let path = path.display();
+            format!("{path} belonged to uid {uid}, gid {gid} and belongs to {now} now: can the application open it?")
+        }))
+    }
+
+    /// Gives it to that user and group, or to the group alone if only root can give it to the user. Who has it then.
+    fn give(&self, uid: Option<u32>, gid: u32) -> Result<(u32, u32)> {
+        let file = self.file()?;
+        for uid in [uid, None] {
+            match fchown(file, uid.map(Uid::from_raw), Some(Gid::from_raw(gid))) {
+                Ok(()) => break,
+                // EINVAL: a container that doesn't know that user.
+                Err(Errno::PERM | Errno::INVAL) => {}
+                Err(e) => return Err(Error::io("change the owner of", &self.path, e.into())),
+            }
+        }
+        fstat(file).map(|stat| owner_of(&stat)).map_err(|e| Error::io("stat", &self.path, e.into()))
     }
 
     /// Makes its content durable.
@@ -124,6 +141,11 @@ impl Temp {
     pub fn sync(&self) -> Result<()> {
         self.file()?.sync_all().map_err(|e| Error::io("sync", &self.path, e))
     }
+}
+
+/// User and group.
+fn owner_of(stat: &Stat) -> (u32, u32) {
+    (stat.st_uid, stat.st_gid)
 }
 
 impl Drop for Temp {
@@ -164,7 +186,7 @@ mod tests {
         let place = Place::of(root.path(), "a");
         let fitted = |recorded| {
             let temp = Temp::beside(&place).unwrap();
-            assert_eq!(temp.fit(&place, recorded).unwrap(), None);
+            assert_eq!(temp.fit(&place, Recorded { mode: recorded, owner: None }).unwrap(), None);
             mode(temp.path())
         };
         assert_eq!([0o6777, 0o666, 0o644, 0o600, 0].map(fitted), [0o660, 0o660, 0o640, 0o600, 0]);
@@ -183,7 +205,7 @@ mod tests {
         symlink("elsewhere", root.path().join("a")).unwrap();
         let place = Place::of(root.path(), "a");
         let temp = Temp::beside(&place).unwrap();
-        temp.fit(&place, 0o777).unwrap();
+        temp.fit(&place, Recorded { mode: 0o777, owner: None }).unwrap();
         assert_eq!(mode(temp.path()), 0o660);
     }
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::fs::{chownat, fstat, fsync, mkdirat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 /// An open folder.
 #[derive(Debug)]
@@ -69,6 +70,11 @@ impl Folder {
     /// What has this name, itself and not what it may lead to.
     pub fn stat(&self, name: &str) -> io::Result<Stat> {
         Ok(statat(&self.descriptor, single(name)?, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// The user it belongs to.
+    pub fn owner(&self) -> io::Result<u32> {
+        Ok(fstat(&self.descriptor)?.st_uid)
     }
 
     /// All names in it that are UTF-8: no others are ours.
@@ -156,9 +162,10 @@ impl Folder {
     }
 
     /// Gives what was made under this name to the folder's owner: what root makes by hand must not be closed to the user
-    /// whose folder it is. Nobody but root can, and for nobody else is it needed.
+    /// whose folder it is. Only root can, and only root needs to.
     pub fn inherit_owner(&self, name: &str) {
-        if let (Ok(made), Ok(folder)) = (self.stat(name), fstat(&self.descriptor))
+        if geteuid().is_root()
+            && let (Ok(made), Ok(folder)) = (self.stat(name), fstat(&self.descriptor))
             && (made.st_uid, made.st_gid) != (folder.st_uid, folder.st_gid)
         {
             let (uid, gid) = (Uid::from_raw(folder.st_uid), Gid::from_raw(folder.st_gid));

@@ -12,7 +12,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset};
-use rustix::fs::{Advice, FileType, OFlags, Stat, fadvise};
+use rustix::fs::{Advice, FileType, OFlags, Stat, Uid, fadvise};
+use rustix::process::geteuid;
 
 use super::folder::Folder;
 use super::{Object, Staged, Store};
@@ -24,6 +25,8 @@ use crate::synced::SyncedFile;
 
 const STAGING: &str = ".staging";
 const LOCK: &str = ".lock";
+
+const REMOVE_STAGING: &str = "remove it; a folder is made in its place";
 
 /// A folder of artifacts, manifests and the ledger. Links to the folder are followed, in it none is.
 #[derive(Debug, Clone)]
@@ -43,7 +46,7 @@ impl LocalStore {
         &self.folder
     }
 
-    /// The files in `folder` that a run writes which only proves something: its lock and its line in the ledger.
+    /// The two files that `verify` and `drill` write: the lock and the ledger.
     pub fn records(folder: impl AsRef<Path>) -> [PathBuf; 2] {
         [LOCK, HISTORY].map(|name| folder.as_ref().join(name))
     }
@@ -96,14 +99,28 @@ impl LocalStore {
     /// The staging area, opened anew each time: a link in its place is none.
     fn staging_to(&self, verb: &str, name: &str) -> Result<Folder> {
         let staging = self.opened().and_then(|folder| folder.folder(STAGING));
-        staging.map_err(|e| self.not_staging(verb, name, e))
+        let staging = staging.map_err(|e| self.not_staging(verb, name, e))?;
+        self.require_trusted(staging.owner().map_err(|e| self.not_staging("stat", "", e))?)?;
+        Ok(staging)
+    }
+
+    /// Whoever owns the staging area can exchange what is written there, whatever its mode: this user may, root, and the
+    /// owner of the backup folder, who could do so anyway.
+    fn require_trusted(&self, owner: u32) -> Result<()> {
+        let of_folder = self.opened().and_then(Folder::owner).map_err(|e| Error::io("stat", &self.folder, e))?;
+        if [geteuid().as_raw(), Uid::ROOT.as_raw(), of_folder].contains(&owner) {
+            return Ok(());
+        }
+        let staging = self.folder.join(STAGING);
+        let message = format!("{} belongs to uid {owner}, who could change what is written there", staging.display());
+        Err(Error::new(ErrorKind::InvalidInput, message).with_hint(REMOVE_STAGING))
     }
 
     fn not_staging(&self, verb: &str, name: &str, e: io::Error) -> Error {
         let staging = self.folder.join(STAGING);
         if e.kind() == io::ErrorKind::NotADirectory {
             let message = format!("{} is not a folder but a link, or a file", staging.display());
-            return Error::new(ErrorKind::InvalidInput, message).with_hint("remove it; a folder is made in its place");
+            return Error::new(ErrorKind::InvalidInput, message).with_hint(REMOVE_STAGING);
         }
         Error::io(verb, &staging.join(name), e)
     }
@@ -157,6 +174,7 @@ impl Store for LocalStore {
         if FileType::from_raw_mode(staging.st_mode) != FileType::Directory {
             return Err(self.not_staging("open", "", io::ErrorKind::NotADirectory.into()));
         }
+        self.require_trusted(staging.st_uid)?;
         if is_new {
             fsutil::inherit_owner(&self.folder);
             fsutil::sync_parent(&self.folder)?;
@@ -210,7 +228,9 @@ impl Store for LocalStore {
 
     fn stage(&self, name: &str) -> Result<Box<dyn Staged>> {
         let staging = self.staging_to("create", name)?;
-        let file = staging.open_file(name, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC);
+        // Never a file that is there: whoever made it may have it open.
+        let new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let file = staging.remove_file(name).and_then(|()| staging.open_file(name, new));
         let file = file.map_err(|e| Error::io("create", &staging.path_of(name), e))?;
         staging.inherit_owner(name);
         let (file, name) = (SyncedFile::new(file, leave_cache), name.to_string());
@@ -456,6 +476,33 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(error.to_string().ends_with(".staging is not a folder but a link, or a file"), "{error}");
         assert_eq!(store.list_staged().unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_file_that_somebody_keeps_open_where_one_is_staged_gets_nothing_of_it() {
+        let (_folder, store) = prepared();
+        let path = store.folder.join(STAGING).join("a");
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        let theirs = File::open(&path).unwrap();
+        let mut staged = store.stage("a").unwrap();
+        staged.write_all(b"secret").unwrap();
+        staged.finish().unwrap();
+        assert_eq!((theirs.metadata().unwrap().len(), theirs.metadata().unwrap().nlink()), (0, 0));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_staging_area_that_is_exchanged_for_somebody_elses_is_refused() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let (_folder, store) = prepared();
+        std::os::unix::fs::chown(store.folder.join(STAGING), Some(4343), None).unwrap();
+        for refused in [store.prepare(), store.stage("a").map(drop), store.publish(&["a".into()])] {
+            let error = refused.unwrap_err();
+            assert!(error.to_string().contains("belongs to uid 4343"), "{error}");
+        }
     }
 
     #[test]
