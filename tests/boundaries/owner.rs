@@ -87,10 +87,8 @@ fn the_owner_of_the_store_or_of_a_source_counts_where_the_rest_is_roots() {
     let ran = project.run("restore --from latest --config-only --yes");
     assert!(!ran.expect(0).stderr.contains("running as") && owner(&project.path(".env")) == 0, "{ran:?}");
     let denied = project.run("backup");
-    let told = format!(
-        "hint: this runs as {USER}, who owns {}: give what it needs to {USER}\n",
-        project.path("data").display()
-    );
+    let told =
+        format!("; this runs as {USER}, who owns {}: give what it needs to {USER}\n", project.path("data").display());
     assert!(denied.expect(1).stderr.contains(&told), "{denied:?}");
 
     let project = Project::new();

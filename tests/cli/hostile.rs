@@ -497,11 +497,15 @@ fn a_link_out_of_the_project_is_followed_if_who_made_it_could_follow_it() {
     symlink(elsewhere.path("secret"), project.path(".env")).unwrap();
     bounded(&project, "backup").expect(0);
     if is_root() {
-        // Made by somebody who can't read it, it would be found in a backup.
+        // Made by somebody who can't read it, it would be found in a backup. Root becomes the owner of both folders.
+        let give = "chown -Rh 4242:4242 .; chmod 0755 .";
+        for place in [&project, &elsewhere] {
+            shell(place.root(), give);
+        }
         shell(project.root(), "chown -h 65534 .env");
         let said = bounded(&project, "backup");
         assert!(said.expect(3).stderr.contains("/.env is a link to what belongs to somebody else"), "{said:?}");
-        shell(elsewhere.root(), "chown 65534 secret");
+        shell(elsewhere.root(), "chown 65534 secret; chmod 0644 secret");
         bounded(&project, "backup").expect(0);
         // The same on the way, and for a restore.
         shell(project.root(), "rm .env; echo A=1 >.env");

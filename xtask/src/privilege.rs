@@ -188,8 +188,11 @@ fn writer_of(store: &Path, root: &Path, config: &Config, concerned: (bool, bool)
     let files = config.files.iter().flat_map(|set| &set.paths).filter(|_| concerned.1);
     let databases = config.database.iter().map(|database| &database.path).filter(|_| concerned.0);
     for source in databases.chain(files) {
-        if let Some(writer) = writers::of_way_to(&source.under(root))? {
-            return Ok(Some(writer));
+        match writers::of_way_to(&source.under(root)) {
+            Ok(None) => {}
+            // A source that leads nowhere costs no more than itself, which the command will say.
+            Err(error) if error.kind() != ErrorKind::PermissionDenied => {}
+            other => return other,
         }
     }
     Ok(None)

@@ -406,7 +406,8 @@ fn a_hint_to_trust_a_link_names_it_in_one_word() {
     let name = "x; touch PASTED #";
     project.write("ops/backup.toml", &format!("[[files]]\nname = 'config'\npaths = [\"{name}\", '.env']\n"));
     symlink(elsewhere.path(".env"), project.path(name)).unwrap();
-    shell(project.root(), &format!("chown -h 4242 '{name}'"));
+    // Root becomes the owner of the project, who did not make the link.
+    shell(project.root(), &format!("chown -Rh 65534:65534 .; chmod 0755 .; chown -h 4242 '{name}'"));
     let said = bounded(&project, "backup");
     let quoted = format!("chown -h root '{}'\n", project.path(name).display());
     assert!(said.expect(3).stderr.contains(&quoted), "{said:?}");

@@ -111,7 +111,7 @@ fn hint_at_user(context: &Context<'_>, error: anyhow::Error) -> anyhow::Error {
         return error;
     };
     let hint = match privilege::became() {
-        Some(account) => Some(account.hint()),
+        Some(account) => Some([own.hint(), Some(&account.hint())].into_iter().flatten().collect::<Vec<_>>().join("; ")),
         None => steps::shell()
             .ok()
             .and_then(|shell| schedule::as_maker(context, &shell))
