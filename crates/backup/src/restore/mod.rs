@@ -230,7 +230,7 @@ fn is_same_folder(one: &Path, other: &Path) -> bool {
 /// was is left, with a warning.
 ///
 /// # Errors
-/// As [`plan`].
+/// As [`plan()`].
 pub fn plan_undo(run: &Run<'_>, kept: &Entry, target: &Path, selection: Selection, sources: &Sources) -> Result<Plan> {
     let history = History::load(run.store())?;
     let mut plan = plan(run, kept, target, selection, sources)?;
