@@ -16,7 +16,7 @@ use chrono::{DateTime, FixedOffset, Local};
 use crate::apart;
 use crate::bars::Bars;
 use crate::cli::Global;
-use crate::config::Config;
+use crate::config::{Config, FILE};
 use crate::exit::Signals;
 use crate::output::Output;
 use crate::privilege;
@@ -104,6 +104,11 @@ impl<'a> Context<'a> {
         };
         privilege::warn_of_store(context.store.folder(), output);
         Ok((context, broken))
+    }
+
+    /// The settings file, or where it would be.
+    pub fn settings_file(&self) -> PathBuf {
+        self.settings.clone().unwrap_or_else(|| self.root.join(FILE))
     }
 
     /// A command of this program's for this project, as a person would type it.

@@ -125,8 +125,7 @@ fn workplace(cli: &Cli) -> anyhow::Result<Option<PathBuf>> {
 
 /// Who but root can change what a run of this project's acts on; none if only root can.
 pub fn writer(context: &Context<'_>) -> backup::Result<Option<Writer>> {
-    let settings = context.settings.clone().unwrap_or_else(|| context.root.join(FILE));
-    match first_writer([context.root.clone(), settings])? {
+    match first_writer([context.root.clone(), context.settings_file()])? {
         None => writer_of(context.store.folder(), &context.root, &context.config, (true, true)),
         writer => Ok(writer),
     }
@@ -134,9 +133,8 @@ pub fn writer(context: &Context<'_>) -> backup::Result<Option<Writer>> {
 
 /// Who can write the settings, and has no right to decide what root does by them: neither root nor who asks root for it.
 pub fn stranger(context: &Context<'_>) -> backup::Result<Option<Who>> {
-    let settings = context.settings.clone().unwrap_or_else(|| context.root.join(FILE));
     let own = unistd::geteuid();
-    Ok(writers::who(&settings)?.filter(|who| own.is_root() || who.uid != Some(own.as_raw())))
+    Ok(writers::who(&context.settings_file())?.filter(|who| own.is_root() || who.uid != Some(own.as_raw())))
 }
 
 /// Whose the project is, or else the store, or else the folders of the sources, if not root's; and the settings, if they

@@ -364,15 +364,13 @@ fn inherit(made: &OwnedFd, folder: &Stat) {
 }
 
 fn open_plain_at(folder: &OwnedFd, name: &OsStr) -> io::Result<File> {
-    let not_plain = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a plain file");
     // To open a device can do anything: so it is looked at before, and again when it is open.
     match stat_at(folder, name)? {
-        Some(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => return Err(not_plain()),
+        Some(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => return Err(fsutil::not_plain()),
         _ => {}
     }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(openat(folder, name, flags, Mode::empty())?);
-    if file.metadata()?.is_file() { Ok(file) } else { Err(not_plain()) }
+    fsutil::require_plain(File::from(openat(folder, name, flags, Mode::empty())?))
 }
 
 /// The error of a file or folder that is no longer the one that was looked up.

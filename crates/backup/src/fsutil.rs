@@ -36,11 +36,13 @@ pub fn open_plain(path: &Path) -> io::Result<File> {
     require_plain(OpenOptions::new().read(true).custom_flags(flags).open(path)?)
 }
 
-fn require_plain(file: File) -> io::Result<File> {
+/// Makes sure that what was opened is a plain file: what was there a moment ago may have been replaced.
+pub(crate) fn require_plain(file: File) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(not_plain()) }
 }
 
-fn not_plain() -> io::Error {
+/// The error of what isn't one.
+pub(crate) fn not_plain() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "it is not a plain file")
 }
 

@@ -3,15 +3,14 @@
 use anyhow::Context as _;
 use serde_json::json;
 
-use crate::config::{Config, FILE};
+use crate::config::Config;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::writers;
 
 pub fn show(context: &Context<'_>) -> anyhow::Result<Exit> {
     let settings = Config::table(context.settings.as_deref())?;
-    let path = context.settings.clone().unwrap_or_else(|| context.root.join(FILE));
-    let writer = writers::who(&path)?.map(|who| who.name);
+    let writer = writers::who(&context.settings_file())?.map(|who| who.name);
     let (root, folder) = (context.root.display().to_string(), context.store.folder().display().to_string());
     let file = context.settings.as_ref().map(|path| path.display().to_string());
     let followed = match &writer {

@@ -450,9 +450,8 @@ pub fn make_folder(
     }
     let missing = program::missing(folder);
     let Some(parent) = missing.last().and_then(|outermost| outermost.parent()) else { return Ok(false) };
-    let uid = |user: &str| cmd!(manager.shell, "id -u -- {user}").quiet().read().context("look up the user's number");
     let theirs = user
-        .map(uid)
+        .map(|user| uid(manager.shell, user))
         .transpose()?
         .is_none_or(|uid| fs::metadata(parent).is_ok_and(|found| found.uid().to_string() == uid));
     let change = |words: &[&str]| if theirs { manager.as_user(user, words) } else { Ok(manager.change(words)) };

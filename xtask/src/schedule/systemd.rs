@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -330,18 +329,8 @@ const MAX_UNIT: u64 = 64 << 10;
 /// Reads a unit's text. Root looks into folders of other users, who may have put anything there: a pipe would be waited
 /// for without end.
 pub fn read_unit(path: &Path) -> io::Result<String> {
-    let not_plain = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a plain file");
-    if !fs::metadata(path)?.is_file() {
-        return Err(not_plain());
-    }
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = fs::File::options().read(true).custom_flags(nonblocking).open(path)?;
-    // What was there a moment ago may have been replaced.
-    if !file.metadata()?.is_file() {
-        return Err(not_plain());
-    }
     let mut text = String::new();
-    file.take(MAX_UNIT).read_to_string(&mut text)?;
+    backup::open_plain(path)?.take(MAX_UNIT).read_to_string(&mut text)?;
     Ok(text)
 }
 

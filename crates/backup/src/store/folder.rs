@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::fs::{chownat, fstat, fsync, mkdirat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
+
+use crate::fsutil;
 use rustix::process::geteuid;
 
 /// An open folder.
@@ -186,7 +188,7 @@ fn require_plain(found: &Stat) -> io::Result<()> {
     match FileType::from_raw_mode(found.st_mode) {
         FileType::RegularFile => Ok(()),
         FileType::Symlink => Err(is_a_link()),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a plain file")),
+        _ => Err(fsutil::not_plain()),
     }
 }
 
