@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use backup::owner::{self, OtherProject};
 use backup::restore::{self, RestoredPlace, Selection};
-use backup::status::{self, Look, Status};
+use backup::status::{self, Status, StatusInputs};
 use backup::{
-    BackupId, Catalog, Entry, Error, ErrorKind, History, LocalStore, Progress, RelPath, RestoreLine, Run, Selector,
+    BackupId, Catalog, Entry, Error, ErrorKind, Ledger, LocalStore, Progress, RelPath, RestoreLine, Run, Selector,
     Setup, Store as _, seconds_since,
 };
 use chrono::{DateTime, FixedOffset, Local};
@@ -196,8 +196,8 @@ impl<'a> Context<'a> {
     }
 
     /// The ledger.
-    pub fn history(&self) -> anyhow::Result<History> {
-        Ok(History::load(self.look()?.store())?)
+    pub fn ledger(&self) -> anyhow::Result<Ledger> {
+        Ok(Ledger::load(self.look()?.store())?)
     }
 
     /// The backup that `--from` means; the newest one without it. It holds all of the configured things that are asked
@@ -223,11 +223,11 @@ impl<'a> Context<'a> {
     fn select_with<'c>(&self, catalog: &'c Catalog, from: Option<&str>, names: &[String]) -> anyhow::Result<&'c Entry> {
         let now = self.now.with_timezone(&Local);
         let selector = from.map_or(Ok(Selector::Latest), |text| Selector::parse(text, &now))?;
-        let history = self.history().unwrap_or_else(|error| {
+        let ledger = self.ledger().unwrap_or_else(|error| {
             self.output.warn(&format!("which backups were found damaged is not known: {error:#}"));
-            History::default()
+            Ledger::default()
         });
-        let selected = catalog.select(&selector, names, &history)?;
+        let selected = catalog.select(&selector, names, &ledger)?;
         for other in selected.passed_over.iter().take(MOST_PASSED_OVER) {
             self.output.warn(&format!("{}: this is about {}", words::passed_over(other), selected.entry.id));
         }
@@ -235,10 +235,10 @@ impl<'a> Context<'a> {
     }
 
     /// How things stand.
-    pub fn status(&self, catalog: &Catalog, history: &History) -> Status {
-        status::status(&Look {
+    pub fn status(&self, catalog: &Catalog, ledger: &Ledger) -> Status {
+        status::status(&StatusInputs {
             catalog,
-            history,
+            ledger,
             sources: &self.config.sources(),
             root: &self.root,
             now: self.now,
@@ -313,8 +313,8 @@ impl<'a> Context<'a> {
     /// Where the last restore was to write, if it was cut short. The ledger may be somebody else's: outside of the root,
     /// nothing is removed because of what it says.
     fn unfinished_places(&self) -> Vec<RestoredPlace> {
-        let history = self.history().unwrap_or_default();
-        let Some((_, restore)) = history.unfinished_restore() else { return Vec::new() };
+        let ledger = self.ledger().unwrap_or_default();
+        let Some((_, restore)) = ledger.unfinished_restore() else { return Vec::new() };
         let paths = restore.written.iter().filter_map(|path| RelPath::new(path).ok());
         let mut places: Vec<RestoredPlace> = paths.map(|path| (restore.target.clone(), path)).collect();
         places.sort();
@@ -341,12 +341,12 @@ impl<'a> Context<'a> {
     /// A restore that was cut short, and what to do about it. An unreadable ledger is the command's own to complain
     /// about.
     pub fn unfinished_restore(&self) -> Option<(String, String)> {
-        let history = self.history().ok()?;
-        let unfinished = history.unfinished_restore()?;
+        let ledger = self.ledger().ok()?;
+        let unfinished = ledger.unfinished_restore()?;
         // One that goes on isn't cut short; if it is another run that holds the lock, that has said this itself. And it may
         // have ended since the ledger was read.
         let goes_on = self.store.lock_holder().is_ok_and(|holder| holder.is_some());
-        if goes_on || self.history().ok()?.unfinished_restore() != Some(unfinished) {
+        if goes_on || self.ledger().ok()?.unfinished_restore() != Some(unfinished) {
             return None;
         }
         let (line, restore) = unfinished;

@@ -1,7 +1,7 @@
 //! Sentences for what the library has judged.
 
 use backup::status::{Concern, RunEnd, SourceState, Status};
-use backup::{Outcome, PassedOver, Unfit};
+use backup::{Objection, Outcome, SkippedBackup};
 
 use crate::text::{age, local, size};
 
@@ -111,19 +111,19 @@ pub fn drill_end(outcome: Outcome, is_of_backup: bool) -> &'static str {
 }
 
 /// Why a backup was passed over.
-pub fn passed_over(other: &PassedOver) -> String {
+pub fn passed_over(other: &SkippedBackup) -> String {
     format!("{} is newer, but {}", other.id, unfit(&other.why))
 }
 
 /// Why a backup doesn't do, after its name.
-fn unfit(why: &Unfit) -> String {
+fn unfit(why: &Objection) -> String {
     match why {
-        Unfit::Failed => "saved nothing".into(),
-        Unfit::Unreadable => "has a manifest that can't be read".into(),
-        Unfit::FoundDamaged => "did not pass its last verify or drill".into(),
-        Unfit::FileLost { file } => format!("lacks {file}, or has it in another size"),
-        Unfit::SavedDamaged { name } => format!("holds {name} as it was when it was damaged"),
-        Unfit::Lacks { names } if names.is_empty() => "holds nothing".into(),
-        Unfit::Lacks { names } => format!("does not hold all of {}", names.join(", ")),
+        Objection::Failed => "saved nothing".into(),
+        Objection::Unreadable => "has a manifest that can't be read".into(),
+        Objection::FoundDamaged => "did not pass its last verify or drill".into(),
+        Objection::FileLost { file } => format!("lacks {file}, or has it in another size"),
+        Objection::SavedDamaged { name } => format!("holds {name} as it was when it was damaged"),
+        Objection::Lacks { names } if names.is_empty() => "holds nothing".into(),
+        Objection::Lacks { names } => format!("does not hold all of {}", names.join(", ")),
     }
 }

@@ -13,13 +13,13 @@ use rusqlite::Connection;
 
 use crate::catalog::{Catalog, ListedFile};
 use crate::check;
-use crate::checked::CheckedWhole;
+use crate::checked::SoundDatabases;
 use crate::codec::{Encoder, Encoding};
 use crate::collapse;
 use crate::digest::Hashing;
 use crate::error::{Error, ErrorKind, Result, SALVAGE_HINT};
-use crate::history::{Command, History, Line, Outcome};
 use crate::id::BackupId;
+use crate::ledger::{Command, Ledger, Line, Outcome};
 use crate::manifest::{self, Artifact, Collapse, Content, FORMAT, Failure, Manifest, Status, Trigger, Warning};
 use crate::names::{self, ArtifactName, Kind};
 use crate::owner;
@@ -32,7 +32,7 @@ use crate::store::Staged;
 
 /// What to back up, and how.
 #[derive(Debug, Clone)]
-pub struct Request<'a> {
+pub struct BackupRequest<'a> {
     /// The folder that all sources are below.
     pub root: &'a Path,
     /// What to take.
@@ -60,7 +60,7 @@ pub enum Integrity {
 
 /// A finished run: the manifest it published, and why what is not in it isn't.
 #[derive(Debug)]
-pub struct Made {
+pub struct BackupReport {
     /// The published manifest; [`Status::Failed`] if nothing could be saved.
     pub manifest: Manifest,
     /// One error for each database or set of files that could not be saved, or is damaged, with its name, and one for the
@@ -68,12 +68,12 @@ pub struct Made {
     pub failures: Vec<(String, Error)>,
 }
 
-/// Makes a backup. What can't be saved doesn't keep the rest from being saved: see [`Made`].
+/// Makes a backup. What can't be saved doesn't keep the rest from being saved: see [`BackupReport`].
 ///
 /// # Errors
 /// [`ErrorKind::Interrupted`], with nothing published, if the run was asked to stop; whatever kept the manifest from
 /// being published.
-pub fn backup(run: &Run<'_>, request: &Request<'_>) -> Result<Made> {
+pub fn backup(run: &Run<'_>, request: &BackupRequest<'_>) -> Result<BackupReport> {
     // A ledger that can't be written keeps no backup from being made.
     let unrecorded = run.record_begun(Command::Backup).err().map(|error| Warning {
         code: "unrecorded".into(),
@@ -90,20 +90,20 @@ pub fn backup(run: &Run<'_>, request: &Request<'_>) -> Result<Made> {
 /// `synchronous` turned off. The `descriptors` must be dropped after all connections of this process to the databases.
 pub(crate) fn backup_locked(
     run: &Run<'_>,
-    request: &Request<'_>,
+    request: &BackupRequest<'_>,
     locked: &[(&Path, &Connection)],
     descriptors: &Descriptors,
-) -> Result<Made> {
+) -> Result<BackupReport> {
     write(run, request, locked, descriptors, Vec::new())
 }
 
 fn write(
     run: &Run<'_>,
-    request: &Request<'_>,
+    request: &BackupRequest<'_>,
     locked: &[(&Path, &Connection)],
     descriptors: &Descriptors,
     warnings: Vec<Warning>,
-) -> Result<Made> {
+) -> Result<BackupReport> {
     let catalog = run.catalog()?;
     let id = next_id(run, &catalog)?;
     owner::claim(run, &catalog)?;
@@ -119,15 +119,15 @@ fn write(
 /// An id that no backup has, nor had: what the ledger says of one that was removed, such as that it undoes a restore,
 /// must not be taken for another's. A ledger that can't be read keeps no backup from being made.
 fn next_id(run: &Run<'_>, catalog: &Catalog) -> Result<BackupId> {
-    let history = History::load(run.store()).unwrap_or_default();
-    catalog.next_id(run.now().to_utc(), |id| history.knows(id)).ok_or_else(|| {
+    let ledger = Ledger::load(run.store()).unwrap_or_default();
+    catalog.next_id(run.now().to_utc(), |id| ledger.knows(id)).ok_or_else(|| {
         Error::new(ErrorKind::InvalidInput, "no id is left for a backup").with_hint("what does the clock say? (date)")
     })
 }
 
 struct Writer<'a> {
     run: &'a Run<'a>,
-    request: &'a Request<'a>,
+    request: &'a BackupRequest<'a>,
     locked: &'a [(&'a Path, &'a Connection)],
     descriptors: &'a Descriptors,
     catalog: Catalog,
@@ -139,7 +139,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn write(mut self) -> Result<Made> {
+    fn write(mut self) -> Result<BackupReport> {
         let sources = self.request.sources;
         let mut artifacts = Vec::new();
         let mut failures = Vec::new();
@@ -171,7 +171,7 @@ impl Writer<'_> {
         }
         self.catalog.add(&manifest);
         self.run.keep_catalog(self.catalog);
-        Ok(Made { manifest, failures })
+        Ok(BackupReport { manifest, failures })
     }
 
     /// What the newest artifact of that name took that still has its size; nothing is known of a first one.
@@ -311,7 +311,7 @@ impl Writer<'_> {
             Status::Failed => Outcome::Failed,
         };
         let error = failures.first().map(|(_, error)| error.one_line());
-        let checked = CheckedWhole::by_backup(manifest);
+        let checked = SoundDatabases::by_backup(manifest);
         let line = Line::new(self.run.now(), Command::Backup, outcome);
         self.run.record(Line { id: Some(self.id), error, checked, ..line })
     }
@@ -348,8 +348,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::catalog::Record;
     use crate::check::Verdict;
-    use crate::lock::{Holder, Lock, Waiting};
-    use crate::names::HISTORY;
+    use crate::lock::{Holder, Lock, OnWait};
+    use crate::names::LEDGER;
     use crate::run::tests::{Site, id, published, staged};
     use crate::store::{MemoryStore, Object, Store};
 
@@ -431,7 +431,7 @@ pub(crate) mod tests {
             self.log.call("prepare", "", || self.store.prepare())
         }
 
-        fn lock(&self, holder: &Holder, wait: Duration, waiting: &mut Waiting<'_>) -> Result<Lock> {
+        fn lock(&self, holder: &Holder, wait: Duration, waiting: &mut OnWait<'_>) -> Result<Lock> {
             self.log.call("lock", "", || self.store.lock(holder, wait, waiting))
         }
 
@@ -557,7 +557,7 @@ pub(crate) mod tests {
             files.extend(entry.files.iter().map(|file| file.file.clone()));
             if manifest.status != Status::Failed {
                 assert_eq!(
-                    crate::verify(&run, entry, &crate::CheckedEarlier::none()).unwrap().verdict,
+                    crate::verify(&run, entry, &crate::EarlierChecks::none()).unwrap().verdict,
                     Verdict::Ok,
                     "{fault}"
                 );
@@ -618,7 +618,7 @@ pub(crate) mod tests {
         let [database, config] = ["sessions_db_20251210_140000.db.zst", "config_20251210_140000.tar.zst"];
         let manifest = "manifest_20251210_140000.json";
         let expected = [
-            format!("append {HISTORY}"),
+            format!("append {LEDGER}"),
             "finish store.json".to_string(),
             "publish store.json".to_string(),
             format!("finish {database}"),
@@ -627,7 +627,7 @@ pub(crate) mod tests {
             format!("publish {database}"),
             format!("publish {config}"),
             format!("publish {manifest}"),
-            format!("append {HISTORY}"),
+            format!("append {LEDGER}"),
         ];
         assert_eq!(watched.changes(), expected);
     }
@@ -688,8 +688,8 @@ pub(crate) mod tests {
         assert_eq!(made.manifest.status, Status::Failed);
         assert_eq!(made.failures[0].1.kind(), ErrorKind::NotADatabase);
         assert_eq!(published(&store), ["manifest_20251210_140000.json"]);
-        let history = crate::History::load(&store).unwrap();
-        assert_eq!(history.lines()[1].outcome, Outcome::Failed);
+        let ledger = crate::Ledger::load(&store).unwrap();
+        assert_eq!(ledger.lines()[1].outcome, Outcome::Failed);
     }
 
     /// Asks to stop from the start.

@@ -13,8 +13,8 @@ use crate::codec::Codec;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::foreign;
-use crate::history::History;
 use crate::id::BackupId;
+use crate::ledger::Ledger;
 use crate::manifest::{self, Artifact, Collapse, Content, Manifest, Status, Trigger};
 use crate::names::{self, ArtifactName, Kind, is_set_name};
 use crate::relpath::RelPath;
@@ -51,12 +51,12 @@ pub enum Record {
     /// It has a manifest that can't be read.
     Unreadable(Error),
     /// It has the manifest of somebody else: nothing but its id ever means it.
-    Another(Summary, Whose),
+    Another(Summary, Stranger),
 }
 
 /// Whose a backup is that isn't this project's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whose {
+pub enum Stranger {
     /// Another project's.
     Project,
     /// That of a host of which the store doesn't know that this project was ever on it.
@@ -106,12 +106,12 @@ pub struct ListedFile {
     /// Its size as found in the store; `None` if it is missing there.
     pub bytes: Option<u64>,
     /// What the manifest says of it.
-    pub recorded: Option<Recorded>,
+    pub recorded: Option<ArtifactSummary>,
 }
 
 /// What the catalog keeps of a manifest's artifact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Recorded {
+pub struct ArtifactSummary {
     /// Size of the stored file.
     pub bytes: u64,
     /// Size of what it decodes to.
@@ -183,9 +183,9 @@ impl Catalog {
         for entry in &mut self.entries {
             let Some(summary) = entry.manifest() else { continue };
             let whose = if *summary.project != *project {
-                Whose::Project
+                Stranger::Project
             } else if hosts.is_some_and(|hosts| !hosts.contains(&*summary.host)) {
-                Whose::Host
+                Stranger::Host
             } else {
                 continue;
             };
@@ -244,26 +244,26 @@ impl Catalog {
     /// What retention has to know. A database that was saved damaged is held by no backup, unless there is no sound copy of
     /// it: the damaged ones are all there is then. A backup that lacks a file, or that the ledger knows to be bad, counts no more than
     /// a partial one: it must not take the place of a sound one.
-    pub fn candidates(&self, history: &History) -> Vec<Candidate> {
-        let only_damaged = self.only_damaged(history);
+    pub fn candidates(&self, ledger: &Ledger) -> Vec<Candidate> {
+        let only_damaged = self.only_damaged(ledger);
         let candidate = |entry: &Entry| {
             let mut candidate = entry.candidate();
             candidate.holds.extend(saved_damaged(entry).filter(|name| only_damaged.contains(name)).map(Into::into));
-            if candidate.standing == Standing::Complete && !entry.seems_sound(history) {
+            if candidate.standing == Standing::Complete && !entry.seems_sound(ledger) {
                 candidate.standing = Standing::Partial;
             }
-            candidate.accepted = history.is_accepted(entry.id);
+            candidate.accepted = ledger.is_accepted(entry.id);
             candidate
         };
         self.entries.iter().map(candidate).collect()
     }
 
     /// Databases of which all copies are damaged.
-    fn only_damaged(&self, history: &History) -> BTreeSet<&str> {
+    fn only_damaged(&self, ledger: &Ledger) -> BTreeSet<&str> {
         let mut names: BTreeSet<&str> = self.entries.iter().flat_map(saved_damaged).collect();
         names.retain(|name| {
             let wanted = [(*name).to_string()];
-            self.entries.iter().all(|entry| entry.unfit(&wanted, history).is_some())
+            self.entries.iter().all(|entry| entry.unfit(&wanted, ledger).is_some())
         });
         names
     }
@@ -352,8 +352,8 @@ impl Entry {
     }
 
     /// Whether nothing is known against it: it is whole, and its last verify or drill, if any, did not fail.
-    pub fn seems_sound(&self, history: &History) -> bool {
-        self.is_whole() && !history.is_known_bad(self.id)
+    pub fn seems_sound(&self, ledger: &Ledger) -> bool {
+        self.is_whole() && !ledger.is_known_bad(self.id)
     }
 
     /// Makes sure that there is something to read.
@@ -381,8 +381,8 @@ impl Entry {
         let manifest = self.manifest();
         let standing = match (&self.record, manifest.map(|manifest| manifest.status)) {
             (Record::Unreadable(_), _) => Standing::Unreadable,
-            (Record::Another(_, Whose::Project), _) => Standing::AnotherProject,
-            (Record::Another(_, Whose::Host), _) => Standing::AnotherHost,
+            (Record::Another(_, Stranger::Project), _) => Standing::AnotherProject,
+            (Record::Another(_, Stranger::Host), _) => Standing::AnotherHost,
             (_, Some(Status::Complete)) => Standing::Complete,
             (_, Some(Status::Partial)) => Standing::Partial,
             (_, Some(Status::Failed)) => Standing::Failed,
@@ -466,7 +466,7 @@ impl ListedFile {
             kind: artifact.kind(),
             codec: artifact.codec,
             bytes: sizes.get(&artifact.file).copied(),
-            recorded: Some(Recorded {
+            recorded: Some(ArtifactSummary {
                 bytes: artifact.bytes,
                 plain_bytes: artifact.plain_bytes,
                 is_damaged: !artifact.damage().is_empty(),
@@ -595,7 +595,7 @@ fn files_of(named: &[String], own: Vec<ListedFile>, sizes: &Sizes) -> Vec<Listed
 mod tests {
     use super::*;
     use crate::backup::tests::{Fault, Watched};
-    use crate::history::{Command, Line, Outcome};
+    use crate::ledger::{Command, Line, Outcome};
     use crate::run::tests::{Site, id, publish, stage};
     use crate::store::MemoryStore;
 
@@ -633,8 +633,8 @@ mod tests {
         store.remove(&format!("sessions_db_{}.db.zst", days[1])).unwrap();
         let at = id(days[3]).time().fixed_offset();
         let bad = Line { id: Some(id(days[2])), ..Line::new(at, Command::Verify, Outcome::Failed) };
-        History::append(&store, &bad).unwrap();
-        let candidates = Catalog::load(&store).unwrap().candidates(&History::load(&store).unwrap());
+        Ledger::append(&store, &bad).unwrap();
+        let candidates = Catalog::load(&store).unwrap().candidates(&Ledger::load(&store).unwrap());
         let standings: Vec<Standing> = candidates.iter().map(|candidate| candidate.standing).collect();
         assert_eq!(standings, [Standing::Failed, Standing::Partial, Standing::Partial, Standing::Complete]);
     }
@@ -650,7 +650,7 @@ mod tests {
             });
         };
         let held = || {
-            let candidates = Catalog::load(&store).unwrap().candidates(&History::load(&store).unwrap());
+            let candidates = Catalog::load(&store).unwrap().candidates(&Ledger::load(&store).unwrap());
             candidates.iter().map(|it| it.holds.iter().any(|name| name == "sessions_db")).collect::<Vec<_>>()
         };
         assert_eq!(held(), [true, true]);
@@ -778,9 +778,9 @@ mod tests {
             .collect();
         assert_eq!(kinds, ["manifest", "foreign", "manifest"]);
         let standings: Vec<_> =
-            catalog.candidates(&History::default()).iter().map(|candidate| candidate.standing).collect();
+            catalog.candidates(&Ledger::default()).iter().map(|candidate| candidate.standing).collect();
         assert_eq!(standings, [Standing::Complete, Standing::NoManifest, Standing::Complete]);
-        let mut held = catalog.candidates(&History::default())[0].holds.clone();
+        let mut held = catalog.candidates(&Ledger::default())[0].holds.clone();
         held.sort();
         assert_eq!(held, ["config", "sessions_db"]);
     }

@@ -19,7 +19,7 @@ pub struct Check {
     /// The stored file it concerns.
     pub file: String,
     /// What was checked.
-    pub what: What,
+    pub what: Aspect,
     /// What was found.
     pub verdict: Verdict,
     /// In words, one line.
@@ -29,7 +29,7 @@ pub struct Check {
 /// What can be checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum What {
+pub enum Aspect {
     /// Sizes and digests of the stored and the decoded bytes.
     Content,
     /// `PRAGMA integrity_check`.
@@ -69,29 +69,29 @@ impl<'a> Checks<'a> {
         Self { file, list: Vec::new() }
     }
 
-    pub fn ok(&mut self, what: What, detail: impl Into<String>) {
+    pub fn ok(&mut self, what: Aspect, detail: impl Into<String>) {
         self.push(what, Verdict::Ok, detail.into());
     }
 
-    pub fn warning(&mut self, what: What, detail: impl Into<String>) {
+    pub fn warning(&mut self, what: Aspect, detail: impl Into<String>) {
         self.push(what, Verdict::Warning, detail.into());
     }
 
-    pub fn damaged(&mut self, what: What, detail: impl Into<String>) {
+    pub fn damaged(&mut self, what: Aspect, detail: impl Into<String>) {
         self.push(what, Verdict::Damaged, detail.into());
     }
 
-    fn push(&mut self, what: What, verdict: Verdict, detail: String) {
+    fn push(&mut self, what: Aspect, verdict: Verdict, detail: String) {
         self.list.push(Check { file: self.file.to_string(), what, verdict, detail });
     }
 
-    fn equal<T: PartialEq + std::fmt::Display>(&mut self, what: What, name: &str, found: &T, expected: &T) {
+    fn equal<T: PartialEq + std::fmt::Display>(&mut self, what: Aspect, name: &str, found: &T, expected: &T) {
         if found != expected {
             self.damaged(what, format!("{name} is {found}, the manifest says {expected}"));
         }
     }
 
-    fn ok_unless_damaged(&mut self, what: What, detail: impl Into<String>) {
+    fn ok_unless_damaged(&mut self, what: Aspect, detail: impl Into<String>) {
         if !self.list.iter().any(|check| check.what == what) {
             self.ok(what, detail);
         }
@@ -111,7 +111,7 @@ pub(crate) fn database(
 ) -> Result<()> {
     match open_and_check(checks, path, expected, scope, run) {
         Err(error) if error.means_unreadable() => {
-            checks.damaged(What::Integrity, format!("SQLite can't read it: {}", error.detail()));
+            checks.damaged(Aspect::Integrity, format!("SQLite can't read it: {}", error.detail()));
             Ok(())
         }
         other => other,
@@ -128,16 +128,17 @@ fn open_and_check(
     if let Some(scope) = scope {
         let found = integrity::check(path, expected, scope, integrity::all_cores(), run.progress())?;
         if let Some(first) = found.problems.first() {
-            checks.damaged(What::Integrity, format!("integrity_check: {first}"));
+            checks.damaged(Aspect::Integrity, format!("integrity_check: {first}"));
             // What SQLite finds broken may lead it in circles when it is read.
             return Ok(());
         }
-        checks.ok(What::Integrity, "integrity_check ok");
+        checks.ok(Aspect::Integrity, "integrity_check ok");
         if scope == Scope::Flaws && found.orphans.is_empty() {
-            checks.ok(What::ForeignKeys, "foreign_key_check ok");
+            checks.ok(Aspect::ForeignKeys, "foreign_key_check ok");
         }
         for Table { name, rows } in found.orphans {
-            checks.warning(What::ForeignKeys, format!("{rows} rows of {name} have no parent (in the source as well)"));
+            checks
+                .warning(Aspect::ForeignKeys, format!("{rows} rows of {name} have no parent (in the source as well)"));
         }
     }
     if let Some(expected) = expected {
@@ -147,24 +148,26 @@ fn open_and_check(
 }
 
 fn against_facts(checks: &mut Checks<'_>, found: &Facts, expected: &Facts) {
-    checks.equal(What::Schema, "schema digest", &found.schema_sha256, &expected.schema_sha256);
-    checks.ok_unless_damaged(What::Schema, "schema as recorded");
+    checks.equal(Aspect::Schema, "schema digest", &found.schema_sha256, &expected.schema_sha256);
+    checks.ok_unless_damaged(Aspect::Schema, "schema as recorded");
 
-    checks.equal(What::Header, "user_version", &found.user_version, &expected.user_version);
-    checks.equal(What::Header, "application_id", &found.application_id, &expected.application_id);
-    checks.equal(What::Header, "page size", &found.page_size, &expected.page_size);
-    checks.equal(What::Header, "page count", &found.page_count, &expected.page_count);
-    checks.equal(What::Header, "encoding", &found.encoding, &expected.encoding);
-    checks.ok_unless_damaged(What::Header, "versions and sizes as recorded");
+    checks.equal(Aspect::Header, "user_version", &found.user_version, &expected.user_version);
+    checks.equal(Aspect::Header, "application_id", &found.application_id, &expected.application_id);
+    checks.equal(Aspect::Header, "page size", &found.page_size, &expected.page_size);
+    checks.equal(Aspect::Header, "page count", &found.page_count, &expected.page_count);
+    checks.equal(Aspect::Header, "encoding", &found.encoding, &expected.encoding);
+    checks.ok_unless_damaged(Aspect::Header, "versions and sizes as recorded");
 
     for table in &expected.tables {
         match found.tables.iter().find(|other| other.name == table.name) {
-            Some(other) => checks.equal(What::Rows, &format!("row count of {}", table.name), &other.rows, &table.rows),
-            None => checks.damaged(What::Rows, format!("table {} is missing", table.name)),
+            Some(other) => {
+                checks.equal(Aspect::Rows, &format!("row count of {}", table.name), &other.rows, &table.rows)
+            }
+            None => checks.damaged(Aspect::Rows, format!("table {} is missing", table.name)),
         }
     }
     let rows = expected.tables.iter().map(|table| table.rows).fold(0, u64::saturating_add);
-    checks.ok_unless_damaged(What::Rows, format!("row counts as recorded: {rows} in all"));
+    checks.ok_unless_damaged(Aspect::Rows, format!("row counts as recorded: {rows} in all"));
 }
 
 /// What is wrong with the text of a configuration file, as far as its name says what it should be. Never says what

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::StoredFile;
 use crate::digest::Digest;
-use crate::history::{Command, History, Outcome};
 use crate::id::BackupId;
+use crate::ledger::{Command, Ledger, Outcome};
 use crate::manifest::{Artifact, Content, Database, Manifest, Tool};
 use crate::run::Run;
 
@@ -34,23 +34,23 @@ pub enum Depth {
 
 /// What the ledger keeps of a verification or a backup that checked databases whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CheckedWhole {
+pub struct SoundDatabases {
     /// The program that checked them.
     pub tool: Tool,
     /// The databases in which it found no flaw.
-    pub databases: Vec<CheckedDatabase>,
+    pub databases: Vec<DatabaseDigests>,
 }
 
 /// The bytes of a database, and what was found in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct CheckedDatabase {
+pub struct DatabaseDigests {
     /// Of its bytes.
     pub plain_sha256: Digest,
     /// Of the facts that it was compared with: schema, versions, sizes and row counts, as this program writes them.
     pub facts_sha256: Digest,
 }
 
-impl CheckedDatabase {
+impl DatabaseDigests {
     /// What a manifest says of a stored database; none if it isn't one, if nothing is recorded of it, or if it was saved
     /// damaged.
     pub(crate) fn of(file: &StoredFile) -> Option<Self> {
@@ -65,43 +65,43 @@ impl CheckedDatabase {
     }
 }
 
-impl CheckedWhole {
+impl SoundDatabases {
     /// What a backup says of the databases that it checked in the state that it stored; none if there is none.
     pub(crate) fn by_backup(manifest: &Manifest) -> Option<Self> {
         let checked = manifest.artifacts.iter().filter_map(|artifact| match &artifact.content {
-            Content::Database(database) if database.checked => CheckedDatabase::with(artifact, database),
+            Content::Database(database) if database.checked => DatabaseDigests::with(artifact, database),
             _ => None,
         });
-        let databases: Vec<CheckedDatabase> = checked.collect();
+        let databases: Vec<DatabaseDigests> = checked.collect();
         (!databases.is_empty()).then(|| Self { tool: manifest.tool.clone(), databases })
     }
 }
 
 /// Digests of all databases that a run on `host` checked whole and found sound, by any version. Whether a later proof of
 /// the backup failed is for the caller to ask.
-pub(crate) fn on_host(history: &History, host: &str) -> HashSet<Digest> {
-    let on_host = history.lines().iter().filter(|line| line.host == host && line.outcome != Outcome::Failed);
+pub(crate) fn on_host(ledger: &Ledger, host: &str) -> HashSet<Digest> {
+    let on_host = ledger.lines().iter().filter(|line| line.host == host && line.outcome != Outcome::Failed);
     on_host.filter_map(|line| line.checked.as_ref()).flat_map(|it| &it.databases).map(|it| it.plain_sha256).collect()
 }
 
 /// Databases that earlier verifications checked whole, each with the last time.
 #[derive(Debug, Default)]
-pub struct CheckedEarlier {
-    databases: HashMap<CheckedDatabase, DateTime<FixedOffset>>,
+pub struct EarlierChecks {
+    databases: HashMap<DatabaseDigests, DateTime<FixedOffset>>,
     failed: BTreeSet<BackupId>,
 }
 
-impl CheckedEarlier {
+impl EarlierChecks {
     /// None, so that everything is checked.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// Those that `history` tells of and that count for this `run`.
-    pub fn of(history: &History, run: &Run<'_>) -> Self {
+    /// Those that `ledger` tells of and that count for this `run`.
+    pub fn of(ledger: &Ledger, run: &Run<'_>) -> Self {
         let (tool, host) = (run.tool(), &run.setup().host);
         let mut earlier = Self::default();
-        for line in history.lines().iter().filter(|line| matches!(line.command, Command::Verify | Command::Drill)) {
+        for line in ledger.lines().iter().filter(|line| matches!(line.command, Command::Verify | Command::Drill)) {
             match line.id {
                 Some(id) if line.outcome == Outcome::Failed => drop(earlier.failed.insert(id)),
                 Some(id) => drop(earlier.failed.remove(&id)),
@@ -119,7 +119,7 @@ impl CheckedEarlier {
     }
 
     /// When a database of the backup `id` was last checked whole.
-    pub(crate) fn when(&self, id: BackupId, database: CheckedDatabase) -> Option<DateTime<FixedOffset>> {
+    pub(crate) fn when(&self, id: BackupId, database: DatabaseDigests) -> Option<DateTime<FixedOffset>> {
         self.databases.get(&database).filter(|_| !self.failed.contains(&id)).copied()
     }
 }

@@ -66,7 +66,7 @@ pub(crate) struct Hashing<T> {
 
 /// What passed through a [`Hashing`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Passed {
+pub(crate) struct StreamDigest {
     pub bytes: u64,
     pub sha256: Digest,
 }
@@ -77,8 +77,8 @@ impl<T> Hashing<T> {
     }
 
     /// What has passed so far, and the inner reader or writer back.
-    pub fn finish(self) -> (T, Passed) {
-        (self.inner, Passed { bytes: self.bytes, sha256: Digest(self.sha256.finalize().into()) })
+    pub fn finish(self) -> (T, StreamDigest) {
+        (self.inner, StreamDigest { bytes: self.bytes, sha256: Digest(self.sha256.finalize().into()) })
     }
 
     fn saw(&mut self, bytes: &[u8]) {
@@ -118,7 +118,7 @@ pub(crate) struct MemberHash {
 
 struct HashThread {
     members: SyncSender<Arc<Vec<u8>>>,
-    handle: JoinHandle<Passed>,
+    handle: JoinHandle<StreamDigest>,
 }
 
 /// Members that may wait to be hashed.
@@ -143,15 +143,15 @@ impl MemberHash {
     }
 
     /// What has been added.
-    pub fn finish(self) -> Passed {
+    pub fn finish(self) -> StreamDigest {
         match (self.first, self.thread) {
             (_, Some(thread)) => thread.finish(),
-            (first, None) => Passed::all_of(first.iter()),
+            (first, None) => StreamDigest::all_of(first.iter()),
         }
     }
 }
 
-impl Passed {
+impl StreamDigest {
     fn all_of<M: AsRef<Vec<u8>>>(members: impl Iterator<Item = M>) -> Self {
         let mut hashing = Hashing::new(());
         members.for_each(|member| hashing.saw(member.as_ref()));
@@ -162,7 +162,7 @@ impl Passed {
 impl HashThread {
     fn start() -> io::Result<Self> {
         let (members, queue) = mpsc::sync_channel::<Arc<Vec<u8>>>(QUEUE);
-        let handle = thread::Builder::new().spawn(|| Passed::all_of(queue.into_iter()))?;
+        let handle = thread::Builder::new().spawn(|| StreamDigest::all_of(queue.into_iter()))?;
         Ok(Self { members, handle })
     }
 
@@ -171,7 +171,7 @@ impl HashThread {
         let _ = self.members.send(Arc::clone(member));
     }
 
-    fn finish(self) -> Passed {
+    fn finish(self) -> StreamDigest {
         drop(self.members);
         self.handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
@@ -197,7 +197,7 @@ mod tests {
         hashing.write_all(b"bc").unwrap();
         let (inner, passed) = hashing.finish();
         assert_eq!(inner, b"abc");
-        assert_eq!(passed, Passed { bytes: 3, sha256: Digest::of(b"abc") });
+        assert_eq!(passed, StreamDigest { bytes: 3, sha256: Digest::of(b"abc") });
     }
 
     #[test]
@@ -209,7 +209,7 @@ mod tests {
                 hash.add(member).unwrap();
             }
             let all: Vec<u8> = members.iter().flat_map(|member| member.to_vec()).collect();
-            assert_eq!(hash.finish(), Passed { bytes: all.len() as u64, sha256: Digest::of(&all) });
+            assert_eq!(hash.finish(), StreamDigest { bytes: all.len() as u64, sha256: Digest::of(&all) });
         }
     }
 }

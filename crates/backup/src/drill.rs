@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use crate::catalog::Entry;
 use crate::error::{Error, ErrorKind, Result};
-use crate::history::{Command, Line, Outcome};
 use crate::id::BackupId;
+use crate::ledger::{Command, Line, Outcome};
 use crate::relpath::RelPath;
 use crate::restore::{self, Selection};
 use crate::run::Run;
@@ -22,7 +22,7 @@ use crate::verify::plain_bytes;
 
 /// What a drill found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Drill {
+pub struct DrillReport {
     /// The backup.
     pub id: BackupId,
     /// Whether it holds all that is configured, and every probe passed.
@@ -65,7 +65,7 @@ pub type CallersProbe<'a> = &'a dyn Fn(&Path) -> Result<Option<Probe>>;
 /// # Errors
 /// [`ErrorKind::InvalidInput`] if a probe can't be prepared: then none is run. What keeps the restore from being made,
 /// [`ErrorKind::Damaged`] among it. What `probe` says. A probe that doesn't pass is no error.
-pub fn drill(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe<'_>) -> Result<Drill> {
+pub fn drill(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe<'_>) -> Result<DrillReport> {
     let begun = run.elapsed_ms();
     let begin = run.record_begun(Command::Drill);
     let result = rehearse(run, entry, sources, probe);
@@ -90,10 +90,10 @@ pub fn drill(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: CallersProb
     let unrecorded = recorded.err().map(|error| error.one_line());
     let recorded = run.is_recorded() && unrecorded.is_none();
     let duration_ms = run.elapsed_ms() - begun;
-    result.map(|drill| Drill { duration_ms, recorded, unrecorded, ..drill })
+    result.map(|drill| DrillReport { duration_ms, recorded, unrecorded, ..drill })
 }
 
-fn rehearse(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe<'_>) -> Result<Drill> {
+fn rehearse(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe<'_>) -> Result<DrillReport> {
     entry.require_usable()?;
     let files = entry.stored_files(run.store())?;
     let scratch = run.scratch(files.iter().map(plain_bytes).fold(0, u64::saturating_add))?;
@@ -130,7 +130,7 @@ fn rehearse(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe
     let missing = plan.missing(entry, sources).into_iter();
     let missing = missing.map(|name| format!("backup {} holds no {name}", entry.id));
     let warnings = plan.warnings.iter().cloned().chain(missing).collect();
-    Ok(Drill {
+    Ok(DrillReport {
         id: entry.id,
         passed,
         lacks,
@@ -243,14 +243,14 @@ fn failed(database: &DatabaseSource, error: &rusqlite::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::History;
+    use crate::ledger::Ledger;
     use crate::run::tests::{Site, id, publish, staged};
     use crate::store::{MemoryStore, Store};
 
     const NOW: &str = "20251210_140000";
 
     /// A drill of a fresh backup with these probes.
-    fn drilled(site: &Site, store: &dyn Store, probes: &[&str], probe: CallersProbe<'_>) -> Result<Drill> {
+    fn drilled(site: &Site, store: &dyn Store, probes: &[&str], probe: CallersProbe<'_>) -> Result<DrillReport> {
         site.backup(store, NOW);
         let mut sources = site.sources.clone();
         sources.databases[0].probes = probes.iter().map(ToString::to_string).collect();
@@ -259,7 +259,7 @@ mod tests {
     }
 
     fn outcome(store: &dyn Store) -> (Command, Outcome, Option<String>) {
-        let line = History::load(store).unwrap().lines().last().unwrap().clone();
+        let line = Ledger::load(store).unwrap().lines().last().unwrap().clone();
         (line.command, line.outcome, line.error)
     }
 
@@ -332,7 +332,7 @@ mod tests {
             assert_eq!(error.to_string(), format!("probe 2 of sessions_db can't be prepared: {sql:?}: {why}"));
             assert!(error.hint().is_some_and(|hint| hint.contains("settings") && hint.contains("backup")), "{error:?}");
             assert_about_no_backup(&store);
-            assert!(!History::load(&store).unwrap().is_known_bad(id(NOW)) && !ran.get());
+            assert!(!Ledger::load(&store).unwrap().is_known_bad(id(NOW)) && !ran.get());
             assert_eq!(staged(&store), Vec::<String>::new());
         }
     }
@@ -340,7 +340,7 @@ mod tests {
     /// The ledger says that a drill ended badly, and nothing about the backup.
     #[track_caller]
     fn assert_about_no_backup(store: &MemoryStore) {
-        let line = History::load(store).unwrap().lines().last().unwrap().clone();
+        let line = Ledger::load(store).unwrap().lines().last().unwrap().clone();
         assert_eq!((line.command, line.outcome, line.id), (Command::Drill, Outcome::Failed, None));
     }
 

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fsutil;
-use crate::links::{PLACE, Real, Stopped, follow, locate, stat_at};
+use crate::links::{PLACE, ResolvedFile, WalkError, follow, locate, stat_at};
 use crate::relpath::RelPath;
 
 /// What tells a file or folder from any other: its device and number.
@@ -84,7 +84,7 @@ impl Place {
         let (folder_fd, found) = loop {
             match walk(base, found) {
                 Ok(fd) => break (fd, found),
-                Err(Stopped::Io(Errno::NOENT)) if !found.as_os_str().is_empty() => {
+                Err(WalkError::Io(Errno::NOENT)) if !found.as_os_str().is_empty() => {
                     found = found.parent().unwrap_or(Path::new(""));
                 }
                 Err(stopped) => return Err(stopped.error(&base.path.join(found))),
@@ -291,7 +291,7 @@ impl Place {
     ///
     /// # Errors
     /// As [`Place::find`].
-    pub fn real(&self) -> Result<Real> {
+    pub fn real(&self) -> Result<ResolvedFile> {
         let path = self.path();
         let real = locate(&self.folder()?, Path::new(&self.name), &self.base_path(), &mut 0);
         real.map_err(|stopped| stopped.error(&path))
@@ -314,28 +314,28 @@ impl Place {
 ///
 /// # Errors
 /// As [`Place::find`]; an I/O error of the kind `InvalidInput` if it is no plain file.
-pub(crate) fn open_below(root: &Path, path: &RelPath) -> std::result::Result<File, Unopened> {
-    let base = Base::open(root).map_err(Unopened::Refused)?;
+pub(crate) fn open_below(root: &Path, path: &RelPath) -> std::result::Result<File, OpenError> {
+    let base = Base::open(root).map_err(OpenError::Refused)?;
     let full = path.under(root);
     if !base.missing.as_os_str().is_empty() {
-        return Err(Unopened::Io(io::ErrorKind::NotFound.into()));
+        return Err(OpenError::Io(io::ErrorKind::NotFound.into()));
     }
-    let stopped = |stopped: Stopped| match stopped {
-        Stopped::Io(e) => Unopened::Io(e.into()),
-        Stopped::Untrusted(_) => Unopened::Refused(stopped.error(&full)),
+    let stopped = |stopped: WalkError| match stopped {
+        WalkError::Io(e) => OpenError::Io(e.into()),
+        WalkError::Untrusted(_) => OpenError::Refused(stopped.error(&full)),
     };
     let real = locate(&base.folder, Path::new(path.as_str()), root, &mut 0).map_err(stopped)?;
-    let file = open_plain_at(&real.folder, &real.name).map_err(Unopened::Io)?;
-    let found = fstat(&file).map_err(|e| Unopened::Io(e.into()))?;
+    let file = open_plain_at(&real.folder, &real.name).map_err(OpenError::Io)?;
+    let found = fstat(&file).map_err(|e| OpenError::Io(e.into()))?;
     if real.owner.is_some_and(|owner| owner != found.st_uid) {
-        return Err(Unopened::Refused(exchanged(&full)));
+        return Err(OpenError::Refused(exchanged(&full)));
     }
     Ok(file)
 }
 
 /// Why a file was not opened.
 #[derive(Debug)]
-pub(crate) enum Unopened {
+pub(crate) enum OpenError {
     /// The operating system said so.
     Io(io::Error),
     /// A link on the way can't be trusted.
@@ -349,7 +349,7 @@ pub(crate) enum Unopened {
 pub(crate) fn require_trusted(root: &Path, path: &RelPath) -> Result<()> {
     let Ok(base) = Base::open(root) else { return Ok(()) };
     match locate(&base.folder, &base.missing.join(path.as_str()), root, &mut 0) {
-        Err(stopped @ Stopped::Untrusted(_)) => Err(stopped.error(&path.under(root))),
+        Err(stopped @ WalkError::Untrusted(_)) => Err(stopped.error(&path.under(root))),
         _ => Ok(()),
     }
 }
@@ -380,7 +380,7 @@ pub(crate) fn exchanged(path: &Path) -> Error {
 }
 
 /// Opens the folder at `path` below the base.
-fn walk(base: &Base, path: &Path) -> std::result::Result<OwnedFd, Stopped> {
+fn walk(base: &Base, path: &Path) -> std::result::Result<OwnedFd, WalkError> {
     if path.as_os_str().is_empty() {
         return Ok(openat(&base.folder, ".", PLACE, Mode::empty())?);
     }

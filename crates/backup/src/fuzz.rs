@@ -9,15 +9,15 @@ use chrono::{DateTime, FixedOffset, Utc};
 use crate::catalog::Catalog;
 use crate::codec::{Codec, Decoder};
 use crate::error::{Error, ErrorKind, Result};
-use crate::history::History;
 use crate::id::BackupId;
+use crate::ledger::Ledger;
 use crate::manifest::Manifest;
-use crate::names::{self, ArtifactName, HISTORY};
+use crate::names::{self, ArtifactName, LEDGER};
 use crate::retention::{self, Policy};
 use crate::select::Selector;
 use crate::source::Sources;
 use crate::source::files::{self, ArchiveWriter, ConfigFile, MAX_FILE_BYTES};
-use crate::status::{self, Look};
+use crate::status::{self, StatusInputs};
 use crate::store::{MemoryStore, Store};
 
 /// The backup that the samples are of.
@@ -59,33 +59,34 @@ pub fn manifest(json: &[u8]) -> bool {
 /// A ledger is read whatever stands in it.
 pub fn ledger(lines: &[u8]) -> bool {
     let store = MemoryStore::new();
-    publish(&store, HISTORY, lines);
+    publish(&store, LEDGER, lines);
     publish(&store, &format!("sessions_db_{ID}.db.gz"), b"");
     look(&store).lines().len() > 1
 }
 
 /// All that is asked of a store's records.
-fn look(store: &MemoryStore) -> History {
-    let (catalog, history) = load(store).expect("a store can be listed whatever is in it");
+fn look(store: &MemoryStore) -> Ledger {
+    let (catalog, ledger) = load(store).expect("a store can be listed whatever is in it");
     assert!(catalog.get(id()).is_ok());
     let now = id().time();
     for now in [now, now + chrono::TimeDelta::days(3000), DateTime::<Utc>::UNIX_EPOCH] {
-        let plan = retention::plan(&catalog.candidates(&history), &Policy::default(), now);
+        let plan = retention::plan(&catalog.candidates(&ledger), &Policy::default(), now);
         assert!(plan.is_ok_and(|plan| plan.decisions.len() == catalog.entries().len()));
         let (max_age, max_drill_age) = (Duration::from_secs(1), Duration::from_secs(1));
         let (now, sources) = (now.fixed_offset(), &Sources::default());
-        let (catalog, history, free_bytes, locked_since) = (&catalog, &history, Some(1), Some(now));
+        let (catalog, ledger, free_bytes, locked_since) = (&catalog, &ledger, Some(1), Some(now));
         let root = std::path::Path::new("/p");
-        let look = Look { catalog, history, sources, root, now, max_age, max_drill_age, free_bytes, locked_since };
+        let look =
+            StatusInputs { catalog, ledger, sources, root, now, max_age, max_drill_age, free_bytes, locked_since };
         let judged = status::status(&look);
         assert!(!judged.fresh && judged.concerns.is_sorted_by(|a, b| a.severity() >= b.severity()));
     }
-    let _ = (history.unfinished_restore(), history.last_proved(id()));
-    history
+    let _ = (ledger.unfinished_restore(), ledger.last_proved(id()));
+    ledger
 }
 
-fn load(store: &MemoryStore) -> Result<(Catalog, History)> {
-    Ok((Catalog::load(store)?, History::load(store)?))
+fn load(store: &MemoryStore) -> Result<(Catalog, Ledger)> {
+    Ok((Catalog::load(store)?, Ledger::load(store)?))
 }
 
 /// What `--from` says is refused in one line, or means at most one backup.
@@ -95,11 +96,11 @@ pub fn from(text: &[u8]) -> bool {
     for id in [ID, "20261124_034136", "20251210_140000", "00000101_000000", "99991231_235959"] {
         publish(&store, &format!("sessions_db_{id}.db.gz"), b"");
     }
-    let (catalog, history) = load(&store).expect("a store can be listed whatever is in it");
+    let (catalog, ledger) = load(&store).expect("a store can be listed whatever is in it");
     for hours in [-12, 0, 14] {
         let zone = FixedOffset::east_opt(hours * 3600).expect("there are such zones");
         let selector = Selector::parse(text, &id().time().with_timezone(&zone));
-        let selected = selector.and_then(|selector| catalog.select(&selector, &[], &history).map(|it| it.entry.id));
+        let selected = selector.and_then(|selector| catalog.select(&selector, &[], &ledger).map(|it| it.entry.id));
         if let Err(error) = selected {
             let kinds = [ErrorKind::InvalidInput, ErrorKind::NoSuchBackup, ErrorKind::AmbiguousId];
             assert!(kinds.contains(&error.kind()), "{error:?}");

@@ -35,7 +35,7 @@
 //!     temp: "/tmp".into(),
 //! };
 //! let run = Run::begin(setup, &mut |holder| eprintln!("waiting for {holder}"))?;
-//! let made = backup::backup(&run, &backup::Request {
+//! let made = backup::backup(&run, &backup::BackupRequest {
 //!     root: ".".as_ref(),
 //!     sources: &Sources::default(),
 //!     encoding: Encoding::new(Codec::Gzip, 6)?,
@@ -68,9 +68,9 @@ mod foreign;
 mod fsutil;
 #[doc(hidden)]
 pub mod fuzz;
-mod history;
 mod id;
 pub mod inspect;
+mod ledger;
 mod links;
 mod lock;
 pub mod manifest;
@@ -94,24 +94,24 @@ mod synced;
 mod verify;
 
 pub use age::seconds_since;
-pub use backup::{Integrity, Made, Request, backup};
-pub use catalog::{Catalog, Entry, ListedFile, Record, Recorded, StoredFile, Summary, Whose};
-pub use check::{Check, Verdict, What};
-pub use checked::{CheckedDatabase, CheckedEarlier, CheckedWhole, Depth};
+pub use backup::{BackupReport, BackupRequest, Integrity, backup};
+pub use catalog::{ArtifactSummary, Catalog, Entry, ListedFile, Record, StoredFile, Stranger, Summary};
+pub use check::{Aspect, Check, Verdict};
+pub use checked::{DatabaseDigests, Depth, EarlierChecks, SoundDatabases};
 pub use codec::{Codec, Encoding};
 pub use digest::Digest;
-pub use drill::{CallersProbe, Drill, Probe, drill};
+pub use drill::{CallersProbe, DrillReport, Probe, drill};
 pub use error::{Error, ErrorKind, Result};
 pub use fsutil::open_plain;
-pub use history::{Command, History, Line, Outcome, RestoreLine};
 pub use id::BackupId;
-pub use lock::{Holder, Lock, Waiting};
+pub use ledger::{Command, Ledger, Line, Outcome, RestoreLine};
+pub use lock::{Holder, Lock, OnWait};
 pub use manifest::{Manifest, Status, Trigger};
 pub use names::{Kind, is_set_name};
 pub use progress::{Event, Phase, Progress, Silent};
 pub use relpath::RelPath;
 pub use run::{Run, Setup};
-pub use select::{PassedOver, Selected, Selector, Unfit};
+pub use select::{Objection, SelectedBackup, Selector, SkippedBackup};
 pub use source::{DatabaseSource, FilesSource, Sources};
 pub use store::{LocalStore, MemoryStore, Object, Staged, Store};
-pub use verify::{Report, verify};
+pub use verify::{VerifyReport, verify};

@@ -19,20 +19,20 @@ const MAX_LINKS: usize = 40;
 pub(crate) const PLACE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Why a path was not followed to its end.
-pub(crate) enum Stopped {
+pub(crate) enum WalkError {
     /// The operating system said so.
     Io(Errno),
     /// This link can't be trusted.
     Untrusted(PathBuf),
 }
 
-impl From<Errno> for Stopped {
+impl From<Errno> for WalkError {
     fn from(e: Errno) -> Self {
         Self::Io(e)
     }
 }
 
-impl Stopped {
+impl WalkError {
     /// For whoever wanted to go to `path`.
     pub fn error(self, path: &Path) -> Error {
         match self {
@@ -50,14 +50,14 @@ impl Stopped {
 
 /// Where a file really is.
 #[derive(Debug)]
-pub(crate) struct Real {
+pub(crate) struct ResolvedFile {
     pub folder: OwnedFd,
     pub name: OsString,
     /// Whose it has to be: the maker of a link that leads there is trusted with no others.
     pub owner: Option<u32>,
 }
 
-impl Real {
+impl ResolvedFile {
     /// What has this suffix beside it, or it itself.
     ///
     /// # Errors
@@ -73,7 +73,7 @@ pub(crate) fn follow(
     path: &Path,
     shown: &Path,
     links: &mut usize,
-) -> std::result::Result<OwnedFd, Stopped> {
+) -> std::result::Result<OwnedFd, WalkError> {
     let mut at = openat(at, ".", PLACE, Mode::empty())?;
     let mut shown = shown.to_path_buf();
     for part in path.components() {
@@ -84,7 +84,7 @@ pub(crate) fn follow(
                 let real = step(at, name, &shown, links)?;
                 let led = openat(&real.folder, &real.name, PLACE, Mode::empty())?;
                 if real.owner.is_some() && real.owner != Some(fstat(&led)?.st_uid) {
-                    return Err(Stopped::Untrusted(shown.join(name)));
+                    return Err(WalkError::Untrusted(shown.join(name)));
                 }
                 led
             }
@@ -96,23 +96,28 @@ pub(crate) fn follow(
 }
 
 /// Finds where the last part of `path` really is.
-pub(crate) fn locate(at: &OwnedFd, path: &Path, shown: &Path, links: &mut usize) -> std::result::Result<Real, Stopped> {
+pub(crate) fn locate(
+    at: &OwnedFd,
+    path: &Path,
+    shown: &Path,
+    links: &mut usize,
+) -> std::result::Result<ResolvedFile, WalkError> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-        return Ok(Real { folder: follow(at, path, shown, links)?, name: ".".into(), owner: None });
+        return Ok(ResolvedFile { folder: follow(at, path, shown, links)?, name: ".".into(), owner: None });
     };
     step(follow(at, folder, shown, links)?, name, &shown.join(folder), links)
 }
 
 /// Finds where `name` in the folder `at` really is.
-fn step(at: OwnedFd, name: &OsStr, shown: &Path, links: &mut usize) -> std::result::Result<Real, Stopped> {
+fn step(at: OwnedFd, name: &OsStr, shown: &Path, links: &mut usize) -> std::result::Result<ResolvedFile, WalkError> {
     let found = match openat(&at, name, PLACE, Mode::empty()) {
         // What isn't there is no link.
-        Err(Errno::NOENT) => return Ok(Real { folder: at, name: name.into(), owner: None }),
+        Err(Errno::NOENT) => return Ok(ResolvedFile { folder: at, name: name.into(), owner: None }),
         found => found?,
     };
     let link = fstat(&found)?;
     if FileType::from_raw_mode(link.st_mode) != FileType::Symlink {
-        return Ok(Real { folder: at, name: name.into(), owner: None });
+        return Ok(ResolvedFile { folder: at, name: name.into(), owner: None });
     }
     *links += 1;
     if *links > MAX_LINKS {
@@ -124,8 +129,8 @@ fn step(at: OwnedFd, name: &OsStr, shown: &Path, links: &mut usize) -> std::resu
         return Ok(real);
     }
     match real.stat("")? {
-        Some(led) if led.st_uid != link.st_uid => Err(Stopped::Untrusted(shown.join(name))),
-        _ => Ok(Real { owner: Some(link.st_uid), ..real }),
+        Some(led) if led.st_uid != link.st_uid => Err(WalkError::Untrusted(shown.join(name))),
+        _ => Ok(ResolvedFile { owner: Some(link.st_uid), ..real }),
     }
 }
 

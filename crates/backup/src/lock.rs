@@ -38,7 +38,7 @@ pub struct Holder {
 }
 
 /// Is told, again and again, for whom a run waits. Its error ends the waiting.
-pub type Waiting<'a> = dyn FnMut(&str) -> Result<()> + 'a;
+pub type OnWait<'a> = dyn FnMut(&str) -> Result<()> + 'a;
 
 /// The right to write to a store; given back when dropped.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Lock {
         name: &str,
         holder: &Holder,
         wait: Duration,
-        waiting: &mut Waiting<'_>,
+        waiting: &mut OnWait<'_>,
     ) -> Result<Self> {
         let begun = Instant::now();
         let mut file = open(folder, name)?;
@@ -82,7 +82,7 @@ impl Lock {
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(e)) => return Err(Error::io("lock", &folder.path_of(name), e)),
             }
-            let who = Held { holder: read_holder(&mut file) }.to_string();
+            let who = CurrentHolder { holder: read_holder(&mut file) }.to_string();
             if begun.elapsed() >= wait {
                 return Err(Error::new(ErrorKind::Locked, format!("locked by another run: {who}"))
                     .with_hint("wait for it to end, or allow more time with --lock-wait 10m"));
@@ -97,7 +97,7 @@ impl Lock {
     /// Who holds the lock `name` in `folder` just now; `None` if nobody does.
     ///
     /// It asks for a shared lock for an instant, so a run that doesn't wait at all could be kept out by it.
-    pub(crate) fn holder(folder: &Folder, name: &str) -> Result<Option<Held>> {
+    pub(crate) fn holder(folder: &Folder, name: &str) -> Result<Option<CurrentHolder>> {
         let mut file = match folder.read(name) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -105,7 +105,7 @@ impl Lock {
         };
         match file.try_lock_shared() {
             Ok(()) => Ok(None),
-            Err(TryLockError::WouldBlock) => Ok(Some(Held { holder: read_holder(&mut file) })),
+            Err(TryLockError::WouldBlock) => Ok(Some(CurrentHolder { holder: read_holder(&mut file) })),
             Err(TryLockError::Error(e)) => Err(Error::io("lock", &folder.path_of(name), e)),
         }
     }
@@ -113,11 +113,11 @@ impl Lock {
 
 /// A lock that is held.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct CurrentHolder {
     holder: Option<Holder>,
 }
 
-impl Held {
+impl CurrentHolder {
     /// Since when, if the holder says so.
     pub fn since(&self) -> Option<DateTime<FixedOffset>> {
         DateTime::parse_from_rfc3339(&self.holder.as_ref()?.since).ok()
@@ -125,7 +125,7 @@ impl Held {
 }
 
 /// Who holds it, as a person reads it.
-impl fmt::Display for Held {
+impl fmt::Display for CurrentHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.holder {
             Some(Holder { pid, host, command, since }) => write!(f, "{command} (pid {pid} on {host}, since {since})"),

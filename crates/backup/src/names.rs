@@ -7,7 +7,7 @@ use crate::codec::Codec;
 use crate::id::BackupId;
 
 /// The ledger's name.
-pub const HISTORY: &str = "history.jsonl";
+pub const LEDGER: &str = "history.jsonl";
 
 /// The name of the record that says whose a store is.
 pub const OWNER: &str = "store.json";

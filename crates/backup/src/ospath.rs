@@ -8,12 +8,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum Written {
+enum PathForm {
     Text(String),
     Bytes(Vec<u8>),
 }
 
-impl From<&Path> for Written {
+impl From<&Path> for PathForm {
     fn from(path: &Path) -> Self {
         match path.to_str() {
             Some(text) => Self::Text(text.into()),
@@ -22,38 +22,38 @@ impl From<&Path> for Written {
     }
 }
 
-impl From<Written> for PathBuf {
-    fn from(written: Written) -> Self {
+impl From<PathForm> for PathBuf {
+    fn from(written: PathForm) -> Self {
         match written {
-            Written::Text(text) => text.into(),
-            Written::Bytes(bytes) => OsString::from_vec(bytes).into(),
+            PathForm::Text(text) => text.into(),
+            PathForm::Bytes(bytes) => OsString::from_vec(bytes).into(),
         }
     }
 }
 
 /// For `#[serde(with = "ospath::one")]`.
 pub(crate) mod one {
-    use super::{Deserialize, Deserializer, Path, PathBuf, Serialize, Serializer, Written};
+    use super::{Deserialize, Deserializer, Path, PathBuf, PathForm, Serialize, Serializer};
 
     pub fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-        Written::from(path).serialize(serializer)
+        PathForm::from(path).serialize(serializer)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-        Written::deserialize(deserializer).map(PathBuf::from)
+        PathForm::deserialize(deserializer).map(PathBuf::from)
     }
 }
 
 /// For `#[serde(with = "ospath::many")]`.
 pub(crate) mod many {
-    use super::{Deserialize, Deserializer, PathBuf, Serializer, Written};
+    use super::{Deserialize, Deserializer, PathBuf, PathForm, Serializer};
 
     pub fn serialize<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(paths.iter().map(|path| Written::from(path.as_path())))
+        serializer.collect_seq(paths.iter().map(|path| PathForm::from(path.as_path())))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
-        Ok(Vec::<Written>::deserialize(deserializer)?.into_iter().map(PathBuf::from).collect())
+        Ok(Vec::<PathForm>::deserialize(deserializer)?.into_iter().map(PathBuf::from).collect())
     }
 }
 

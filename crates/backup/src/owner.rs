@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Catalog, Entry, Record, Whose, read_manifest};
+use crate::catalog::{Catalog, Entry, Record, Stranger, read_manifest};
 use crate::error::{Error, ErrorKind, Result};
-use crate::history::{Command, Line, Outcome};
+use crate::ledger::{Command, Line, Outcome};
 use crate::manifest::Manifest;
 use crate::names::{self, OWNER};
 use crate::run::{Run, Setup};
@@ -176,7 +176,7 @@ pub fn admit(run: &Run<'_>, host: &str) -> Result<usize> {
 /// Of each backup that doesn't count because of its host, that host.
 pub fn of_other_hosts(catalog: &Catalog) -> impl Iterator<Item = &str> {
     catalog.entries().iter().filter_map(|entry| match &entry.record {
-        Record::Another(summary, Whose::Host) => Some(&*summary.host),
+        Record::Another(summary, Stranger::Host) => Some(&*summary.host),
         _ => None,
     })
 }
@@ -305,7 +305,7 @@ mod tests {
 
     use super::*;
     use crate::backup::tests::fault_sweep;
-    use crate::history::History;
+    use crate::ledger::Ledger;
     use crate::run::tests::{Site, id, publish};
     use crate::select::Selector;
     use crate::store::MemoryStore;
@@ -328,7 +328,7 @@ mod tests {
     }
 
     fn selected(catalog: &crate::Catalog, selector: &Selector) -> Result<crate::BackupId> {
-        catalog.select(selector, &[], &History::default()).map(|selected| selected.entry.id)
+        catalog.select(selector, &[], &Ledger::default()).map(|selected| selected.entry.id)
     }
 
     const REFUSED: [Result<(), ErrorKind>; 3] = [Err(ErrorKind::ForeignStore); 3];
@@ -485,7 +485,7 @@ mod tests {
         assert_eq!(latest("spare").unwrap(), moved);
         let catalog = Run::look(on("spare", NOW)).unwrap().catalog().unwrap();
         assert!(catalog.get(first).unwrap().manifest().is_some(), "it counts still");
-        assert!(matches!(catalog.get(forged).unwrap().record, Record::Another(_, Whose::Host)));
+        assert!(matches!(catalog.get(forged).unwrap().record, Record::Another(_, Stranger::Host)));
     }
 
     /// Whether each backup counts.
@@ -567,7 +567,7 @@ mod tests {
             if host == "box" {
                 assert_eq!(counts(&on_new(NOW)), [true]);
                 assert_eq!(read(&store).unwrap().unwrap().hosts, Some(["box".to_string()].into()));
-                let line = History::load(&store).unwrap().lines().last().unwrap().clone();
+                let line = Ledger::load(&store).unwrap().lines().last().unwrap().clone();
                 assert_eq!((line.command, line.admitted.as_deref()), (Command::TakeOver, Some("box")));
             }
         }
@@ -607,7 +607,7 @@ mod tests {
         take_over(other.clone(), &mut |_| {}).unwrap();
         let run = Run::begin(other, &mut |_| {}).unwrap();
         let catalog = run.catalog().unwrap();
-        assert!(matches!(catalog.get(theirs).unwrap().record, Record::Another(_, Whose::Project)));
+        assert!(matches!(catalog.get(theirs).unwrap().record, Record::Another(_, Stranger::Project)));
         assert_eq!(selected(&catalog, &Selector::Latest).unwrap_err().kind(), ErrorKind::NoSuchBackup);
         assert_eq!(selected(&catalog, &Selector::Prefix("20251110".into())).unwrap(), theirs);
         let ours = site.back_up(&run).unwrap().manifest.id;
@@ -627,7 +627,7 @@ mod tests {
         assert_eq!(from.name, "charger-api");
         assert_eq!(begun(&other), WELCOME);
         assert_eq!(begun(&site.setup(&store, NOW)), REFUSED);
-        let line = History::load(&store).unwrap().lines().last().unwrap().clone();
+        let line = Ledger::load(&store).unwrap().lines().last().unwrap().clone();
         assert_eq!((line.command, line.from.as_deref()), (Command::TakeOver, Some("charger-api")));
         assert_eq!(take_over(other, &mut |_| {}).unwrap(), None, "it is done already");
     }

@@ -62,12 +62,12 @@ impl Progress for Silent {
 
 /// Passes on the wish to stop and no events: for what goes on beside a step that is shown. It can be told to stop as well
 /// when nobody needs it any more.
-pub(crate) struct Unseen<'a> {
+pub(crate) struct Background<'a> {
     progress: &'a dyn Progress,
     is_useless: AtomicBool,
 }
 
-impl<'a> Unseen<'a> {
+impl<'a> Background<'a> {
     pub fn beside(progress: &'a dyn Progress) -> Self {
         Self { progress, is_useless: AtomicBool::new(false) }
     }
@@ -77,7 +77,7 @@ impl<'a> Unseen<'a> {
     }
 }
 
-impl Progress for Unseen<'_> {
+impl Progress for Background<'_> {
     fn event(&self, _: Event<'_>) {}
 
     fn should_stop(&self) -> bool {

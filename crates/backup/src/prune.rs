@@ -8,8 +8,8 @@ use serde::Serialize;
 use crate::backup::stage_manifest;
 use crate::catalog::Entry;
 use crate::error::{Error, ErrorKind, Result};
-use crate::history::{Command, History, Line, Outcome};
 use crate::id::BackupId;
+use crate::ledger::{Command, Ledger, Line, Outcome};
 use crate::manifest::Manifest;
 use crate::names;
 use crate::retention::{self, Plan, Policy};
@@ -17,7 +17,7 @@ use crate::run::Run;
 
 /// What a rotation removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Pruned {
+pub struct Rotation {
     /// The backups.
     pub removed: Vec<BackupId>,
     /// Bytes of their files.
@@ -35,7 +35,7 @@ pub struct Pruned {
 pub fn plan(run: &Run<'_>, policy: &Policy, just_made: Option<BackupId>) -> Result<Plan> {
     let now = run.now().to_utc();
     let catalog = run.catalog()?;
-    let candidates = catalog.candidates(&History::load(run.store())?);
+    let candidates = catalog.candidates(&Ledger::load(run.store())?);
     run.keep_catalog(catalog);
     let plan = retention::plan(&candidates, policy, now)?;
     let gap = just_made.and_then(|_| retention::gap_in_window(&candidates, policy, now));
@@ -50,9 +50,9 @@ pub fn plan(run: &Run<'_>, policy: &Policy, just_made: Option<BackupId>) -> Resu
 /// # Errors
 /// What kept a backup from being removed; those before it are gone, and the ledger says which. [`ErrorKind::Partial`] if
 /// all are, and the ledger can't say it.
-pub fn prune(run: &Run<'_>, plan: &Plan) -> Result<Pruned> {
+pub fn prune(run: &Run<'_>, plan: &Plan) -> Result<Rotation> {
     let catalog = run.catalog()?;
-    let mut pruned = Pruned::default();
+    let mut pruned = Rotation::default();
     let result = plan.removals().try_for_each(|decision| {
         run.check_stop()?;
         let entry = catalog.get(decision.id)?;
@@ -120,7 +120,7 @@ pub fn set_accepted(run: &Run<'_>, entry: &Entry, accepted: bool) -> Result<bool
         return Err(Error::new(ErrorKind::InvalidInput, format!("backup {} shows no collapse", entry.id))
             .with_hint("`list` names those that do"));
     }
-    if History::load(run.store())?.is_accepted(entry.id) == accepted {
+    if Ledger::load(run.store())?.is_accepted(entry.id) == accepted {
         return Ok(false);
     }
     let command = if accepted { Command::Accept } else { Command::Unaccept };
@@ -146,7 +146,7 @@ mod tests {
         }
     }
 
-    fn rotate(run: &Run<'_>) -> Result<Pruned> {
+    fn rotate(run: &Run<'_>) -> Result<Rotation> {
         prune(run, &plan(run, &Policy::default(), None)?)
     }
 
@@ -166,7 +166,7 @@ mod tests {
             ]
         };
         let mut expected = [removal(OLD[1]), removal(OLD[0])].concat();
-        expected.push(format!("append {}", names::HISTORY));
+        expected.push(format!("append {}", names::LEDGER));
         assert_eq!(watched.changes(), expected);
     }
 
@@ -181,10 +181,10 @@ mod tests {
         };
         let before = bytes(&store);
         let pruned = rotate(&site.begin(&store, NOW)).unwrap();
-        assert_eq!(pruned, Pruned { removed: vec![id(OLD[1]), id(OLD[0])], freed_bytes: before - bytes(&store) });
+        assert_eq!(pruned, Rotation { removed: vec![id(OLD[1]), id(OLD[0])], freed_bytes: before - bytes(&store) });
         assert_eq!(published(&store).len(), 3);
         let again = rotate(&site.begin(&store, NOW)).unwrap();
-        assert_eq!(again, Pruned { removed: Vec::new(), freed_bytes: 0 });
+        assert_eq!(again, Rotation { removed: Vec::new(), freed_bytes: 0 });
     }
 
     #[test]
@@ -197,7 +197,7 @@ mod tests {
             store.remove(file).unwrap();
         }
         assert_eq!(prune(&run, &plan).unwrap_err().kind(), ErrorKind::NoSuchBackup);
-        let line = History::load(&store).unwrap().lines().last().unwrap().clone();
+        let line = Ledger::load(&store).unwrap().lines().last().unwrap().clone();
         assert_eq!((line.command, line.outcome, line.removed), (Command::Rotate, Outcome::Partial, vec![id(OLD[1])]));
         assert!(line.error.unwrap().starts_with(&format!("no backup {}", OLD[0])));
     }
@@ -301,7 +301,7 @@ mod tests {
         assert_eq!(removed(), [shows, before]);
         assert!(accept(shows, false).unwrap());
         assert_eq!(removed(), []);
-        assert_eq!(watched.changes(), [format!("append {}", names::HISTORY), format!("append {}", names::HISTORY)]);
+        assert_eq!(watched.changes(), [format!("append {}", names::LEDGER), format!("append {}", names::LEDGER)]);
         assert_eq!(accept(before, true).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 
@@ -316,7 +316,7 @@ mod tests {
         assert_eq!([pin(false), pin(true), pin(true), pin(false)], [false, true, false, true]);
         let changed = |verb: &str| watched.changes().iter().filter(|call| call.starts_with(verb)).count();
         assert_eq!([changed("publish"), changed("append")], [2, 2]);
-        let line = History::load(&store).unwrap().lines().last().unwrap().clone();
+        let line = Ledger::load(&store).unwrap().lines().last().unwrap().clone();
         assert_eq!((line.command, line.id), (Command::Unpin, Some(made)));
         store.remove(&names::manifest(made)).unwrap();
         let error = set_pinned(&run, Catalog::load(&store).unwrap().get(made).unwrap(), true).unwrap_err();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::catalog::StoredFile;
 use crate::codec::{Decoder, Member};
-use crate::digest::{Hashing, MemberHash, Passed};
+use crate::digest::{Hashing, MemberHash, StreamDigest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Phase, Progress, Step};
 use crate::source::files::{self, ConfigFile};
@@ -118,8 +118,8 @@ impl<'a> ArtifactReader<'a> {
         while self.next_member()?.is_some() {}
         let Some(recorded) = &self.file.recorded else { return Ok(()) };
         let (_, stored) = self.decoder.into_inner().map_err(|e| decoding(self.file, e))?.finish();
-        compare(self.file, "stored", stored, Passed { bytes: recorded.bytes, sha256: recorded.sha256 })?;
-        let plain = Passed { bytes: recorded.plain_bytes, sha256: recorded.plain_sha256 };
+        compare(self.file, "stored", stored, StreamDigest { bytes: recorded.bytes, sha256: recorded.sha256 })?;
+        let plain = StreamDigest { bytes: recorded.plain_bytes, sha256: recorded.plain_sha256 };
         compare(self.file, "decoded", self.hash.finish(), plain)
     }
 }
@@ -154,7 +154,7 @@ impl Read for ArtifactReader<'_> {
     }
 }
 
-fn compare(file: &StoredFile, which: &str, found: Passed, expected: Passed) -> Result<()> {
+fn compare(file: &StoredFile, which: &str, found: StreamDigest, expected: StreamDigest) -> Result<()> {
     if found == expected {
         return Ok(());
     }

@@ -10,7 +10,7 @@
 //!    configuration file, what is another project's or host's, and everything this program doesn't understand are kept. What is
 //!    from before a collapse is kept for days of its own, that no other rule shortens.
 //! 3. If even the newest complete backup is past the window, backups have stopped or the clock jumped ahead. Age then
-//!    says nothing about what may go, so nothing goes: [`Stale`]. Entries dated in the future are kept and take part
+//!    says nothing about what may go, so nothing goes: [`Staleness`]. Entries dated in the future are kept and take part
 //!    in no rule, so a clock that went back can't let them stand for others.
 
 use std::cmp::Reverse;
@@ -114,7 +114,7 @@ pub struct Plan {
     /// One for each candidate, newest first.
     pub decisions: Vec<Decision>,
     /// Why nothing at all is removed, if that is so.
-    pub stale: Option<Stale>,
+    pub stale: Option<Staleness>,
 }
 
 /// What happens to one entry, and why.
@@ -208,7 +208,7 @@ pub enum Reason {
         /// The database.
         name: String,
     },
-    /// Kept: no rule keeps it, but the plan is [`Stale`].
+    /// Kept: no rule keeps it, but the plan is [`Staleness`].
     NothingRemoved,
     /// Removed: it is more than so many days old, and only its age could have kept it.
     OlderThan {
@@ -240,7 +240,7 @@ pub enum Class {
 
 /// Why nothing is removed: backups have stopped, or the clock is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Stale {
+pub struct Staleness {
     /// The newest complete backup up to now that isn't of a restore; `None` if there is none.
     pub newest: Option<BackupId>,
     /// Its age in whole days, rounded down.
@@ -397,7 +397,7 @@ fn days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
 impl Plan {
     /// The same, where nothing goes.
     #[must_use]
-    pub(crate) fn keeping_all(mut self, why: Stale) -> Self {
+    pub(crate) fn keeping_all(mut self, why: Staleness) -> Self {
         for decision in self.decisions.iter_mut().filter(|decision| !decision.keep) {
             (decision.keep, decision.reasons) = (true, vec![Reason::NothingRemoved]);
         }
@@ -434,17 +434,17 @@ impl Candidate {
 type PeriodOf = fn(NaiveDate) -> Reason;
 
 /// What a rule keeps, and why.
-type Keeps = Vec<(BackupId, Reason)>;
+type KeepReasons = Vec<(BackupId, Reason)>;
 
-fn staleness(past: &[&Candidate], policy: &Policy, now: DateTime<Utc>, future: bool) -> Option<Stale> {
+fn staleness(past: &[&Candidate], policy: &Policy, now: DateTime<Utc>, future: bool) -> Option<Staleness> {
     let window_days = policy.window();
     let Some(newest) = past.iter().find(|candidate| candidate.is_counted()) else {
-        return Some(Stale { newest: None, age_days: None, window_days, future, since: None });
+        return Some(Staleness { newest: None, age_days: None, window_days, future, since: None });
     };
     // Count rules alone don't ask how old a backup is, so without `keep_days` there is nothing to distrust.
     let too_old = policy.keep_days.is_some() && !is_within(newest, window_days, now);
     let age_days = Some((now - newest.at).num_days());
-    too_old.then_some(Stale { newest: Some(newest.id), age_days, window_days, future, since: None })
+    too_old.then_some(Staleness { newest: Some(newest.id), age_days, window_days, future, since: None })
 }
 
 /// A gap is at least this long, whatever the usual interval: a server may be off for a night.
@@ -459,7 +459,7 @@ const RHYTHM: usize = 8;
 /// Why the age of backups says nothing yet about what may go: between successive complete ones there is a gap in which
 /// backups had stopped, or over which the clock jumped, and backups have not filled the window again since. `now` is the
 /// moment of the newest one if that has just been made.
-pub(crate) fn gap_in_window(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> Option<Stale> {
+pub(crate) fn gap_in_window(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> Option<Staleness> {
     let window = TimeDelta::days(policy.keep_days?.max(1).into());
     let is_past = |candidate: &&Candidate| candidate.is_counted() && candidate.at <= now;
     let mut newest_first: Vec<&Candidate> = candidates.iter().filter(is_past).collect();
@@ -477,7 +477,7 @@ pub(crate) fn gap_in_window(candidates: &[Candidate], policy: &Policy, now: Date
         if gap > longest_usual(&times[at..], window) {
             let since = at.checked_sub(1).map(|newer| newest_first[newer].id);
             let (newest, age_days) = (Some(newest_first[at].id), Some(gap.num_days()));
-            return Some(Stale { newest, age_days, window_days: policy.window(), future: false, since });
+            return Some(Staleness { newest, age_days, window_days: policy.window(), future: false, since });
         }
         later = *time;
     }
@@ -508,8 +508,8 @@ fn longest_usual(times: &[DateTime<Utc>], window: TimeDelta) -> TimeDelta {
 }
 
 /// What is kept for what it is, at any age and under any policy.
-fn by_nature(candidates: &[&Candidate], now: DateTime<Utc>) -> Keeps {
-    let mut keeps = Keeps::new();
+fn by_nature(candidates: &[&Candidate], now: DateTime<Utc>) -> KeepReasons {
+    let mut keeps = KeepReasons::new();
     for candidate in candidates {
         let natures = [
             (candidate.pinned, Reason::Pinned),
@@ -524,7 +524,7 @@ fn by_nature(candidates: &[&Candidate], now: DateTime<Utc>) -> Keeps {
     keeps
 }
 
-fn by_age(past: &[&Candidate], policy: &Policy, now: DateTime<Utc>) -> Keeps {
+fn by_age(past: &[&Candidate], policy: &Policy, now: DateTime<Utc>) -> KeepReasons {
     let reason = |candidate: &&Candidate| {
         let (what, days) = policy.age_limit(candidate)?;
         is_within(candidate, days, now).then_some((candidate.id, Reason::Within { what, days }))
@@ -536,7 +536,7 @@ fn is_within(candidate: &Candidate, days: u32, now: DateTime<Utc>) -> bool {
     now - candidate.at <= TimeDelta::days(days.into())
 }
 
-fn by_count(past: &[&Candidate], policy: &Policy) -> Keeps {
+fn by_count(past: &[&Candidate], policy: &Policy) -> KeepReasons {
     let periods: [(u32, PeriodOf); 4] = [
         (policy.keep_daily, |date| Reason::Daily { date }),
         (policy.keep_weekly, |date| Reason::Weekly { year: date.iso_week().year(), week: date.iso_week().week() }),
@@ -544,13 +544,13 @@ fn by_count(past: &[&Candidate], policy: &Policy) -> Keeps {
         (policy.keep_yearly, |date| Reason::Yearly { year: date.year() }),
     ];
     let count = policy.keep_last;
-    let mut keeps = Keeps::new();
+    let mut keeps = KeepReasons::new();
     for holders in series(past, |it| &it.holds).values() {
         let counted: Vec<_> = holders.iter().filter(|it| it.is_counted()).collect();
         keeps.extend(counted.iter().take(count as usize).map(|it| (it.id, Reason::Last { count })));
         for (count, period) in periods {
             // Backups of one period have equal reasons and are neighbours; the first of them is the newest.
-            let mut newest: Keeps = counted.iter().map(|it| (it.id, period(it.at.date_naive()))).collect();
+            let mut newest: KeepReasons = counted.iter().map(|it| (it.id, period(it.at.date_naive()))).collect();
             newest.dedup_by(|older, newer| older.1 == newer.1);
             keeps.extend(newest.into_iter().take(count as usize));
         }
@@ -559,9 +559,9 @@ fn by_count(past: &[&Candidate], policy: &Policy) -> Keeps {
 }
 
 /// The last copies, of everything, of each series, and of each configuration file.
-fn newest(past: &[&Candidate]) -> Keeps {
+fn newest(past: &[&Candidate]) -> KeepReasons {
     let overall = past.iter().find(|it| it.is_counted()).or_else(|| past.iter().find(|it| it.is_complete()));
-    let mut keeps: Keeps = overall.map(|it| (it.id, Reason::Newest)).into_iter().collect();
+    let mut keeps: KeepReasons = overall.map(|it| (it.id, Reason::Newest)).into_iter().collect();
     for (name, holders) in series(past, |it| &it.holds) {
         let last = LastCopies::of(&holders);
         keeps.extend(last.best.map(|id| (id, Reason::NewestWith { name: name.into() })));
@@ -603,15 +603,15 @@ impl LastCopies {
 /// What is kept for a while because a database collapsed: the last copies from before that, and the backup that shows
 /// it. Without the latter, nothing would say any more why to keep the former. Those that a person `accepted`, or the
 /// others.
-fn around_collapses(past: &[&Candidate], policy: &Policy, now: DateTime<Utc>, accepted: bool) -> Keeps {
+fn around_collapses(past: &[&Candidate], policy: &Policy, now: DateTime<Utc>, accepted: bool) -> KeepReasons {
     let days = policy.keep_before_collapse;
     let is_kept_for = |it: &&&Candidate| days > 0 && it.accepted == accepted && is_within(it, days, now);
-    let mut keeps = Keeps::new();
+    let mut keeps = KeepReasons::new();
     for shows in past.iter().filter(is_kept_for) {
         for collapse in &shows.collapses {
             let is_before = |it: &&Candidate| it.id <= collapse.since && it.holds.contains(&collapse.name);
             let holders: Vec<&Candidate> = past.iter().copied().filter(is_before).collect();
-            let before: Keeps = LastCopies::of(&holders)
+            let before: KeepReasons = LastCopies::of(&holders)
                 .ids()
                 .map(|id| (id, Reason::BeforeCollapse { collapse: collapse.clone() }))
                 .collect();
@@ -681,7 +681,7 @@ impl Class {
 }
 
 /// The warning as a person reads it, in one line.
-impl fmt::Display for Stale {
+impl fmt::Display for Staleness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("nothing is removed: ")?;
         let Some((id, age)) = self.newest.zip(self.age_days) else {
@@ -1270,7 +1270,7 @@ mod tests {
             assert!(plan.decisions[0].reasons.contains(&Reason::Newest));
             assert_eq!(
                 plan.stale,
-                Some(Stale { newest: None, age_days: None, window_days: 7, future: false, since: None })
+                Some(Staleness { newest: None, age_days: None, window_days: 7, future: false, since: None })
             );
         }
         let text = plan_of(days(7), &none).stale.unwrap().to_string();
@@ -1531,7 +1531,7 @@ mod tests {
             let past: Vec<_> = catalog.into_iter().filter(|it| it.id.time() <= now).collect();
             let alone = plan(&past, &policy, now)?;
             let others: Vec<_> = whole.decisions.into_iter().filter(|it| it.id.time() <= now).collect();
-            let judged = |plan: Option<Stale>| plan.map(|stale| (stale.newest, stale.age_days));
+            let judged = |plan: Option<Staleness>| plan.map(|stale| (stale.newest, stale.age_days));
             prop_assert_eq!((others, judged(whole.stale)), (alone.decisions, judged(alone.stale)));
         }
 

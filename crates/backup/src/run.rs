@@ -14,7 +14,7 @@ use crate::checked;
 use crate::digest::Hashing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fsutil;
-use crate::history::{Command, History, Line, Outcome};
+use crate::ledger::{Command, Ledger, Line, Outcome};
 use crate::lock::{Holder, Lock};
 use crate::manifest::{Artifact, Manifest, Tool};
 use crate::names;
@@ -156,7 +156,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let (host, duration_ms) = (self.setup.host.clone(), self.elapsed_ms() - begun);
-        History::append(self.store(), &Line { duration_ms, host, ..line })
+        Ledger::append(self.store(), &Line { duration_ms, host, ..line })
     }
 
     /// Writes down that `command` begins, so that others can tell if it is killed.
@@ -205,7 +205,7 @@ impl<'a> Run<'a> {
         };
         // It is whole before any file is published.
         let Ok(recorded) = Manifest::parse(id, &json) else { return Ok(Vec::new()) };
-        let is_known = History::load(self.store()).unwrap_or_default().knows(id);
+        let is_known = Ledger::load(self.store()).unwrap_or_default().knows(id);
         let mut left = Vec::new();
         for artifact in recorded.artifacts {
             let Some(bytes) = published.get(&artifact.file) else { continue };
@@ -271,9 +271,9 @@ impl<'a> Run<'a> {
     pub(crate) fn stored_files(&self, entry: &Entry) -> Result<Vec<StoredFile>> {
         let mut files = entry.stored_files(self.store())?;
         if files.iter().any(StoredFile::is_checked) {
-            let history = History::load(self.store()).unwrap_or_default();
-            let sound = checked::on_host(&history, &self.setup.host);
-            let is_sound = |digest| !history.is_known_bad(entry.id) && sound.contains(&digest);
+            let ledger = Ledger::load(self.store()).unwrap_or_default();
+            let sound = checked::on_host(&ledger, &self.setup.host);
+            let is_sound = |digest| !ledger.is_known_bad(entry.id) && sound.contains(&digest);
             for file in &mut files {
                 file.require_check_unless(is_sound);
             }
@@ -344,8 +344,8 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::backup::tests::{assert_clean, fault_sweep};
-    use crate::backup::{Integrity, Made, Request, backup};
-    use crate::checked::CheckedEarlier;
+    use crate::backup::{BackupReport, BackupRequest, Integrity, backup};
+    use crate::checked::EarlierChecks;
     use crate::codec::{Codec, Encoding};
     use crate::digest::Digest;
     use crate::id::BackupId;
@@ -427,10 +427,10 @@ pub(crate) mod tests {
             Run::begin(self.setup(store, now), &mut |_| {}).unwrap()
         }
 
-        pub fn back_up(&self, run: &Run<'_>) -> Result<Made> {
+        pub fn back_up(&self, run: &Run<'_>) -> Result<BackupReport> {
             let encoding = Encoding::new(Codec::Zstd, 1).unwrap();
             let (root, sources, integrity) = (self.root(), &self.sources, Integrity::Required);
-            backup(run, &Request { root, sources, encoding, trigger: Trigger::Timer, pinned: false, integrity })
+            backup(run, &BackupRequest { root, sources, encoding, trigger: Trigger::Timer, pinned: false, integrity })
         }
 
         /// Makes a backup of that id; it has to be complete.
@@ -464,7 +464,7 @@ pub(crate) mod tests {
     /// Published names of what belongs to backups.
     pub(crate) fn published(store: &dyn Store) -> Vec<String> {
         let names = store.list().unwrap().into_iter().map(|object| object.name);
-        names.filter(|name| ![names::HISTORY, names::OWNER].contains(&name.as_str())).collect()
+        names.filter(|name| ![names::LEDGER, names::OWNER].contains(&name.as_str())).collect()
     }
 
     const EARLIER: &str = "20251209_140000";
@@ -484,7 +484,7 @@ pub(crate) mod tests {
             setting(store);
             let run = site.begin(store, "20251211_140000");
             let report =
-                crate::verify(&run, run.catalog().unwrap().get(earlier).unwrap(), &CheckedEarlier::none()).unwrap();
+                crate::verify(&run, run.catalog().unwrap().get(earlier).unwrap(), &EarlierChecks::none()).unwrap();
             assert_eq!(report.verdict, crate::Verdict::Ok);
             let mut left = published(store);
             assert!(others.iter().all(|other| left.contains(other)), "{left:?}");
@@ -573,7 +573,7 @@ pub(crate) mod tests {
             stage_all(store, &[MANIFEST]);
             publish(store, DATABASE, b"damaged");
             let line = Line::new(id(EARLIER).time().fixed_offset(), Command::Backup, Outcome::Ok);
-            History::append(store, &Line { id: Some(id("20251210_140000")), ..line }).unwrap();
+            Ledger::append(store, &Line { id: Some(id("20251210_140000")), ..line }).unwrap();
         });
         assert_eq!(removed, NOTHING);
         // So does what it knows as what a restore has kept.
@@ -581,7 +581,7 @@ pub(crate) mod tests {
             stage_all(store, &[MANIFEST]);
             publish(store, DATABASE, b"damaged");
             let mut line = Line::new(id(EARLIER).time().fixed_offset(), Command::Restore, Outcome::Ok);
-            line.restore = Some(crate::history::RestoreLine {
+            line.restore = Some(crate::ledger::RestoreLine {
                 target: "/p".into(),
                 selection: None,
                 kept: Some(id("20251210_140000")),
@@ -589,7 +589,7 @@ pub(crate) mod tests {
                 written: vec![],
                 moved_aside: vec![],
             });
-            History::append(store, &line).unwrap();
+            Ledger::append(store, &line).unwrap();
         });
         assert_eq!(removed, NOTHING);
         for torn in ["", "{", "{\"format\": 1}", "x"] {

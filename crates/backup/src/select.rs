@@ -7,8 +7,8 @@ use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, Time
 
 use crate::catalog::{Catalog, Entry, Record};
 use crate::error::{Error, ErrorKind, Result};
-use crate::history::History;
 use crate::id::BackupId;
+use crate::ledger::Ledger;
 use crate::manifest::{Status, Trigger};
 
 /// Of more ids than this, a message names only some.
@@ -32,26 +32,26 @@ pub enum Selector {
 
 /// A backup that was meant.
 #[derive(Debug)]
-pub struct Selected<'c> {
+pub struct SelectedBackup<'c> {
     /// The backup.
     pub entry: &'c Entry,
     /// Newer ones that could have been meant, newest first, and why they were not.
-    pub passed_over: Vec<PassedOver>,
+    pub passed_over: Vec<SkippedBackup>,
 }
 
 /// A backup that `latest` or a time doesn't mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PassedOver {
+pub struct SkippedBackup {
     /// The backup.
     pub id: BackupId,
     /// Why not.
-    pub why: Unfit,
+    pub why: Objection,
 }
 
 /// Why a backup doesn't do for what is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
-pub enum Unfit {
+pub enum Objection {
     /// The run saved nothing.
     Failed,
     /// Its manifest can't be read.
@@ -100,22 +100,22 @@ impl Catalog {
     /// # Errors
     /// [`ErrorKind::NoSuchBackup`], which says where the newest of each is if no backup holds all; or
     /// [`ErrorKind::AmbiguousId`].
-    pub fn select(&self, selector: &Selector, wanted: &[String], history: &History) -> Result<Selected<'_>> {
+    pub fn select(&self, selector: &Selector, wanted: &[String], ledger: &Ledger) -> Result<SelectedBackup<'_>> {
         let moment = match selector {
             Selector::Prefix(prefix) => {
-                return self.by_prefix(prefix).map(|entry| Selected { entry, passed_over: Vec::new() });
+                return self.by_prefix(prefix).map(|entry| SelectedBackup { entry, passed_over: Vec::new() });
             }
             Selector::Latest => None,
             Selector::At { moment, .. } => Some(*moment),
         };
         let mut passed_over = Vec::new();
         for entry in self.newest_first(moment) {
-            match entry.unfit(wanted, history) {
-                None => return Ok(Selected { entry, passed_over }),
-                Some(why) => passed_over.push(PassedOver { id: entry.id, why }),
+            match entry.unfit(wanted, ledger) {
+                None => return Ok(SelectedBackup { entry, passed_over }),
+                Some(why) => passed_over.push(SkippedBackup { id: entry.id, why }),
             }
         }
-        Err(self.none_fits(selector, moment, wanted, history))
+        Err(self.none_fits(selector, moment, wanted, ledger))
     }
 
     /// What `latest` and a time can mean, newest first: what a restore kept for its undo is left to that. After a clock
@@ -143,7 +143,7 @@ impl Catalog {
         selector: &Selector,
         moment: Option<DateTime<Utc>>,
         wanted: &[String],
-        history: &History,
+        ledger: &Ledger,
     ) -> Error {
         let in_time = match selector {
             Selector::At { text, .. } => format!(" at or before {text}"),
@@ -161,7 +161,7 @@ impl Catalog {
             return self.no_such_backup(message);
         }
         let newest_of = |entries: &[&Entry], name: &String| {
-            let fits = |entry: &&&Entry| entry.unfit(std::slice::from_ref(name), history).is_none();
+            let fits = |entry: &&&Entry| entry.unfit(std::slice::from_ref(name), ledger).is_none();
             entries.iter().find(fits).map(|entry| entry.id)
         };
         let but_kept = |name: &String| {
@@ -221,22 +221,22 @@ impl Catalog {
 impl Entry {
     /// Why it doesn't do for `wanted`; `None` if it holds all of it and nothing is known against it. Of nothing in
     /// particular it has to hold something.
-    pub(crate) fn unfit(&self, wanted: &[String], history: &History) -> Option<Unfit> {
+    pub(crate) fn unfit(&self, wanted: &[String], ledger: &Ledger) -> Option<Objection> {
         match &self.record {
-            Record::Unreadable(_) => return Some(Unfit::Unreadable),
-            Record::Manifest(summary) if summary.status == Status::Failed => return Some(Unfit::Failed),
-            _ if history.is_known_bad(self.id) => return Some(Unfit::FoundDamaged),
+            Record::Unreadable(_) => return Some(Objection::Unreadable),
+            Record::Manifest(summary) if summary.status == Status::Failed => return Some(Objection::Failed),
+            _ if ledger.is_known_bad(self.id) => return Some(Objection::FoundDamaged),
             _ => {}
         }
         let files = || self.files.iter().filter(|file| wanted.is_empty() || wanted.contains(&file.name));
         let against = files().find_map(|file| match &file.recorded {
-            _ if !file.is_whole() => Some(Unfit::FileLost { file: file.file.clone() }),
-            Some(recorded) if recorded.is_damaged => Some(Unfit::SavedDamaged { name: file.name.clone() }),
+            _ if !file.is_whole() => Some(Objection::FileLost { file: file.file.clone() }),
+            Some(recorded) if recorded.is_damaged => Some(Objection::SavedDamaged { name: file.name.clone() }),
             _ => None,
         });
         against.or_else(|| {
             let names: Vec<String> = wanted.iter().filter(|name| !self.answers_for(name)).cloned().collect();
-            (!names.is_empty() || self.files.is_empty()).then_some(Unfit::Lacks { names })
+            (!names.is_empty() || self.files.is_empty()).then_some(Objection::Lacks { names })
         })
     }
 
@@ -341,7 +341,7 @@ mod tests {
     use chrono::{FixedOffset, MappedLocalTime, Offset};
 
     use super::*;
-    use crate::history::{Command, Line, Outcome};
+    use crate::ledger::{Command, Line, Outcome};
     use crate::manifest::{Failure, Manifest};
     use crate::names;
     use crate::run::tests::{Site, id, publish};
@@ -420,10 +420,10 @@ mod tests {
     }
 
     fn select(store: &MemoryStore, text: &str) -> Result<String> {
-        let (catalog, history) = (Catalog::load(store)?, History::load(store)?);
+        let (catalog, ledger) = (Catalog::load(store)?, Ledger::load(store)?);
         let wanted = ["sessions_db", "config"].map(String::from);
         let selector = Selector::parse(text, &id(NOW).time())?;
-        catalog.select(&selector, &wanted, &history).map(|selected| selected.entry.id.to_string())
+        catalog.select(&selector, &wanted, &ledger).map(|selected| selected.entry.id.to_string())
     }
 
     fn edit(store: &MemoryStore, wanted: &str, edit: impl FnOnce(&mut Manifest)) {
@@ -581,15 +581,15 @@ mod tests {
 
     fn note(store: &MemoryStore, command: Command, outcome: Outcome, of: &str) {
         let line = Line::new(id(NOW).time().fixed_offset(), command, outcome);
-        History::append(store, &Line { id: Some(id(of)), ..line }).unwrap();
+        Ledger::append(store, &Line { id: Some(id(of)), ..line }).unwrap();
     }
 
     /// What is selected, and what was passed over for it.
-    fn selected(store: &MemoryStore, text: &str, wanted: &[&str]) -> (String, Vec<(String, Unfit)>) {
-        let (catalog, history) = (Catalog::load(store).unwrap(), History::load(store).unwrap());
+    fn selected(store: &MemoryStore, text: &str, wanted: &[&str]) -> (String, Vec<(String, Objection)>) {
+        let (catalog, ledger) = (Catalog::load(store).unwrap(), Ledger::load(store).unwrap());
         let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
         let selector = Selector::parse(text, &id(NOW).time()).unwrap();
-        let selected = catalog.select(&selector, &wanted, &history).unwrap();
+        let selected = catalog.select(&selector, &wanted, &ledger).unwrap();
         let passed_over = selected.passed_over.into_iter().map(|it| (it.id.to_string(), it.why)).collect();
         (selected.entry.id.to_string(), passed_over)
     }
@@ -618,8 +618,8 @@ mod tests {
         assert_eq!(select(&store, "latest").unwrap(), "20251208_140000");
         assert_eq!(select(&store, "2025-12-31").unwrap(), "20251208_140000");
         let (found, passed_over) = selected(&store, "latest", &["sessions_db", "config"]);
-        let lacks = Unfit::Lacks { names: vec!["config".into()] };
-        let expected = [("20251212_140000", Unfit::Unreadable), (WEEK[2], Unfit::Failed), (WEEK[1], lacks)];
+        let lacks = Objection::Lacks { names: vec!["config".into()] };
+        let expected = [("20251212_140000", Objection::Unreadable), (WEEK[2], Objection::Failed), (WEEK[1], lacks)];
         assert_eq!((found.as_str(), passed_over), (WEEK[0], expected.map(|(id, why)| (id.to_string(), why)).to_vec()));
         assert_eq!(selected(&store, "latest", &["sessions_db"]).0, WEEK[1], "what failed was not asked for");
         for named in ["20251210", "20251211", "20251212"] {
@@ -655,8 +655,8 @@ mod tests {
         store.remove("config_20251210_140000.tar.zst").unwrap();
         let (found, passed_over) = selected(&store, "latest", &["sessions_db", "config"]);
         assert_eq!(found, WEEK[1]);
-        let lost = Unfit::FileLost { file: "config_20251210_140000.tar.zst".into() };
-        let expected = [(WEEK[3].to_string(), Unfit::FoundDamaged), (WEEK[2].to_string(), lost)];
+        let lost = Objection::FileLost { file: "config_20251210_140000.tar.zst".into() };
+        let expected = [(WEEK[3].to_string(), Objection::FoundDamaged), (WEEK[2].to_string(), lost)];
         assert_eq!(passed_over, expected);
         assert_eq!(selected(&store, "2025-12-10 15:00", &["sessions_db", "config"]).1.len(), 1);
         assert_eq!(selected(&store, "latest", &["sessions_db"]).0, WEEK[2], "its database is whole");
@@ -696,8 +696,8 @@ mod tests {
         let error = |wanted: &[&str], text: &str| {
             let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
             let selector = Selector::parse(text, &id(NOW).time()).unwrap();
-            let (catalog, history) = (Catalog::load(&store).unwrap(), History::load(&store).unwrap());
-            catalog.select(&selector, &wanted, &history).unwrap_err().to_string()
+            let (catalog, ledger) = (Catalog::load(&store).unwrap(), Ledger::load(&store).unwrap());
+            catalog.select(&selector, &wanted, &ledger).unwrap_err().to_string()
         };
         let kept = format!("none but {}, which a restore kept", WEEK[0]);
         assert_eq!(

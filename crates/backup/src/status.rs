@@ -11,10 +11,10 @@ use serde::Serialize;
 
 use crate::age::seconds_since;
 use crate::catalog::{Catalog, Entry, Record};
-use crate::history::{Command, History, Line, Outcome, RestoreLine};
 use crate::id::BackupId;
+use crate::ledger::{Command, Ledger, Line, Outcome, RestoreLine};
 use crate::manifest::{Collapse, Status as BackupStatus, Trigger};
-use crate::select::Unfit;
+use crate::select::Objection;
 use crate::source::Sources;
 
 /// How far ahead of now something may be dated: backups of one second are dated a second apart.
@@ -22,11 +22,11 @@ const TOLERANCE: TimeDelta = TimeDelta::minutes(1);
 
 /// What is judged, and by what.
 #[derive(Debug, Clone, Copy)]
-pub struct Look<'a> {
+pub struct StatusInputs<'a> {
     /// All backups.
     pub catalog: &'a Catalog,
     /// The ledger.
-    pub history: &'a History,
+    pub ledger: &'a Ledger,
     /// What should be in backups.
     pub sources: &'a Sources,
     /// The folder that it is in.
@@ -57,15 +57,15 @@ pub struct Status {
     /// Each configured database and set of files, in the order of the settings.
     pub sources: Vec<SourceStatus>,
     /// The last run of `backup`, however it went.
-    pub last: Option<Dated<RunEnd>>,
+    pub last: Option<AtTime<RunEnd>>,
     /// The newest backup that holds all sources and is not known to be bad.
-    pub last_success: Option<Dated<BackupStatus>>,
+    pub last_success: Option<AtTime<BackupStatus>>,
     /// The newest proof of any backup, by verify or drill.
-    pub last_proved: Option<Dated<Command>>,
+    pub last_proved: Option<AtTime<Command>>,
     /// The last verify, and what it found: of all backups that it looked at, the worst.
-    pub last_verify: Option<Dated<Outcome>>,
+    pub last_verify: Option<AtTime<Outcome>>,
     /// The last drill, and what it found.
-    pub last_drill: Option<Dated<Outcome>>,
+    pub last_drill: Option<AtTime<Outcome>>,
     /// How many backups can be restored.
     pub backups: usize,
     /// Bytes of all their files.
@@ -123,7 +123,7 @@ pub enum SourceState {
 
 /// Something that happened to a backup, and how long ago.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Dated<T> {
+pub struct AtTime<T> {
     /// The backup.
     pub id: Option<BackupId>,
     /// When, RFC 3339.
@@ -200,7 +200,7 @@ pub enum Concern {
         /// The backup.
         id: BackupId,
         /// Why.
-        why: Unfit,
+        why: Objection,
     },
     /// A database lost most of what earlier backups hold, and nobody has accepted that.
     Collapsed {
@@ -272,7 +272,7 @@ impl Concern {
 }
 
 /// Judges how things stand.
-pub fn status(look: &Look<'_>) -> Status {
+pub fn status(look: &StatusInputs<'_>) -> Status {
     let complete = look.complete();
     let newest = complete.last();
     let last_success = newest.map(|entry| look.dated(entry, BackupStatus::Complete));
@@ -314,13 +314,13 @@ pub fn status(look: &Look<'_>) -> Status {
         rpo_s: longest_gap(&complete, look.now),
         rto_ms: [Command::Drill, Command::Restore]
             .into_iter()
-            .filter_map(|command| look.history.last_success(command))
+            .filter_map(|command| look.ledger.last_success(command))
             .max_by_key(|line| line.at)
             .map(|line| line.duration_ms),
     }
 }
 
-impl Look<'_> {
+impl StatusInputs<'_> {
     /// Backups with a manifest that no restore made, oldest first.
     fn regular(&self) -> impl DoubleEndedIterator<Item = &Entry> {
         let is_regular =
@@ -332,7 +332,7 @@ impl Look<'_> {
     fn complete(&self) -> Vec<&Entry> {
         let names: Vec<String> = self.sources.names().map(Into::into).collect();
         let is_complete =
-            |entry: &&Entry| self.is_past(entry.created_at()) && entry.unfit(&names, self.history).is_none();
+            |entry: &&Entry| self.is_past(entry.created_at()) && entry.unfit(&names, self.ledger).is_none();
         self.regular().filter(is_complete).collect()
     }
 
@@ -343,7 +343,7 @@ impl Look<'_> {
     /// The newest sound copy that is not dated in the future decides; if there is none, whatever there is.
     fn source(&self, name: &str) -> SourceStatus {
         let wanted = [name.to_string()];
-        let is_sound = |entry: &&Entry| entry.unfit(&wanted, self.history).is_none();
+        let is_sound = |entry: &&Entry| entry.unfit(&wanted, self.ledger).is_none();
         let is_past = |entry: &&Entry| self.is_past(entry.created_at());
         let past = self.regular().rfind(|entry| is_past(entry) && is_sound(entry));
         let future = || self.regular().rfind(is_sound).map(|entry| (entry, SourceState::Future));
@@ -376,7 +376,7 @@ impl Look<'_> {
     /// Lines of the ledger, oldest first, but for those about a backup that is another project's or host's.
     fn proofs(&self) -> impl DoubleEndedIterator<Item = &Line> {
         let is_anothers = |entry: &Entry| matches!(entry.record, Record::Another(..));
-        self.history.lines().iter().filter(move |line| !self.entry_of(line).is_some_and(is_anothers))
+        self.ledger.lines().iter().filter(move |line| !self.entry_of(line).is_some_and(is_anothers))
     }
 
     fn entry_of(&self, line: &Line) -> Option<&Entry> {
@@ -398,11 +398,11 @@ impl Look<'_> {
 
     /// The last run, by the ledger or by what it left: either may know of a later one, since the ledger can't always be
     /// written, and not every run leaves a manifest.
-    fn last_run(&self) -> Option<Dated<RunEnd>> {
+    fn last_run(&self) -> Option<AtTime<RunEnd>> {
         let is_kept = |line: &&Line| {
             self.entry_of(line).and_then(Entry::manifest).is_some_and(|summary| summary.trigger == Trigger::PreRestore)
         };
-        let mut lines = self.history.lines().iter().rev().filter(|line| line.command == Command::Backup);
+        let mut lines = self.ledger.lines().iter().rev().filter(|line| line.command == Command::Backup);
         let line = lines.find(|line| !is_kept(line));
         let entry = self.regular().next_back();
         let left = entry.and_then(|entry| Some(self.dated(entry, RunEnd::from(entry.manifest()?.status))));
@@ -431,8 +431,8 @@ impl Look<'_> {
 
     /// Of the last run of verify, which has lines for each backup, the worst: newer ones first among equals.
     fn last_verify(&self) -> Option<&Line> {
-        let last = self.history.last(Command::Verify)?;
-        let lines = self.history.lines().iter();
+        let last = self.ledger.last(Command::Verify)?;
+        let lines = self.ledger.lines().iter();
         let of_it = lines.filter(|line| (line.command, line.at) == (Command::Verify, last.at));
         of_it.max_by_key(|line| match (line.outcome, line.id) {
             (Outcome::Failed, Some(id)) if self.is_there_and_bad(id) => 3,
@@ -443,10 +443,10 @@ impl Look<'_> {
     }
 
     fn is_there_and_bad(&self, id: BackupId) -> bool {
-        self.catalog.get(id).is_ok() && self.history.is_known_bad(id)
+        self.catalog.get(id).is_ok() && self.ledger.is_known_bad(id)
     }
 
-    fn concerns(&self, sources: &[SourceStatus], last: Option<&Dated<RunEnd>>) -> Vec<Concern> {
+    fn concerns(&self, sources: &[SourceStatus], last: Option<&AtTime<RunEnd>>) -> Vec<Concern> {
         let mut concerns = Vec::new();
         if self.catalog.entries().iter().all(|entry| matches!(entry.record, Record::Another(..))) {
             concerns.push(Concern::NoBackup);
@@ -462,14 +462,14 @@ impl Look<'_> {
         let newest = self.catalog.newest();
         concerns.extend(newest.and_then(|entry| self.ahead(entry)));
         concerns.extend(newest.and_then(|entry| {
-            let why = entry.unfit(&[], self.history)?;
+            let why = entry.unfit(&[], self.ledger)?;
             Some(Concern::NewestUnfit { id: entry.id, why })
         }));
         concerns.extend(last.and_then(|run| match run.what {
             RunEnd::Complete | RunEnd::Running => None,
             end => Some(Concern::LastRun { end, at: run.at }),
         }));
-        concerns.extend(self.history.unfinished_restore().and_then(|(line, _)| {
+        concerns.extend(self.ledger.unfinished_restore().and_then(|(line, _)| {
             (!self.goes_on(line)).then_some(Concern::UnfinishedRestore { id: line.id, at: line.at })
         }));
         concerns.extend(self.collapsed());
@@ -478,7 +478,7 @@ impl Look<'_> {
 
     /// Of each database the newest collapse that nobody has accepted, unless a restore brought back what was lost.
     fn collapsed(&self) -> Vec<Concern> {
-        let shown = self.regular().rev().filter(|entry| !self.history.is_accepted(entry.id));
+        let shown = self.regular().rev().filter(|entry| !self.ledger.is_accepted(entry.id));
         let shown = shown.flat_map(|entry| entry.manifest().into_iter().map(move |summary| (entry.id, summary)));
         let mut newest: BTreeMap<&str, (BackupId, &Collapse)> = BTreeMap::new();
         for (id, summary) in shown {
@@ -499,7 +499,7 @@ impl Look<'_> {
         let is_of_it = |restore: &RestoreLine| {
             restore.target == self.root && restore.written.iter().any(|path| path == database.path.as_str())
         };
-        let last = self.history.restores().find(|(_, restore)| is_of_it(restore));
+        let last = self.ledger.restores().find(|(_, restore)| is_of_it(restore));
         last.is_some_and(|(line, _)| {
             line.outcome == Outcome::Ok
                 && line.id.is_some_and(|id| id <= collapse.since)
@@ -538,13 +538,13 @@ impl Look<'_> {
         Some(Concern::NoRoom { free_bytes, needed_bytes })
     }
 
-    fn dated<T>(&self, entry: &Entry, what: T) -> Dated<T> {
+    fn dated<T>(&self, entry: &Entry, what: T) -> AtTime<T> {
         let at = entry.created_at();
-        Dated { id: Some(entry.id), at, age_s: seconds_since(at, self.now), what }
+        AtTime { id: Some(entry.id), at, age_s: seconds_since(at, self.now), what }
     }
 
-    fn dated_line<T>(&self, line: &Line, what: T) -> Dated<T> {
-        Dated { id: line.id, at: line.at, age_s: seconds_since(line.at, self.now), what }
+    fn dated_line<T>(&self, line: &Line, what: T) -> AtTime<T> {
+        AtTime { id: line.id, at: line.at, age_s: seconds_since(line.at, self.now), what }
     }
 }
 
@@ -579,7 +579,7 @@ fn longest_gap(complete: &[&Entry], now: DateTime<FixedOffset>) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{Line, Outcome};
+    use crate::ledger::{Line, Outcome};
     use crate::manifest::{Failure, Manifest};
     use crate::names;
     use crate::run::tests::{id, publish};
@@ -664,11 +664,11 @@ mod tests {
         free_bytes: Option<u64>,
         locked_since: Option<DateTime<FixedOffset>>,
     ) -> Status {
-        let history = &History::load(store).unwrap();
+        let ledger = &Ledger::load(store).unwrap();
         let max_age = Duration::from_secs(26 * 3600);
         let max_drill_age = Duration::from_secs(15 * DAY);
         let (now, root) = (now(), Path::new("/p"));
-        status(&Look { catalog, history, sources, root, now, max_age, max_drill_age, free_bytes, locked_since })
+        status(&StatusInputs { catalog, ledger, sources, root, now, max_age, max_drill_age, free_bytes, locked_since })
     }
 
     #[test]
@@ -736,7 +736,7 @@ mod tests {
         let [concern] = &shown()[..] else { panic!("one collapse: {:?}", shown()) };
         let Concern::Collapsed { id, collapse } = concern else { unreachable!() };
         assert_eq!((concern.severity(), collapse.was, collapse.now), (Severity::Warning, 20_000, 12));
-        History::append(&store, &Line { id: Some(*id), ..Line::new(now(), Command::Accept, Outcome::Ok) }).unwrap();
+        Ledger::append(&store, &Line { id: Some(*id), ..Line::new(now(), Command::Accept, Outcome::Ok) }).unwrap();
         assert_eq!(shown(), []);
     }
 
@@ -779,7 +779,7 @@ mod tests {
         let rto = || status_with(&store, None).rto_ms;
         let add = |minutes, command, outcome, duration_ms| {
             let at = now() - chrono::TimeDelta::minutes(minutes);
-            History::append(&store, &Line { duration_ms, ..Line::new(at, command, outcome) }).unwrap();
+            Ledger::append(&store, &Line { duration_ms, ..Line::new(at, command, outcome) }).unwrap();
         };
         add(60, Command::Backup, Outcome::Ok, 1);
         add(50, Command::Verify, Outcome::Ok, 2);
@@ -798,7 +798,7 @@ mod tests {
     fn add(store: &MemoryStore, minutes: i64, command: Command, outcome: Outcome, id: Option<&str>) {
         let at = now() - TimeDelta::minutes(minutes);
         let id = id.map(|id| id.parse().unwrap());
-        let restore = (command == Command::Restore).then(|| crate::history::RestoreLine {
+        let restore = (command == Command::Restore).then(|| crate::ledger::RestoreLine {
             target: "/p".into(),
             selection: None,
             kept: None,
@@ -806,7 +806,7 @@ mod tests {
             written: vec![],
             moved_aside: vec![],
         });
-        History::append(store, &Line { id, restore, ..Line::new(at, command, outcome) }).unwrap();
+        Ledger::append(store, &Line { id, restore, ..Line::new(at, command, outcome) }).unwrap();
     }
 
     /// How each source stands, with the hours since its newest copy.
@@ -955,7 +955,7 @@ mod tests {
         assert_eq!(drilled(), [None, None]);
         let line = Line::new(now() - TimeDelta::minutes(10), Command::Drill, Outcome::Ok);
         let line = Line { id: Some(id("20200101_000000")), proved: vec!["sessions_db".into()], ..line };
-        History::append(&store, &line).unwrap();
+        Ledger::append(&store, &line).unwrap();
         assert_eq!(drilled(), [Some(10), None]);
     }
 
@@ -964,7 +964,7 @@ mod tests {
         let store = store_of(&["1 1000"]);
         let line = Line::new(now() - TimeDelta::minutes(10), Command::Drill, Outcome::Partial);
         let line = Line { id: Some(id("20251210_130000")), proved: vec!["config".into()], ..line };
-        History::append(&store, &line).unwrap();
+        Ledger::append(&store, &line).unwrap();
         let status = judge(&store, &sources(&["sessions_db"], &[]), None, None);
         assert_eq!(status.sources[0].drilled, None);
     }
@@ -974,7 +974,7 @@ mod tests {
         let store = store_of(&["1 1000"]);
         for command in [Command::Verify, Command::Drill] {
             let line = Line::new(now() - TimeDelta::minutes(10), command, Outcome::Ok);
-            History::append(
+            Ledger::append(
                 &store,
                 &Line { id: Some(id("20251210_130000")), proved: vec!["sessions_db".into()], ..line },
             )
@@ -1051,11 +1051,11 @@ mod tests {
         let store = store_of(&["2 1000", "1 1000"]);
         add(&store, 20, Command::Verify, Outcome::Failed, Some("20251210_130000"));
         let status = status_with(&store, None);
-        let concern = Concern::NewestUnfit { id: id("20251210_130000"), why: Unfit::FoundDamaged };
+        let concern = Concern::NewestUnfit { id: id("20251210_130000"), why: Objection::FoundDamaged };
         assert!(status.concerns.contains(&concern), "{status:?}");
         assert_eq!((status.fresh, status.last_success.unwrap().id), (true, Some(id("20251210_120000"))));
         publish(&store, "manifest_20251210_133000.json", b"{\"format\": 1, cut sh");
-        let concern = Concern::NewestUnfit { id: id("20251210_133000"), why: Unfit::Unreadable };
+        let concern = Concern::NewestUnfit { id: id("20251210_133000"), why: Objection::Unreadable };
         assert!(status_with(&store, None).concerns.contains(&concern));
     }
 }

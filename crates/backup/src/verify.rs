@@ -8,12 +8,12 @@ use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
 
 use crate::catalog::{Entry, StoredFile};
-use crate::check::{self, Check, Checks, Verdict, What};
-use crate::checked::{CheckedDatabase, CheckedEarlier, CheckedWhole, Depth};
+use crate::check::{self, Aspect, Check, Checks, Verdict};
+use crate::checked::{DatabaseDigests, Depth, EarlierChecks, SoundDatabases};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fsutil;
-use crate::history::{Command, Line, Outcome};
 use crate::id::BackupId;
+use crate::ledger::{Command, Line, Outcome};
 use crate::manifest::{Content, Facts, FileEntry};
 use crate::names::Kind;
 use crate::run::Run;
@@ -22,7 +22,7 @@ use crate::source::integrity::Scope;
 
 /// What a verification found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct VerifyReport {
     /// The backup.
     pub id: BackupId,
     /// The worst verdict.
@@ -50,7 +50,7 @@ pub struct Report {
 /// What kept the checks from being made, such as [`ErrorKind::NoSpace`] for the decoded database. Damage is no error
 /// here but a verdict. [`ErrorKind::NoSuchBackup`] if the backup is removed meanwhile, as it can be where the store is
 /// only read and so not locked.
-pub fn verify(run: &Run<'_>, entry: &Entry, earlier: &CheckedEarlier) -> Result<Report> {
+pub fn verify(run: &Run<'_>, entry: &Entry, earlier: &EarlierChecks) -> Result<VerifyReport> {
     entry.require_usable()?;
     let begin = run.record_begun(Command::Verify);
     let found = examine(run, entry, earlier, begin).inspect_err(|error| run.record_error(Command::Verify, error));
@@ -63,13 +63,13 @@ pub fn verify(run: &Run<'_>, entry: &Entry, earlier: &CheckedEarlier) -> Result<
 }
 
 /// `begin` is what the ledger said to the first line.
-fn examine(run: &Run<'_>, entry: &Entry, earlier: &CheckedEarlier, begin: Result<()>) -> Result<Report> {
+fn examine(run: &Run<'_>, entry: &Entry, earlier: &EarlierChecks, begin: Result<()>) -> Result<VerifyReport> {
     let begun = run.elapsed_ms();
     let mut checks = Vec::new();
     let mut databases = Vec::new();
     let mut checked_whole_at = None;
     for file in &entry.stored_files(run.store())? {
-        let database = CheckedDatabase::of(file);
+        let database = DatabaseDigests::of(file);
         let earlier = database.and_then(|database| earlier.when(entry.id, database));
         let found = verify_file(run, file, earlier)?;
         if earlier.is_none() && found.iter().all(|check| check.verdict == Verdict::Ok) {
@@ -86,14 +86,14 @@ fn examine(run: &Run<'_>, entry: &Entry, earlier: &CheckedEarlier, begin: Result
         id: Some(entry.id),
         error: damage.map(|check| format!("{}: {}", check.file, check.detail)),
         depth: Some(depth),
-        checked: (damage.is_none() && !databases.is_empty()).then(|| CheckedWhole { tool: run.tool(), databases }),
+        checked: (damage.is_none() && !databases.is_empty()).then(|| SoundDatabases { tool: run.tool(), databases }),
         ..Line::new(run.now(), Command::Verify, outcome)
     };
     // What was found has to be told, whatever the ledger takes.
     let unrecorded = begin.and(run.record_since(begun, line)).err().map(|error| error.one_line());
     let recorded = run.is_recorded() && unrecorded.is_none();
     let duration_ms = run.elapsed_ms() - begun;
-    Ok(Report { id: entry.id, verdict, depth, checked_whole_at, checks, recorded, unrecorded, duration_ms })
+    Ok(VerifyReport { id: entry.id, verdict, depth, checked_whole_at, checks, recorded, unrecorded, duration_ms })
 }
 
 fn verify_file(run: &Run<'_>, file: &StoredFile, earlier: Option<DateTime<FixedOffset>>) -> Result<Vec<Check>> {
@@ -107,7 +107,7 @@ fn verify_file(run: &Run<'_>, file: &StoredFile, earlier: Option<DateTime<FixedO
     };
     match read {
         Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::Damaged => checks.damaged(What::Content, error.detail()),
+        Err(error) if error.kind() == ErrorKind::Damaged => checks.damaged(Aspect::Content, error.detail()),
         Err(error) => return Err(error),
     }
     Ok(checks.list)
@@ -116,7 +116,7 @@ fn verify_file(run: &Run<'_>, file: &StoredFile, earlier: Option<DateTime<FixedO
 /// Reads all of a database whose very bytes were checked whole at that time.
 fn verify_content(run: &Run<'_>, file: &StoredFile, at: DateTime<FixedOffset>, checks: &mut Checks<'_>) -> Result<()> {
     run.reader().copy(file, &mut io::sink())?;
-    checks.ok(What::Content, format!("{}, which were checked whole on {}", content_detail(file), at.format("%F %R")));
+    checks.ok(Aspect::Content, format!("{}, which were checked whole on {}", content_detail(file), at.format("%F %R")));
     Ok(())
 }
 
@@ -125,16 +125,16 @@ fn verify_database(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) ->
     let path = scratch.path().join(format!("{}.db", file.name));
     let mut decoded = fsutil::create_private(&path).map_err(|e| Error::io("create", &path, e))?;
     run.reader().copy(file, &mut decoded)?;
-    checks.ok(What::Content, content_detail(file));
+    checks.ok(Aspect::Content, content_detail(file));
     check::database(checks, &path, expected_facts(file), Some(Scope::Flaws), run)
 }
 
 /// Of a damaged database, and of what lies beside it, there is nothing else to check.
 fn verify_bytes(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
     run.reader().copy(file, &mut io::sink())?;
-    checks.ok(What::Content, content_detail(file));
+    checks.ok(Aspect::Content, content_detail(file));
     if let Some(problem) = file.damage() {
-        checks.warning(What::Integrity, format!("{problem} (in the source as well)"));
+        checks.warning(Aspect::Integrity, format!("{problem} (in the source as well)"));
     }
     Ok(())
 }
@@ -147,10 +147,10 @@ fn verify_archive(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> 
         found.push(ConfigFile::entry(&member));
         Ok(())
     })?;
-    checks.ok(What::Content, content_detail(file));
+    checks.ok(Aspect::Content, content_detail(file));
     compare_entries(checks, &found, expected_entries(file));
     for warning in warnings {
-        checks.warning(What::Entries, format!("{} (in the source as well)", warning.message));
+        checks.warning(Aspect::Entries, format!("{} (in the source as well)", warning.message));
     }
     Ok(())
 }
@@ -165,10 +165,10 @@ fn compare_entries(checks: &mut Checks<'_>, found: &[FileEntry], expected: Optio
                 (_, Some(differs)) => format!("{}: not what the manifest says", differs.path),
                 (None, None) => "the files are in another order than in the manifest".into(),
             };
-            checks.damaged(What::Entries, detail);
+            checks.damaged(Aspect::Entries, detail);
         }
-        Some(_) => checks.ok(What::Entries, format!("{} files as recorded", found.len())),
-        None => checks.ok(What::Entries, format!("{} files", found.len())),
+        Some(_) => checks.ok(Aspect::Entries, format!("{} files as recorded", found.len())),
+        None => checks.ok(Aspect::Entries, format!("{} files", found.len())),
     }
 }
 
@@ -218,7 +218,7 @@ mod tests {
     use super::*;
     use crate::catalog::Catalog;
     use crate::digest::Digest;
-    use crate::history::History;
+    use crate::ledger::Ledger;
     use crate::manifest::{Manifest, Table};
     use crate::names;
     use crate::run::tests::{Site, id, publish, staged};
@@ -227,22 +227,22 @@ mod tests {
     const NOW: &str = "20251210_140000";
 
     /// What a verification finds in a backup whose manifest says something else.
-    fn found(change: impl FnOnce(&mut Manifest)) -> Report {
+    fn found(change: impl FnOnce(&mut Manifest)) -> VerifyReport {
         let (site, store) = (Site::new(), MemoryStore::new());
         site.backup(&store, NOW);
         let mut manifest = Catalog::load(&store).unwrap().entries()[0].read_manifest(&store).unwrap();
         change(&mut manifest);
         publish(&store, &names::manifest(id(NOW)), &manifest.to_json());
         let run = site.begin(&store, NOW);
-        let report = verify(&run, run.catalog().unwrap().get(id(NOW)).unwrap(), &CheckedEarlier::none()).unwrap();
-        let line = History::load(&store).unwrap().lines().last().unwrap().clone();
+        let report = verify(&run, run.catalog().unwrap().get(id(NOW)).unwrap(), &EarlierChecks::none()).unwrap();
+        let line = Ledger::load(&store).unwrap().lines().last().unwrap().clone();
         let is_damaged = report.verdict == Verdict::Damaged;
         assert_eq!((line.command, line.id), (Command::Verify, Some(id(NOW))));
         assert_eq!((line.outcome == Outcome::Failed, line.error.is_some()), (is_damaged, is_damaged));
         report
     }
 
-    fn damage(change: impl FnOnce(&mut Manifest)) -> Vec<(What, String)> {
+    fn damage(change: impl FnOnce(&mut Manifest)) -> Vec<(Aspect, String)> {
         let damaged = found(change).checks.into_iter().filter(|check| check.verdict == Verdict::Damaged);
         damaged.map(|check| (check.what, check.detail)).collect()
     }
@@ -267,33 +267,34 @@ mod tests {
     fn a_sound_backup_passes_every_check() {
         let report = found(|_| {});
         assert_eq!(report.verdict, Verdict::Ok);
-        let whats: Vec<What> = report.checks.iter().map(|check| check.what).collect();
-        let database = [What::Content, What::Integrity, What::ForeignKeys, What::Schema, What::Header, What::Rows];
-        assert_eq!(whats, [&database[..], &[What::Content, What::Entries]].concat());
+        let whats: Vec<Aspect> = report.checks.iter().map(|check| check.what).collect();
+        let database =
+            [Aspect::Content, Aspect::Integrity, Aspect::ForeignKeys, Aspect::Schema, Aspect::Header, Aspect::Rows];
+        assert_eq!(whats, [&database[..], &[Aspect::Content, Aspect::Entries]].concat());
         assert!(report.recorded);
     }
 
     #[test]
     fn what_differs_from_the_manifest_is_damage_of_that_kind() {
         let whats = |change: fn(&mut Manifest)| damage(change).into_iter().map(|(what, _)| what).collect::<Vec<_>>();
-        assert_eq!(whats(|manifest| facts(manifest).schema_sha256 = Digest::of(b"")), [What::Schema]);
-        assert_eq!(whats(|manifest| facts(manifest).user_version = 9), [What::Header]);
-        assert_eq!(whats(|manifest| facts(manifest).application_id = 9), [What::Header]);
-        assert_eq!(whats(|manifest| facts(manifest).tables[0].rows += 1), [What::Rows]);
-        assert_eq!(whats(|manifest| manifest.artifacts[0].sha256 = Digest::of(b"")), [What::Content]);
-        assert_eq!(whats(|manifest| manifest.artifacts[1].plain_bytes += 1), [What::Content]);
+        assert_eq!(whats(|manifest| facts(manifest).schema_sha256 = Digest::of(b"")), [Aspect::Schema]);
+        assert_eq!(whats(|manifest| facts(manifest).user_version = 9), [Aspect::Header]);
+        assert_eq!(whats(|manifest| facts(manifest).application_id = 9), [Aspect::Header]);
+        assert_eq!(whats(|manifest| facts(manifest).tables[0].rows += 1), [Aspect::Rows]);
+        assert_eq!(whats(|manifest| manifest.artifacts[0].sha256 = Digest::of(b"")), [Aspect::Content]);
+        assert_eq!(whats(|manifest| manifest.artifacts[1].plain_bytes += 1), [Aspect::Content]);
     }
 
     #[test]
     fn a_table_that_is_missing_is_named() {
         let missing = |manifest: &mut Manifest| facts(manifest).tables.push(Table { name: "audit".into(), rows: 0 });
-        assert_eq!(damage(missing), [(What::Rows, "table audit is missing".into())]);
+        assert_eq!(damage(missing), [(Aspect::Rows, "table audit is missing".into())]);
     }
 
     #[test]
     fn a_configuration_file_that_differs_is_named() {
         let named = |change: fn(&mut Vec<FileEntry>)| {
-            let [(What::Entries, detail)] = &damage(|manifest| change(entries(manifest)))[..] else {
+            let [(Aspect::Entries, detail)] = &damage(|manifest| change(entries(manifest)))[..] else {
                 panic!("one check")
             };
             assert!(detail.starts_with(".env: "), "{detail}");
@@ -309,10 +310,10 @@ mod tests {
         site.backup(&store, NOW);
         publish(&store, &names::manifest(id(NOW)), b"{\"format\": 1}");
         let run = site.begin(&store, NOW);
-        let lines = History::load(&store).unwrap().lines().len();
-        let error = verify(&run, run.catalog().unwrap().get(id(NOW)).unwrap(), &CheckedEarlier::none()).unwrap_err();
+        let lines = Ledger::load(&store).unwrap().lines().len();
+        let error = verify(&run, run.catalog().unwrap().get(id(NOW)).unwrap(), &EarlierChecks::none()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BadManifest);
-        assert_eq!(History::load(&store).unwrap().lines().len(), lines, "nothing was proved or disproved");
+        assert_eq!(Ledger::load(&store).unwrap().lines().len(), lines, "nothing was proved or disproved");
     }
 
     #[test]
@@ -325,10 +326,10 @@ mod tests {
         let store = site.local();
         site.backup(&store, NOW);
         let run = site.begin(&store, NOW);
-        let report = verify(&run, run.catalog().unwrap().get(id(NOW)).unwrap(), &CheckedEarlier::none()).unwrap();
+        let report = verify(&run, run.catalog().unwrap().get(id(NOW)).unwrap(), &EarlierChecks::none()).unwrap();
         assert_eq!(report.verdict, Verdict::Warning);
         assert_eq!(staged(&store), Vec::<String>::new(), "nothing decoded is left");
-        let line = History::load(&store).unwrap().lines().last().unwrap().outcome;
+        let line = Ledger::load(&store).unwrap().lines().last().unwrap().outcome;
         assert_eq!(line, Outcome::Ok, "a flaw of the source is no failure");
     }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 use backup::manifest::Snapshot;
 use backup::restore::{self, Restored, Selection};
 use backup::{
-    BackupId, CheckedEarlier, Codec, DatabaseSource, Encoding, ErrorKind, History, Integrity, Made, MemoryStore,
-    RelPath, Request, Run, Setup, Silent, Sources, Status, Store, Trigger, Verdict,
+    BackupId, BackupReport, BackupRequest, Codec, DatabaseSource, EarlierChecks, Encoding, ErrorKind, Integrity,
+    Ledger, MemoryStore, RelPath, Run, Setup, Silent, Sources, Status, Store, Trigger, Verdict,
 };
 use fastrand::Rng;
 use rusqlite::Connection;
@@ -100,16 +100,16 @@ fn sources(snapshot: Snapshot) -> Sources {
 }
 
 /// Backs up `sessions.db` in `folder` as it is, and gives what came of it.
-fn back_up(run: &Run<'_>, folder: &Path, snapshot: Snapshot, integrity: Integrity) -> Made {
+fn back_up(run: &Run<'_>, folder: &Path, snapshot: Snapshot, integrity: Integrity) -> BackupReport {
     let sources = sources(snapshot);
     let encoding = Encoding::new(Codec::None, 0).unwrap();
     let trigger = Trigger::Manual;
-    backup::backup(run, &Request { root: folder, sources: &sources, encoding, trigger, pinned: false, integrity })
+    backup::backup(run, &BackupRequest { root: folder, sources: &sources, encoding, trigger, pinned: false, integrity })
         .unwrap()
 }
 
-fn verdict(run: &Run<'_>, made: &Made) -> Verdict {
-    backup::verify(run, run.catalog().unwrap().get(made.manifest.id).unwrap(), &CheckedEarlier::none()).unwrap().verdict
+fn verdict(run: &Run<'_>, made: &BackupReport) -> Verdict {
+    backup::verify(run, run.catalog().unwrap().get(made.manifest.id).unwrap(), &EarlierChecks::none()).unwrap().verdict
 }
 
 /// What a backup made of a database that may be damaged, in a word; panics at what must not be.
@@ -377,7 +377,7 @@ fn over(folder: &Path, sound: &[u8], image: &[u8]) -> &'static str {
     assert_eq!(sound_sessions(&path), all);
     let is_aside = !restored.moved_aside.is_empty();
     assert!(!is_aside || fs::read(&restored.moved_aside[0]).unwrap() == image, "moved aside whole");
-    let kept = restore::undo(&History::load(&store).unwrap(), folder).unwrap();
+    let kept = restore::undo(&Ledger::load(&store).unwrap(), folder).unwrap();
     restore(&store, folder, kept, "2025-12-12T14:00:00Z");
     let is_same = fs::read(&path).unwrap() == image;
     clear();

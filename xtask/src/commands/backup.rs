@@ -1,9 +1,9 @@
 //! `backup`.
 
 use backup::manifest::{Content, Database};
-use backup::prune::{self, Pruned};
+use backup::prune::{self, Rotation};
 use backup::retention::Reason;
-use backup::{Error, ErrorKind, Integrity, Made, Manifest, Request, Run, Sources, Status, Trigger};
+use backup::{BackupReport, BackupRequest, Error, ErrorKind, Integrity, Manifest, Run, Sources, Status, Trigger};
 use serde_json::json;
 
 use super::rotate;
@@ -27,10 +27,10 @@ pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<Exit> {
         (false, false) => Integrity::Required,
     };
     let (root, pinned) = (&context.root, args.pin);
-    let request = Request { root, sources: &sources, encoding, trigger, pinned, integrity };
+    let request = BackupRequest { root, sources: &sources, encoding, trigger, pinned, integrity };
     let made = backup::backup(&run, &request)?;
     report(context, &run, &made);
-    let Made { manifest, mut failures } = made;
+    let BackupReport { manifest, mut failures } = made;
     // After a run that saved nothing there is no new backup that older ones could make room for.
     let rotate = !args.no_rotate && manifest.status != Status::Failed;
     let rotation = match rotate.then(|| rotate_after(context, &run, &manifest)).transpose() {
@@ -61,7 +61,7 @@ fn selected(sources: Sources, args: &cli::Backup) -> Sources {
     }
 }
 
-fn rotate_after(context: &Context<'_>, run: &Run<'_>, made: &Manifest) -> backup::Result<Pruned> {
+fn rotate_after(context: &Context<'_>, run: &Run<'_>, made: &Manifest) -> backup::Result<Rotation> {
     let plan = prune::plan(run, &context.config.retention, Some(made.id))?;
     if plan.kept().any(|decision| decision.reasons.contains(&Reason::NothingRemoved)) {
         rotate::report_stale(context, &plan);
@@ -82,8 +82,8 @@ fn nothing_saved(manifest: &Manifest) -> Error {
         .with_hint("mend what failed above, then run `backup` again; older backups are untouched")
 }
 
-fn report(context: &Context<'_>, run: &Run<'_>, made: &Made) {
-    let Made { manifest, failures } = made;
+fn report(context: &Context<'_>, run: &Run<'_>, made: &BackupReport) {
+    let BackupReport { manifest, failures } = made;
     if !context.store.is_private() {
         let folder = context.store.folder().display();
         context.output.warn(&format!("{folder} can be read by others; its files can't"));

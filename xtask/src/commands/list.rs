@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use backup::manifest::Collapse;
 use backup::owner;
-use backup::status::{Concern, Dated, RunEnd, Status as Judged};
-use backup::{Catalog, Entry, History, Kind, Outcome, Record, Status, Trigger, Whose, seconds_since};
+use backup::status::{AtTime, Concern, RunEnd, Status as Judged};
+use backup::{Catalog, Entry, Kind, Ledger, Outcome, Record, Status, Stranger, Trigger, seconds_since};
 use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
 
@@ -45,7 +45,7 @@ struct Row {
 #[derive(Serialize)]
 struct Document<'a> {
     backups: &'a [Row],
-    last_run: Option<&'a Dated<RunEnd>>,
+    last_run: Option<&'a AtTime<RunEnd>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -59,8 +59,8 @@ struct Artifact {
 
 pub fn run(context: &Context<'_>) -> anyhow::Result<Exit> {
     let catalog = context.catalog()?;
-    let history = context.history()?;
-    let rows: Vec<Row> = catalog.entries().iter().rev().map(|entry| row(context, entry, &history)).collect();
+    let ledger = context.ledger()?;
+    let rows: Vec<Row> = catalog.entries().iter().rev().map(|entry| row(context, entry, &ledger)).collect();
     if rows.is_empty() {
         context.output.line(&format!("no backups yet in {}", context.store.folder().display()));
         context.output.hint("make one: `backup`");
@@ -71,7 +71,7 @@ pub fn run(context: &Context<'_>) -> anyhow::Result<Exit> {
     for row in rows.iter().filter_map(|row| row.problem.as_ref()) {
         context.output.warn(row);
     }
-    let status = context.status(&catalog, &history);
+    let status = context.status(&catalog, &ledger);
     for row in &rows {
         show_collapses(context, row, &status);
     }
@@ -104,7 +104,7 @@ fn is_about_a_run(concern: &Concern) -> bool {
     }
 }
 
-fn row(context: &Context<'_>, entry: &Entry, history: &History) -> Row {
+fn row(context: &Context<'_>, entry: &Entry, ledger: &Ledger) -> Row {
     let manifest = entry.manifest();
     let created_at =
         manifest.map_or_else(|| entry.id.time().with_timezone(context.now.offset()), |manifest| manifest.created_at);
@@ -113,14 +113,14 @@ fn row(context: &Context<'_>, entry: &Entry, history: &History) -> Row {
             let failure = manifest.failure.as_ref().map(|failure| format!("{}: {failure}", entry.id));
             let lost = entry.files.iter().find(|file| !file.is_whole());
             let lost = lost.map(|file| format!("{} is missing or has another size than recorded", file.file));
-            let bad = history.is_known_bad(entry.id);
+            let bad = ledger.is_known_bad(entry.id);
             let bad = bad.then(|| format!("{} did not pass its last verify or drill", entry.id));
             let problem = lost.or(bad);
             (if problem.is_some() { "damaged" } else { status(manifest.status) }, problem.or(failure))
         }
         Record::Foreign => ("no manifest", None),
-        Record::Another(_, Whose::Project) => ("another project's", None),
-        Record::Another(_, Whose::Host) => ("another host's", None),
+        Record::Another(_, Stranger::Project) => ("another project's", None),
+        Record::Another(_, Stranger::Host) => ("another host's", None),
         Record::Unreadable(error) => ("unreadable", Some(error.one_line())),
     };
     Row {
@@ -133,10 +133,10 @@ fn row(context: &Context<'_>, entry: &Entry, history: &History) -> Row {
         bytes: entry.stored_bytes(),
         plain_bytes: manifest.map(|_| entry.plain_bytes()),
         pinned: manifest.is_some_and(|manifest| manifest.pinned),
-        last_proved: history.last_proved(entry.id),
+        last_proved: ledger.last_proved(entry.id),
         problem,
         collapses: manifest.map(|manifest| manifest.collapses.clone()).unwrap_or_default(),
-        accepted: history.is_accepted(entry.id),
+        accepted: ledger.is_accepted(entry.id),
     }
 }
 

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use backup::restore::{self, Plan, Present, Restored, RowsSince, Selection, Since, SkipReason, Skipped};
+use backup::restore::{
+    self, ChangesSince, Occupant, Plan, RestoreReport, RowsSince, Selection, SkipReason, SkippedItem,
+};
 use backup::{BackupId, Error, ErrorKind, RestoreLine, Run};
 use serde_json::json;
 use xshell::Shell;
@@ -55,7 +57,7 @@ pub fn run(context: &Context<'_>, args: &cli::Restore, switch: Option<Switch>) -
 /// What a person has seen before anything is done.
 struct Shown {
     plan: Plan,
-    since: Vec<Since>,
+    since: Vec<ChangesSince>,
     consent: Consent,
 }
 
@@ -164,7 +166,7 @@ fn plan(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore, agreed: Optio
     let target = args.to.as_ref().map_or(Ok(context.root.clone()), std::path::absolute);
     let target = target.context("find the folder to restore to")?;
     let plan = if args.undo {
-        let id = restore::undo(&context.history()?, &target)?;
+        let id = restore::undo(&context.ledger()?, &target)?;
         let selection = Selection { unlisted: args.unlisted, ..Selection::ALL };
         restore::plan_undo(run, catalog.get(id)?, &target, selection, &sources)?
     } else {
@@ -183,9 +185,9 @@ fn plan(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore, agreed: Optio
 /// What the last restore replaced isn't put back by an undo without a folder, if that was in another one. The ledger may be
 /// somebody else's: it doesn't say where to write.
 fn note_restore_elsewhere(context: &Context<'_>) -> anyhow::Result<()> {
-    let history = context.history()?;
+    let ledger = context.ledger()?;
     let is_here = |restore: &RestoreLine| resolved(&restore.target) == resolved(&context.root);
-    let last = history.restores().find(|(_, restore)| restore.kept.is_some() || is_here(restore));
+    let last = ledger.restores().find(|(_, restore)| restore.kept.is_some() || is_here(restore));
     if let Some((_, restore)) = last.filter(|(_, restore)| !is_here(restore)) {
         let is_unlisted = restore.selection.is_some_and(|selection| selection.unlisted);
         let undo = context.undo(&restore.target, is_unlisted);
@@ -280,18 +282,18 @@ fn hint_at_no_keep(error: Error, args: &cli::Restore) -> Error {
 
 // What is said of it.
 
-fn show_plan(context: &Context<'_>, plan: &Plan, since: &[Since], stops: Option<&str>) {
+fn show_plan(context: &Context<'_>, plan: &Plan, since: &[ChangesSince], stops: Option<&str>) {
     let (made, old) = (local(plan.created_at), age(plan.age_s));
     context.output.line(&format!("restore {} ({made}, {old} old) into {}", plan.id, plan.target.display()));
     for item in &plan.items {
         let action = match item.present {
-            Present::Absent => paint(Tone::Good, "new      "),
-            Present::Replaced => paint(Tone::Warning, "replaces "),
-            Present::Unchanged => paint(Tone::Faint, "unchanged"),
-            Present::Damaged => paint(Tone::Bad, "set aside"),
+            Occupant::Absent => paint(Tone::Good, "new      "),
+            Occupant::Replaced => paint(Tone::Warning, "replaces "),
+            Occupant::Unchanged => paint(Tone::Faint, "unchanged"),
+            Occupant::Damaged => paint(Tone::Bad, "set aside"),
         };
         let bytes = item.bytes.map(|bytes| format!("  {}", size(bytes))).unwrap_or_default();
-        let note = if item.present == Present::Damaged { "  (the damaged database there is kept)" } else { "" };
+        let note = if item.present == Occupant::Damaged { "  (the damaged database there is kept)" } else { "" };
         let unlisted = if item.unlisted { "  (not in the settings)" } else { "" };
         context.output.line(&format!("  {action}  {}{bytes}{note}{unlisted}", item.path));
         if let Some(tables) = since.iter().find(|it| it.path == item.path).and_then(|it| it.tables.as_ref()) {
@@ -309,7 +311,7 @@ fn show_plan(context: &Context<'_>, plan: &Plan, since: &[Since], stops: Option<
 }
 
 fn show_skipped(context: &Context<'_>, plan: &Plan) {
-    for Skipped { path, why } in plan.skipped.iter().take(MOST_SKIPPED) {
+    for SkippedItem { path, why } in plan.skipped.iter().take(MOST_SKIPPED) {
         let why = match why {
             SkipReason::Unlisted => "not in the settings",
             SkipReason::Protected => "never restored",
@@ -345,7 +347,7 @@ fn rows_since(tables: &[RowsSince]) -> String {
     format!("rows since then: {} (will be replaced)", named.join(", "))
 }
 
-fn show(context: &Context<'_>, args: &cli::Restore, restored: &Restored) {
+fn show(context: &Context<'_>, args: &cli::Restore, restored: &RestoreReport) {
     for path in &restored.moved_aside {
         context.output.line(&format!("  moved aside: {}", path.display()));
     }

@@ -1,6 +1,6 @@
 //! `rotate`, also called `prune`.
 
-use backup::prune::{self, Pruned};
+use backup::prune::{self, Rotation};
 use backup::retention::{Plan, Policy};
 use serde_json::json;
 
@@ -21,7 +21,7 @@ pub fn run(context: &Context<'_>, args: &cli::Rotate) -> anyhow::Result<Exit> {
     }
     // A store that isn't there is not made for this.
     if plan.decisions.is_empty() {
-        let pruned = Pruned::default();
+        let pruned = Rotation::default();
         report_removed(context, &pruned);
         context.output.json(&json!({ "dry_run": false, "plan": plan, "pruned": pruned }))?;
         return Ok(Exit::Done);
@@ -64,7 +64,7 @@ pub fn report_stale(context: &Context<'_>, plan: &Plan) {
 }
 
 /// Says what was removed.
-pub fn report_removed(context: &Context<'_>, pruned: &Pruned) {
+pub fn report_removed(context: &Context<'_>, pruned: &Rotation) {
     if context.output.is_verbose() {
         pruned.removed.iter().for_each(|id| context.output.line(&format!("  removed {id}")));
     }

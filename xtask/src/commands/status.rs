@@ -1,7 +1,7 @@
 //! `status`.
 
 use backup::Outcome;
-use backup::status::{Concern, Dated, Severity, SourceState, SourceStatus, Status};
+use backup::status::{AtTime, Concern, Severity, SourceState, SourceStatus, Status};
 use chrono::{DateTime, FixedOffset};
 
 use crate::context::Context;
@@ -10,7 +10,7 @@ use crate::text::{Tone, age, count, local, paint, size, took};
 use crate::words;
 
 pub fn run(context: &Context<'_>) -> anyhow::Result<Exit> {
-    let status = context.status(&context.catalog()?, &context.history()?);
+    let status = context.status(&context.catalog()?, &context.ledger()?);
     show(context, &status);
     context.output.json(&status)?;
     Ok(if status.verdict == Severity::Failure { Exit::Failed } else { Exit::Done })
@@ -75,14 +75,14 @@ fn of_source(context: &Context<'_>, source: &SourceStatus) -> String {
     format!("{state}{copy}; verified {}, drilled {}", ago(source.verified), ago(source.drilled))
 }
 
-fn dated<T>(event: Option<&Dated<T>>, what: impl Fn(&T) -> String) -> String {
+fn dated<T>(event: Option<&AtTime<T>>, what: impl Fn(&T) -> String) -> String {
     let Some(event) = event else { return paint(Tone::Warning, "never") };
     let id = event.id.map(|id| format!("{id}, ")).unwrap_or_default();
     format!("{id}{} ({} ago){}", local(event.at), age(event.age_s), what(&event.what))
 }
 
 /// The last verify or drill, and how it ended in the words of `end`. One that has no end may go on.
-fn proof(event: Option<&Dated<Outcome>>, end: impl Fn(Outcome, bool) -> &'static str) -> String {
+fn proof(event: Option<&AtTime<Outcome>>, end: impl Fn(Outcome, bool) -> &'static str) -> String {
     let is_of_backup = event.is_some_and(|event| event.id.is_some());
     dated(event, |what| match what {
         Outcome::Begun => ", begun".into(),

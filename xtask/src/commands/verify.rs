@@ -1,7 +1,7 @@
 //! `verify`.
 
 use backup::restore::Selection;
-use backup::{Check, CheckedEarlier, Entry, ErrorKind, Report, Run, Verdict, What};
+use backup::{Aspect, Check, EarlierChecks, Entry, ErrorKind, Run, Verdict, VerifyReport};
 use serde_json::{Value, json};
 
 use crate::cli;
@@ -25,10 +25,10 @@ pub fn run(context: &Context<'_>, args: &cli::Verify) -> anyhow::Result<Exit> {
         // The same words as for a single one.
         context.select_to_prove(&catalog)?;
     }
-    let earlier = match context.history() {
-        Ok(history) if !args.full => CheckedEarlier::of(&history, &run),
+    let earlier = match context.ledger() {
+        Ok(ledger) if !args.full => EarlierChecks::of(&ledger, &run),
         // A ledger that can't be read knows of nothing that was checked; that it takes no line is said afterwards.
-        _ => CheckedEarlier::none(),
+        _ => EarlierChecks::none(),
     };
     let mut worst = Exit::Done;
     let mut documents = Vec::new();
@@ -53,7 +53,7 @@ fn verify(
     context: &Context<'_>,
     run: &Run<'_>,
     entry: &Entry,
-    earlier: &CheckedEarlier,
+    earlier: &EarlierChecks,
 ) -> anyhow::Result<(Exit, Option<Value>)> {
     let is_json = context.output.is_json();
     match backup::verify(run, entry, earlier) {
@@ -74,7 +74,7 @@ fn verify(
     }
 }
 
-fn show(context: &Context<'_>, report: &Report) {
+fn show(context: &Context<'_>, report: &VerifyReport) {
     let shown = |check: &&Check| check.verdict != Verdict::Ok || context.output.is_verbose();
     for check in report.checks.iter().filter(shown) {
         let verdict = match check.verdict {
@@ -102,6 +102,6 @@ fn show(context: &Context<'_>, report: &Report) {
 }
 
 /// Whether it holds a database that was damaged when it was saved.
-fn is_saved_damaged(report: &Report) -> bool {
-    report.checks.iter().any(|check| check.verdict == Verdict::Warning && check.what == What::Integrity)
+fn is_saved_damaged(report: &VerifyReport) -> bool {
+    report.checks.iter().any(|check| check.verdict == Verdict::Warning && check.what == Aspect::Integrity)
 }

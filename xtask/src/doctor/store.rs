@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use backup::status::{Concern, Severity, Status};
-use backup::{Catalog, History, Outcome, Store as _};
+use backup::{Catalog, Ledger, Outcome, Store as _};
 use rustix::fs::StatVfsMountFlags;
 use xshell::{Shell, cmd};
 
@@ -39,16 +39,16 @@ pub fn examine(context: &Context<'_>, shell: &Shell, schedule: Option<&Schedule>
         disk(context, folder, &found),
         Finding::of("ignored by git", git(shell, folder)),
     ];
-    match context.catalog().and_then(|catalog| Ok((catalog, context.history()?))) {
-        Ok((catalog, history)) => findings.extend(inside(context, &catalog, &history)),
+    match context.catalog().and_then(|catalog| Ok((catalog, context.ledger()?))) {
+        Ok((catalog, ledger)) => findings.extend(inside(context, &catalog, &ledger)),
         // What is true of all that is in it needs to be said but once.
         Err(error) => findings.push(Finding::error("backups", &error)),
     }
     findings
 }
 
-fn inside(context: &Context<'_>, catalog: &Catalog, history: &History) -> [Finding; 9] {
-    let status = context.status(catalog, history);
+fn inside(context: &Context<'_>, catalog: &Catalog, ledger: &Ledger) -> [Finding; 9] {
+    let status = context.status(catalog, ledger);
     [
         Finding::of("lock", lock(context)),
         Finding::of("staging", staging(context)),

@@ -277,8 +277,8 @@ fn scheduled_backup(context: &Context<'_>) -> Option<Last> {
 
 /// The last drill, whoever asked for it.
 fn drill(context: &Context<'_>) -> Option<Last> {
-    let history = context.history().ok()?;
+    let ledger = context.ledger().ok()?;
     let drill =
-        history.lines().iter().rev().find(|line| line.command == Command::Drill && line.outcome != Outcome::Begun)?;
+        ledger.lines().iter().rev().find(|line| line.command == Command::Drill && line.outcome != Outcome::Begun)?;
     Some(last(drill.at, drill.duration_ms, drill.outcome == Outcome::Ok, "not passed"))
 }

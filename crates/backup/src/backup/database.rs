@@ -14,10 +14,10 @@ use super::{Integrity, Writer};
 use crate::error::{Error, Result};
 use crate::manifest::{Artifact, Content, Database, Facts, Snapshot};
 use crate::names::Kind;
-use crate::progress::{Phase, Step, Unseen};
+use crate::progress::{Background, Phase, Step};
 use crate::source::bytes::{self, HEADER, Header};
 use crate::source::sqlite::Contents;
-use crate::source::vacuum::{self, Checked, Checking, Live};
+use crate::source::vacuum::{self, Live, RunningCheck, SourceCheck};
 use crate::source::{DatabaseSource, followed, integrity, sqlite};
 
 /// What is wrong with a database that a restore has to keep as its bytes, though SQLite can read it.
@@ -109,7 +109,7 @@ impl Writer<'_> {
         let compact = sqlite::bytes_in_use(&connection, path)?;
         let scratch = self.run.scratch(compact.saturating_add(self.expected_bytes(name)))?;
         let copy = scratch.path().join("snapshot.db");
-        let unseen = Unseen::beside(self.run.progress());
+        let unseen = Background::beside(self.run.progress());
         thread::scope(|scope| {
             let begun = Instant::now();
             let stored = self.copy(scope, connection, path, &copy, &unseen, damage).and_then(|check| {
@@ -120,7 +120,7 @@ impl Writer<'_> {
                     drop(scratch);
                     let checked = check.map(Check::finish).transpose()?;
                     let read = checked.as_ref().map_or(copied, |checked| checked.ended.max(copied)) - begun;
-                    let is_same = checked.as_ref().is_some_and(Checked::is_same);
+                    let is_same = checked.as_ref().is_some_and(SourceCheck::is_same);
                     if let Some(checked) = checked {
                         checked.compare(&contents, path)?;
                         require_none(path, checked.problems, damage)?;
@@ -142,7 +142,7 @@ impl Writer<'_> {
         connection: Source<'_>,
         path: &'env Path,
         copy: &'env Path,
-        unseen: &'env Unseen<'env>,
+        unseen: &'env Background<'env>,
         damage: &mut Vec<String>,
     ) -> Result<Option<Check<'scope>>> {
         let (progress, busy_timeout) = (self.run.progress(), self.run.busy_timeout());
@@ -173,7 +173,7 @@ impl Writer<'_> {
     fn store_copy(
         &self,
         copy: &Path,
-        unseen: &Unseen<'_>,
+        unseen: &Background<'_>,
         artifact: &mut dyn Write,
         file: &str,
     ) -> Result<(Facts, Contents)> {
@@ -196,7 +196,7 @@ impl Writer<'_> {
         self.run.require_room(self.expected_bytes(name))?;
         self.store(name, Kind::Database, |artifact, file| {
             let begun = Instant::now();
-            let (unseen, busy_timeout) = (Unseen::beside(self.run.progress()), self.run.busy_timeout());
+            let (unseen, busy_timeout) = (Background::beside(self.run.progress()), self.run.busy_timeout());
             let checker = self.is_checking().then(|| sqlite::open_stoppable(path, busy_timeout, &unseen));
             let checker = checker.transpose()?;
             let (transaction, is_same) = match &checker {
@@ -262,12 +262,12 @@ impl Writer<'_> {
 
 /// The check of a database that is copied.
 enum Check<'scope> {
-    Done(Checked),
-    Running(Checking<'scope>),
+    Done(SourceCheck),
+    Running(RunningCheck<'scope>),
 }
 
 impl Check<'_> {
-    fn finish(self) -> Result<Checked> {
+    fn finish(self) -> Result<SourceCheck> {
         match self {
             Self::Done(checked) => Ok(checked),
             Self::Running(checking) => vacuum::join(checking),

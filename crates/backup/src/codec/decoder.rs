@@ -11,7 +11,7 @@ use super::{Codec, MEMBER_BYTES, MOST_STORED};
 
 /// What the bytes at the beginning of a member say of it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(super) enum Boundary {
     /// It has so many stored bytes, at most [`MOST_STORED`], and decodes to at most [`MEMBER_BYTES`].
     Whole(usize),
     /// More of them are needed to tell.
@@ -28,9 +28,9 @@ pub(crate) struct Decoder<R: Read> {
 }
 
 enum Source<R: Read> {
-    Members(Stored<R>),
-    Gzip(Box<MultiGzDecoder<Stored<R>>>),
-    Zstd(Box<::zstd::stream::read::Decoder<'static, Stored<R>>>),
+    Members(Unpacked<R>),
+    Gzip(Box<MultiGzDecoder<Unpacked<R>>>),
+    Zstd(Box<::zstd::stream::read::Decoder<'static, Unpacked<R>>>),
     /// The stream's decoder could not be made.
     Lost,
 }
@@ -38,7 +38,7 @@ enum Source<R: Read> {
 impl<R: Read> Decoder<R> {
     pub fn new(codec: Codec, source: R) -> Self {
         let pool = Pool::new(move || codec.decompress());
-        Self { codec, source: Source::Members(Stored::new(source)), pool }
+        Self { codec, source: Source::Members(Unpacked::new(source)), pool }
     }
 
     /// The next plain bytes; `None` after the last.
@@ -96,8 +96,8 @@ fn lost() -> io::Error {
     io::Error::other("reading has failed before")
 }
 
-/// Stored bytes, with some of them read ahead.
-struct Stored<R> {
+/// Unpacked bytes, with some of them read ahead.
+struct Unpacked<R> {
     source: R,
     buffer: Vec<u8>,
     at: usize,
@@ -107,7 +107,7 @@ struct Stored<R> {
     begun: bool,
 }
 
-impl<R: Read> Stored<R> {
+impl<R: Read> Unpacked<R> {
     fn new(source: R) -> Self {
         Self { source, buffer: Vec::new(), at: 0, ended: false, begun: false }
     }
@@ -130,7 +130,7 @@ impl<R: Read> Stored<R> {
         if self.ahead().is_empty() {
             return Ok(None);
         }
-        let Cut::Whole(length) = codec.cut(self.ahead()) else { return Ok(None) };
+        let Boundary::Whole(length) = codec.cut(self.ahead()) else { return Ok(None) };
         let member = self.ahead()[..length].to_vec();
         self.at += length;
         self.begun = true;
@@ -153,7 +153,7 @@ impl<R: Read> Stored<R> {
 /// How far the stored bytes are read ahead: a few of the largest members.
 const READ_AHEAD: usize = 4 * MOST_STORED;
 
-impl<R: Read> BufRead for Stored<R> {
+impl<R: Read> BufRead for Unpacked<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.ahead().is_empty() {
             self.read_ahead()?;
@@ -166,7 +166,7 @@ impl<R: Read> BufRead for Stored<R> {
     }
 }
 
-impl<R: Read> Read for Stored<R> {
+impl<R: Read> Read for Unpacked<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.fill_buf()?.read(buffer)?;
         self.consume(count);

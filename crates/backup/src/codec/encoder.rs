@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::pool::Pool;
 use super::{Encoding, MEMBER_BYTES};
-use crate::digest::{MemberHash, Passed};
+use crate::digest::{MemberHash, StreamDigest};
 
 /// Encodes what is written to it into a sink. Dropped without [`Encoder::finish`], it leaves the sink with a prefix.
 pub(crate) struct Encoder<W: Write> {
@@ -23,7 +23,7 @@ impl<W: Write> Encoder<W> {
     }
 
     /// Encodes the rest and gives the sink back, with what passed into this. Empty input makes one empty member.
-    pub fn finish(mut self) -> io::Result<(W, Passed)> {
+    pub fn finish(mut self) -> io::Result<(W, StreamDigest)> {
         if self.empty || !self.plain.is_empty() {
             self.submit_member()?;
         }
@@ -70,7 +70,7 @@ mod tests {
     use crate::codec::Codec;
     use crate::digest::Digest;
 
-    fn encoded(plain: &[u8]) -> (Vec<u8>, Passed) {
+    fn encoded(plain: &[u8]) -> (Vec<u8>, StreamDigest) {
         let mut encoder = Encoder::new(Encoding::new(Codec::None, 0).unwrap(), Vec::new());
         plain.chunks(1000).for_each(|piece| encoder.write_all(piece).unwrap());
         encoder.finish().unwrap()
@@ -82,7 +82,7 @@ mod tests {
         for length in [0, 1, MEMBER_BYTES - 1, MEMBER_BYTES, MEMBER_BYTES + 1, plain.len()] {
             let (stored, passed) = encoded(&plain[..length]);
             assert!(stored == plain[..length], "{length}");
-            assert_eq!(passed, Passed { bytes: length as u64, sha256: Digest::of(&plain[..length]) });
+            assert_eq!(passed, StreamDigest { bytes: length as u64, sha256: Digest::of(&plain[..length]) });
         }
     }
 

@@ -8,7 +8,7 @@ use std::io;
 
 use libdeflater::{CompressionLvl, Compressor, Crc, Decompressor};
 
-use super::decoder::Cut;
+use super::decoder::Boundary;
 use super::pool::Transform;
 use super::{MEMBER_BYTES, MOST_STORED};
 
@@ -40,16 +40,16 @@ pub(super) fn compress(level: i32) -> io::Result<Transform> {
 }
 
 /// Where the member ends that `stored` begins with.
-pub(super) fn cut(stored: &[u8]) -> Cut {
-    let Some((header, rest)) = stored.split_at_checked(HEADER.len()) else { return Cut::More };
-    let Some(length) = number(rest) else { return Cut::More };
+pub(super) fn cut(stored: &[u8]) -> Boundary {
+    let Some((header, rest)) = stored.split_at_checked(HEADER.len()) else { return Boundary::More };
+    let Some(length) = number(rest) else { return Boundary::More };
     if header != HEADER || !(BODY_AT + TRAILER..=MOST_STORED).contains(&length) {
-        return Cut::Foreign;
+        return Boundary::Foreign;
     }
     match stored.get(length - 4..length).and_then(number) {
-        None => Cut::More,
-        Some(plain) if plain <= MEMBER_BYTES => Cut::Whole(length),
-        Some(_) => Cut::Foreign,
+        None => Boundary::More,
+        Some(plain) if plain <= MEMBER_BYTES => Boundary::Whole(length),
+        Some(_) => Boundary::Foreign,
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
             assert_eq!(&member[..4], [0x1f, 0x8b, 8, 4], "magic, deflate, FEXTRA alone");
             assert_eq!(&member[10..16], [8, 0, b'I', b'G', 4, 0]);
             assert_eq!(member[16..20], u32::try_from(member.len()).unwrap().to_le_bytes());
-            assert_eq!(cut(&[&member[..], b"more"].concat()), Cut::Whole(member.len()));
+            assert_eq!(cut(&[&member[..], b"more"].concat()), Boundary::Whole(member.len()));
         }
     }
 
@@ -136,7 +136,7 @@ mod tests {
         let plain: Vec<u8> = noise.take(MEMBER_BYTES).collect();
         for level in [1, 9] {
             let member = compress(level).unwrap()(&plain).unwrap();
-            assert_eq!(cut(&member), Cut::Whole(member.len()));
+            assert_eq!(cut(&member), Boundary::Whole(member.len()));
         }
     }
 
@@ -144,18 +144,18 @@ mod tests {
     fn what_says_nothing_of_its_end_or_lies_about_it_is_left_to_the_stream() {
         let whole = member(b"charger");
         for end in 0..whole.len() {
-            assert_eq!(cut(&whole[..end]), Cut::More, "{end}");
+            assert_eq!(cut(&whole[..end]), Boundary::More, "{end}");
         }
         for (at, value) in [(0, 0), (3, 12), (12, b'X'), (16, 0), (18, 255)] {
             let mut changed = whole.clone();
             changed[at] = value;
             changed.resize(100, 0);
-            assert_eq!(cut(&changed), Cut::Foreign, "{at}");
+            assert_eq!(cut(&changed), Boundary::Foreign, "{at}");
         }
         let mut bomb = whole.clone();
         let end = bomb.len();
         bomb[end - 1] = 1;
-        assert_eq!(cut(&bomb), Cut::Foreign, "it would take 16 MiB");
+        assert_eq!(cut(&bomb), Boundary::Foreign, "it would take 16 MiB");
     }
 
     #[test]

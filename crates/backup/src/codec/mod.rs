@@ -16,7 +16,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind};
-use decoder::Cut;
+use decoder::Boundary;
 use pool::Transform;
 
 pub(crate) use decoder::Decoder;
@@ -60,11 +60,11 @@ impl Codec {
         }
     }
 
-    fn cut(self, stored: &[u8]) -> Cut {
+    fn cut(self, stored: &[u8]) -> Boundary {
         match self {
             Self::Gzip => gzip::cut(stored),
             Self::Zstd => zstd::cut(stored),
-            Self::None => Cut::Whole(stored.len().min(MEMBER_BYTES)),
+            Self::None => Boundary::Whole(stored.len().min(MEMBER_BYTES)),
         }
     }
 

@@ -29,7 +29,7 @@ pub(super) fn unchanged() -> Transform {
 /// Makes a worker's transform.
 type NewTransform = dyn Fn() -> io::Result<Transform> + Send;
 
-type Turned = io::Result<Vec<u8>>;
+type CompressedBlock = io::Result<Vec<u8>>;
 
 /// Members on their way through the workers, oldest first. Dropped, the workers end with what they are at.
 pub(super) struct Pool {
@@ -66,7 +66,7 @@ impl Pool {
     }
 
     /// What became of the oldest member that is under way, once it is ready; `None` if there is none.
-    pub fn take_oldest(&mut self) -> Option<Turned> {
+    pub fn take_oldest(&mut self) -> Option<CompressedBlock> {
         match (self.first.take(), &mut self.workers) {
             (Some(only), _) => Some((self.new_transform)().and_then(|mut transform| transform(&only))),
             (None, Some(workers)) => workers.take_oldest(),
@@ -76,8 +76,8 @@ impl Pool {
 }
 
 struct Workers {
-    jobs: SyncSender<(Member, SyncSender<Turned>)>,
-    under_way: VecDeque<Receiver<Turned>>,
+    jobs: SyncSender<(Member, SyncSender<CompressedBlock>)>,
+    under_way: VecDeque<Receiver<CompressedBlock>>,
     capacity: usize,
 }
 
@@ -85,7 +85,7 @@ impl Workers {
     fn start(new_transform: &NewTransform) -> io::Result<Self> {
         let count = thread::available_parallelism().map_or(1, usize::from).min(WORKERS);
         let capacity = count * QUEUE;
-        let (jobs, queue) = mpsc::sync_channel::<(Member, SyncSender<Turned>)>(capacity);
+        let (jobs, queue) = mpsc::sync_channel::<(Member, SyncSender<CompressedBlock>)>(capacity);
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..count {
             let (queue, mut transform) = (Arc::clone(&queue), new_transform()?);
@@ -108,7 +108,7 @@ impl Workers {
         Ok(())
     }
 
-    fn take_oldest(&mut self) -> Option<Turned> {
+    fn take_oldest(&mut self) -> Option<CompressedBlock> {
         let oldest = self.under_way.pop_front()?;
         Some(oldest.recv().unwrap_or_else(|_| Err(worker_died())))
     }

@@ -5,7 +5,7 @@ use std::io;
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe;
 
-use super::decoder::Cut;
+use super::decoder::Boundary;
 use super::pool::Transform;
 use super::{MEMBER_BYTES, MOST_STORED};
 
@@ -17,13 +17,13 @@ pub(super) fn compress(level: i32) -> io::Result<Transform> {
 }
 
 /// Where the frame ends that `stored` begins with: its blocks say how long they are.
-pub(super) fn cut(stored: &[u8]) -> Cut {
+pub(super) fn cut(stored: &[u8]) -> Boundary {
     match zstd_safe::find_frame_compressed_size(stored) {
-        Err(_) => Cut::More,
+        Err(_) => Boundary::More,
         Ok(length) if length > MOST_STORED || plain_bytes(stored).is_none_or(|plain| plain > MEMBER_BYTES) => {
-            Cut::Foreign
+            Boundary::Foreign
         }
-        Ok(length) => Cut::Whole(length),
+        Ok(length) => Boundary::Whole(length),
     }
 }
 
@@ -46,19 +46,19 @@ mod tests {
     #[test]
     fn a_frame_says_where_it_ends() {
         let frame = compress(3).unwrap()(b"charger").unwrap();
-        assert_eq!(cut(&[&frame[..], b"more"].concat()), Cut::Whole(frame.len()));
+        assert_eq!(cut(&[&frame[..], b"more"].concat()), Boundary::Whole(frame.len()));
         assert_eq!(decompress().unwrap()(&frame).unwrap(), b"charger");
         for end in 0..frame.len() {
-            assert_eq!(cut(&frame[..end]), Cut::More, "{end}");
+            assert_eq!(cut(&frame[..end]), Boundary::More, "{end}");
         }
     }
 
     #[test]
     fn what_may_decode_to_too_much_is_left_to_the_stream() {
         let long = compress(1).unwrap()(&vec![0; MEMBER_BYTES + 1]).unwrap();
-        assert_eq!(cut(&long), Cut::Foreign);
+        assert_eq!(cut(&long), Boundary::Foreign);
         let mut unsized_ = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
         unsized_.write_all(b"charger").unwrap();
-        assert_eq!(cut(&unsized_.finish().unwrap()), Cut::Foreign);
+        assert_eq!(cut(&unsized_.finish().unwrap()), Boundary::Foreign);
     }
 }

@@ -8,8 +8,8 @@ use super::expected::{Backup, Content};
 use super::world::{SOME_DAY, World, content};
 use crate::catalog::{Catalog, Entry, Record};
 use crate::digest::Digest;
-use crate::history::History;
 use crate::id::BackupId;
+use crate::ledger::Ledger;
 use crate::manifest::{Status, Trigger};
 use crate::names;
 use crate::restore;
@@ -27,7 +27,7 @@ impl World {
         self.take_over_removals(command, &catalog);
         let added = self.take_over_added(command, was_cut, &catalog);
         self.take_over_live(command, was_cut, added);
-        let history = History::load(&self.store).unwrap();
+        let ledger = Ledger::load(&self.store).unwrap();
         match command {
             Command::Pin(id, pinned) => {
                 let found = catalog.get(*id).unwrap().manifest().unwrap().pinned;
@@ -35,14 +35,14 @@ impl World {
                 self.expected.backups.get_mut(id).unwrap().pinned = found;
             }
             Command::Verify(id) | Command::Drill(id) => {
-                let doubted = !catalog.get(*id).unwrap().seems_sound(&history);
+                let doubted = !catalog.get(*id).unwrap().seems_sound(&ledger);
                 let backup = self.expected.backups.get_mut(id).unwrap();
                 backup.doubted = if was_cut { doubted } else { backup.damaged };
             }
             // What it finds damaged, it says; what is damaged in another part, it doesn't come to.
             Command::Restore(_) | Command::Undo => {
                 for (id, backup) in self.expected.backups.iter_mut().filter(|(_, backup)| backup.damaged) {
-                    backup.doubted |= catalog.get(*id).is_ok_and(|entry| !entry.seems_sound(&history));
+                    backup.doubted |= catalog.get(*id).is_ok_and(|entry| !entry.seems_sound(&ledger));
                 }
             }
             _ => {}
@@ -129,8 +129,8 @@ impl World {
 
     /// After a restore that may have been cut short: what is no longer as it was must be what the undo brings back.
     fn take_over_undo(&mut self, found: &Content, added: Option<BackupId>) {
-        let history = History::load(&self.store).unwrap();
-        let undo = restore::undo(&history, self.site.root()).ok();
+        let ledger = Ledger::load(&self.store).unwrap();
+        let undo = restore::undo(&ledger, self.site.root()).ok();
         let lost = self.expected.live.but_for(found);
         if !lost.is_nothing() {
             let kept = &self.expected.backups[&undo.expect("an undo")];
@@ -144,14 +144,14 @@ impl World {
     pub fn check(&mut self) {
         assert_eq!(content(self.site.root()), self.expected.live);
         let catalog = Catalog::load(&self.store).unwrap();
-        let history = History::load(&self.store).unwrap();
+        let ledger = Ledger::load(&self.store).unwrap();
         let listed: BTreeSet<BackupId> = catalog.entries().iter().map(|entry| entry.id).collect();
         assert_eq!(listed, self.expected.backups.keys().copied().collect());
         for entry in catalog.entries() {
             let Record::Manifest(manifest) = &entry.record else { panic!("{entry:?}") };
             let backup = &self.expected.backups[&entry.id];
             assert_eq!(manifest.pinned, backup.pinned);
-            assert_eq!(entry.seems_sound(&history), !backup.doubted && !backup.partial);
+            assert_eq!(entry.seems_sound(&ledger), !backup.doubted && !backup.partial);
         }
         let whole: Vec<&Entry> = catalog.entries().iter().filter(|entry| self.is_restorable(entry.id)).collect();
         for entry in whole {

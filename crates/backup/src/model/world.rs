@@ -15,13 +15,13 @@ use super::{Action, Command, Cut, Harm, Step};
 use crate::backup::tests::Watched;
 use crate::catalog::{Catalog, Entry};
 use crate::check::Verdict;
-use crate::checked::CheckedEarlier;
+use crate::checked::EarlierChecks;
 use crate::codec::{Codec, Encoding};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fsutil;
-use crate::history::History;
 use crate::id::BackupId;
+use crate::ledger::Ledger;
 use crate::progress::{Event, Progress};
 use crate::prune;
 use crate::restore::{self, Selection};
@@ -176,7 +176,7 @@ impl World {
             Command::Pin(id, pinned) => prune::set_pinned(run, catalog.get(*id)?, *pinned).map(drop),
             Command::Rotate(policy) => rotate(run, policy),
             Command::Verify(id) => {
-                let earlier = CheckedEarlier::of(&History::load(run.store())?, run);
+                let earlier = EarlierChecks::of(&Ledger::load(run.store())?, run);
                 match crate::verify(run, catalog.get(*id)?, &earlier)?.verdict {
                     Verdict::Damaged => Err(Error::new(ErrorKind::Damaged, "")),
                     _ => Ok(()),
@@ -185,7 +185,7 @@ impl World {
             Command::Drill(id) => self.drill(run, catalog.get(*id)?),
             Command::Restore(id) => self.restore(run, catalog.get(*id)?, self.site.root()),
             Command::Undo => {
-                let kept = restore::undo(&History::load(run.store())?, self.site.root())?;
+                let kept = restore::undo(&Ledger::load(run.store())?, self.site.root())?;
                 self.restore(run, catalog.get(kept)?, self.site.root())
             }
         }

@@ -17,7 +17,7 @@ const IN_ROOT: [&str; 1] = ["ops"];
 
 /// Something of a backup that is not restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Skipped {
+pub struct SkippedItem {
     /// Where it would belong, relative to the target.
     pub path: RelPath,
     /// Why it is left out.

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::Planned;
-use super::plan::{Member, Plan, Present};
+use super::plan::{Member, Occupant, Plan};
 use super::target::Hold;
-use crate::backup::{self, Integrity, Made};
+use crate::backup::{self, BackupReport, Integrity};
 use crate::codec::Encoding;
 use crate::error::{Error, ErrorKind, NO_SPACE_HINT, Result};
 use crate::fsutil;
@@ -19,7 +19,7 @@ use crate::source::{DatabaseSource, FilesSource, Sources};
 
 /// What is about to be replaced, as it is kept.
 #[derive(Default)]
-pub(super) struct Kept {
+pub(super) struct SafetyCopy {
     /// The pre-restore backup; none if nothing is replaced.
     pub id: Option<BackupId>,
     /// Databases that are kept as their bytes.
@@ -38,17 +38,18 @@ pub(super) fn keep_what_is_replaced(
     held: &[Option<Hold<'_>>],
     encoding: Encoding,
     descriptors: &Descriptors,
-) -> Result<Kept> {
+) -> Result<SafetyCopy> {
     let sources = replaced(plan, held);
-    let mut kept = Kept::default();
+    let mut kept = SafetyCopy::default();
     if sources == Sources::default() {
         return Ok(kept);
     }
     let (root, trigger, integrity) = (&plan.target, Trigger::PreRestore, Integrity::Recorded);
-    let request = backup::Request { root, sources: &sources, encoding, trigger, pinned: false, integrity };
+    let request = backup::BackupRequest { root, sources: &sources, encoding, trigger, pinned: false, integrity };
     let locked: Vec<_> = held.iter().flatten().filter_map(Hold::locked).collect();
     let no_room = |error| no_room_to_keep(run, plan, &sources, error);
-    let Made { manifest, failures } = backup::backup_locked(run, &request, &locked, descriptors).map_err(no_room)?;
+    let BackupReport { manifest, failures } =
+        backup::backup_locked(run, &request, &locked, descriptors).map_err(no_room)?;
     for (name, error) in failures {
         let saved = manifest.artifacts.iter().find(|artifact| artifact.name == name);
         let database = sources.databases.iter().find(|database| database.name == name);
@@ -69,9 +70,9 @@ fn replaced(plan: &Plan, held: &[Option<Hold<'_>>]) -> Sources {
     let mut held = held.iter();
     for planned in &plan.artifacts {
         match planned {
-            Planned::Database { present: Present::Absent, .. } => {}
+            Planned::Database { present: Occupant::Absent, .. } => {}
             Planned::Database { file, path, present, .. } => {
-                let is_writable = *present != Present::Replaced || held.next().is_some_and(Option::is_some);
+                let is_writable = *present != Occupant::Replaced || held.next().is_some_and(Option::is_some);
                 let snapshot = if is_writable { Snapshot::Vacuum } else { Snapshot::Bytes };
                 let (name, path) = (file.name.clone(), path.clone());
                 sources.databases.push(DatabaseSource { name, path, snapshot, probes: Vec::new() });
@@ -84,7 +85,7 @@ fn replaced(plan: &Plan, held: &[Option<Hold<'_>>]) -> Sources {
 
 fn replaced_files(plan: &Plan, name: &str, members: &[Member]) -> Option<FilesSource> {
     let is_there =
-        |path: &&RelPath| plan.items.iter().any(|item| item.path == **path && item.present != Present::Absent);
+        |path: &&RelPath| plan.items.iter().any(|item| item.path == **path && item.present != Occupant::Absent);
     let paths: Vec<RelPath> = members.iter().map(|member| &member.path).filter(is_there).cloned().collect();
     (!paths.is_empty()).then(|| FilesSource { name: name.to_string(), paths })
 }

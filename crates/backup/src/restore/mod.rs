@@ -35,8 +35,8 @@ use crate::catalog::Entry;
 use crate::codec::Encoding;
 use crate::error::{Error, ErrorKind, Result};
 use crate::folder::Place;
-use crate::history::{Command, History, Line, Outcome, RestoreLine};
 use crate::id::BackupId;
+use crate::ledger::{Command, Ledger, Line, Outcome, RestoreLine};
 use crate::manifest;
 use crate::relpath::RelPath;
 use crate::run::Run;
@@ -44,14 +44,14 @@ use crate::source::Sources;
 use crate::source::bytes::Descriptors;
 use crate::source::integrity::Scope;
 use crate::verify::require_sound;
-pub use allowed::{SkipReason, Skipped};
-use keep::{Kept, keep_what_is_replaced};
+pub use allowed::{SkipReason, SkippedItem};
+use keep::{SafetyCopy, keep_what_is_replaced};
 pub use leftovers::{RestoredPlace, leftovers, remove_leftovers};
 use place::{place, place_over};
 use plan::Planned;
 pub(crate) use plan::plan_for_nothing;
-pub use plan::{Item, Plan, Present, Selection, plan};
-pub use since::{RowsSince, Since, since};
+pub use plan::{Item, Occupant, Plan, Selection, plan};
+pub use since::{ChangesSince, RowsSince, since};
 use staging::{StagedConfig, StagedDatabase, StagedFile, Staging, stage};
 use target::{Hold, hold_all, open_targets};
 
@@ -60,7 +60,7 @@ const DATABASE_FILES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
 /// What a restore did.
 #[derive(Debug, Serialize)]
-pub struct Restored {
+pub struct RestoreReport {
     /// The backup.
     pub id: BackupId,
     /// The folder that everything is below.
@@ -93,7 +93,7 @@ pub fn restore(
     plan: &Plan,
     keep: Option<Encoding>,
     ready: &mut dyn FnMut() -> Result<()>,
-) -> Result<Restored> {
+) -> Result<RestoreReport> {
     let begun = run.elapsed_ms();
     let staging = stage(run, plan).inspect_err(|error| note_damage(run, plan.id, error))?;
     ready()?;
@@ -101,14 +101,14 @@ pub fn restore(
     let descriptors = Descriptors::default();
     let mut targets = open_targets(run, &staging)?;
     let held = hold_all(run, &staging, &mut targets)?;
-    let Kept { id: kept, damaged, warnings } = match keep {
+    let SafetyCopy { id: kept, damaged, warnings } = match keep {
         Some(encoding) => keep_what_is_replaced(run, plan, &held, encoding, &descriptors)?,
-        None => Kept::default(),
+        None => SafetyCopy::default(),
     };
-    let ledger = Ledger { run, plan, kept, unkept: keep.is_none() && plan.replaces() };
+    let ledger = RestoreRecord { run, plan, kept, unkept: keep.is_none() && plan.replaces() };
     ledger.record(Outcome::Begun, &[], None)?;
 
-    let mut done = Done { damaged, warnings, ..Done::default() };
+    let mut done = Changes { damaged, warnings, ..Changes::default() };
     let committed = commit(run, staging, held, &mut done);
     drop(targets);
     let settled = committed.and_then(|()| done.settle(run));
@@ -121,7 +121,7 @@ pub fn restore(
     settled
         .map_err(|error| if done.changed { partial(&error, "a part of it may be restored", kept) } else { error })?;
     recorded.map_err(|error| partial(&error, "all of it is restored, but the ledger doesn't say so", kept))?;
-    Ok(Restored {
+    Ok(RestoreReport {
         id: plan.id,
         target: plan.target.clone(),
         written: plan.items.iter().map(|item| item.path.clone()).collect(),
@@ -135,7 +135,7 @@ pub fn restore(
 /// Lets the ledger know of a backup that a restore found damaged, as a verification would, unless it knows: `latest` passes
 /// over it then. A ledger that can't be written is no reason to say anything else than what was found.
 fn note_damage(run: &Run<'_>, id: BackupId, error: &Error) {
-    let is_known = || History::load(run.store()).is_ok_and(|history| history.is_known_bad(id));
+    let is_known = || Ledger::load(run.store()).is_ok_and(|ledger| ledger.is_known_bad(id));
     if error.kind() == ErrorKind::Damaged && !is_known() {
         let line = Line::new(run.now(), Command::Verify, Outcome::Failed);
         let _ = run.record(Line { id: Some(id), error: Some(error.one_line()), ..line });
@@ -149,14 +149,14 @@ fn partial(error: &Error, so_far: &str, kept: Option<BackupId>) -> Error {
 }
 
 /// A restore's lines in the ledger.
-struct Ledger<'a> {
+struct RestoreRecord<'a> {
     run: &'a Run<'a>,
     plan: &'a Plan,
     kept: Option<BackupId>,
     unkept: bool,
 }
 
-impl Ledger<'_> {
+impl RestoreRecord<'_> {
     fn record(&self, outcome: Outcome, moved_aside: &[PathBuf], error: Option<&Error>) -> Result<()> {
         let restore = RestoreLine {
             target: self.plan.target.clone(),
@@ -185,7 +185,7 @@ pub(crate) fn rehearse(run: &Run<'_>, plan: &Plan) -> Result<()> {
         Planned::Files { .. } => None,
     });
     damaged.map_or(Ok(()), Err)?;
-    commit(run, stage(run, plan)?, Vec::new(), &mut Done::default())
+    commit(run, stage(run, plan)?, Vec::new(), &mut Changes::default())
 }
 
 /// Checks what [`rehearse`] restored and a restore takes for checked.
@@ -202,12 +202,12 @@ pub(crate) fn prove(run: &Run<'_>, plan: &Plan) -> Result<()> {
 ///
 /// # Errors
 /// [`ErrorKind::NoSuchBackup`] if there was none, or it replaced nothing, or kept nothing.
-pub fn undo(history: &History, target: &Path) -> Result<BackupId> {
+pub fn undo(ledger: &Ledger, target: &Path) -> Result<BackupId> {
     let nothing = |message: &str| {
         Err(Error::new(ErrorKind::NoSuchBackup, format!("nothing to undo: {message}"))
             .with_hint("`list` shows what restores kept, as pre-restore: each can be restored by its id"))
     };
-    let Some((line, restore)) = history.restores().find(|(_, it)| is_same_folder(&it.target, target)) else {
+    let Some((line, restore)) = ledger.restores().find(|(_, it)| is_same_folder(&it.target, target)) else {
         return nothing(&format!("the ledger knows no restore into {}", target.display()));
     };
     let when = line.at.format("%Y-%m-%d %H:%M");
@@ -232,9 +232,9 @@ fn is_same_folder(one: &Path, other: &Path) -> bool {
 /// # Errors
 /// As [`plan()`].
 pub fn plan_undo(run: &Run<'_>, kept: &Entry, target: &Path, selection: Selection, sources: &Sources) -> Result<Plan> {
-    let history = History::load(run.store())?;
+    let ledger = Ledger::load(run.store())?;
     let mut plan = plan(run, kept, target, selection, sources)?;
-    let written = history.restores().filter(|(_, it)| it.kept == Some(kept.id)).flat_map(|(_, it)| &it.written);
+    let written = ledger.restores().filter(|(_, it)| it.kept == Some(kept.id)).flat_map(|(_, it)| &it.written);
     let is_in_it = |path: &str| {
         let left_out = plan.skipped.iter().map(|skipped| &skipped.path);
         plan.items.iter().map(|item| &item.path).chain(left_out).any(|it| it.as_str() == path)
@@ -248,7 +248,7 @@ pub fn plan_undo(run: &Run<'_>, kept: &Entry, target: &Path, selection: Selectio
 
 /// What a restore has done so far.
 #[derive(Default)]
-struct Done {
+struct Changes {
     /// Whether anything is no longer as it was.
     changed: bool,
     /// Databases that are known to be damaged, as they were.
@@ -258,7 +258,7 @@ struct Done {
     warnings: Vec<String>,
 }
 
-impl Done {
+impl Changes {
     /// Looks after the databases that were overwritten, once nothing of ours has them open.
     fn settle(&mut self, run: &Run<'_>) -> Result<()> {
         let settled: Vec<Result<Option<String>>> =
@@ -271,13 +271,13 @@ impl Done {
 }
 
 /// Puts everything into its place. From here on a wish to stop has to wait: what is begun is finished.
-fn commit(run: &Run<'_>, mut staging: Staging, held: Vec<Option<Hold<'_>>>, done: &mut Done) -> Result<()> {
+fn commit(run: &Run<'_>, mut staging: Staging, held: Vec<Option<Hold<'_>>>, done: &mut Changes) -> Result<()> {
     staging.folders.sync()?;
     let mut held = held.into_iter();
     for file in staging.files.drain(..) {
         match file {
             StagedFile::Database(staged) => {
-                let hold = if staged.present == Present::Replaced { held.next().flatten() } else { None };
+                let hold = if staged.present == Occupant::Replaced { held.next().flatten() } else { None };
                 put_database(run, *staged, hold, done)?;
             }
             StagedFile::Config(staged) => {
@@ -293,10 +293,10 @@ fn commit(run: &Run<'_>, mut staging: Staging, held: Vec<Option<Hold<'_>>>, done
 }
 
 /// Overwrites the database that is there, or puts the decoded file into its place.
-fn put_database(run: &Run<'_>, staged: StagedDatabase, hold: Option<Hold<'_>>, done: &mut Done) -> Result<()> {
+fn put_database(run: &Run<'_>, staged: StagedDatabase, hold: Option<Hold<'_>>, done: &mut Changes) -> Result<()> {
     let overwrite = match hold {
         None => {
-            if staged.present == Present::Replaced {
+            if staged.present == Occupant::Replaced {
                 done.warnings.push(could_not_overwrite(&staged.path));
             }
             return place(run, staged, done);
@@ -358,7 +358,7 @@ mod tests {
         Encoding::new(Codec::None, 0).unwrap()
     }
 
-    fn restore_all(run: &Run<'_>, site: &Site) -> Result<Restored> {
+    fn restore_all(run: &Run<'_>, site: &Site) -> Result<RestoreReport> {
         let catalog = run.catalog()?;
         let plan = plan(run, catalog.get(id(BACKUP))?, site.root(), Selection::ALL, &site.sources)?;
         restore(run, &plan, Some(encoding()), &mut || Ok(()))
@@ -381,7 +381,7 @@ mod tests {
         changed_since(&site, &store);
         let restored = restore_all(&site.begin(&store, NOW), &site).unwrap();
         assert_eq!((site.sessions(), env(&site).as_str()), (3, "PORT=8080\n"));
-        let kept = undo(&History::load(&store).unwrap(), site.root()).unwrap();
+        let kept = undo(&Ledger::load(&store).unwrap(), site.root()).unwrap();
         assert_eq!(Some(kept), restored.kept);
         let run = site.begin(&store, "20251211_140000");
         let catalog = run.catalog().unwrap();
@@ -393,7 +393,7 @@ mod tests {
     }
 
     fn last_outcome(store: &dyn Store) -> Outcome {
-        History::load(store).unwrap().lines().last().unwrap().outcome
+        Ledger::load(store).unwrap().lines().last().unwrap().outcome
     }
 
     #[test]
@@ -421,7 +421,7 @@ mod tests {
         let error = restore(&run, &plan, Some(encoding()), &mut || Ok(())).unwrap_err();
         assert_eq!((error.kind(), last_outcome(&store)), (ErrorKind::Partial, Outcome::Partial));
         assert!(error.hint().unwrap().contains("restore --undo"));
-        let line = History::load(&store).unwrap().lines().last().unwrap().clone();
+        let line = Ledger::load(&store).unwrap().lines().last().unwrap().clone();
         assert_eq!((line.id, line.error), (Some(id(BACKUP)), Some(error.to_string())));
         assert_eq!(site.sessions(), 3);
         assert_eq!(partial(&error, "a part", None).hint(), Some("a part: repeat it"), "nothing was kept");
@@ -502,7 +502,7 @@ mod tests {
     }
 
     /// What the pre-restore backup, which isn't compressed, has of the database.
-    fn kept_bytes(store: &MemoryStore, restored: &Restored) -> Vec<u8> {
+    fn kept_bytes(store: &MemoryStore, restored: &RestoreReport) -> Vec<u8> {
         let kept = restored.kept.unwrap();
         let mut bytes = Vec::new();
         store.read(&format!("sessions_db_{kept}.db")).unwrap().read_to_end(&mut bytes).unwrap();
@@ -553,9 +553,9 @@ mod tests {
         ["", "-wal", "-journal"].map(|suffix| fs::read(site.root().join(format!("sessions.db{suffix}"))).ok())
     }
 
-    fn undo_all(store: &dyn Store, site: &Site, now: &str) -> Restored {
+    fn undo_all(store: &dyn Store, site: &Site, now: &str) -> RestoreReport {
         let run = site.begin(store, now);
-        let kept = undo(&History::load(store).unwrap(), site.root()).unwrap();
+        let kept = undo(&Ledger::load(store).unwrap(), site.root()).unwrap();
         let catalog = run.catalog().unwrap();
         let plan = plan(&run, catalog.get(kept).unwrap(), site.root(), Selection::ALL, &site.sources).unwrap();
         restore(&run, &plan, Some(encoding()), &mut || Ok(())).unwrap()
@@ -563,7 +563,7 @@ mod tests {
 
     /// Restores over a database that `damage` has damaged, and back, and back again.
     #[track_caller]
-    fn assert_undone_to_the_byte(recorded: &str, damage: impl Fn(&Site, &Path)) -> Restored {
+    fn assert_undone_to_the_byte(recorded: &str, damage: impl Fn(&Site, &Path)) -> RestoreReport {
         let (site, store) = (Site::new(), MemoryStore::new());
         site.execute(&format!("PRAGMA journal_mode = {recorded}"));
         changed_since(&site, &store);
@@ -685,7 +685,7 @@ mod tests {
                 ..site.setup(&store, "20251211_140000")
             };
             let run = Run::begin(setup, &mut |_| {}).unwrap();
-            let kept = undo(&History::load(&store).unwrap(), site.root()).unwrap();
+            let kept = undo(&Ledger::load(&store).unwrap(), site.root()).unwrap();
             let catalog = run.catalog().unwrap();
             let plan = plan(&run, catalog.get(kept).unwrap(), site.root(), Selection::ALL, &site.sources).unwrap();
             let error = restore(&run, &plan, Some(encoding()), &mut || Ok(())).unwrap_err();
@@ -708,10 +708,10 @@ mod tests {
         let before = published(&store);
         assert_eq!(restore(&run, &plan, None, &mut || Ok(())).unwrap().kept, None);
         assert_eq!((site.sessions(), env(&site).as_str(), published(&store)), (3, "PORT=8080\n", before));
-        let history = History::load(&store).unwrap();
-        assert!(history.lines().last().unwrap().restore.as_ref().unwrap().unkept);
+        let ledger = Ledger::load(&store).unwrap();
+        assert!(ledger.lines().last().unwrap().restore.as_ref().unwrap().unkept);
         let message = "nothing to undo: the restore of 2025-12-10 14:00 was told not to keep what it replaced";
-        assert_eq!(undo(&history, site.root()).unwrap_err().to_string(), message);
+        assert_eq!(undo(&ledger, site.root()).unwrap_err().to_string(), message);
     }
 
     #[test]
@@ -745,7 +745,7 @@ mod tests {
             [kept + 1, kept + 2, kept + 3],
             "the kept backup's line, then begun, then done: {changes:?}"
         );
-        let outcomes: Vec<Outcome> = History::load(&store).unwrap().lines().iter().map(|line| line.outcome).collect();
+        let outcomes: Vec<Outcome> = Ledger::load(&store).unwrap().lines().iter().map(|line| line.outcome).collect();
         assert_eq!(outcomes, [Outcome::Begun, Outcome::Ok, Outcome::Ok, Outcome::Begun, Outcome::Ok]);
     }
 
@@ -760,9 +760,9 @@ mod tests {
                 let live = (site.sessions(), env(site));
                 let is_new = live == (3, "PORT=8080\n".into());
                 assert!(is_new || live == (4, "PORT=9090\n".into()), "{fault}: {live:?}");
-                let history = History::load(store).unwrap();
+                let ledger = Ledger::load(store).unwrap();
                 if is_new {
-                    let kept = undo(&history, site.root()).unwrap_or_else(|e| panic!("{fault}: {e}"));
+                    let kept = undo(&ledger, site.root()).unwrap_or_else(|e| panic!("{fault}: {e}"));
                     assert_eq!(Catalog::load(store).unwrap().get(kept).unwrap().files.len(), 2, "{fault}");
                 }
                 let left = fs::read_dir(site.root()).unwrap().map(|entry| entry.unwrap().file_name());
@@ -859,7 +859,7 @@ mod tests {
             assert_eq!((site.sessions(), env(&site).as_str()), (4, "PORT=9090\n"));
         }
         assert_eq!(published(&store), before, "nothing had to be kept");
-        assert_eq!(undo(&History::load(&store).unwrap(), site.root()).unwrap_err().kind(), ErrorKind::NoSuchBackup);
+        assert_eq!(undo(&Ledger::load(&store).unwrap(), site.root()).unwrap_err().kind(), ErrorKind::NoSuchBackup);
     }
 
     #[test]
@@ -871,17 +871,17 @@ mod tests {
         let entry = catalog.get(id(BACKUP)).unwrap();
         let present = |target: &Path, selection| {
             let plan = plan(&run, entry, target, selection, &site.sources).unwrap();
-            let items: Vec<(String, Present)> =
+            let items: Vec<(String, Occupant)> =
                 plan.items.iter().map(|item| (item.path.to_string(), item.present)).collect();
             (items, plan.replaces())
         };
         let item = |path: &str, present| (path.to_string(), present);
-        let both = vec![item("sessions.db", Present::Replaced), item(".env", Present::Replaced)];
+        let both = vec![item("sessions.db", Occupant::Replaced), item(".env", Occupant::Replaced)];
         assert_eq!(present(site.root(), Selection::ALL), (both, true));
         let files = Selection { databases: false, ..Selection::ALL };
-        assert_eq!(present(site.root(), files), (vec![item(".env", Present::Replaced)], true));
+        assert_eq!(present(site.root(), files), (vec![item(".env", Occupant::Replaced)], true));
         let elsewhere = site.root().join("elsewhere");
-        let absent = vec![item("sessions.db", Present::Absent), item(".env", Present::Absent)];
+        let absent = vec![item("sessions.db", Occupant::Absent), item(".env", Occupant::Absent)];
         assert_eq!(present(&elsewhere, Selection::ALL), (absent, false));
         assert!(!elsewhere.exists());
         for suffix in ["-wal", "-shm"] {
@@ -889,7 +889,7 @@ mod tests {
         }
         fs::write(site.root().join("sessions.db"), "this is no database, whatever its name says").unwrap();
         let databases = Selection { files: false, ..Selection::ALL };
-        assert_eq!(present(site.root(), databases), (vec![item("sessions.db", Present::Damaged)], true));
+        assert_eq!(present(site.root(), databases), (vec![item("sessions.db", Occupant::Damaged)], true));
         fs::remove_file(site.root().join("sessions.db")).unwrap();
         fs::create_dir(site.root().join("sessions.db")).unwrap();
         let error = plan(&run, entry, site.root(), databases, &site.sources).unwrap_err();
@@ -900,7 +900,7 @@ mod tests {
     fn there_is_nothing_to_undo_without_a_restore_or_after_one_that_replaced_nothing() {
         let (site, store) = (Site::new(), MemoryStore::new());
         site.backup(&store, BACKUP);
-        let error = undo(&History::load(&store).unwrap(), site.root()).unwrap_err();
+        let error = undo(&Ledger::load(&store).unwrap(), site.root()).unwrap_err();
         let nothing = format!("nothing to undo: the ledger knows no restore into {}", site.root().display());
         assert_eq!(error.to_string(), nothing);
         let run = site.begin(&store, NOW);
@@ -908,7 +908,7 @@ mod tests {
         let elsewhere = site.root().join("elsewhere");
         let plan = plan(&run, catalog.get(id(BACKUP)).unwrap(), &elsewhere, Selection::ALL, &site.sources).unwrap();
         assert_eq!(restore(&run, &plan, Some(encoding()), &mut || Ok(())).unwrap().kept, None);
-        let error = undo(&History::load(&store).unwrap(), site.root()).unwrap_err();
+        let error = undo(&Ledger::load(&store).unwrap(), site.root()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoSuchBackup);
         assert_eq!(error.to_string(), nothing);
         for suffix in DATABASE_FILES {
@@ -916,7 +916,7 @@ mod tests {
         }
         fs::remove_file(site.root().join(".env")).unwrap();
         restore_all(&run, &site).unwrap();
-        let error = undo(&History::load(&store).unwrap(), site.root()).unwrap_err();
+        let error = undo(&Ledger::load(&store).unwrap(), site.root()).unwrap_err();
         assert_eq!(error.to_string(), "nothing to undo: the restore of 2025-12-10 14:00 replaced nothing");
     }
 }

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 
 use rustix::fs::FileType;
 
-use super::plan::Present;
+use super::plan::Occupant;
 use super::staging::StagedDatabase;
-use super::temp::Recorded;
-use super::{DATABASE_FILES, Done, live};
+use super::temp::TempRecord;
+use super::{Changes, DATABASE_FILES, live};
 use crate::error::{Error, ErrorKind, Result};
 use crate::folder::Place;
 use crate::id::BackupId;
@@ -22,21 +22,21 @@ const PRIVATE: u32 = 0o600;
 
 /// Makes the decoded file the database in its place. Leftover files there are moved aside, and so is a database that was
 /// there when this was planned; one that has appeared in the meantime is an application's, and an error.
-pub(super) fn place(run: &Run<'_>, staged: StagedDatabase, done: &mut Done) -> Result<()> {
+pub(super) fn place(run: &Run<'_>, staged: StagedDatabase, done: &mut Changes) -> Result<()> {
     done.warnings.extend(make_ready(&staged)?);
     let path = &staged.path;
-    if staged.present == Present::Absent && path.exists() {
+    if staged.present == Occupant::Absent && path.exists() {
         let message = format!("a database has appeared at {} in the meantime", path.display());
         return Err(Error::new(ErrorKind::Busy, message).with_hint("stop the application, then restore again"));
     }
-    let files = if staged.present == Present::Absent { &DATABASE_FILES[1..] } else { &DATABASE_FILES[..] };
+    let files = if staged.present == Occupant::Absent { &DATABASE_FILES[1..] } else { &DATABASE_FILES[..] };
     set_aside(&staged.place, files, BackupId::at(run.now().to_utc()), done)?;
     put(staged, done)
 }
 
 /// The same where a sound database is one file, which nobody else has open and which is kept. If nothing belongs beside
 /// the new one, there is a database at any moment.
-pub(super) fn place_over(staged: StagedDatabase, now: BackupId, done: &mut Done) -> Result<()> {
+pub(super) fn place_over(staged: StagedDatabase, now: BackupId, done: &mut Changes) -> Result<()> {
     done.warnings.extend(make_ready(&staged)?);
     if !staged.beside.is_empty() {
         set_aside(&staged.place, &DATABASE_FILES[..1], now, done)?;
@@ -47,7 +47,7 @@ pub(super) fn place_over(staged: StagedDatabase, now: BackupId, done: &mut Done)
     staged.place.sync()
 }
 
-fn put(staged: StagedDatabase, done: &mut Done) -> Result<()> {
+fn put(staged: StagedDatabase, done: &mut Changes) -> Result<()> {
     let StagedDatabase { temp, beside, place, .. } = staged;
     let is_alone = beside.is_empty();
     for (suffix, temp) in beside {
@@ -62,7 +62,7 @@ fn put(staged: StagedDatabase, done: &mut Done) -> Result<()> {
     place.sync()
 }
 
-fn set_aside(place: &Place, files: &[&str], now: BackupId, done: &mut Done) -> Result<()> {
+fn set_aside(place: &Place, files: &[&str], now: BackupId, done: &mut Changes) -> Result<()> {
     let moved = move_aside(place, files, now, &mut done.moved_aside);
     done.changed |= !done.moved_aside.is_empty();
     moved
@@ -111,7 +111,7 @@ fn make_ready(staged: &StagedDatabase) -> Result<Option<String>> {
     let (mode, owner) = recorded.map_or((PRIVATE, None), |it| (it.mode, Some((it.uid, it.gid))));
     let mut warning = None;
     for temp in staged.temps() {
-        warning = temp.fit(&staged.place, Recorded { mode, owner })?;
+        warning = temp.fit(&staged.place, TempRecord { mode, owner })?;
         temp.sync()?;
     }
     Ok(warning)

@@ -8,7 +8,7 @@ use chrono::{DateTime, FixedOffset};
 use rustix::fs::{FileType, Stat};
 use serde::{Deserialize, Serialize};
 
-use super::allowed::{SkipReason, Skipped, is_listed, is_protected};
+use super::allowed::{SkipReason, SkippedItem, is_listed, is_protected};
 use crate::age::seconds_since;
 use crate::catalog::{Entry, StoredFile};
 use crate::error::{Error, ErrorKind, Result, SALVAGE_HINT};
@@ -64,7 +64,7 @@ pub struct Plan {
     /// What will be written, in this order.
     pub items: Vec<Item>,
     /// What the backup holds, and is left out.
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<SkippedItem>,
     /// What a person should know before agreeing.
     pub warnings: Vec<String>,
     #[serde(skip)]
@@ -81,7 +81,7 @@ pub struct Item {
     /// Its size, if the manifest says it.
     pub bytes: Option<u64>,
     /// What is there now.
-    pub present: Present,
+    pub present: Occupant,
     /// Whether the settings don't name it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub unlisted: bool,
@@ -90,7 +90,7 @@ pub struct Item {
 /// What is in the place of a file to be restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Present {
+pub enum Occupant {
     /// Nothing.
     Absent,
     /// A file, or a database that opens: it is kept as a pre-restore backup, then replaced.
@@ -111,7 +111,7 @@ pub(super) enum Planned {
         place: Place,
         /// The folder that it really is in: a link there may lead into another.
         real_folder: Option<Identity>,
-        present: Present,
+        present: Occupant,
         beside: Vec<StoredFile>,
     },
     Files {
@@ -133,7 +133,7 @@ impl Plan {
     pub fn is_as_shown(&self, shown: &Self) -> bool {
         // A configuration file may have been written to meanwhile.
         let what = |item: &Item| {
-            (item.path.clone(), item.bytes, item.present == Present::Absent, item.present == Present::Damaged)
+            (item.path.clone(), item.bytes, item.present == Occupant::Absent, item.present == Occupant::Damaged)
         };
         let places = |plan: &Self| plan.places().cloned().collect::<Vec<Place>>();
         self.id == shown.id
@@ -153,7 +153,7 @@ impl Plan {
 
     /// Whether anything that is there now will be replaced by something else, or moved.
     pub fn replaces(&self) -> bool {
-        self.items.iter().any(|item| matches!(item.present, Present::Replaced | Present::Damaged))
+        self.items.iter().any(|item| matches!(item.present, Occupant::Replaced | Occupant::Damaged))
     }
 }
 
@@ -259,7 +259,7 @@ impl Plan {
             (_, false) if !self.selection.unlisted => SkipReason::Unlisted,
             _ => return Some(!is_listed),
         };
-        self.skipped.push(Skipped { path: path.clone(), why });
+        self.skipped.push(SkippedItem { path: path.clone(), why });
         None
     }
 
@@ -297,8 +297,8 @@ impl Plan {
         let mut present = file_present(&place.path(), there.as_ref())?;
         if there.is_some_and(|there| FileType::from_raw_mode(there.st_mode) == FileType::Symlink) {
             self.warnings.push(format!("{path} is a link: a plain file takes its place"));
-        } else if present == Present::Replaced && is_same(&self.target, &path, member)? {
-            present = Present::Unchanged;
+        } else if present == Occupant::Replaced && is_same(&self.target, &path, member)? {
+            present = Occupant::Unchanged;
         }
         self.items.push(Item { path: path.clone(), bytes: Some(member.content.len() as u64), present, unlisted });
         Ok(Some(Member { name: member.path.clone(), path, place }))
@@ -391,14 +391,14 @@ fn unknown_place(file: &StoredFile) -> Error {
         .with_hint(format!("add a [[database]] with the name {:?} to the settings", file.name))
 }
 
-fn file_present(path: &Path, there: Option<&Stat>) -> Result<Present> {
+fn file_present(path: &Path, there: Option<&Stat>) -> Result<Occupant> {
     match there {
         Some(there) if FileType::from_raw_mode(there.st_mode) == FileType::Directory => {
             Err(Error::new(ErrorKind::InvalidInput, format!("{} is a folder, a file belongs there", path.display()))
                 .with_hint("move it away first"))
         }
-        Some(_) => Ok(Present::Replaced),
-        None => Ok(Present::Absent),
+        Some(_) => Ok(Occupant::Replaced),
+        None => Ok(Occupant::Absent),
     }
 }
 
@@ -414,16 +414,16 @@ fn is_same(target: &Path, path: &RelPath, member: &ConfigFile) -> Result<bool> {
 }
 
 /// What is in the place of a database, and the encoding of its text if it can be read.
-fn database_present(run: &Run<'_>, place: &Place) -> Result<(Present, Option<String>)> {
+fn database_present(run: &Run<'_>, place: &Place) -> Result<(Occupant, Option<String>)> {
     let path = &place.path();
-    if file_present(path, place.stat()?.as_ref())? == Present::Absent {
-        return Ok((Present::Absent, None));
+    if file_present(path, place.stat()?.as_ref())? == Occupant::Absent {
+        return Ok((Occupant::Absent, None));
     }
     match sqlite::open_stoppable(path, run.busy_timeout(), run.progress()) {
-        Ok(connection) => Ok((Present::Replaced, sqlite::pragma(&connection, "encoding").ok())),
-        Err(error) if error.means_damaged() => Ok((Present::Damaged, None)),
+        Ok(connection) => Ok((Occupant::Replaced, sqlite::pragma(&connection, "encoding").ok())),
+        Err(error) if error.means_damaged() => Ok((Occupant::Damaged, None)),
         // It is rolled back when it is opened to be replaced, not for a look.
-        Err(error) if error.kind() == ErrorKind::HotJournal => Ok((Present::Replaced, None)),
+        Err(error) if error.kind() == ErrorKind::HotJournal => Ok((Occupant::Replaced, None)),
         Err(error) => Err(error),
     }
 }
@@ -529,7 +529,7 @@ mod tests {
         (sources.databases[0].path, sources.files[0].paths[0]) = (path("moved.db"), path("moved.env"));
         let missing = format!("backup {ID} holds no moved.env: what is there now stays");
         let plan = planned(&site, &store, site.root(), Selection::ALL, &sources).unwrap();
-        let skipped = ["sessions.db", ".env"].map(|it| Skipped { path: path(it), why: SkipReason::Unlisted });
+        let skipped = ["sessions.db", ".env"].map(|it| SkippedItem { path: path(it), why: SkipReason::Unlisted });
         assert_eq!((paths(&plan), &plan.skipped[..]), (vec![], &skipped[..]));
         let left_out = "the settings don't name, and which is left out: sessions.db, .env";
         assert_eq!(plan.warnings, [format!("backup {ID} holds what {left_out}"), missing.clone()]);
@@ -558,17 +558,17 @@ mod tests {
             let plan = planned(&site, &store, site.root(), Selection::ALL, &site.sources).unwrap();
             plan.items[1].present
         };
-        assert_eq!(present(), Present::Unchanged);
+        assert_eq!(present(), Occupant::Unchanged);
         fs::set_permissions(&env, fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(present(), Present::Unchanged, "a restore makes no mode wider");
+        assert_eq!(present(), Occupant::Unchanged, "a restore makes no mode wider");
         fs::set_permissions(&env, fs::Permissions::from_mode(0o666)).unwrap();
-        assert_eq!(present(), Present::Replaced);
+        assert_eq!(present(), Occupant::Replaced);
         fs::write(&env, "PORT=9090\n").unwrap();
-        assert_eq!(present(), Present::Replaced);
+        assert_eq!(present(), Occupant::Replaced);
         fs::remove_file(&env).unwrap();
         std::os::unix::fs::symlink("elsewhere", &env).unwrap();
         fs::write(site.root().join("elsewhere"), "PORT=8080\n").unwrap();
-        assert_eq!(present(), Present::Replaced, "a link is replaced, whatever it leads to");
+        assert_eq!(present(), Occupant::Replaced, "a link is replaced, whatever it leads to");
     }
 
     #[test]
@@ -633,7 +633,7 @@ mod tests {
         let journal = site.root().join("sessions.db-journal");
         fs::write(&journal, "what was there before").unwrap();
         let plan = planned(&site, &store, site.root(), Selection::ALL, &site.sources).unwrap();
-        assert_eq!(plan.items[0].present, Present::Replaced);
+        assert_eq!(plan.items[0].present, Occupant::Replaced);
         assert!(journal.exists());
     }
 }

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::folder::{Identity, Place, identity};
 use crate::fsutil;
-use crate::links::Real;
+use crate::links::ResolvedFile;
 use crate::source::sqlite;
 
 /// Opens the database at `place` by `open`, and makes sure that it is that one.
@@ -39,7 +39,7 @@ pub(super) fn open(place: &Place, open: impl FnOnce(&Path) -> Result<Connection>
 }
 
 /// Whether the log of a database in WAL mode, and what SQLite keeps about it, are beside it.
-fn is_log_beside(connection: &Connection, real: &Real) -> bool {
+fn is_log_beside(connection: &Connection, real: &ResolvedFile) -> bool {
     match sqlite::pragma::<String>(connection, "journal_mode") {
         Ok(mode) if mode == "wal" => {}
         mode => return mode.is_ok(),

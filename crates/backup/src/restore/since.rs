@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::plan::{Plan, Planned, Present};
+use super::plan::{Occupant, Plan, Planned};
 use crate::error::Result;
 use crate::manifest::Table;
 use crate::relpath::RelPath;
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A live database that a restore would replace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Since {
+pub struct ChangesSince {
     /// Where it is, relative to the target.
     pub path: RelPath,
     /// Tables with more or fewer rows than in the backup, by name; `None` if that can't be told: the backup doesn't say how
@@ -37,9 +37,9 @@ pub struct RowsSince {
 
 /// Compares each live database that `plan` would replace with what is recorded of the backup. A row that was changed and not
 /// added or removed doesn't show.
-pub fn since(run: &Run<'_>, plan: &Plan) -> Vec<Since> {
+pub fn since(run: &Run<'_>, plan: &Plan) -> Vec<ChangesSince> {
     let replaced = plan.artifacts.iter().filter_map(|planned| match planned {
-        Planned::Database { file, path, present: Present::Replaced, .. } if file.damage().is_none() => {
+        Planned::Database { file, path, present: Occupant::Replaced, .. } if file.damage().is_none() => {
             Some((file, path))
         }
         _ => None,
@@ -49,7 +49,7 @@ pub fn since(run: &Run<'_>, plan: &Plan) -> Vec<Since> {
             let live = rows(run, plan, path).ok()?;
             Some(difference(&live, &facts.tables))
         });
-        Since { path: path.clone(), tables }
+        ChangesSince { path: path.clone(), tables }
     };
     replaced.map(compare).collect()
 }
@@ -89,7 +89,7 @@ mod tests {
 
     const ID: &str = "20251210_140000";
 
-    fn since_backup(change: impl Fn(&Site)) -> Vec<Since> {
+    fn since_backup(change: impl Fn(&Site)) -> Vec<ChangesSince> {
         let (site, store) = (Site::new(), MemoryStore::new());
         site.backup(&store, ID);
         change(&site);
@@ -109,7 +109,7 @@ mod tests {
         });
         let rows = |name: &str, rows| RowsSince { name: name.into(), rows };
         let path = RelPath::new("sessions.db").unwrap();
-        assert_eq!(found, [Since { path, tables: Some(vec![rows("added", 2), rows("sessions", -1)]) }]);
+        assert_eq!(found, [ChangesSince { path, tables: Some(vec![rows("added", 2), rows("sessions", -1)]) }]);
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use super::leftovers;
-use super::plan::{Member, Plan, Planned, Present};
-use super::temp::{Recorded, Temp};
+use super::plan::{Member, Occupant, Plan, Planned};
+use super::temp::{Temp, TempRecord};
 use crate::catalog::StoredFile;
 use crate::error::{Error, Result};
 use crate::folder::{Identity, Place};
@@ -42,7 +42,7 @@ pub(super) struct StagedDatabase {
     /// The folder that the database in its place really was in.
     pub real_folder: Option<Identity>,
     /// What is in its place now.
-    pub present: Present,
+    pub present: Occupant,
     /// Whether it was damaged when it was saved, and is put back as it was.
     pub is_bytes: bool,
     pub recorded: Option<manifest::Database>,
@@ -68,7 +68,7 @@ impl Staging {
     /// Those databases that take the place of one.
     pub fn replaced(&self) -> impl Iterator<Item = &StagedDatabase> {
         self.files.iter().filter_map(|file| match file {
-            StagedFile::Database(staged) if staged.present == Present::Replaced => Some(&**staged),
+            StagedFile::Database(staged) if staged.present == Occupant::Replaced => Some(&**staged),
             _ => None,
         })
     }
@@ -121,14 +121,14 @@ fn stage_database(
     file: &StoredFile,
     beside: &[StoredFile],
     place: &Place,
-    present: Present,
+    present: Occupant,
     staging: &mut Staging,
 ) -> Result<StagedDatabase> {
     let (recorded, is_bytes) = (recorded_database(file), file.damage().is_some());
     place.make_folders(&mut staging.folders.0)?;
     let (path, temp) = (place.path(), Temp::beside(place)?);
     staging.mark(temp.file()?)?;
-    let is_copied = present == Present::Replaced && !is_bytes;
+    let is_copied = present == Occupant::Replaced && !is_bytes;
     // Over a live database, its transaction needs as much again.
     let needed = plain_bytes(file).saturating_mul(if is_copied { 2 } else { 1 });
     fsutil::require_space(&path, &fsutil::parent(&path).display().to_string(), needed)?;
@@ -182,7 +182,7 @@ fn stage_files(run: &Run<'_>, file: &StoredFile, members: &[Member], staging: &m
 
 fn stage_config(member: &ConfigFile, mut temp: Temp, place: &Place) -> Result<StagedFile> {
     temp.file()?.write_all(&member.content).map_err(|e| Error::io("write", temp.path(), e))?;
-    let warning = temp.fit(place, Recorded { mode: member.mode, owner: Some((member.uid, member.gid)) })?;
+    let warning = temp.fit(place, TempRecord { mode: member.mode, owner: Some((member.uid, member.gid)) })?;
     temp.sync()?;
     temp.close();
     Ok(StagedFile::Config(Box::new(StagedConfig { temp, place: place.clone(), warning })))

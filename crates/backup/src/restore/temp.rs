@@ -13,7 +13,7 @@ use crate::folder::Place;
 
 /// What a backup says of a file: its mode, and who had it, user and group.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Recorded {
+pub(super) struct TempRecord {
     pub mode: u32,
     pub owner: Option<(u32, u32)>,
 }
@@ -104,7 +104,7 @@ impl Temp {
     ///
     /// # Errors
     /// As the operating system says.
-    pub fn fit(&self, place: &Place, recorded: Recorded) -> Result<Option<String>> {
+    pub fn fit(&self, place: &Place, recorded: TempRecord) -> Result<Option<String>> {
         let there = place.stat()?.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
         let (uid, gid) = there.as_ref().map_or_else(|| place.owner(), |stat| Ok(owner_of(stat)))?;
         let may_be_given = there.is_some() || geteuid().is_root();
@@ -186,7 +186,7 @@ mod tests {
         let place = Place::of(root.path(), "a");
         let fitted = |recorded| {
             let temp = Temp::beside(&place).unwrap();
-            assert_eq!(temp.fit(&place, Recorded { mode: recorded, owner: None }).unwrap(), None);
+            assert_eq!(temp.fit(&place, TempRecord { mode: recorded, owner: None }).unwrap(), None);
             mode(temp.path())
         };
         assert_eq!([0o6777, 0o666, 0o644, 0o600, 0].map(fitted), [0o660, 0o660, 0o640, 0o600, 0]);
@@ -205,7 +205,7 @@ mod tests {
         symlink("elsewhere", root.path().join("a")).unwrap();
         let place = Place::of(root.path(), "a");
         let temp = Temp::beside(&place).unwrap();
-        temp.fit(&place, Recorded { mode: 0o777, owner: None }).unwrap();
+        temp.fit(&place, TempRecord { mode: 0o777, owner: None }).unwrap();
         assert_eq!(mode(temp.path()), 0o660);
     }
 }

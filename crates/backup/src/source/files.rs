@@ -11,7 +11,7 @@ use std::path::Path;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::folder::{self, Unopened};
+use crate::folder::{self, OpenError};
 use crate::manifest::FileEntry;
 use crate::relpath::RelPath;
 
@@ -65,12 +65,12 @@ impl ConfigFile {
     fn read_once(root: &Path, path: &RelPath) -> Result<Self> {
         let full = path.under(root);
         let file = folder::open_below(root, path).map_err(|unopened| match unopened {
-            Unopened::Io(e) if e.kind() == io::ErrorKind::InvalidInput => {
+            OpenError::Io(e) if e.kind() == io::ErrorKind::InvalidInput => {
                 Error::new(ErrorKind::InvalidInput, format!("{} is not a plain file", full.display()))
                     .with_hint("name each configuration file by itself in the settings")
             }
-            Unopened::Io(e) => Error::io("open", &full, e),
-            Unopened::Refused(error) => error,
+            OpenError::Io(e) => Error::io("open", &full, e),
+            OpenError::Refused(error) => error,
         })?;
         // Of what is read, not of what may have taken its place.
         let found = file.metadata().map_err(|e| Error::io("stat", &full, e))?;
@@ -142,7 +142,7 @@ pub(crate) fn read_archive(
     mut each: impl FnMut(ConfigFile) -> Result<()>,
 ) -> Result<()> {
     let (ration, ended) = (Cell::new(MAX_BETWEEN), Cell::new(false));
-    let mut archive = tar::Archive::new(Rationed { reader, ration: &ration, ended: &ended });
+    let mut archive = tar::Archive::new(BoundedReader { reader, ration: &ration, ended: &ended });
     let mut seen = BTreeSet::new();
     for (at, member) in archive.entries().map_err(|e| own_or_damaged(name, e))?.enumerate() {
         let refuse = |why: &str| Error::damaged(name, format!("member {} {why}", at + 1));
@@ -189,13 +189,13 @@ pub(crate) fn read_archive(
 }
 
 /// A reader that fails once its ration is used up, and remembers whether it has come to the end.
-struct Rationed<'a> {
+struct BoundedReader<'a> {
     reader: &'a mut dyn Read,
     ration: &'a Cell<u64>,
     ended: &'a Cell<bool>,
 }
 
-impl Read for Rationed<'_> {
+impl Read for BoundedReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.ration.get()).unwrap_or(usize::MAX).min(buffer.len());
         if most == 0 && !buffer.is_empty() {

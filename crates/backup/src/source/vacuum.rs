@@ -85,19 +85,19 @@ pub(crate) struct Live<'a> {
 
 /// What the check of a source found.
 #[derive(Debug)]
-pub(crate) struct Checked {
+pub(crate) struct SourceCheck {
     /// What `integrity_check` finds wrong, at most ten lines; empty if nothing.
     pub problems: Vec<String>,
     /// When the source was no longer read.
     pub ended: Instant,
     /// Nothing if anything is wrong with it.
     contents: Option<Contents>,
-    seen: Seen,
+    seen: StateMatch,
 }
 
 /// How far a copy and what was checked are of the same state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Seen {
+enum StateMatch {
     /// Nobody has committed between the two.
     Same,
     /// Somebody has, and left the schema as it was.
@@ -106,10 +106,10 @@ enum Seen {
     Another,
 }
 
-impl Checked {
+impl SourceCheck {
     /// Whether it was the very state of the copy that was checked.
     pub fn is_same(&self) -> bool {
-        self.seen == Seen::Same
+        self.seen == StateMatch::Same
     }
 
     /// Holds the copy of the database at `path` against it.
@@ -119,9 +119,11 @@ impl Checked {
     pub fn compare(&self, copy: &Contents, path: &Path) -> Result<()> {
         let Some(source) = &self.contents else { return Ok(()) };
         let difference = match self.seen {
-            Seen::SameSchema | Seen::Same if source.schema != copy.schema => Some("its schema differs".to_string()),
-            Seen::SameSchema | Seen::Another => None,
-            Seen::Same => first_difference(&source.tables, &copy.tables),
+            StateMatch::SameSchema | StateMatch::Same if source.schema != copy.schema => {
+                Some("its schema differs".to_string())
+            }
+            StateMatch::SameSchema | StateMatch::Another => None,
+            StateMatch::Same => first_difference(&source.tables, &copy.tables),
         };
         difference.map_or(Ok(()), |difference| {
             let message = format!("the copy of database {} isn't what was read: {difference}", path.display());
@@ -141,22 +143,22 @@ fn first_difference(source: &[Table], copy: &[Table]) -> Option<String> {
 }
 
 /// Checks what `connection` reads, which is one state, the same as that of the copy as far as `seen` says.
-fn check(connection: &Connection, path: &Path, seen: Seen, progress: &dyn Progress) -> Result<Checked> {
+fn check(connection: &Connection, path: &Path, seen: StateMatch, progress: &dyn Progress) -> Result<SourceCheck> {
     let problems = integrity::integrity_check(connection, path, progress)?;
     let contents = || {
         let contents = |connection: &Connection| Contents::of(connection, &sqlite::tables(connection)?);
         stoppable(connection, progress, || (), contents).map_err(|e| Error::sqlite("read database", path, &e))
     };
     let contents = problems.is_empty().then(contents).transpose()?;
-    Ok(Checked { problems, ended: Instant::now(), contents, seen })
+    Ok(SourceCheck { problems, ended: Instant::now(), contents, seen })
 }
 
 /// Checks a database that `connection` has locked: nobody can commit before it is copied.
 ///
 /// # Errors
 /// [`ErrorKind::Damaged`] and the like if SQLite can't read it, [`ErrorKind::Interrupted`].
-pub(crate) fn check_locked(connection: &Connection, path: &Path, progress: &dyn Progress) -> Result<Checked> {
-    check(connection, path, Seen::Same, progress)
+pub(crate) fn check_locked(connection: &Connection, path: &Path, progress: &dyn Progress) -> Result<SourceCheck> {
+    check(connection, path, StateMatch::Same, progress)
 }
 
 /// What the compact copy at `path` shows and holds.
@@ -173,7 +175,7 @@ pub(crate) fn describe(path: &Path, progress: &dyn Progress) -> Result<(Facts, C
 }
 
 /// The check that goes on in a thread of its own.
-pub(crate) type Checking<'scope> = ScopedJoinHandle<'scope, Result<Checked>>;
+pub(crate) type RunningCheck<'scope> = ScopedJoinHandle<'scope, Result<SourceCheck>>;
 
 /// Makes a compact copy at `destination` through `connection`, while the source is checked in a thread of `scope`. That
 /// may go on for longer, and asks `unseen` whether to stop. Gives how the copying ended, and the check.
@@ -186,7 +188,7 @@ pub(crate) fn copy_and_check<'scope, 'env>(
     live: Live<'env>,
     destination: &'env Path,
     unseen: &'env dyn Progress,
-) -> Result<(Result<()>, Checking<'scope>)> {
+) -> Result<(Result<()>, RunningCheck<'scope>)> {
     let path = live.path;
     let checker = sqlite::open_stoppable(path, live.busy_timeout, live.progress)?;
     for _ in 1..TRIES {
@@ -196,8 +198,8 @@ pub(crate) fn copy_and_check<'scope, 'env>(
         // It has begun when nobody can send any more.
         let _ = begun.recv();
         let seen = begin(&checker, &before, path, Duration::ZERO);
-        if let Ok(Seen::Same) = seen {
-            let checking = spawn(scope, path, move || check(&checker, path, Seen::Same, unseen))?;
+        if let Ok(StateMatch::Same) = seen {
+            let checking = spawn(scope, path, move || check(&checker, path, StateMatch::Same, unseen))?;
             return Ok((join(copying).1, checking));
         }
         stop.store(true, Ordering::Relaxed);
@@ -255,14 +257,14 @@ impl Version {
 }
 
 /// Begins to read, and says what has changed since `before`. Waits for locks up to `busy_timeout`.
-fn begin(connection: &Connection, before: &Version, path: &Path, busy_timeout: Duration) -> Result<Seen> {
+fn begin(connection: &Connection, before: &Version, path: &Path, busy_timeout: Duration) -> Result<StateMatch> {
     connection.busy_timeout(busy_timeout).map_err(|e| Error::sqlite("open database", path, &e))?;
     sqlite::begin(connection, path)?;
     let now = Version::of(connection, path)?;
     Ok(match (now.data == before.data, now.schema == before.schema) {
-        (true, _) => Seen::Same,
-        (false, true) => Seen::SameSchema,
-        (false, false) => Seen::Another,
+        (true, _) => StateMatch::Same,
+        (false, true) => StateMatch::SameSchema,
+        (false, false) => StateMatch::Another,
     })
 }
 
@@ -288,7 +290,7 @@ pub(crate) fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::{Silent, Unseen};
+    use crate::progress::{Background, Silent};
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -306,9 +308,9 @@ mod tests {
     }
 
     /// Copies and checks, and gives what the check found, and the copy's path.
-    fn checked(path: &Path, patience: Duration) -> Result<(Checked, std::path::PathBuf)> {
+    fn checked(path: &Path, patience: Duration) -> Result<(SourceCheck, std::path::PathBuf)> {
         let copy = fsutil::with_suffix(path, "-copy");
-        let (live, unseen) = (Live { path, busy_timeout: patience, progress: &Silent }, Unseen::beside(&Silent));
+        let (live, unseen) = (Live { path, busy_timeout: patience, progress: &Silent }, Background::beside(&Silent));
         let checked = thread::scope(|scope| {
             let connection = sqlite::open_read_only(path, patience)?;
             let (copied, checking) = copy_and_check(scope, connection, live, &copy, &unseen)?;
@@ -376,12 +378,12 @@ mod tests {
             Connection::open(&copy).unwrap().execute_batch(change).unwrap();
             let contents = |path| describe(path, &Silent).unwrap().1;
             let ended = Instant::now();
-            let checked = Checked { problems: Vec::new(), ended, contents: Some(contents(&path)), seen };
+            let checked = SourceCheck { problems: Vec::new(), ended, contents: Some(contents(&path)), seen };
             checked.compare(&contents(&copy), &path).is_ok()
         };
-        assert!(compared(Seen::Same, ""));
-        assert!(!compared(Seen::Same, "INSERT INTO t VALUES (1)") && compared(Seen::SameSchema, ""));
-        assert!(!compared(Seen::SameSchema, "DROP TABLE c") && compared(Seen::Another, ""));
+        assert!(compared(StateMatch::Same, ""));
+        assert!(!compared(StateMatch::Same, "INSERT INTO t VALUES (1)") && compared(StateMatch::SameSchema, ""));
+        assert!(!compared(StateMatch::SameSchema, "DROP TABLE c") && compared(StateMatch::Another, ""));
     }
 
     /// What VACUUM leaves out for good reason, and what it leaves out without a word.

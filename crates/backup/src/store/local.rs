@@ -19,8 +19,8 @@ use super::folder::Folder;
 use super::{Object, Staged, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fsutil;
-use crate::lock::{Held, Holder, Lock, Waiting};
-use crate::names::HISTORY;
+use crate::lock::{CurrentHolder, Holder, Lock, OnWait};
+use crate::names::LEDGER;
 use crate::synced::SyncedFile;
 
 const STAGING: &str = ".staging";
@@ -48,7 +48,7 @@ impl LocalStore {
 
     /// The two files that `verify` and `drill` write: the lock and the ledger.
     pub fn records(folder: impl AsRef<Path>) -> [PathBuf; 2] {
-        [LOCK, HISTORY].map(|name| folder.as_ref().join(name))
+        [LOCK, LEDGER].map(|name| folder.as_ref().join(name))
     }
 
     /// Whether nobody but its owner can look into it. A folder that was there before keeps its mode: it may be one
@@ -74,7 +74,7 @@ impl LocalStore {
         Ok(self.held()?.and_then(|held| held.since()))
     }
 
-    fn held(&self) -> Result<Option<Held>> {
+    fn held(&self) -> Result<Option<CurrentHolder>> {
         match self.opened() {
             Ok(folder) => Lock::holder(folder, LOCK),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -183,7 +183,7 @@ impl Store for LocalStore {
         Ok(())
     }
 
-    fn lock(&self, holder: &Holder, wait: Duration, waiting: &mut Waiting<'_>) -> Result<Lock> {
+    fn lock(&self, holder: &Holder, wait: Duration, waiting: &mut OnWait<'_>) -> Result<Lock> {
         let folder = self.opened_to("open", LOCK)?;
         let lock = Lock::acquire(folder, LOCK, holder, wait, waiting)?;
         folder.inherit_owner(LOCK);
@@ -377,9 +377,9 @@ mod tests {
         assert_eq!(mode(store.folder.join(".staging/a")), 0o600);
         staged.finish().unwrap();
         store.publish(&["a".into()]).unwrap();
-        store.append(crate::names::HISTORY, "{}").unwrap();
+        store.append(crate::names::LEDGER, "{}").unwrap();
         assert_eq!(mode(store.folder.join("a")), 0o600);
-        assert_eq!(mode(store.folder.join(crate::names::HISTORY)), 0o600);
+        assert_eq!(mode(store.folder.join(crate::names::LEDGER)), 0o600);
         assert_eq!(mode(store.folder.clone()), 0o700);
         assert_eq!(mode(store.folder.join(STAGING)), 0o700);
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Object, Staged, Store};
 use crate::error::{Error, Result};
-use crate::lock::{Holder, Lock, Waiting};
+use crate::lock::{Holder, Lock, OnWait};
 
 type Objects = BTreeMap<String, Vec<u8>>;
 
@@ -58,7 +58,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn lock(&self, _: &Holder, _: Duration, _: &mut Waiting<'_>) -> Result<Lock> {
+    fn lock(&self, _: &Holder, _: Duration, _: &mut OnWait<'_>) -> Result<Lock> {
         Ok(Lock::not_needed())
     }
 

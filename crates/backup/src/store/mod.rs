@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::lock::{Holder, Lock, Waiting};
+use crate::lock::{Holder, Lock, OnWait};
 
 pub use local::LocalStore;
 pub use memory::MemoryStore;
@@ -60,7 +60,7 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`crate::ErrorKind::Locked`], naming the holder, once `wait` is over; what `waiting` fails with.
-    fn lock(&self, holder: &Holder, wait: Duration, waiting: &mut Waiting<'_>) -> Result<Lock>;
+    fn lock(&self, holder: &Holder, wait: Duration, waiting: &mut OnWait<'_>) -> Result<Lock>;
 
     /// All published objects by name. A store that doesn't exist yet has none.
     fn list(&self) -> Result<Vec<Object>>;

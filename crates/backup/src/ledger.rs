@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 
-use crate::checked::{CheckedWhole, Depth};
+use crate::checked::{Depth, SoundDatabases};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::BackupId;
-use crate::names::HISTORY;
+use crate::names::LEDGER;
 use crate::restore::Selection;
 use crate::store::Store;
 
@@ -50,7 +50,7 @@ pub struct Line {
     pub depth: Option<Depth>,
     /// Of a verification or a backup: the databases that it checked whole and found without a flaw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub checked: Option<CheckedWhole>,
+    pub checked: Option<SoundDatabases>,
     /// Of a drill that found nothing wrong: the configured databases and sets of files that its backup holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub proved: Vec<String>,
@@ -162,7 +162,7 @@ const MAX_BACKUPS: usize = 100_000;
 
 /// The ledger's lines, oldest first.
 #[derive(Debug, Clone, Default)]
-pub struct History {
+pub struct Ledger {
     lines: Vec<Line>,
     /// By all lines, those among them that are passed over: retention and `latest` depend on it.
     backups: BTreeMap<BackupId, Findings>,
@@ -181,17 +181,17 @@ struct Findings {
     accepted: bool,
 }
 
-impl History {
+impl Ledger {
     /// Reads the ledger; an absent one is empty.
     pub fn load(store: &dyn Store) -> Result<Self> {
-        let mut reader = match store.read(HISTORY) {
+        let mut reader = match store.read(LEDGER) {
             Ok(reader) => BufReader::new(reader),
             Err(error) if error.is_not_found() => return Ok(Self::default()),
             Err(error) => return Err(error),
         };
         let (mut lines, mut all) = (VecDeque::<(Line, usize)>::new(), 0);
         let mut backups = BTreeMap::new();
-        while let Some(bytes) = next_line(&mut reader).map_err(|e| Error::io_named("read", HISTORY, e))? {
+        while let Some(bytes) = next_line(&mut reader).map_err(|e| Error::io_named("read", LEDGER, e))? {
             let Ok(line) = serde_json::from_slice::<Line>(&bytes) else { continue };
             note(&mut backups, &line);
             if lines.back().is_some_and(|(last, _)| line.ends_proof(last))
@@ -221,7 +221,7 @@ impl History {
     pub fn append(store: &dyn Store, line: &Line) -> Result<()> {
         let json = serde_json::to_string(line)
             .map_err(|e| Error::new(ErrorKind::Io, "can't write the ledger's line").with_source(e))?;
-        store.append(HISTORY, &json)
+        store.append(LEDGER, &json)
     }
 
     /// All lines of this project, oldest first: those since its store was taken over from another one.
@@ -365,50 +365,50 @@ mod tests {
         Line { id: Some(id.parse().unwrap()), restore, ..Line::new(at, command, outcome) }
     }
 
-    fn history(lines: Vec<Line>) -> History {
+    fn ledger(lines: Vec<Line>) -> Ledger {
         let mut backups = BTreeMap::new();
         for line in &lines {
             note(&mut backups, line);
         }
-        History::of(lines, backups)
+        Ledger::of(lines, backups)
     }
 
     #[test]
     fn lines_read_back_and_unreadable_ones_are_passed_over() {
         let store = MemoryStore::new();
         let first = line(Command::Backup, Outcome::Ok, "20251210_140000");
-        History::append(&store, &first).unwrap();
-        store.append(HISTORY, "{\"at\": torn").unwrap();
-        store.append(HISTORY, "{\"command\": \"of a later version\"}").unwrap();
+        Ledger::append(&store, &first).unwrap();
+        store.append(LEDGER, "{\"at\": torn").unwrap();
+        store.append(LEDGER, "{\"command\": \"of a later version\"}").unwrap();
         let second = line(Command::Verify, Outcome::Ok, "20251210_140000");
-        History::append(&store, &second).unwrap();
-        assert_eq!(History::load(&store).unwrap().lines(), [first, second]);
+        Ledger::append(&store, &second).unwrap();
+        assert_eq!(Ledger::load(&store).unwrap().lines(), [first, second]);
     }
 
     #[test]
     fn of_a_ledger_that_is_too_long_the_newest_lines_count() {
         let store = MemoryStore::new();
         let first = line(Command::Verify, Outcome::Ok, "20251209_140000");
-        let old = |command, outcome, id| History::append(&store, &line(command, outcome, id)).unwrap();
+        let old = |command, outcome, id| Ledger::append(&store, &line(command, outcome, id)).unwrap();
         let last = line(Command::Verify, Outcome::Ok, "20251210_140000");
         let long = Line { error: Some("x".repeat(1 << 20)), ..Line::new(last.at, Command::Rotate, Outcome::Ok) };
-        History::append(&store, &first).unwrap();
+        Ledger::append(&store, &first).unwrap();
         old(Command::Drill, Outcome::Failed, "20251208_140000");
         old(Command::Accept, Outcome::Ok, "20251207_140000");
         old(Command::Accept, Outcome::Ok, "20251206_140000");
         old(Command::Unaccept, Outcome::Ok, "20251206_140000");
         for _ in 0..40 {
-            History::append(&store, &long).unwrap();
+            Ledger::append(&store, &long).unwrap();
         }
-        History::append(&store, &last).unwrap();
-        let history = History::load(&store).unwrap();
-        assert_eq!(history.lines().last(), Some(&last));
-        assert!(history.lines().len() < 40 && !history.lines().contains(&first), "{}", history.lines().len());
+        Ledger::append(&store, &last).unwrap();
+        let ledger = Ledger::load(&store).unwrap();
+        assert_eq!(ledger.lines().last(), Some(&last));
+        assert!(ledger.lines().len() < 40 && !ledger.lines().contains(&first), "{}", ledger.lines().len());
         // What the older ones say of a backup counts still: otherwise, retention and `latest` would change with the length.
         let id = |text: &str| text.parse().unwrap();
-        assert!(history.knows(first.id.unwrap()) && history.last_proved(first.id.unwrap()) == Some(first.at));
-        assert!(history.is_known_bad(id("20251208_140000")) && history.is_accepted(id("20251207_140000")));
-        assert!(!history.is_accepted(id("20251206_140000")));
+        assert!(ledger.knows(first.id.unwrap()) && ledger.last_proved(first.id.unwrap()) == Some(first.at));
+        assert!(ledger.is_known_bad(id("20251208_140000")) && ledger.is_accepted(id("20251207_140000")));
+        assert!(!ledger.is_accepted(id("20251206_140000")));
     }
 
     #[test]
@@ -417,12 +417,12 @@ mod tests {
         let ends = ["20251209_140000", "20251210_140000"].map(|id| line(Command::Verify, Outcome::Ok, id));
         let begun = Line::new(ends[0].at, Command::Verify, Outcome::Begun);
         for line in [&begun, &ends[0], &begun, &ends[1]] {
-            History::append(&store, line).unwrap();
+            Ledger::append(&store, line).unwrap();
         }
-        assert_eq!(History::load(&store).unwrap().lines(), ends);
+        assert_eq!(Ledger::load(&store).unwrap().lines(), ends);
         // The last one is what tells that a run was killed.
-        History::append(&store, &begun).unwrap();
-        assert_eq!(History::load(&store).unwrap().last(Command::Verify), Some(&begun));
+        Ledger::append(&store, &begun).unwrap();
+        assert_eq!(Ledger::load(&store).unwrap().last(Command::Verify), Some(&begun));
     }
 
     #[test]
@@ -439,7 +439,7 @@ mod tests {
     #[test]
     fn a_backup_is_proved_by_what_found_it_sound() {
         let id = "20251210_140000";
-        let proved = |lines| history(lines).last_proved(id.parse().unwrap()).is_some();
+        let proved = |lines| ledger(lines).last_proved(id.parse().unwrap()).is_some();
         assert!(!proved(vec![line(Command::Backup, Outcome::Ok, id)]));
         assert!(!proved(vec![line(Command::Verify, Outcome::Failed, id)]));
         assert!(!proved(vec![line(Command::Verify, Outcome::Ok, "20251211_140000")]));
@@ -450,7 +450,7 @@ mod tests {
     #[test]
     fn a_backup_is_known_bad_until_a_later_proof_finds_it_good() {
         let id = "20251210_140000";
-        let bad = |lines| history(lines).is_known_bad(id.parse().unwrap());
+        let bad = |lines| ledger(lines).is_known_bad(id.parse().unwrap());
         assert!(!bad(vec![line(Command::Backup, Outcome::Ok, id)]));
         assert!(bad(vec![line(Command::Verify, Outcome::Ok, id), line(Command::Drill, Outcome::Failed, id)]));
         assert!(!bad(vec![line(Command::Verify, Outcome::Failed, id), line(Command::Verify, Outcome::Ok, id)]));
@@ -461,11 +461,11 @@ mod tests {
         let id = "20251210_140000";
         let line = |command| line(command, Outcome::Ok, id);
         let taken_over = Line { id: None, from: Some("other".into()), ..line(Command::TakeOver) };
-        let history = history(vec![line(Command::Restore), line(Command::Drill), taken_over.clone()]);
-        assert_eq!(history.lines(), std::slice::from_ref(&taken_over));
-        assert!(history.last(Command::Drill).is_none() && !history.lines().iter().any(Line::proves));
-        assert!(history.restores().next().is_none());
-        assert!(history.knows(id.parse().unwrap()), "no id is given twice");
+        let ledger = ledger(vec![line(Command::Restore), line(Command::Drill), taken_over.clone()]);
+        assert_eq!(ledger.lines(), std::slice::from_ref(&taken_over));
+        assert!(ledger.last(Command::Drill).is_none() && !ledger.lines().iter().any(Line::proves));
+        assert!(ledger.restores().next().is_none());
+        assert!(ledger.knows(id.parse().unwrap()), "no id is given twice");
     }
 
     #[test]
@@ -474,13 +474,13 @@ mod tests {
         let begun = line(Command::Restore, Outcome::Begun, id);
         let ended = line(Command::Restore, Outcome::Ok, id);
         let backup = line(Command::Backup, Outcome::Ok, id);
-        assert!(history(vec![begun.clone(), ended, backup.clone()]).unfinished_restore().is_none());
-        assert!(history(vec![begun.clone(), backup.clone()]).unfinished_restore().is_some());
+        assert!(ledger(vec![begun.clone(), ended, backup.clone()]).unfinished_restore().is_none());
+        assert!(ledger(vec![begun.clone(), backup.clone()]).unfinished_restore().is_some());
         let half_done = line(Command::Restore, Outcome::Partial, id);
-        assert!(history(vec![begun.clone(), half_done]).unfinished_restore().is_some());
+        assert!(ledger(vec![begun.clone(), half_done]).unfinished_restore().is_some());
         let failed = line(Command::Restore, Outcome::Failed, id);
-        assert!(history(vec![begun.clone(), failed.clone()]).unfinished_restore().is_none(), "it changed nothing");
+        assert!(ledger(vec![begun.clone(), failed.clone()]).unfinished_restore().is_none(), "it changed nothing");
         let retried = vec![begun.clone(), begun, failed];
-        assert!(history(retried).unfinished_restore().is_some(), "the first one is still unfinished");
+        assert!(ledger(retried).unfinished_restore().is_some(), "the first one is still unfinished");
     }
 }
