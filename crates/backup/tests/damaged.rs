@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use backup::manifest::Snapshot;
-use backup::restore::{self, Restored, Selection};
+use backup::restore::{self, RestoreReport, Selection};
 use backup::{
     BackupId, BackupReport, BackupRequest, Codec, DatabaseSource, EarlierChecks, Encoding, ErrorKind, Integrity,
     Ledger, MemoryStore, RelPath, Run, Setup, Silent, Sources, Status, Store, Trigger, Verdict,
@@ -348,7 +348,7 @@ fn none_of_10_000_backups_is_complete_that_lacks_a_row() {
 }
 
 /// Restores `id` over what is in `folder` and gives what became of it.
-fn restore(store: &MemoryStore, folder: &Path, id: BackupId, now: &str) -> Restored {
+fn restore(store: &MemoryStore, folder: &Path, id: BackupId, now: &str) -> RestoreReport {
     let run = Run::begin(Setup { now: now.parse().unwrap(), ..setup(store, folder) }, &mut |_| {}).unwrap();
     let catalog = run.catalog().unwrap();
     let plan =
