@@ -51,67 +51,42 @@
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make the damage that the library must not"))]
 
-mod age;
-mod backup;
-#[doc(hidden)]
-pub mod benchmark;
+mod artifact;
 mod catalog;
-mod check;
-mod checked;
-mod codec;
-mod collapse;
-mod digest;
-mod drill;
+mod disk;
 mod error;
-mod folder;
-mod foreign;
-mod fsutil;
-#[doc(hidden)]
-pub mod fuzz;
-mod id;
-pub mod inspect;
-mod ledger;
-mod links;
-mod lock;
-pub mod manifest;
-#[cfg(test)]
-mod model;
-mod names;
-mod ospath;
-pub mod owner;
+mod operation;
 mod progress;
-pub mod prune;
-mod read;
-mod relpath;
-pub mod restore;
-pub mod retention;
-mod run;
-mod select;
+mod record;
 mod source;
-pub mod status;
 mod store;
-mod synced;
-mod verify;
+mod testing;
 
-pub use age::seconds_since;
-pub use backup::{BackupReport, BackupRequest, Integrity, backup};
-pub use catalog::{ArtifactSummary, Catalog, Entry, ListedFile, Record, StoredFile, Stranger, Summary};
-pub use check::{Aspect, Check, Verdict};
-pub use checked::{DatabaseDigests, Depth, EarlierChecks, SoundDatabases};
-pub use codec::{Codec, Encoding};
-pub use digest::Digest;
-pub use drill::{CallersProbe, DrillReport, Probe, drill};
+pub use artifact::StoredFile;
+pub use artifact::codec::Encoding;
+pub use catalog::select::{Objection, SelectedBackup, Selector, SkippedBackup};
+pub use catalog::{ArtifactSummary, Catalog, Entry, ListedFile, Record, Stranger, Summary};
+pub use catalog::{owner, retention};
+pub use disk::fsutil::open_plain;
 pub use error::{Error, ErrorKind, Result};
-pub use fsutil::open_plain;
-pub use id::BackupId;
-pub use ledger::{Command, Ledger, Line, Outcome, RestoreLine};
-pub use lock::{Holder, Lock, OnWait};
-pub use manifest::{Manifest, Status, Trigger};
-pub use names::{Kind, is_set_name};
+pub use operation::backup::{BackupReport, BackupRequest, Integrity, backup};
+pub use operation::check::{Aspect, Check, Verdict};
+pub use operation::drill::{CallersProbe, DrillReport, Probe, drill};
+pub use operation::run::{Run, Setup};
+pub use operation::verify::{VerifyReport, verify};
+pub use operation::{inspect, marks, restore, rotate, status};
 pub use progress::{Event, Phase, Progress, Silent};
-pub use relpath::RelPath;
-pub use run::{Run, Setup};
-pub use select::{Objection, SelectedBackup, Selector, SkippedBackup};
+pub use record::age::seconds_since;
+pub use record::checked::{DatabaseDigests, Depth, EarlierChecks, SoundDatabases};
+pub use record::codec::Codec;
+pub use record::digest::Digest;
+pub use record::id::BackupId;
+pub use record::ledger::{Command, Ledger, Line, Outcome, RestoreLine};
+pub use record::manifest::{self, Manifest, Status, Trigger};
+pub use record::names::{Kind, is_set_name};
+pub use record::relpath::RelPath;
 pub use source::{DatabaseSource, FilesSource, Sources};
+pub use store::lock::{Holder, Lock, OnWait};
 pub use store::{LocalStore, MemoryStore, Object, Staged, Store};
-pub use verify::{VerifyReport, verify};
+#[doc(hidden)]
+pub use testing::{benchmark, fuzz};

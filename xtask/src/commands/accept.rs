@@ -1,6 +1,6 @@
 //! `accept`.
 
-use backup::prune;
+use backup::marks;
 use backup::restore::Selection;
 use serde_json::json;
 
@@ -13,7 +13,7 @@ pub fn run(context: &Context<'_>, args: &cli::AcceptArgs) -> anyhow::Result<Exit
     let catalog = run.catalog()?;
     let entry = context.select(&catalog, Some(&args.id), Selection::ALL)?;
     let accepted = !args.undo;
-    let changed = prune::set_accepted(&run, entry, accepted)?;
+    let changed = marks::set_accepted(&run, entry, accepted)?;
     let state = if accepted { "accepted" } else { "not accepted" };
     let already = if changed { "now" } else { "already" };
     context.output.line(&format!("the collapse that {} shows is {already} {state}", entry.id));

@@ -1,8 +1,8 @@
 //! `backup`.
 
 use backup::manifest::{Content, Database};
-use backup::prune::{self, Rotation};
 use backup::retention::Reason;
+use backup::rotate::Rotation;
 use backup::{BackupReport, BackupRequest, Error, ErrorKind, Integrity, Manifest, Run, Sources, Status, Trigger};
 use serde_json::json;
 
@@ -62,15 +62,15 @@ fn selected(sources: Sources, args: &cli::Backup) -> Sources {
 }
 
 fn rotate_after(context: &Context<'_>, run: &Run<'_>, made: &Manifest) -> backup::Result<Rotation> {
-    let plan = prune::plan(run, &context.config.retention, Some(made.id))?;
+    let plan = backup::rotate::plan(run, &context.config.retention, Some(made.id))?;
     if plan.kept().any(|decision| decision.reasons.contains(&Reason::NothingRemoved)) {
         rotate::report_stale(context, &plan);
     }
-    let pruned = prune::prune(run, &plan)?;
-    if !pruned.removed.is_empty() {
-        rotate::report_removed(context, &pruned);
+    let rotation = backup::rotate::apply(run, &plan)?;
+    if !rotation.removed.is_empty() {
+        rotate::report_removed(context, &rotation);
     }
-    Ok(pruned)
+    Ok(rotation)
 }
 
 fn in_days(days: u32) -> String {

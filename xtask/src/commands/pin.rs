@@ -1,6 +1,6 @@
 //! `pin` and `unpin`.
 
-use backup::prune;
+use backup::marks;
 use backup::restore::Selection;
 use serde_json::json;
 
@@ -12,7 +12,7 @@ pub fn run(context: &Context<'_>, args: &cli::PinArgs, pinned: bool) -> anyhow::
     let run = context.begin_on_existing(if pinned { "pin" } else { "unpin" })?;
     let catalog = run.catalog()?;
     let entry = context.select(&catalog, Some(&args.id), Selection::ALL)?;
-    let changed = prune::set_pinned(&run, entry, pinned)?;
+    let changed = marks::set_pinned(&run, entry, pinned)?;
     let state = if pinned { "pinned" } else { "not pinned" };
     let already = if changed { "now" } else { "already" };
     context.output.line(&format!("backup {} is {already} {state}", entry.id));

@@ -1,7 +1,7 @@
 //! `rotate`, also called `prune`.
 
-use backup::prune::{self, Rotation};
 use backup::retention::{Plan, Policy};
+use backup::rotate::{self, Rotation};
 use serde_json::json;
 
 use crate::cli;
@@ -12,7 +12,7 @@ use crate::text::{Tone, count, paint, size};
 pub fn run(context: &Context<'_>, args: &cli::Rotate) -> anyhow::Result<Exit> {
     let policy = policy(context.config.retention, args);
     // Looking changes nothing, so it needs no lock and no right to write.
-    let plan = prune::plan(&context.look()?, &policy, None)?;
+    let plan = rotate::plan(&context.look()?, &policy, None)?;
     if args.dry_run {
         report(context, &plan);
         context.output.line(&format!("dry run: {} would be removed", count(plan.removals().count(), "backup")));
@@ -21,17 +21,17 @@ pub fn run(context: &Context<'_>, args: &cli::Rotate) -> anyhow::Result<Exit> {
     }
     // A store that isn't there is not made for this.
     if plan.decisions.is_empty() {
-        let pruned = Rotation::default();
-        report_removed(context, &pruned);
-        context.output.json(&json!({ "dry_run": false, "plan": plan, "pruned": pruned }))?;
+        let rotation = Rotation::default();
+        report_removed(context, &rotation);
+        context.output.json(&json!({ "dry_run": false, "plan": plan, "pruned": rotation }))?;
         return Ok(Exit::Done);
     }
     let run = context.begin("rotate")?;
-    let plan = prune::plan(&run, &policy, None)?;
+    let plan = rotate::plan(&run, &policy, None)?;
     report(context, &plan);
-    let pruned = prune::prune(&run, &plan)?;
-    report_removed(context, &pruned);
-    context.output.json(&json!({ "dry_run": false, "plan": plan, "pruned": pruned }))?;
+    let rotation = rotate::apply(&run, &plan)?;
+    report_removed(context, &rotation);
+    context.output.json(&json!({ "dry_run": false, "plan": plan, "pruned": rotation }))?;
     Ok(Exit::Done)
 }
 
@@ -64,12 +64,12 @@ pub fn report_stale(context: &Context<'_>, plan: &Plan) {
 }
 
 /// Says what was removed.
-pub fn report_removed(context: &Context<'_>, pruned: &Rotation) {
+pub fn report_removed(context: &Context<'_>, rotation: &Rotation) {
     if context.output.is_verbose() {
-        pruned.removed.iter().for_each(|id| context.output.line(&format!("  removed {id}")));
+        rotation.removed.iter().for_each(|id| context.output.line(&format!("  removed {id}")));
     }
-    let (removed, freed) = (count(pruned.removed.len(), "backup"), size(pruned.freed_bytes));
-    context.output.line(&match pruned.removed.len() {
+    let (removed, freed) = (count(rotation.removed.len(), "backup"), size(rotation.freed_bytes));
+    context.output.line(&match rotation.removed.len() {
         0 => "rotation: nothing to remove".into(),
         _ => format!("rotation: {removed} removed, {freed} freed"),
     });

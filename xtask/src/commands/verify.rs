@@ -26,7 +26,7 @@ pub fn run(context: &Context<'_>, args: &cli::Verify) -> anyhow::Result<Exit> {
         context.select_to_prove(&catalog)?;
     }
     let earlier = match context.ledger() {
-        Ok(ledger) if !args.full => EarlierChecks::of(&ledger, &run),
+        Ok(ledger) if !args.full => run.earlier_checks(&ledger),
         // A ledger that can't be read knows of nothing that was checked; that it takes no line is said afterwards.
         _ => EarlierChecks::none(),
     };

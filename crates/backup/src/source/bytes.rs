@@ -17,11 +17,11 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::sqlite;
-use crate::digest::Digest;
+use crate::disk::fsutil;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fsutil;
-use crate::manifest::Facts;
-use crate::names::Kind;
+use crate::record::digest::Digest;
+use crate::record::manifest::Facts;
+use crate::record::names::Kind;
 
 /// Open files of databases. It has to be dropped after all connections of this process to them: `close` drops the locks
 /// that SQLite has on a file, whichever descriptor is closed (<https://www.sqlite.org/howtocorrupt.html>, section 2.2).

@@ -9,11 +9,11 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::digest::Digest;
+use crate::disk::place::{self, OpenError};
 use crate::error::{Error, ErrorKind, Result};
-use crate::folder::{self, OpenError};
-use crate::manifest::FileEntry;
-use crate::relpath::RelPath;
+use crate::record::digest::Digest;
+use crate::record::manifest::FileEntry;
+use crate::record::relpath::RelPath;
 
 /// The largest configuration file that is taken.
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -47,7 +47,7 @@ impl ConfigFile {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if it isn't a plain file or too large, [`ErrorKind::Busy`] if it is never twice the
-    /// same, else as [`folder::open_below`] says.
+    /// same, else as [`place::open_below`] says.
     pub fn read(root: &Path, path: &RelPath) -> Result<Self> {
         let mut found = Self::read_once(root, path)?;
         for _ in 0..TRIES {
@@ -64,7 +64,7 @@ impl ConfigFile {
 
     fn read_once(root: &Path, path: &RelPath) -> Result<Self> {
         let full = path.under(root);
-        let file = folder::open_below(root, path).map_err(|unopened| match unopened {
+        let file = place::open_below(root, path).map_err(|unopened| match unopened {
             OpenError::Io(e) if e.kind() == io::ErrorKind::InvalidInput => {
                 Error::new(ErrorKind::InvalidInput, format!("{} is not a plain file", full.display()))
                     .with_hint("name each configuration file by itself in the settings")

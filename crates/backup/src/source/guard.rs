@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 
-use crate::fsutil;
+use crate::disk::fsutil;
 
 /// The most memory that SQLite may take in this process: enough for a row of 100 MB with an index on it.
 pub(crate) const HEAP: u64 = 512 << 20;

@@ -18,8 +18,8 @@ use rusqlite::{Connection, InterruptHandle};
 
 use super::sqlite::{self, TICK, stoppable};
 use crate::error::{Error, Result};
-use crate::manifest::{Facts, Table};
 use crate::progress::{Phase, Progress, Step};
+use crate::record::manifest::{Facts, Table};
 
 /// A smaller database is checked sooner than a second thread would help.
 const SMALL: u64 = 16 << 20;
@@ -205,8 +205,8 @@ fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backup::tests::Stop;
     use crate::error::ErrorKind;
+    use crate::operation::backup::tests::Stop;
     use crate::progress::Silent;
 
     /// A database of some `rows` in two tables and an index.

@@ -9,10 +9,10 @@ pub(crate) mod vacuum;
 
 use std::path::{Path, PathBuf};
 
-use crate::folder::require_trusted;
-use crate::manifest::Snapshot;
-use crate::names::is_set_name;
-use crate::relpath::RelPath;
+use crate::disk::place::require_trusted;
+use crate::record::manifest::Snapshot;
+use crate::record::names::is_set_name;
+use crate::record::relpath::RelPath;
 use crate::{Error, ErrorKind, Result};
 use files::MAX_FILES;
 

@@ -23,10 +23,10 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::integrity;
 use super::sqlite::{self, Contents, TRIES, pragma, stoppable};
+use crate::disk::fsutil;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fsutil;
-use crate::manifest::{Facts, Table};
 use crate::progress::{Phase, Progress, Step};
+use crate::record::manifest::{Facts, Table};
 
 /// Virtual machine instructions of SQLite between two looks whether the copy has begun: some 50 µs of work.
 const LOOK_EVERY: i32 = 1000;

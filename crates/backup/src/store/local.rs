@@ -15,13 +15,13 @@ use chrono::{DateTime, FixedOffset};
 use rustix::fs::{Advice, FileType, OFlags, Stat, Uid, fadvise};
 use rustix::process::geteuid;
 
-use super::folder::Folder;
 use super::{Object, Staged, Store};
+use crate::disk::folder::Folder;
+use crate::disk::fsutil;
+use crate::disk::synced::SyncedFile;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fsutil;
-use crate::lock::{CurrentHolder, Holder, Lock, OnWait};
-use crate::names::LEDGER;
-use crate::synced::SyncedFile;
+use crate::record::names::LEDGER;
+use crate::store::lock::{CurrentHolder, Holder, Lock, OnWait};
 
 const STAGING: &str = ".staging";
 const LOCK: &str = ".lock";
@@ -377,9 +377,9 @@ mod tests {
         assert_eq!(mode(store.folder.join(".staging/a")), 0o600);
         staged.finish().unwrap();
         store.publish(&["a".into()]).unwrap();
-        store.append(crate::names::LEDGER, "{}").unwrap();
+        store.append(crate::record::names::LEDGER, "{}").unwrap();
         assert_eq!(mode(store.folder.join("a")), 0o600);
-        assert_eq!(mode(store.folder.join(crate::names::LEDGER)), 0o600);
+        assert_eq!(mode(store.folder.join(crate::record::names::LEDGER)), 0o600);
         assert_eq!(mode(store.folder.clone()), 0o700);
         assert_eq!(mode(store.folder.join(STAGING)), 0o700);
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Object, Staged, Store};
 use crate::error::{Error, Result};
-use crate::lock::{Holder, Lock, OnWait};
+use crate::store::lock::{Holder, Lock, OnWait};
 
 type Objects = BTreeMap<String, Vec<u8>>;
 

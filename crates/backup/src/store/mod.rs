@@ -12,8 +12,9 @@
 
 #[cfg(test)]
 mod conformance;
-pub(crate) mod folder;
+mod ledger;
 mod local;
+pub(crate) mod lock;
 mod memory;
 
 use std::io::{Read, Write};
@@ -21,7 +22,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::lock::{Holder, Lock, OnWait};
+use crate::store::lock::{Holder, Lock, OnWait};
 
 pub use local::LocalStore;
 pub use memory::MemoryStore;

@@ -1,0 +1,145 @@
+//! A look at a live database, for whoever asks whether all is well with it. It changes nothing.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::disk::fsutil;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::source::integrity;
+use crate::source::sqlite::{self, pragma};
+
+/// What a look at a live database shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspection {
+    /// `wal`, or one of the rollback modes.
+    pub journal_mode: String,
+    /// Bytes of a page: a power of two, 512 to 65536.
+    pub page_size: u32,
+    /// Bytes of the database.
+    pub bytes: u64,
+    /// Bytes of its `-wal`; 0 if there is none.
+    pub wal_bytes: u64,
+    /// The SQLite library that wrote the database's first page last: the application's, unless a restore did. `None` if
+    /// the library in this program can't read pages, or the writer left no version.
+    pub written_by: Option<SqliteVersion>,
+}
+
+/// A version of the SQLite library, in SQLite's own numbers: 3051003 is 3.51.3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SqliteVersion(u32);
+
+impl SqliteVersion {
+    /// Whether it can lose data when two connections checkpoint a WAL at the same time: versions from 3.7.0, which
+    /// brought WAL mode, to before 3.51.3 (<https://www.sqlite.org/wal.html>).
+    pub fn has_wal_reset_bug(self) -> bool {
+        (3_007_000..sqlite::OLDEST_SQLITE).contains(&self.0)
+    }
+}
+
+impl fmt::Display for SqliteVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.0 / 1_000_000, self.0 / 1000 % 1000, self.0 % 1000)
+    }
+}
+
+/// Looks at the database at `path`, waiting for locks up to `busy_timeout`.
+///
+/// # Errors
+/// As a backup of it would: [`MissingSource`](crate::ErrorKind::MissingSource),
+/// [`NotADatabase`](crate::ErrorKind::NotADatabase), [`PermissionDenied`](crate::ErrorKind::PermissionDenied),
+/// [`Busy`](crate::ErrorKind::Busy), [`Damaged`](crate::ErrorKind::Damaged).
+pub fn inspect(path: &Path, busy_timeout: Duration) -> Result<Inspection> {
+    let connection = sqlite::open_read_only(path, busy_timeout)?;
+    let failed = |e| Error::sqlite("read database", path, &e);
+    let page_size: u32 = pragma(&connection, "page_size").map_err(failed)?;
+    let pages: u64 = pragma(&connection, "page_count").map_err(failed)?;
+    // Where a link leads, for that is where SQLite keeps it. Asking for its size opens nothing.
+    let place = path.canonicalize().map_err(|e| Error::io("find", path, e))?;
+    let wal = fs::metadata(fsutil::with_suffix(&place, "-wal"));
+    Ok(Inspection {
+        journal_mode: pragma(&connection, "journal_mode").map_err(failed)?,
+        page_size,
+        bytes: pages * u64::from(page_size),
+        wal_bytes: wal.map_or(0, |found| found.len()),
+        written_by: written_by(&connection),
+    })
+}
+
+/// What `PRAGMA integrity_check` finds wrong with the live database at `path`, at most ten lines; empty if nothing.
+///
+/// # Errors
+/// As [`inspect`], and [`Interrupted`](crate::ErrorKind::Interrupted).
+pub fn check_integrity(path: &Path, busy_timeout: Duration, progress: &dyn Progress) -> Result<Vec<String>> {
+    let connection = sqlite::open_read_only(path, busy_timeout)?;
+    integrity::integrity_check(&connection, path, progress)
+}
+
+/// The number at offset 96 of the database header (<https://www.sqlite.org/fileformat2.html#validfor>), read through
+/// SQLite: it may still be in the WAL, and a live file must not be opened by other means.
+fn written_by(connection: &Connection) -> Option<SqliteVersion> {
+    let number = "SELECT substr(data, 97, 4) FROM sqlite_dbpage WHERE pgno = 1";
+    let bytes: Vec<u8> = connection.query_row(number, [], |row| row.get(0)).ok()?;
+    let number = u32::from_be_bytes(bytes.try_into().ok()?);
+    (number != 0).then_some(SqliteVersion(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::progress::Silent;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn a_live_database_shows_its_mode_its_size_and_who_wrote_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let writer = Connection::open(&path).unwrap();
+        writer
+            .execute_batch(
+                "PRAGMA page_size = 1024; PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0;
+                 CREATE TABLE t(x); INSERT INTO t VALUES (zeroblob(5000))",
+            )
+            .unwrap();
+        let found = inspect(&path, PATIENCE).unwrap();
+        assert_eq!((found.journal_mode.as_str(), found.page_size, found.bytes % 1024), ("wal", 1024, 0));
+        assert!(found.bytes > 5000 && found.wal_bytes > 5000, "{found:?}");
+        assert_eq!(found.written_by.unwrap().to_string(), rusqlite::version());
+        assert_eq!(check_integrity(&path, PATIENCE, &Silent).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_older_writer_is_seen_in_the_header() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE t(x)").unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[96..100].copy_from_slice(&3_040_001_u32.to_be_bytes());
+        fs::write(&path, bytes).unwrap();
+        let found = inspect(&path, PATIENCE).unwrap();
+        assert_eq!(found.written_by.unwrap().to_string(), "3.40.1");
+        assert_eq!(found.wal_bytes, 0);
+    }
+
+    #[test]
+    fn versions_with_the_bug_are_told_from_those_without() {
+        let has_bug = |number| SqliteVersion(number).has_wal_reset_bug();
+        assert_eq!([3_006_023, 3_007_000, 3_040_001, 3_051_002].map(has_bug), [false, true, true, true]);
+        assert_eq!([3_051_003, 3_053_004].map(has_bug), [false, false]);
+    }
+
+    #[test]
+    fn what_is_no_database_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        assert_eq!(inspect(&path, PATIENCE).unwrap_err().kind(), ErrorKind::MissingSource);
+        fs::write(&path, "no database".repeat(100)).unwrap();
+        assert_eq!(inspect(&path, PATIENCE).unwrap_err().kind(), ErrorKind::NotADatabase);
+    }
+}

@@ -1,0 +1,122 @@
+//! What a person says about a backup: that it is to stay, or that its collapse was meant.
+
+use crate::catalog::Entry;
+use crate::error::{Error, ErrorKind, Result};
+use crate::operation::backup::stage_manifest;
+use crate::operation::run::Run;
+use crate::record::ledger::{Command, Ledger, Line, Outcome};
+use crate::record::manifest::Manifest;
+use crate::record::names;
+
+/// Pins or unpins a backup. `false` if it was so already.
+///
+/// # Errors
+/// [`ErrorKind::NoSuchBackup`] if it has no manifest of this program's: rotation leaves it alone anyway.
+/// [`ErrorKind::Partial`] if it is done, and the ledger can't say it.
+pub fn set_pinned(run: &Run<'_>, entry: &Entry, pinned: bool) -> Result<bool> {
+    if entry.manifest().is_none() {
+        entry.require_usable()?;
+        let message = format!("backup {} has no manifest to write a pin into", entry.id);
+        return Err(Error::new(ErrorKind::NoSuchBackup, message).with_hint("rotation never removes it anyway"));
+    }
+    let manifest = entry.read_manifest(run.store())?;
+    if manifest.pinned == pinned {
+        return Ok(false);
+    }
+    stage_manifest(run, &Manifest { pinned, ..manifest })?;
+    run.store().publish(&[names::manifest(entry.id)])?;
+    let command = if pinned { Command::Pin } else { Command::Unpin };
+    let recorded = run.record(Line { id: Some(entry.id), ..Line::new(run.now(), command, Outcome::Ok) });
+    let done = format!("backup {} is {}pinned", entry.id, if pinned { "" } else { "un" });
+    recorded.map_err(|e| e.unrecorded(&done)).map(|()| true)
+}
+
+/// Says that the collapses which a backup shows were meant, or takes that back. `false` if it was so already. The
+/// ledger alone knows: a manifest is never rewritten for it, and should the ledger be lost, more is kept and not less.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] if it shows none.
+pub fn set_accepted(run: &Run<'_>, entry: &Entry, accepted: bool) -> Result<bool> {
+    if entry.manifest().is_none_or(|manifest| manifest.collapses.is_empty()) {
+        return Err(Error::new(ErrorKind::InvalidInput, format!("backup {} shows no collapse", entry.id))
+            .with_hint("`list` names those that do"));
+    }
+    if Ledger::load(run.store())?.is_accepted(entry.id) == accepted {
+        return Ok(false);
+    }
+    let command = if accepted { Command::Accept } else { Command::Unaccept };
+    run.record(Line { id: Some(entry.id), ..Line::new(run.now(), command, Outcome::Ok) })?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::catalog::retention::Policy;
+    use crate::operation::backup::tests::{Watched, assert_clean, fault_sweep};
+    use crate::operation::rotate;
+    use crate::operation::run::tests::{Site, id};
+    use crate::record::id::BackupId;
+    use crate::store::{MemoryStore, Store as _};
+
+    const NEW: &str = "20251210_140000";
+    const NOW: &str = "20251210_150000";
+
+    #[test]
+    fn a_failing_store_leaves_a_backup_pinned_or_not() {
+        fault_sweep(
+            |site, store| assert_eq!(site.backup(store, NEW), id(NEW)),
+            |site, store| {
+                let pin = |run: Run<'_>| set_pinned(&run, run.catalog()?.get(id(NEW))?, true);
+                drop(Run::begin(site.setup(store, NOW), &mut |_| {}).and_then(pin));
+            },
+            |site, store, fault| assert_clean(site, store, &[id(NEW)], fault),
+        );
+    }
+
+    #[test]
+    fn a_collapse_is_accepted_in_the_ledger_alone_and_that_can_be_taken_back() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.execute(
+            "WITH RECURSIVE n(x) AS (SELECT 4 UNION ALL SELECT x + 1 FROM n WHERE x < 500)
+                      INSERT INTO sessions SELECT x, 0.5 FROM n",
+        );
+        let before = site.backup(&store, "20251208_140000");
+        site.execute("DELETE FROM sessions");
+        let shows = site.backup(&store, "20251209_140000");
+        site.backup(&store, NEW);
+        let watched = Watched::new(&store);
+        let run = site.begin(&watched, NOW);
+        let accept = |id, accepted| set_accepted(&run, run.catalog().unwrap().get(id).unwrap(), accepted);
+        let policy = Policy { keep_days: Some(0), ..Policy::default() };
+        let removed = || -> Vec<BackupId> {
+            rotate::plan(&run, &policy, None).unwrap().removals().map(|decision| decision.id).collect()
+        };
+        assert_eq!(removed(), []);
+        assert_eq!([false, true, true].map(|accepted| accept(shows, accepted).unwrap()), [false, true, false]);
+        assert_eq!(removed(), [shows, before]);
+        assert!(accept(shows, false).unwrap());
+        assert_eq!(removed(), []);
+        assert_eq!(watched.changes(), [format!("append {}", names::LEDGER), format!("append {}", names::LEDGER)]);
+        assert_eq!(accept(before, true).unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_pin_is_written_once_and_only_into_a_manifest() {
+        let site = Site::new();
+        let store = MemoryStore::new();
+        let made = site.backup(&store, NEW);
+        let watched = Watched::new(&store);
+        let run = site.begin(&watched, NOW);
+        let pin = |pinned| set_pinned(&run, run.catalog().unwrap().get(made).unwrap(), pinned).unwrap();
+        assert_eq!([pin(false), pin(true), pin(true), pin(false)], [false, true, false, true]);
+        let changed = |verb: &str| watched.changes().iter().filter(|call| call.starts_with(verb)).count();
+        assert_eq!([changed("publish"), changed("append")], [2, 2]);
+        let line = Ledger::load(&store).unwrap().lines().last().unwrap().clone();
+        assert_eq!((line.command, line.id), (Command::Unpin, Some(made)));
+        store.remove(&names::manifest(made)).unwrap();
+        let error = set_pinned(&run, Catalog::load(&store).unwrap().get(made).unwrap(), true).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoSuchBackup);
+    }
+}

@@ -1,0 +1,126 @@
+//! What has happened to a live database since the backup that would replace it, as far as numbers of rows show it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::plan::{Occupant, Plan, Planned};
+use crate::error::Result;
+use crate::operation::run::Run;
+use crate::operation::verify::expected_facts;
+use crate::record::manifest::Table;
+use crate::record::relpath::RelPath;
+use crate::source::sqlite;
+
+/// Counting rows reads a large database whole: nobody who wants to restore waits longer for that.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A live database that a restore would replace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChangesSince {
+    /// Where it is, relative to the target.
+    pub path: RelPath,
+    /// Tables with more or fewer rows than in the backup, by name; `None` if that can't be told: the backup doesn't say how
+    /// many it has, the database can't be read, or it has so many that counting takes too long.
+    pub tables: Option<Vec<RowsSince>>,
+}
+
+/// A table of which rows would come or go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RowsSince {
+    /// The table's name.
+    pub name: String,
+    /// How many rows more it has than in the backup; negative if fewer.
+    pub rows: i64,
+}
+
+/// Compares each live database that `plan` would replace with what is recorded of the backup. A row that was changed and not
+/// added or removed doesn't show.
+pub fn since(run: &Run<'_>, plan: &Plan) -> Vec<ChangesSince> {
+    let replaced = plan.artifacts.iter().filter_map(|planned| match planned {
+        Planned::Database { file, path, present: Occupant::Replaced, .. } if file.damage().is_none() => {
+            Some((file, path))
+        }
+        _ => None,
+    });
+    let compare = |(file, path): (_, &RelPath)| {
+        let tables = expected_facts(file).and_then(|facts| {
+            let live = rows(run, plan, path).ok()?;
+            Some(difference(&live, &facts.tables))
+        });
+        ChangesSince { path: path.clone(), tables }
+    };
+    replaced.map(compare).collect()
+}
+
+fn rows(run: &Run<'_>, plan: &Plan, path: &RelPath) -> Result<Vec<Table>> {
+    let path = path.under(&plan.target);
+    let connection = sqlite::open_stoppable(&path, Duration::ZERO, run.progress())?;
+    let (begun, interrupt) = (Instant::now(), connection.get_interrupt_handle());
+    let give_up = || {
+        if begun.elapsed() >= PATIENCE {
+            interrupt.interrupt();
+        }
+    };
+    let counted = sqlite::stoppable(&connection, run.progress(), give_up, sqlite::tables);
+    counted.map_err(|e| crate::Error::sqlite("read database", &path, &e))
+}
+
+fn difference(live: &[Table], backup: &[Table]) -> Vec<RowsSince> {
+    let mut rows: BTreeMap<&str, i64> = BTreeMap::new();
+    let signed = |rows: u64| i64::try_from(rows).unwrap_or(i64::MAX);
+    for table in live {
+        rows.insert(&table.name, signed(table.rows));
+    }
+    for table in backup {
+        *rows.entry(&table.name).or_default() -= signed(table.rows);
+    }
+    let changed = rows.into_iter().filter(|(_, rows)| *rows != 0);
+    changed.map(|(name, rows)| RowsSince { name: name.to_string(), rows }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operation::restore::{Selection, plan};
+    use crate::operation::run::tests::{Site, id};
+    use crate::store::MemoryStore;
+
+    const ID: &str = "20251210_140000";
+
+    fn since_backup(change: impl Fn(&Site)) -> Vec<ChangesSince> {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, ID);
+        change(&site);
+        let run = site.begin(&store, ID);
+        let catalog = run.catalog().unwrap();
+        let plan = plan(&run, catalog.get(id(ID)).unwrap(), site.root(), Selection::ALL, &site.sources).unwrap();
+        since(&run, &plan)
+    }
+
+    #[test]
+    fn tables_that_have_more_or_fewer_rows_than_in_the_backup_are_told() {
+        let found = since_backup(|site| {
+            site.execute(
+                "DELETE FROM sessions WHERE id = 1; CREATE TABLE added(x); INSERT INTO added VALUES (1), (2);
+                 CREATE TABLE empty(x)",
+            );
+        });
+        let rows = |name: &str, rows| RowsSince { name: name.into(), rows };
+        let path = RelPath::new("sessions.db").unwrap();
+        assert_eq!(found, [ChangesSince { path, tables: Some(vec![rows("added", 2), rows("sessions", -1)]) }]);
+    }
+
+    #[test]
+    fn a_row_that_only_changed_does_not_show_and_a_database_that_is_gone_is_not_compared() {
+        let found = since_backup(|site| site.execute("UPDATE sessions SET kwh = 0"));
+        assert_eq!(found[0].tables, Some(vec![]));
+        let gone = since_backup(|site| {
+            for suffix in ["", "-wal", "-shm"] {
+                let _ = std::fs::remove_file(site.root().join(format!("sessions.db{suffix}")));
+            }
+        });
+        assert_eq!(gone, []);
+    }
+}

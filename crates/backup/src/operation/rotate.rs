@@ -1,0 +1,226 @@
+//! Carries out what retention has planned, and changes pins.
+//!
+//! Removing goes the way of writing backwards: the manifest is taken out of sight first, durably, so that a backup
+//! stops existing before any of its files does; cut short after that, the next run goes on where this one stopped.
+
+use serde::Serialize;
+
+use crate::catalog::Entry;
+use crate::catalog::retention::{self, Plan, Policy};
+use crate::error::{Error, ErrorKind, Result};
+use crate::operation::run::Run;
+use crate::record::id::BackupId;
+use crate::record::ledger::{Command, Ledger, Line, Outcome};
+use crate::record::names;
+
+/// What a rotation removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Rotation {
+    /// The backups.
+    pub removed: Vec<BackupId>,
+    /// Bytes of their files.
+    pub freed_bytes: u64,
+}
+
+/// What `policy` says about each backup of the store. Changes nothing.
+///
+/// `just_made` is the backup that this same run has made, if it has. Such a run removes by itself, under a clock that may
+/// be wrong. So it removes nothing while time is not known to have passed: after a gap in which backups had stopped or
+/// over which the clock jumped, until backups have filled the window again.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] if the policy keeps nothing or has absurd numbers.
+pub fn plan(run: &Run<'_>, policy: &Policy, just_made: Option<BackupId>) -> Result<Plan> {
+    let now = run.now().to_utc();
+    let catalog = run.catalog()?;
+    let candidates = catalog.candidates(&Ledger::load(run.store())?);
+    run.keep_catalog(catalog);
+    let plan = retention::plan(&candidates, policy, now)?;
+    let gap = just_made.and_then(|_| retention::gap_in_window(&candidates, policy, now));
+    Ok(match gap {
+        Some(why) => plan.keeping_all(why),
+        None => plan,
+    })
+}
+
+/// Removes what `plan` says is to be removed. The ledger gets a line, if that is anything.
+///
+/// # Errors
+/// What kept a backup from being removed; those before it are gone, and the ledger says which. [`ErrorKind::Partial`] if
+/// all are, and the ledger can't say it.
+pub fn apply(run: &Run<'_>, plan: &Plan) -> Result<Rotation> {
+    let catalog = run.catalog()?;
+    let mut rotation = Rotation::default();
+    let result = plan.removals().try_for_each(|decision| {
+        run.check_stop()?;
+        let entry = catalog.get(decision.id)?;
+        if entry.manifest().is_none() {
+            // What can't be read any more doesn't say which files are its own.
+            return entry.require_usable();
+        }
+        remove(run, entry)?;
+        rotation.removed.push(entry.id);
+        rotation.freed_bytes += entry.files.iter().filter_map(|file| file.bytes).sum::<u64>();
+        Ok(())
+    });
+    if result.is_ok() && rotation.removed.is_empty() {
+        return Ok(rotation);
+    }
+    let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Partial };
+    let error = result.as_ref().err().map(Error::one_line);
+    let removed = rotation.removed.clone();
+    let recorded = run.record(Line { error, removed, ..Line::new(run.now(), Command::Rotate, outcome) });
+    let number = rotation.removed.len();
+    result.and(recorded.map_err(|e| e.unrecorded(&format!("backups removed: {number}"))))?;
+    Ok(rotation)
+}
+
+fn remove(run: &Run<'_>, entry: &Entry) -> Result<()> {
+    let manifest = names::manifest(entry.id);
+    run.store().withdraw(&manifest).map_err(|error| {
+        let gone = || format!("no backup {} in {}", entry.id, run.store().location());
+        if error.is_not_found() { Error::new(ErrorKind::NoSuchBackup, gone()) } else { error }
+    })?;
+    entry.files.iter().try_for_each(|file| run.store().remove(&file.file))?;
+    run.store().discard(&manifest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::operation::backup::tests::{Watched, assert_clean, fault_sweep};
+    use crate::operation::run::tests::{Site, id, published};
+    use crate::store::{MemoryStore, Store};
+
+    const OLD: [&str; 2] = ["20251110_140000", "20251120_140000"];
+    const NEW: &str = "20251210_140000";
+    const NOW: &str = "20251210_150000";
+
+    fn shelf(site: &Site, store: &dyn Store) {
+        for day in [OLD[0], OLD[1], NEW] {
+            site.backup(store, day);
+        }
+    }
+
+    fn rotate(run: &Run<'_>) -> Result<Rotation> {
+        apply(run, &plan(run, &Policy::default(), None)?)
+    }
+
+    #[test]
+    fn a_backup_stops_existing_before_any_of_its_files_does() {
+        let site = Site::new();
+        let store = MemoryStore::new();
+        shelf(&site, &store);
+        let watched = Watched::new(&store);
+        rotate(&site.begin(&watched, NOW)).unwrap();
+        let removal = |day: &str| {
+            [
+                format!("withdraw manifest_{day}.json"),
+                format!("remove sessions_db_{day}.db.zst"),
+                format!("remove config_{day}.tar.zst"),
+                format!("discard manifest_{day}.json"),
+            ]
+        };
+        let mut expected = [removal(OLD[1]), removal(OLD[0])].concat();
+        expected.push(format!("append {}", names::LEDGER));
+        assert_eq!(watched.changes(), expected);
+    }
+
+    #[test]
+    fn what_was_removed_is_told_with_its_size() {
+        let site = Site::new();
+        let store = MemoryStore::new();
+        shelf(&site, &store);
+        let bytes = |store: &MemoryStore| -> u64 {
+            let artifacts = store.list().unwrap().into_iter().filter(|object| object.name.ends_with(".zst"));
+            artifacts.map(|object| object.bytes).sum()
+        };
+        let before = bytes(&store);
+        let rotation = rotate(&site.begin(&store, NOW)).unwrap();
+        assert_eq!(rotation, Rotation { removed: vec![id(OLD[1]), id(OLD[0])], freed_bytes: before - bytes(&store) });
+        assert_eq!(published(&store).len(), 3);
+        let again = rotate(&site.begin(&store, NOW)).unwrap();
+        assert_eq!(again, Rotation { removed: Vec::new(), freed_bytes: 0 });
+    }
+
+    #[test]
+    fn the_ledger_knows_what_was_removed_and_what_kept_the_rest() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        shelf(&site, &store);
+        let run = site.begin(&store, NOW);
+        let plan = plan(&run, &Policy::default(), None).unwrap();
+        for file in published(&store).iter().filter(|file| file.contains(OLD[0])) {
+            store.remove(file).unwrap();
+        }
+        assert_eq!(apply(&run, &plan).unwrap_err().kind(), ErrorKind::NoSuchBackup);
+        let line = Ledger::load(&store).unwrap().lines().last().unwrap().clone();
+        assert_eq!((line.command, line.outcome, line.removed), (Command::Rotate, Outcome::Partial, vec![id(OLD[1])]));
+        assert!(line.error.unwrap().starts_with(&format!("no backup {}", OLD[0])));
+    }
+
+    #[test]
+    fn a_failing_store_lets_a_removal_stop_anywhere_and_the_next_run_go_on() {
+        fault_sweep(
+            shelf,
+            |site, store| drop(Run::begin(site.setup(store, NOW), &mut |_| {}).and_then(|run| rotate(&run))),
+            |site, store, fault| assert_clean(site, store, &[id(NEW)], fault),
+        );
+    }
+
+    #[test]
+    fn whether_backups_have_stopped_is_judged_without_the_one_just_made() {
+        let site = Site::new();
+        let store = MemoryStore::new();
+        shelf(&site, &store);
+        let later = "20260120_140000";
+        let made = site.backup(&store, later);
+        let run = site.begin(&store, later);
+        let after_backup = plan(&run, &Policy::default(), Some(made)).unwrap();
+        assert_eq!(after_backup.removals().count(), 0);
+        assert_eq!(after_backup.stale.unwrap().newest, Some(id(NEW)));
+        let by_itself = plan(&run, &Policy::default(), None).unwrap();
+        assert_eq!(by_itself.removals().count(), 3);
+    }
+
+    #[test]
+    fn two_nights_with_a_clock_that_is_years_ahead_remove_no_genuine_backup() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        let nights: Vec<String> = (3..10).map(|day| format!("202512{day:02}_020000")).collect();
+        let back_up_and_rotate = |now: &str| {
+            let made = site.backup(&store, now);
+            let run = site.begin(&store, now);
+            apply(&run, &plan(&run, &Policy::default(), Some(made)).unwrap()).unwrap().removed
+        };
+        for night in &nights {
+            assert_eq!(back_up_and_rotate(night), []);
+        }
+        for night in ["20360101_020000", "20360102_020000"] {
+            assert_eq!(back_up_and_rotate(night), []);
+        }
+        let catalog = Catalog::load(&store).unwrap();
+        assert!(nights.iter().all(|night| catalog.get(id(night)).is_ok()));
+        let later: Vec<usize> = (3..9).map(|day| back_up_and_rotate(&format!("203601{day:02}_020000")).len()).collect();
+        assert_eq!(later, [0, 0, 0, 0, 0, 7], "once there is a week of others, they go");
+    }
+
+    #[test]
+    fn a_first_backup_is_no_sign_that_backups_have_stopped() {
+        let site = Site::new();
+        let store = MemoryStore::new();
+        let made = site.backup(&store, NEW);
+        let plan = plan(&site.begin(&store, NOW), &Policy::default(), Some(made)).unwrap();
+        assert_eq!((plan.stale, plan.removals().count()), (None, 0));
+    }
+
+    #[test]
+    fn a_backup_is_as_old_as_it_was_begun_however_far_its_id_runs_ahead() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, "20991231_140000");
+        let made = [NEW, NOW].map(|now| site.back_up(&site.begin(&store, now)).unwrap().manifest.id);
+        assert!(made[0] > id("20991231_140000"), "{made:?}");
+        let policy = Policy { keep_days: None, keep_last: 1, ..Policy::default() };
+        let plan = plan(&site.begin(&store, NOW), &policy, Some(made[1])).unwrap();
+        assert_eq!(plan.removals().map(|decision| decision.id).collect::<Vec<_>>(), [made[0]]);
+    }
+}

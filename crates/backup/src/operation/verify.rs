@@ -1,0 +1,347 @@
+//! `verify`: the read path into a sink, with every check that the content allows and that was not made of the same bytes
+//! before.
+
+use std::io;
+use std::path::Path;
+
+use chrono::{DateTime, FixedOffset};
+use serde::Serialize;
+
+use crate::artifact::StoredFile;
+use crate::catalog::Entry;
+use crate::disk::fsutil;
+use crate::error::{Error, ErrorKind, Result};
+use crate::operation::check::{self, Aspect, Check, Checks, Verdict};
+use crate::operation::run::Run;
+use crate::record::checked::{DatabaseDigests, Depth, EarlierChecks, SoundDatabases};
+use crate::record::id::BackupId;
+use crate::record::ledger::{Command, Line, Outcome};
+use crate::record::manifest::{Content, Facts, FileEntry};
+use crate::record::names::Kind;
+use crate::source::files::ConfigFile;
+use crate::source::integrity::Scope;
+
+/// What a verification found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VerifyReport {
+    /// The backup.
+    pub id: BackupId,
+    /// The worst verdict.
+    pub verdict: Verdict,
+    /// How far it looked.
+    pub depth: Depth,
+    /// When the bytes of which SQLite's check was left out were checked whole: the longest ago, if there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checked_whole_at: Option<DateTime<FixedOffset>>,
+    /// All checks, file by file.
+    pub checks: Vec<Check>,
+    /// Whether the ledger has a line of it: not if the store can't be written.
+    pub recorded: bool,
+    /// Why it has none, if it should.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unrecorded: Option<String>,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// Reads all of a backup and checks what it decodes to. Of databases that are among those checked `earlier`, the bytes
+/// alone. The ledger gets a line before it and one after it, which is about the backup if anything was found out about that.
+///
+/// # Errors
+/// What kept the checks from being made, such as [`ErrorKind::NoSpace`] for the decoded database. Damage is no error
+/// here but a verdict. [`ErrorKind::NoSuchBackup`] if the backup is removed meanwhile, as it can be where the store is
+/// only read and so not locked.
+pub fn verify(run: &Run<'_>, entry: &Entry, earlier: &EarlierChecks) -> Result<VerifyReport> {
+    entry.require_usable()?;
+    let begin = run.record_begun(Command::Verify);
+    let found = examine(run, entry, earlier, begin).inspect_err(|error| run.record_error(Command::Verify, error));
+    let is_sound = found.as_ref().is_ok_and(|report| report.verdict != Verdict::Damaged);
+    if !is_sound && !run.is_recorded() && run.catalog()?.get(entry.id).is_err() {
+        let message = format!("backup {} was removed while it was read", entry.id);
+        return Err(Error::new(ErrorKind::NoSuchBackup, message).with_hint("verify again: `list` shows what is there"));
+    }
+    found
+}
+
+/// `begin` is what the ledger said to the first line.
+fn examine(run: &Run<'_>, entry: &Entry, earlier: &EarlierChecks, begin: Result<()>) -> Result<VerifyReport> {
+    let begun = run.elapsed_ms();
+    let mut checks = Vec::new();
+    let mut databases = Vec::new();
+    let mut checked_whole_at = None;
+    for file in &entry.stored_files(run.store())? {
+        let database = file.recorded.as_ref().and_then(DatabaseDigests::of);
+        let earlier = database.and_then(|database| earlier.when(entry.id, database));
+        let found = verify_file(run, file, earlier)?;
+        if earlier.is_none() && found.iter().all(|check| check.verdict == Verdict::Ok) {
+            databases.extend(database);
+        }
+        checked_whole_at = [checked_whole_at, earlier].into_iter().flatten().min();
+        checks.extend(found);
+    }
+    let depth = if checked_whole_at.is_some() { Depth::Content } else { Depth::Whole };
+    let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Ok);
+    let damage = checks.iter().find(|check| check.verdict == Verdict::Damaged);
+    let outcome = if damage.is_some() { Outcome::Failed } else { Outcome::Ok };
+    let line = Line {
+        id: Some(entry.id),
+        error: damage.map(|check| format!("{}: {}", check.file, check.detail)),
+        depth: Some(depth),
+        checked: (damage.is_none() && !databases.is_empty()).then(|| SoundDatabases { tool: run.tool(), databases }),
+        ..Line::new(run.now(), Command::Verify, outcome)
+    };
+    // What was found has to be told, whatever the ledger takes.
+    let unrecorded = begin.and(run.record_since(begun, line)).err().map(|error| error.one_line());
+    let recorded = run.is_recorded() && unrecorded.is_none();
+    let duration_ms = run.elapsed_ms() - begun;
+    Ok(VerifyReport { id: entry.id, verdict, depth, checked_whole_at, checks, recorded, unrecorded, duration_ms })
+}
+
+fn verify_file(run: &Run<'_>, file: &StoredFile, earlier: Option<DateTime<FixedOffset>>) -> Result<Vec<Check>> {
+    let mut checks = Checks::of(&file.file);
+    let read = match (file.kind, earlier) {
+        (Kind::Database, _) if file.damage().is_some() => verify_bytes(run, file, &mut checks),
+        (Kind::Wal | Kind::Journal, _) => verify_bytes(run, file, &mut checks),
+        (Kind::Database, Some(at)) => verify_content(run, file, at, &mut checks),
+        (Kind::Database, None) => verify_database(run, file, &mut checks),
+        (Kind::Files, _) => verify_archive(run, file, &mut checks),
+    };
+    match read {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::Damaged => checks.damaged(Aspect::Content, error.detail()),
+        Err(error) => return Err(error),
+    }
+    Ok(checks.list)
+}
+
+/// Reads all of a database whose very bytes were checked whole at that time.
+fn verify_content(run: &Run<'_>, file: &StoredFile, at: DateTime<FixedOffset>, checks: &mut Checks<'_>) -> Result<()> {
+    run.reader().copy(file, &mut io::sink())?;
+    checks.ok(Aspect::Content, format!("{}, which were checked whole on {}", content_detail(file), at.format("%F %R")));
+    Ok(())
+}
+
+fn verify_database(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
+    let scratch = run.scratch(plain_bytes(file))?;
+    let path = scratch.path().join(format!("{}.db", file.name));
+    let mut decoded = fsutil::create_private(&path).map_err(|e| Error::io("create", &path, e))?;
+    run.reader().copy(file, &mut decoded)?;
+    checks.ok(Aspect::Content, content_detail(file));
+    check::database(checks, &path, expected_facts(file), Some(Scope::Flaws), run.progress())
+}
+
+/// Of a damaged database, and of what lies beside it, there is nothing else to check.
+fn verify_bytes(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
+    run.reader().copy(file, &mut io::sink())?;
+    checks.ok(Aspect::Content, content_detail(file));
+    if let Some(problem) = file.damage() {
+        checks.warning(Aspect::Integrity, format!("{problem} (in the source as well)"));
+    }
+    Ok(())
+}
+
+fn verify_archive(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
+    let mut found = Vec::new();
+    let mut warnings = Vec::new();
+    run.reader().archive(file, |member| {
+        warnings.extend(check::config_file(&member));
+        found.push(ConfigFile::entry(&member));
+        Ok(())
+    })?;
+    checks.ok(Aspect::Content, content_detail(file));
+    compare_entries(checks, &found, expected_entries(file));
+    for warning in warnings {
+        checks.warning(Aspect::Entries, format!("{} (in the source as well)", warning.message));
+    }
+    Ok(())
+}
+
+fn compare_entries(checks: &mut Checks<'_>, found: &[FileEntry], expected: Option<&[FileEntry]>) {
+    match expected {
+        Some(expected) if expected != found => {
+            let same = |entry: &&FileEntry, other: &[FileEntry]| other.contains(entry);
+            let detail = match (found.iter().find(|e| !same(e, expected)), expected.iter().find(|e| !same(e, found))) {
+                (Some(extra), None) => format!("{}: not in the manifest", extra.path),
+                (None, Some(missing)) => format!("{}: missing from the archive", missing.path),
+                (_, Some(differs)) => format!("{}: not what the manifest says", differs.path),
+                (None, None) => "the files are in another order than in the manifest".into(),
+            };
+            checks.damaged(Aspect::Entries, detail);
+        }
+        Some(_) => checks.ok(Aspect::Entries, format!("{} files as recorded", found.len())),
+        None => checks.ok(Aspect::Entries, format!("{} files", found.len())),
+    }
+}
+
+fn content_detail(file: &StoredFile) -> &'static str {
+    match file.recorded {
+        Some(_) => "stored and decoded bytes as recorded",
+        None => "decodes; nothing is recorded to compare with",
+    }
+}
+
+/// Bytes that the decoded file will take: as recorded, or a guess from its stored size.
+pub(crate) fn plain_bytes(file: &StoredFile) -> u64 {
+    let guess = file.bytes.unwrap_or(0).saturating_mul(5);
+    file.recorded.as_ref().map_or(guess, |recorded| recorded.plain_bytes)
+}
+
+/// What the manifest says of a database.
+pub(crate) fn expected_facts(file: &StoredFile) -> Option<&Facts> {
+    match &file.recorded.as_ref()?.content {
+        Content::Database(database) => Some(&database.facts),
+        Content::Wal | Content::Journal | Content::Files { .. } => None,
+    }
+}
+
+fn expected_entries(file: &StoredFile) -> Option<&[FileEntry]> {
+    match &file.recorded.as_ref()?.content {
+        Content::Files { entries } => Some(entries),
+        Content::Database(_) | Content::Wal | Content::Journal => None,
+    }
+}
+
+/// Checks a decoded database that must be sound before it is used, for what is in `scope` and against the manifest.
+///
+/// # Errors
+/// [`ErrorKind::Damaged`] with the first thing found, and as [`check::database`].
+pub(crate) fn require_sound(run: &Run<'_>, file: &StoredFile, decoded: &Path, scope: Option<Scope>) -> Result<()> {
+    let mut checks = Checks::of(&file.file);
+    check::database(&mut checks, decoded, expected_facts(file), scope, run.progress())?;
+    match checks.list.iter().find(|check| check.verdict == Verdict::Damaged) {
+        None => Ok(()),
+        Some(check) => Err(Error::damaged(&check.file, check.detail.as_str())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::operation::run::tests::{Site, id, publish, staged};
+    use crate::record::digest::Digest;
+    use crate::record::ledger::Ledger;
+    use crate::record::manifest::{Manifest, Table};
+    use crate::record::names;
+    use crate::store::{MemoryStore, Store};
+
+    const NOW: &str = "20251210_140000";
+
+    /// What a verification finds in a backup whose manifest says something else.
+    fn found(change: impl FnOnce(&mut Manifest)) -> VerifyReport {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, NOW);
+        let mut manifest = Catalog::load(&store).unwrap().entries()[0].read_manifest(&store).unwrap();
+        change(&mut manifest);
+        publish(&store, &names::manifest(id(NOW)), &manifest.to_json());
+        let run = site.begin(&store, NOW);
+        let report = verify(&run, run.catalog().unwrap().get(id(NOW)).unwrap(), &EarlierChecks::none()).unwrap();
+        let line = Ledger::load(&store).unwrap().lines().last().unwrap().clone();
+        let is_damaged = report.verdict == Verdict::Damaged;
+        assert_eq!((line.command, line.id), (Command::Verify, Some(id(NOW))));
+        assert_eq!((line.outcome == Outcome::Failed, line.error.is_some()), (is_damaged, is_damaged));
+        report
+    }
+
+    fn damage(change: impl FnOnce(&mut Manifest)) -> Vec<(Aspect, String)> {
+        let damaged = found(change).checks.into_iter().filter(|check| check.verdict == Verdict::Damaged);
+        damaged.map(|check| (check.what, check.detail)).collect()
+    }
+
+    fn facts(manifest: &mut Manifest) -> &mut Facts {
+        let database = manifest.artifacts.iter_mut().find_map(|artifact| match &mut artifact.content {
+            Content::Database(database) => Some(database),
+            _ => None,
+        });
+        &mut database.unwrap().facts
+    }
+
+    fn entries(manifest: &mut Manifest) -> &mut Vec<FileEntry> {
+        let entries = manifest.artifacts.iter_mut().find_map(|artifact| match &mut artifact.content {
+            Content::Files { entries } => Some(entries),
+            _ => None,
+        });
+        entries.unwrap()
+    }
+
+    #[test]
+    fn a_sound_backup_passes_every_check() {
+        let report = found(|_| {});
+        assert_eq!(report.verdict, Verdict::Ok);
+        let whats: Vec<Aspect> = report.checks.iter().map(|check| check.what).collect();
+        let database =
+            [Aspect::Content, Aspect::Integrity, Aspect::ForeignKeys, Aspect::Schema, Aspect::Header, Aspect::Rows];
+        assert_eq!(whats, [&database[..], &[Aspect::Content, Aspect::Entries]].concat());
+        assert!(report.recorded);
+    }
+
+    #[test]
+    fn what_differs_from_the_manifest_is_damage_of_that_kind() {
+        let whats = |change: fn(&mut Manifest)| damage(change).into_iter().map(|(what, _)| what).collect::<Vec<_>>();
+        assert_eq!(whats(|manifest| facts(manifest).schema_sha256 = Digest::of(b"")), [Aspect::Schema]);
+        assert_eq!(whats(|manifest| facts(manifest).user_version = 9), [Aspect::Header]);
+        assert_eq!(whats(|manifest| facts(manifest).application_id = 9), [Aspect::Header]);
+        assert_eq!(whats(|manifest| facts(manifest).tables[0].rows += 1), [Aspect::Rows]);
+        assert_eq!(whats(|manifest| manifest.artifacts[0].sha256 = Digest::of(b"")), [Aspect::Content]);
+        assert_eq!(whats(|manifest| manifest.artifacts[1].plain_bytes += 1), [Aspect::Content]);
+    }
+
+    #[test]
+    fn a_table_that_is_missing_is_named() {
+        let missing = |manifest: &mut Manifest| facts(manifest).tables.push(Table { name: "audit".into(), rows: 0 });
+        assert_eq!(damage(missing), [(Aspect::Rows, "table audit is missing".into())]);
+    }
+
+    #[test]
+    fn a_configuration_file_that_differs_is_named() {
+        let named = |change: fn(&mut Vec<FileEntry>)| {
+            let [(Aspect::Entries, detail)] = &damage(|manifest| change(entries(manifest)))[..] else {
+                panic!("one check")
+            };
+            assert!(detail.starts_with(".env: "), "{detail}");
+        };
+        named(|entries| entries[0].sha256 = Digest::of(b""));
+        named(|entries| entries[0].mode = 0o777);
+        named(Vec::clear);
+    }
+
+    #[test]
+    fn a_backup_that_holds_nothing_cannot_be_verified() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, NOW);
+        publish(&store, &names::manifest(id(NOW)), b"{\"format\": 1}");
+        let run = site.begin(&store, NOW);
+        let lines = Ledger::load(&store).unwrap().lines().len();
+        let error = verify(&run, run.catalog().unwrap().get(id(NOW)).unwrap(), &EarlierChecks::none()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadManifest);
+        assert_eq!(Ledger::load(&store).unwrap().lines().len(), lines, "nothing was proved or disproved");
+    }
+
+    #[test]
+    fn rows_without_a_parent_are_a_warning() {
+        let site = Site::new();
+        site.execute(
+            "PRAGMA foreign_keys = off; CREATE TABLE visits(session REFERENCES sessions);
+             INSERT INTO visits VALUES (99);",
+        );
+        let store = site.local();
+        site.backup(&store, NOW);
+        let run = site.begin(&store, NOW);
+        let report = verify(&run, run.catalog().unwrap().get(id(NOW)).unwrap(), &EarlierChecks::none()).unwrap();
+        assert_eq!(report.verdict, Verdict::Warning);
+        assert_eq!(staged(&store), Vec::<String>::new(), "nothing decoded is left");
+        let line = Ledger::load(&store).unwrap().lines().last().unwrap().outcome;
+        assert_eq!(line, Outcome::Ok, "a flaw of the source is no failure");
+    }
+
+    #[test]
+    fn a_database_is_guessed_to_be_five_times_its_compressed_size_if_nothing_is_recorded() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, NOW);
+        let file = Catalog::load(&store).unwrap().entries()[0].stored_files(&store).unwrap().remove(0);
+        assert_eq!(plain_bytes(&file), file.recorded.as_ref().unwrap().plain_bytes);
+        assert_eq!(plain_bytes(&StoredFile { recorded: None, bytes: Some(7), ..file.clone() }), 35);
+        assert_eq!(plain_bytes(&StoredFile { recorded: None, bytes: None, ..file.clone() }), 0);
+        assert!(store.scratch().is_none() && expected_facts(&file).is_some());
+    }
+}

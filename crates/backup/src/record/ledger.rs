@@ -1,0 +1,476 @@
+//! The ledger, `history.jsonl`: one line for each run of a command that changes or proves something.
+//!
+//! It is what says when a backup was last proved, how long a restore takes, and whether one was cut short. Lines are
+//! only ever added; a line that can't be read (torn by a crash, or of a later version) is passed over.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, BufRead, Read};
+use std::path::PathBuf;
+
+use chrono::{DateTime, FixedOffset};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind};
+use crate::record::checked::{Depth, SoundDatabases};
+use crate::record::id::BackupId;
+use crate::record::selection::Selection;
+
+/// One line of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// When the run began, RFC 3339 with the host's offset.
+    pub at: DateTime<FixedOffset>,
+    /// The command.
+    pub command: Command,
+    /// How it ended; [`Outcome::Begun`] for the first of the two lines that a backup, a verification, a drill or a
+    /// restore has.
+    pub outcome: Outcome,
+    /// The backup it made, proved, restored or changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<BackupId>,
+    /// How long it took, in milliseconds.
+    #[serde(default)]
+    pub duration_ms: u64,
+    /// What went wrong, in one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Of a restore: what it writes where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<RestoreLine>,
+    /// Of a rotation: the backups it removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<BackupId>,
+    /// The host that it ran on; empty in lines of older versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host: String,
+    /// Of a verification: how far it looked; none in lines of older versions, which always checked whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depth: Option<Depth>,
+    /// Of a verification or a backup: the databases that it checked whole and found without a flaw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked: Option<SoundDatabases>,
+    /// Of a drill that found nothing wrong: the configured databases and sets of files that its backup holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proved: Vec<String>,
+    /// Of a take-over: the project whose store it was, if it is called otherwise. All lines before are that one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Of a take-over: the host whose backups count since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admitted: Option<String>,
+}
+
+/// What the ledger keeps of a restore.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreLine {
+    /// The folder restored into.
+    #[serde(with = "crate::record::ospath::one")]
+    pub target: PathBuf,
+    /// What was asked for.
+    #[serde(default)]
+    pub selection: Option<Selection>,
+    /// The pre-restore backup of what was replaced; none if nothing was.
+    pub kept: Option<BackupId>,
+    /// Whether something was replaced that was not to be kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unkept: bool,
+    /// Paths that are to be written, relative to the target.
+    pub written: Vec<String>,
+    /// Damaged or orphaned files that were moved aside, and where to.
+    #[serde(with = "crate::record::ospath::many")]
+    pub moved_aside: Vec<PathBuf>,
+}
+
+/// Commands that the ledger knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "named as the commands are")]
+pub enum Command {
+    Backup,
+    Restore,
+    Verify,
+    Drill,
+    Rotate,
+    Pin,
+    Unpin,
+    Accept,
+    Unaccept,
+    TakeOver,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It has begun. If no other line says how it ended, it was killed, or goes on.
+    Begun,
+    /// All was done.
+    Ok,
+    /// Some was done.
+    Partial,
+    /// Nothing was done, or damage was found.
+    Failed,
+    /// It was asked to stop, and did.
+    Interrupted,
+}
+
+impl Outcome {
+    /// Whether a verify or a drill that ended so says anything about the backup.
+    fn is_verdict(self) -> bool {
+        matches!(self, Self::Ok | Self::Partial | Self::Failed)
+    }
+
+    /// How a run ended that this error ended.
+    pub(crate) fn of(error: &Error) -> Self {
+        if error.kind() == ErrorKind::Interrupted { Self::Interrupted } else { Self::Failed }
+    }
+}
+
+impl Line {
+    /// A line with nothing but when, what and how.
+    pub fn new(at: DateTime<FixedOffset>, command: Command, outcome: Outcome) -> Self {
+        Self {
+            at,
+            command,
+            outcome,
+            id: None,
+            duration_ms: 0,
+            error: None,
+            restore: None,
+            removed: Vec::new(),
+            host: String::new(),
+            depth: None,
+            checked: None,
+            proved: Vec::new(),
+            from: None,
+            admitted: None,
+        }
+    }
+}
+
+/// Read limit for one line; ours are shorter.
+const MAX_LINE_BYTES: u64 = 8 << 20;
+
+/// The most memory that is taken for lines, by an estimate: the oldest ones beyond are passed over. That is some 50,000 of
+/// the usual length, years of hourly backups.
+const MAX_WEIGHT: usize = 32 << 20;
+
+/// The most backups of which is kept what the lines say of them: a decade of hourly ones.
+const MAX_BACKUPS: usize = 100_000;
+
+/// The ledger's lines, oldest first.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    lines: Vec<Line>,
+    /// By all lines, those among them that are passed over: retention and `latest` depend on it.
+    backups: BTreeMap<BackupId, Findings>,
+    /// How many lines are another project's.
+    own: usize,
+}
+
+/// What the ledger knows of one backup.
+#[derive(Debug, Clone, Copy, Default)]
+struct Findings {
+    /// When a proof last went well.
+    proved: Option<DateTime<FixedOffset>>,
+    /// Whether the newest proof failed.
+    failed: bool,
+    /// Whether a person said that its collapse was meant.
+    accepted: bool,
+}
+
+impl Ledger {
+    /// Reads a ledger's lines to the end of `reader`.
+    ///
+    /// # Errors
+    /// What `reader` says.
+    pub(crate) fn read(reader: &mut impl BufRead) -> io::Result<Self> {
+        let (mut lines, mut all) = (VecDeque::<(Line, usize)>::new(), 0);
+        let mut backups = BTreeMap::new();
+        while let Some(bytes) = next_line(reader)? {
+            let Ok(line) = serde_json::from_slice::<Line>(&bytes) else { continue };
+            note(&mut backups, &line);
+            if lines.back().is_some_and(|(last, _)| line.ends_proof(last))
+                && let Some((_, weight)) = lines.pop_back()
+            {
+                all -= weight;
+            }
+            let weight = line.weight(bytes.len());
+            all += weight;
+            lines.push_back((line, weight));
+            while all > MAX_WEIGHT
+                && let Some((_, weight)) = lines.pop_front()
+            {
+                all -= weight;
+            }
+        }
+        Ok(Self::of(lines.into_iter().map(|(line, _)| line).collect(), backups))
+    }
+
+    fn of(lines: Vec<Line>, backups: BTreeMap<BackupId, Findings>) -> Self {
+        // If the line of the take-over is passed over, all that are left come after it.
+        let own = lines.iter().rposition(|line| line.from.is_some()).unwrap_or(0);
+        Self { lines, backups, own }
+    }
+
+    /// All lines of this project, oldest first: those since its store was taken over from another one.
+    pub fn lines(&self) -> &[Line] {
+        &self.lines[self.own..]
+    }
+
+    /// Whether any line is about `id`.
+    pub fn knows(&self, id: BackupId) -> bool {
+        self.backups.contains_key(&id)
+    }
+
+    /// When `id` was last verified or drilled without finding damage.
+    pub fn last_proved(&self, id: BackupId) -> Option<DateTime<FixedOffset>> {
+        self.backups.get(&id)?.proved
+    }
+
+    /// The newest line of `command`: that it has begun, if nothing says how it ended.
+    pub fn last(&self, command: Command) -> Option<&Line> {
+        self.lines().iter().rev().find(|line| line.command == command)
+    }
+
+    /// The newest line of `command` that went well.
+    pub fn last_success(&self, command: Command) -> Option<&Line> {
+        self.lines().iter().rev().find(|line| line.command == command && line.outcome == Outcome::Ok)
+    }
+
+    /// Whether the newest proof of `id`, if there is any, found it wanting.
+    pub fn is_known_bad(&self, id: BackupId) -> bool {
+        self.backups.get(&id).is_some_and(|findings| findings.failed)
+    }
+
+    /// Whether a person said that the collapse which `id` shows was meant, and didn't take that back.
+    pub fn is_accepted(&self, id: BackupId) -> bool {
+        self.backups.get(&id).is_some_and(|findings| findings.accepted)
+    }
+
+    /// Restores that changed something or may have, newest first: the last line of each. Those that failed before they
+    /// changed anything are left out.
+    pub fn restores(&self) -> impl Iterator<Item = (&Line, &RestoreLine)> {
+        let mut restores: Vec<(&Line, &RestoreLine)> = Vec::new();
+        for line in self.lines().iter().filter(|line| line.command == Command::Restore) {
+            let Some(restore) = &line.restore else { continue };
+            if line.outcome != Outcome::Begun {
+                restores.pop_if(|(begun, _)| begun.outcome == Outcome::Begun);
+            }
+            if line.outcome != Outcome::Failed {
+                restores.push((line, restore));
+            }
+        }
+        restores.into_iter().rev()
+    }
+
+    /// The last restore, if it was cut short, or failed after it had changed something.
+    pub fn unfinished_restore(&self) -> Option<(&Line, &RestoreLine)> {
+        self.restores().next().filter(|(line, _)| matches!(line.outcome, Outcome::Begun | Outcome::Partial))
+    }
+}
+
+/// Adds what a line says of backups.
+fn note(backups: &mut BTreeMap<BackupId, Findings>, line: &Line) {
+    let kept = line.restore.as_ref().and_then(|restore| restore.kept);
+    for id in line.removed.iter().copied().chain(kept) {
+        backups.entry(id).or_default();
+    }
+    if let Some(id) = line.id {
+        backups.entry(id).or_default().add(line);
+    }
+    while backups.len() > MAX_BACKUPS {
+        backups.pop_first();
+    }
+}
+
+impl Findings {
+    fn add(&mut self, line: &Line) {
+        match line.command {
+            Command::Verify | Command::Drill if line.outcome.is_verdict() => {
+                self.failed = line.outcome == Outcome::Failed;
+                self.proved = if line.proves() { Some(line.at) } else { self.proved };
+            }
+            Command::Accept => self.accepted = true,
+            Command::Unaccept => self.accepted = false,
+            _ => {}
+        }
+    }
+}
+
+/// The next line; an empty one in place of one that is too long.
+fn next_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    let count = reader.take(MAX_LINE_BYTES).read_until(b'\n', &mut line)?;
+    if count as u64 == MAX_LINE_BYTES && !line.ends_with(b"\n") {
+        reader.skip_until(b'\n')?;
+        line.clear();
+    }
+    Ok((count > 0).then_some(line))
+}
+
+impl Line {
+    /// About the memory that it takes, if it has so many `bytes` in the ledger.
+    fn weight(&self, bytes: usize) -> usize {
+        let paths = self.restore.as_ref().map_or(0, |restore| restore.written.len() + restore.moved_aside.len());
+        let lists = paths + self.removed.len() + self.checked.as_ref().map_or(0, |checked| checked.databases.len());
+        // A text that is empty takes no more than this either.
+        size_of::<Self>() + bytes + lists * 32
+    }
+
+    fn is_proof(&self) -> bool {
+        matches!(self.command, Command::Verify | Command::Drill)
+    }
+
+    /// Whether it is of a verification or a drill that found nothing wrong.
+    pub(crate) fn proves(&self) -> bool {
+        self.is_proof() && self.outcome == Outcome::Ok
+    }
+
+    /// Whether it says how the verification or drill ended of which `begun` says that it began. `verify --all` has both
+    /// for each backup, and would fill the ledger twice as fast.
+    fn ends_proof(&self, begun: &Self) -> bool {
+        let is_same = (self.command, self.at, &self.host) == (begun.command, begun.at, &begun.host);
+        is_same && self.is_proof() && begun.outcome == Outcome::Begun
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::names::LEDGER;
+    use crate::store::{MemoryStore, Store as _};
+
+    fn line(command: Command, outcome: Outcome, id: &str) -> Line {
+        let at = DateTime::parse_from_rfc3339("2025-12-10T15:00:00+01:00").unwrap();
+        let restore = RestoreLine {
+            target: "/p".into(),
+            selection: None,
+            kept: None,
+            unkept: false,
+            written: vec![],
+            moved_aside: vec![],
+        };
+        let restore = (command == Command::Restore).then_some(restore);
+        Line { id: Some(id.parse().unwrap()), restore, ..Line::new(at, command, outcome) }
+    }
+
+    fn ledger(lines: Vec<Line>) -> Ledger {
+        let mut backups = BTreeMap::new();
+        for line in &lines {
+            note(&mut backups, line);
+        }
+        Ledger::of(lines, backups)
+    }
+
+    #[test]
+    fn lines_read_back_and_unreadable_ones_are_passed_over() {
+        let store = MemoryStore::new();
+        let first = line(Command::Backup, Outcome::Ok, "20251210_140000");
+        Ledger::append(&store, &first).unwrap();
+        store.append(LEDGER, "{\"at\": torn").unwrap();
+        store.append(LEDGER, "{\"command\": \"of a later version\"}").unwrap();
+        let second = line(Command::Verify, Outcome::Ok, "20251210_140000");
+        Ledger::append(&store, &second).unwrap();
+        assert_eq!(Ledger::load(&store).unwrap().lines(), [first, second]);
+    }
+
+    #[test]
+    fn of_a_ledger_that_is_too_long_the_newest_lines_count() {
+        let store = MemoryStore::new();
+        let first = line(Command::Verify, Outcome::Ok, "20251209_140000");
+        let old = |command, outcome, id| Ledger::append(&store, &line(command, outcome, id)).unwrap();
+        let last = line(Command::Verify, Outcome::Ok, "20251210_140000");
+        let long = Line { error: Some("x".repeat(1 << 20)), ..Line::new(last.at, Command::Rotate, Outcome::Ok) };
+        Ledger::append(&store, &first).unwrap();
+        old(Command::Drill, Outcome::Failed, "20251208_140000");
+        old(Command::Accept, Outcome::Ok, "20251207_140000");
+        old(Command::Accept, Outcome::Ok, "20251206_140000");
+        old(Command::Unaccept, Outcome::Ok, "20251206_140000");
+        for _ in 0..40 {
+            Ledger::append(&store, &long).unwrap();
+        }
+        Ledger::append(&store, &last).unwrap();
+        let ledger = Ledger::load(&store).unwrap();
+        assert_eq!(ledger.lines().last(), Some(&last));
+        assert!(ledger.lines().len() < 40 && !ledger.lines().contains(&first), "{}", ledger.lines().len());
+        // What the older ones say of a backup counts still: otherwise, retention and `latest` would change with the length.
+        let id = |text: &str| text.parse().unwrap();
+        assert!(ledger.knows(first.id.unwrap()) && ledger.last_proved(first.id.unwrap()) == Some(first.at));
+        assert!(ledger.is_known_bad(id("20251208_140000")) && ledger.is_accepted(id("20251207_140000")));
+        assert!(!ledger.is_accepted(id("20251206_140000")));
+    }
+
+    #[test]
+    fn that_a_proof_began_takes_no_place_once_its_end_is_there() {
+        let store = MemoryStore::new();
+        let ends = ["20251209_140000", "20251210_140000"].map(|id| line(Command::Verify, Outcome::Ok, id));
+        let begun = Line::new(ends[0].at, Command::Verify, Outcome::Begun);
+        for line in [&begun, &ends[0], &begun, &ends[1]] {
+            Ledger::append(&store, line).unwrap();
+        }
+        assert_eq!(Ledger::load(&store).unwrap().lines(), ends);
+        // The last one is what tells that a run was killed.
+        Ledger::append(&store, &begun).unwrap();
+        assert_eq!(Ledger::load(&store).unwrap().last(Command::Verify), Some(&begun));
+    }
+
+    #[test]
+    fn what_is_kept_of_backups_has_a_limit() {
+        let mut backups = BTreeMap::new();
+        let first: BackupId = "20251210_140000".parse().unwrap();
+        let ids = std::iter::successors(Some(first), |id| Some(id.successor()));
+        let removed = ids.take(MAX_BACKUPS + 5).collect();
+        let line = Line { removed, ..line(Command::Rotate, Outcome::Ok, "20251210_140000") };
+        note(&mut backups, &Line { id: None, ..line });
+        assert_eq!((backups.len(), backups.contains_key(&first)), (MAX_BACKUPS, false));
+    }
+
+    #[test]
+    fn a_backup_is_proved_by_what_found_it_sound() {
+        let id = "20251210_140000";
+        let proved = |lines| ledger(lines).last_proved(id.parse().unwrap()).is_some();
+        assert!(!proved(vec![line(Command::Backup, Outcome::Ok, id)]));
+        assert!(!proved(vec![line(Command::Verify, Outcome::Failed, id)]));
+        assert!(!proved(vec![line(Command::Verify, Outcome::Ok, "20251211_140000")]));
+        assert!(proved(vec![line(Command::Verify, Outcome::Ok, id)]));
+        assert!(proved(vec![line(Command::Drill, Outcome::Ok, id)]));
+    }
+
+    #[test]
+    fn a_backup_is_known_bad_until_a_later_proof_finds_it_good() {
+        let id = "20251210_140000";
+        let bad = |lines| ledger(lines).is_known_bad(id.parse().unwrap());
+        assert!(!bad(vec![line(Command::Backup, Outcome::Ok, id)]));
+        assert!(bad(vec![line(Command::Verify, Outcome::Ok, id), line(Command::Drill, Outcome::Failed, id)]));
+        assert!(!bad(vec![line(Command::Verify, Outcome::Failed, id), line(Command::Verify, Outcome::Ok, id)]));
+    }
+
+    #[test]
+    fn what_another_project_did_before_its_store_was_taken_over_is_not_this_ones() {
+        let id = "20251210_140000";
+        let line = |command| line(command, Outcome::Ok, id);
+        let taken_over = Line { id: None, from: Some("other".into()), ..line(Command::TakeOver) };
+        let ledger = ledger(vec![line(Command::Restore), line(Command::Drill), taken_over.clone()]);
+        assert_eq!(ledger.lines(), std::slice::from_ref(&taken_over));
+        assert!(ledger.last(Command::Drill).is_none() && !ledger.lines().iter().any(Line::proves));
+        assert!(ledger.restores().next().is_none());
+        assert!(ledger.knows(id.parse().unwrap()), "no id is given twice");
+    }
+
+    #[test]
+    fn a_restore_without_an_end_was_cut_short() {
+        let id = "20251210_140000";
+        let begun = line(Command::Restore, Outcome::Begun, id);
+        let ended = line(Command::Restore, Outcome::Ok, id);
+        let backup = line(Command::Backup, Outcome::Ok, id);
+        assert!(ledger(vec![begun.clone(), ended, backup.clone()]).unfinished_restore().is_none());
+        assert!(ledger(vec![begun.clone(), backup.clone()]).unfinished_restore().is_some());
+        let half_done = line(Command::Restore, Outcome::Partial, id);
+        assert!(ledger(vec![begun.clone(), half_done]).unfinished_restore().is_some());
+        let failed = line(Command::Restore, Outcome::Failed, id);
+        assert!(ledger(vec![begun.clone(), failed.clone()]).unfinished_restore().is_none(), "it changed nothing");
+        let retried = vec![begun.clone(), begun, failed];
+        assert!(ledger(retried).unfinished_restore().is_some(), "the first one is still unfinished");
+    }
+}

@@ -1,0 +1,152 @@
+//! Names of the files in a store: `<name>_<id>.db[.gz|.zst]`, `<name>_<id>.tar[.gz|.zst]`, `manifest_<id>.json`; beside a
+//! database that is kept as its bytes also `<name>_<id>.db-wal[.gz|.zst]` and `<name>_<id>.db-journal[.gz|.zst]`.
+
+use std::fmt;
+
+use crate::record::codec::Codec;
+use crate::record::id::BackupId;
+
+/// The ledger's name.
+pub const LEDGER: &str = "history.jsonl";
+
+/// The name of the record that says whose a store is.
+pub const OWNER: &str = "store.json";
+
+/// What an artifact decodes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One SQLite database file.
+    Database,
+    /// The write-ahead log of a database that is kept as its bytes.
+    Wal,
+    /// The rollback journal of a database that is kept as its bytes.
+    Journal,
+    /// A tar archive of configuration files.
+    Files,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::Database, Self::Wal, Self::Journal, Self::Files];
+
+    /// Whether it is worth nothing without the database of the same name.
+    pub fn is_beside_database(self) -> bool {
+        matches!(self, Self::Wal | Self::Journal)
+    }
+
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Database => ".db",
+            Self::Wal => ".db-wal",
+            Self::Journal => ".db-journal",
+            Self::Files => ".tar",
+        }
+    }
+}
+
+/// The parts of an artifact's file name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactName {
+    /// The configured name of the database or set of files.
+    pub name: String,
+    /// The backup it belongs to.
+    pub id: BackupId,
+    /// What it decodes to.
+    pub kind: Kind,
+    /// How it is encoded.
+    pub codec: Codec,
+}
+
+impl ArtifactName {
+    /// Takes a file name apart; `None` if it isn't one of an artifact.
+    pub fn parse(file: &str) -> Option<Self> {
+        let (stem, codec) = if let Some(stem) = file.strip_suffix(".gz") {
+            (stem, Codec::Gzip)
+        } else if let Some(stem) = file.strip_suffix(".zst") {
+            (stem, Codec::Zstd)
+        } else {
+            (file, Codec::None)
+        };
+        let kind = |kind: Kind| Some((stem.strip_suffix(kind.extension())?, kind));
+        let (stem, kind) = Kind::ALL.into_iter().find_map(kind)?;
+        let (name, id) = split_id(stem)?;
+        is_set_name(name).then(|| Self { name: name.to_string(), id, kind, codec })
+    }
+}
+
+impl fmt::Display for ArtifactName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_{}{}{}", self.name, self.id, self.kind.extension(), self.codec.extension())
+    }
+}
+
+/// The name of a backup's manifest.
+pub fn manifest(id: BackupId) -> String {
+    format!("manifest_{id}.json")
+}
+
+/// The backup whose manifest has this file name; `None` for any other file.
+pub fn parse_manifest(file: &str) -> Option<BackupId> {
+    match split_id(file.strip_suffix(".json")?)? {
+        ("manifest", id) => Some(id),
+        _ => None,
+    }
+}
+
+/// The backup that a stored file belongs to, by its name.
+pub(crate) fn id_of(file: &str) -> Option<BackupId> {
+    parse_manifest(file).or_else(|| ArtifactName::parse(file).map(|name| name.id))
+}
+
+/// Whether `name` can name a database or a set of files: letters, digits, `_` and `-`, at most 64, and not `manifest`.
+pub fn is_set_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    (1..=64).contains(&name.len()) && name.chars().all(plain) && name != "manifest"
+}
+
+fn split_id(stem: &str) -> Option<(&str, BackupId)> {
+    let (name, id) = stem.split_at_checked(stem.len().checked_sub(BackupId::LEN)?)?;
+    Some((name.strip_suffix('_')?, id.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn artifact_names_read_back_as_they_were_written() {
+        for file in [
+            "sessions_db_20251210_140000.db.gz",
+            "sessions_db_20251210_140000.db",
+            "sessions_db_20251210_140000.db-wal",
+            "sessions_db_20251210_140000.db-journal.gz",
+            "config_20251210_140000.tar.gz",
+            "config_20251210_140000.tar.zst",
+        ] {
+            assert_eq!(ArtifactName::parse(file).unwrap().to_string(), file);
+        }
+    }
+
+    #[test]
+    fn other_files_are_no_artifacts() {
+        for file in [
+            "history.jsonl",
+            "manifest_20251210_140000.json",
+            "sessions_db_20251210_140000.db-shm",
+            "sessions_db.db.gz",
+            "_20251210_140000.db",
+            "a b_20251210_140000.db",
+            "20251210_140000.db",
+            "ü_20251210_140000.db.gz",
+            ".db",
+        ] {
+            assert_eq!(ArtifactName::parse(file), None, "{file}");
+        }
+    }
+
+    #[test]
+    fn manifest_names_carry_the_id() {
+        let id = "20251210_140000".parse().unwrap();
+        assert_eq!(parse_manifest(&manifest(id)), Some(id));
+        assert_eq!(parse_manifest("other_20251210_140000.json"), None);
+    }
+}

@@ -1,0 +1,32 @@
+//! The ledger in its store: the one object that grows.
+
+use std::io::BufReader;
+
+use super::Store;
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::ledger::{Ledger, Line};
+use crate::record::names::LEDGER;
+
+impl Ledger {
+    /// Reads the ledger of a store; an absent one is empty.
+    ///
+    /// # Errors
+    /// What keeps it from being read.
+    pub fn load(store: &dyn Store) -> Result<Self> {
+        match store.read(LEDGER) {
+            Ok(reader) => Self::read(&mut BufReader::new(reader)).map_err(|e| Error::io_named("read", LEDGER, e)),
+            Err(error) if error.is_not_found() => Ok(Self::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds a line to the ledger of a store.
+    ///
+    /// # Errors
+    /// What keeps it from being written.
+    pub fn append(store: &dyn Store, line: &Line) -> Result<()> {
+        let json = serde_json::to_string(line)
+            .map_err(|e| Error::new(ErrorKind::Io, "can't write the ledger's line").with_source(e))?;
+        store.append(LEDGER, &json)
+    }
+}
