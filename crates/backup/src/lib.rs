@@ -67,7 +67,7 @@ pub use artifact::codec::Encoding;
 pub use catalog::select::{Objection, SelectedBackup, Selector, SkippedBackup};
 pub use catalog::{ArtifactSummary, Catalog, Entry, ListedFile, Record, Stranger, Summary};
 pub use catalog::{owner, retention};
-pub use disk::fsutil::open_plain;
+pub use disk::file::open_plain;
 pub use error::{Error, ErrorKind, Result};
 pub use operation::backup::{BackupReport, BackupRequest, Integrity, backup};
 pub use operation::check::{Aspect, Check, Verdict};

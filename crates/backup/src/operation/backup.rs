@@ -25,8 +25,8 @@ use crate::record::ledger::{Command, Ledger, Line, Outcome};
 use crate::record::manifest::{self, Artifact, Collapse, Content, FORMAT, Failure, Manifest, Status, Trigger, Warning};
 use crate::record::names::{self, ArtifactName, Kind};
 use crate::record::relpath::RelPath;
-use crate::source::bytes::Descriptors;
 use crate::source::files::{ArchiveWriter, ConfigFile};
+use crate::source::sqlite::bytes::Descriptors;
 use crate::source::{FilesSource, Sources};
 use crate::store::Staged;
 

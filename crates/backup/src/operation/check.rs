@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::progress::Progress;
 use crate::record::manifest::{Facts, Table, Warning};
 use crate::source::files::ConfigFile;
-use crate::source::integrity::{self, Scope};
+use crate::source::sqlite::integrity::{self, Scope};
 
 /// One thing that was checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,17 +1,16 @@
 //! A look at a live database, for whoever asks whether all is well with it. It changes nothing.
 
-use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::disk::fsutil;
+use crate::disk::paths;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::source::integrity;
-use crate::source::sqlite::{self, pragma};
+pub use crate::source::sqlite::SqliteVersion;
+use crate::source::sqlite::{self, integrity, pragma};
 
 /// What a look at a live database shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,24 +28,6 @@ pub struct Inspection {
     pub written_by: Option<SqliteVersion>,
 }
 
-/// A version of the SQLite library, in SQLite's own numbers: 3051003 is 3.51.3.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SqliteVersion(u32);
-
-impl SqliteVersion {
-    /// Whether it can lose data when two connections checkpoint a WAL at the same time: versions from 3.7.0, which
-    /// brought WAL mode, to before 3.51.3 (<https://www.sqlite.org/wal.html>).
-    pub fn has_wal_reset_bug(self) -> bool {
-        (3_007_000..sqlite::OLDEST_SQLITE).contains(&self.0)
-    }
-}
-
-impl fmt::Display for SqliteVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.0 / 1_000_000, self.0 / 1000 % 1000, self.0 % 1000)
-    }
-}
-
 /// Looks at the database at `path`, waiting for locks up to `busy_timeout`.
 ///
 /// # Errors
@@ -60,7 +41,7 @@ pub fn inspect(path: &Path, busy_timeout: Duration) -> Result<Inspection> {
     let pages: u64 = pragma(&connection, "page_count").map_err(failed)?;
     // Where a link leads, for that is where SQLite keeps it. Asking for its size opens nothing.
     let place = path.canonicalize().map_err(|e| Error::io("find", path, e))?;
-    let wal = fs::metadata(fsutil::with_suffix(&place, "-wal"));
+    let wal = fs::metadata(paths::with_suffix(&place, "-wal"));
     Ok(Inspection {
         journal_mode: pragma(&connection, "journal_mode").map_err(failed)?,
         page_size,
@@ -125,13 +106,6 @@ mod tests {
         let found = inspect(&path, PATIENCE).unwrap();
         assert_eq!(found.written_by.unwrap().to_string(), "3.40.1");
         assert_eq!(found.wal_bytes, 0);
-    }
-
-    #[test]
-    fn versions_with_the_bug_are_told_from_those_without() {
-        let has_bug = |number| SqliteVersion(number).has_wal_reset_bug();
-        assert_eq!([3_006_023, 3_007_000, 3_040_001, 3_051_002].map(has_bug), [false, true, true, true]);
-        assert_eq!([3_051_003, 3_053_004].map(has_bug), [false, false]);
     }
 
     #[test]

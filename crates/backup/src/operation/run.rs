@@ -13,7 +13,7 @@ use crate::artifact::StoredFile;
 use crate::artifact::read::Reader;
 use crate::catalog::owner;
 use crate::catalog::{Catalog, Entry, read_bounded};
-use crate::disk::fsutil;
+use crate::disk::space;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Progress;
 use crate::record::checked::{self, EarlierChecks};
@@ -241,7 +241,7 @@ impl<'a> Run<'a> {
                 (place, name)
             }
         };
-        fsutil::require_space(&place, &name, bytes)?;
+        space::require_space(&place, &name, bytes)?;
         tempfile::Builder::new()
             .prefix("scratch-")
             .tempdir_in(&place)
@@ -254,7 +254,7 @@ impl<'a> Run<'a> {
     /// [`ErrorKind::NoSpace`], with both figures.
     pub(crate) fn require_room(&self, bytes: u64) -> Result<()> {
         match self.store().free_bytes()? {
-            Some(free) => fsutil::require_free(free, &self.store().location(), bytes),
+            Some(free) => space::require_free(free, &self.store().location(), bytes),
             None => Ok(()),
         }
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::artifact::StoredFile;
 use crate::catalog::Entry;
-use crate::disk::fsutil;
+use crate::disk::file;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operation::check::{self, Aspect, Check, Checks, Verdict};
 use crate::operation::run::Run;
@@ -19,7 +19,7 @@ use crate::record::ledger::{Command, Line, Outcome};
 use crate::record::manifest::{Content, Facts, FileEntry};
 use crate::record::names::Kind;
 use crate::source::files::ConfigFile;
-use crate::source::integrity::Scope;
+use crate::source::sqlite::integrity::Scope;
 
 /// What a verification found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -124,7 +124,7 @@ fn verify_content(run: &Run<'_>, file: &StoredFile, at: DateTime<FixedOffset>, c
 fn verify_database(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
     let scratch = run.scratch(plain_bytes(file))?;
     let path = scratch.path().join(format!("{}.db", file.name));
-    let mut decoded = fsutil::create_private(&path).map_err(|e| Error::io("create", &path, e))?;
+    let mut decoded = file::create_private(&path).map_err(|e| Error::io("create", &path, e))?;
     run.reader().copy(file, &mut decoded)?;
     checks.ok(Aspect::Content, content_detail(file));
     check::database(checks, &path, expected_facts(file), Some(Scope::Flaws), run.progress())

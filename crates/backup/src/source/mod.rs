@@ -1,11 +1,7 @@
 //! What is backed up: databases and sets of configuration files, by their configured names.
 
-pub(crate) mod bytes;
 pub(crate) mod files;
-mod guard;
-pub(crate) mod integrity;
 pub(crate) mod sqlite;
-pub(crate) mod vacuum;
 
 use std::path::{Path, PathBuf};
 

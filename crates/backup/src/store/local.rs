@@ -17,8 +17,8 @@ use rustix::process::geteuid;
 
 use super::{Object, Staged, Store};
 use crate::disk::folder::Folder;
-use crate::disk::fsutil;
 use crate::disk::synced::SyncedFile;
+use crate::disk::{file, space};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::names::LEDGER;
 use crate::store::lock::{CurrentHolder, Holder, Lock, OnWait};
@@ -176,8 +176,8 @@ impl Store for LocalStore {
         }
         self.require_trusted(staging.st_uid)?;
         if is_new {
-            fsutil::inherit_owner(&self.folder);
-            fsutil::sync_parent(&self.folder)?;
+            file::inherit_owner(&self.folder);
+            file::sync_parent(&self.folder)?;
         }
         folder.inherit_owner(STAGING);
         Ok(())
@@ -277,7 +277,7 @@ impl Store for LocalStore {
     }
 
     fn free_bytes(&self) -> Result<Option<u64>> {
-        fsutil::free_bytes(&self.folder).map(Some)
+        space::free_bytes(&self.folder).map(Some)
     }
 }
 
@@ -440,7 +440,7 @@ mod tests {
         let (folder, store) = prepared();
         let link = |target: &Path| {
             let link = folder.path().join("link");
-            fsutil::remove_file(&link).unwrap();
+            file::remove_file(&link).unwrap();
             std::os::unix::fs::symlink(target, &link).unwrap();
             LocalStore::new(link)
         };

@@ -15,7 +15,7 @@ use super::{Action, Command, Cut, Harm, Step};
 use crate::artifact::codec::Encoding;
 use crate::catalog::retention::Policy;
 use crate::catalog::{Catalog, Entry};
-use crate::disk::fsutil;
+use crate::disk::file;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operation::backup::tests::Watched;
 use crate::operation::check::Verdict;
@@ -84,7 +84,7 @@ impl World {
 
     fn lose(&mut self) {
         for name in ["sessions.db", "sessions.db-wal", "sessions.db-shm", ".env"] {
-            fsutil::remove_file(&self.site.root().join(name)).unwrap();
+            file::remove_file(&self.site.root().join(name)).unwrap();
         }
         self.expected.live = Content::default();
     }

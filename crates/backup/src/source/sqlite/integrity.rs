@@ -16,7 +16,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, InterruptHandle};
 
-use super::sqlite::{self, TICK, stoppable};
+use super::facts::{read_facts, table_names};
+use super::open::open_read_only;
+use super::query::{TICK, bytes, quoted, stoppable, text};
 use crate::error::{Error, Result};
 use crate::progress::{Phase, Progress, Step};
 use crate::record::manifest::{Facts, Table};
@@ -86,7 +88,7 @@ pub(crate) fn check(
 /// Opens a decoded database for reading and maps it into memory: reading costs no copy then. Never a live one, for an
 /// error of the disk would be a signal there instead of an error; what was decoded a moment ago is in memory still.
 pub(super) fn open(path: &Path) -> Result<Connection> {
-    let connection = sqlite::open_read_only(path, Duration::ZERO)?;
+    let connection = open_read_only(path, Duration::ZERO)?;
     // SQLite takes as much of it as the file has.
     connection.pragma_update(None, "mmap_size", i64::MAX).map_err(|e| Error::sqlite("open database", path, &e))?;
     Ok(connection)
@@ -97,7 +99,7 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
 /// # Errors
 /// As [`check`].
 pub(crate) fn facts(path: &Path, progress: &dyn Progress) -> Result<Facts> {
-    let found = stoppable(&open(path)?, progress, || (), sqlite::read_facts);
+    let found = stoppable(&open(path)?, progress, || (), read_facts);
     found.map_err(|e| Error::sqlite("read database", path, &e))
 }
 
@@ -118,9 +120,9 @@ fn parts(
     threads: usize,
 ) -> rusqlite::Result<Vec<Part>> {
     let rows = |name: &str| expected?.tables.iter().find(|table| table.name == name).map(|table| table.rows);
-    let mut tables = sqlite::table_names(connection)?;
+    let mut tables = table_names(connection)?;
     tables.sort_by_key(|name| Reverse(rows(name)));
-    let is_whole = threads == 1 || sqlite::bytes(connection)? < SMALL;
+    let is_whole = threads == 1 || bytes(connection)? < SMALL;
     let mut parts = if is_whole { vec![Part::Whole] } else { parts_of_structure(&tables) };
     if scope == Scope::Flaws {
         parts.extend(tables.into_iter().map(Part::ForeignKeys));
@@ -139,7 +141,7 @@ impl Part {
         match self {
             Self::Whole => problems(connection, "integrity_check(10)"),
             Self::Quick => problems(connection, "quick_check(10)"),
-            Self::Table(name) => problems(connection, &format!("integrity_check({})", sqlite::quoted(name))),
+            Self::Table(name) => problems(connection, &format!("integrity_check({})", quoted(name))),
             Self::ForeignKeys(name) => orphans(connection, name),
         }
     }
@@ -147,7 +149,7 @@ impl Part {
 
 fn problems(connection: &Connection, pragma: &str) -> rusqlite::Result<Findings> {
     let mut statement = connection.prepare(&format!("PRAGMA {pragma}"))?;
-    let rows = statement.query_map([], sqlite::text)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let rows = statement.query_map([], text)?.collect::<rusqlite::Result<Vec<_>>>()?;
     // What concerns pages comes as one text, with the name of the database on its first line.
     let lines = rows.iter().flat_map(|row| row.lines()).filter(|line| *line != "ok" && !line.starts_with("*** in "));
     Ok(Findings { problems: lines.take(10).map(str::to_string).collect(), orphans: Vec::new() })
@@ -237,7 +239,7 @@ mod tests {
             let (_folder, path) = database(rows);
             assert_eq!(parts_of(&path, threads), parts);
             assert_eq!(check(&path, None, Scope::Flaws, threads, &Silent).unwrap(), Findings::default());
-            let live = sqlite::open_read_only(&path, Duration::ZERO).unwrap();
+            let live = open_read_only(&path, Duration::ZERO).unwrap();
             assert_eq!(integrity_check(&live, &path, &Silent).unwrap(), Vec::<String>::new());
         }
     }

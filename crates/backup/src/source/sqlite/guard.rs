@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 
-use crate::disk::fsutil;
+use crate::disk::paths::with_suffix;
 
 /// The most memory that SQLite may take in this process: enough for a row of 100 MB with an index on it.
 pub(crate) const HEAP: u64 = 512 << 20;
@@ -63,7 +63,7 @@ pub(super) fn limit_cache(connection: &Connection) -> rusqlite::Result<()> {
 /// Bytes of the longest value that the database at `path` has a use for.
 fn longest_value(path: &Path) -> i32 {
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
-    let stored = bytes(path).saturating_add(bytes(&fsutil::with_suffix(path, "-wal")));
+    let stored = bytes(path).saturating_add(bytes(&with_suffix(path, "-wal")));
     i32::try_from(stored.saturating_mul(TIMES).saturating_add(SHORTEST)).unwrap_or(i32::MAX)
 }
 

@@ -21,9 +21,12 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
 
+use super::facts::{Contents, read_facts, tables};
 use super::integrity;
-use super::sqlite::{self, Contents, TRIES, pragma, stoppable};
-use crate::disk::fsutil;
+use super::open::open_stoppable;
+use super::query::{bytes, pragma, stoppable};
+use super::transaction::{self, TRIES};
+use crate::disk::file;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Phase, Progress, Step};
 use crate::record::manifest::{Facts, Table};
@@ -45,9 +48,9 @@ pub(crate) fn vacuum_into(
 ) -> Result<()> {
     let failed = |e| Error::sqlite("take a snapshot of", source, &e);
     // VACUUM INTO takes an empty file as it is: so made, nobody else can ever read it.
-    fsutil::create_private(destination).map_err(|e| Error::io("create", destination, e))?;
+    file::create_private(destination).map_err(|e| Error::io("create", destination, e))?;
     connection.pragma_update(None, "synchronous", "off").map_err(failed)?;
-    let expected = sqlite::bytes(connection).map_err(failed)?;
+    let expected = bytes(connection).map_err(failed)?;
     let step = Step::begin(progress, Phase::Snapshot, &source.display().to_string(), Some(expected));
     let mut seen = 0;
     let grown = || {
@@ -146,7 +149,7 @@ fn first_difference(source: &[Table], copy: &[Table]) -> Option<String> {
 fn check(connection: &Connection, path: &Path, seen: StateMatch, progress: &dyn Progress) -> Result<SourceCheck> {
     let problems = integrity::integrity_check(connection, path, progress)?;
     let contents = || {
-        let contents = |connection: &Connection| Contents::of(connection, &sqlite::tables(connection)?);
+        let contents = |connection: &Connection| Contents::of(connection, &tables(connection)?);
         stoppable(connection, progress, || (), contents).map_err(|e| Error::sqlite("read database", path, &e))
     };
     let contents = problems.is_empty().then(contents).transpose()?;
@@ -167,7 +170,7 @@ pub(crate) fn check_locked(connection: &Connection, path: &Path, progress: &dyn 
 /// As [`check_locked`].
 pub(crate) fn describe(path: &Path, progress: &dyn Progress) -> Result<(Facts, Contents)> {
     let describe = |connection: &Connection| {
-        let facts = sqlite::read_facts(connection)?;
+        let facts = read_facts(connection)?;
         let contents = Contents::of(connection, &facts.tables)?;
         Ok((facts, contents))
     };
@@ -190,7 +193,7 @@ pub(crate) fn copy_and_check<'scope, 'env>(
     unseen: &'env dyn Progress,
 ) -> Result<(Result<()>, RunningCheck<'scope>)> {
     let path = live.path;
-    let checker = sqlite::open_stoppable(path, live.busy_timeout, live.progress)?;
+    let checker = open_stoppable(path, live.busy_timeout, live.progress)?;
     for _ in 1..TRIES {
         let before = Version::of(&checker, path)?;
         let (begun, stop) = watch(&mut connection, destination).map_err(|e| Error::sqlite("watch", path, &e))?;
@@ -259,7 +262,7 @@ impl Version {
 /// Begins to read, and says what has changed since `before`. Waits for locks up to `busy_timeout`.
 fn begin(connection: &Connection, before: &Version, path: &Path, busy_timeout: Duration) -> Result<StateMatch> {
     connection.busy_timeout(busy_timeout).map_err(|e| Error::sqlite("open database", path, &e))?;
-    sqlite::begin(connection, path)?;
+    transaction::begin(connection, path)?;
     let now = Version::of(connection, path)?;
     Ok(match (now.data == before.data, now.schema == before.schema) {
         (true, _) => StateMatch::Same,
@@ -290,7 +293,10 @@ pub(crate) fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::paths;
     use crate::progress::{Background, Silent};
+    use crate::source::sqlite::facts::facts;
+    use crate::source::sqlite::open_read_only;
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -309,10 +315,10 @@ mod tests {
 
     /// Copies and checks, and gives what the check found, and the copy's path.
     fn checked(path: &Path, patience: Duration) -> Result<(SourceCheck, std::path::PathBuf)> {
-        let copy = fsutil::with_suffix(path, "-copy");
+        let copy = paths::with_suffix(path, "-copy");
         let (live, unseen) = (Live { path, busy_timeout: patience, progress: &Silent }, Background::beside(&Silent));
         let checked = thread::scope(|scope| {
-            let connection = sqlite::open_read_only(path, patience)?;
+            let connection = open_read_only(path, patience)?;
             let (copied, checking) = copy_and_check(scope, connection, live, &copy, &unseen)?;
             copied?;
             join(checking)
@@ -404,5 +410,26 @@ mod tests {
         compared().unwrap();
         edit("PRAGMA writable_schema = on; UPDATE sqlite_schema SET sql = 'create table t(x)' WHERE name = 't'");
         assert!(compared().unwrap_err().to_string().ends_with("its schema differs"));
+    }
+
+    #[test]
+    fn a_snapshot_holds_what_is_still_in_the_wal_and_keeps_its_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let writer = Connection::open(&path).unwrap();
+        writer
+            .execute_batch(
+                "PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; PRAGMA user_version = 7; \
+                 PRAGMA application_id = 42; CREATE TABLE \"a \"\" b\"(x); CREATE VIEW v AS SELECT 1; \
+                 INSERT INTO \"a \"\" b\" VALUES (1), (2), (3)",
+            )
+            .unwrap();
+        let copy = folder.path().join("copy.db");
+        let reader = open_read_only(&path, PATIENCE).unwrap();
+        vacuum_into(&reader, &path, &copy, &Silent).unwrap();
+        let copied = facts(&open_read_only(&copy, PATIENCE).unwrap(), &copy, &Silent).unwrap();
+        assert_eq!((copied.user_version, copied.application_id), (7, 42));
+        assert_eq!(copied.tables, [Table { name: "a \" b".into(), rows: 3 }]);
+        assert_eq!(copied.schema_sha256, facts(&reader, &path, &Silent).unwrap().schema_sha256);
     }
 }
