@@ -16,8 +16,8 @@ use crate::catalog::{Catalog, Entry, read_bounded};
 use crate::disk::space;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Progress;
-use crate::record::checked::{self, EarlierChecks};
 use crate::record::digest::Hashing;
+use crate::record::earlier_checks::{self, EarlierChecks};
 use crate::record::ledger::{Command, Ledger, Line, Outcome};
 use crate::record::manifest::{Artifact, Manifest, Tool};
 use crate::record::names;
@@ -273,7 +273,7 @@ impl<'a> Run<'a> {
         let mut files = entry.stored_files(self.store())?;
         if files.iter().any(StoredFile::is_checked) {
             let ledger = Ledger::load(self.store()).unwrap_or_default();
-            let sound = checked::on_host(&ledger, &self.setup.host);
+            let sound = earlier_checks::on_host(&ledger, &self.setup.host);
             let is_sound = |digest| !ledger.is_known_bad(entry.id) && sound.contains(&digest);
             for file in &mut files {
                 file.require_check_unless(is_sound);

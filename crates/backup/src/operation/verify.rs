@@ -13,11 +13,12 @@ use crate::disk::file;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operation::check::{self, Aspect, Check, Checks, Verdict};
 use crate::operation::run::Run;
-use crate::record::checked::{DatabaseDigests, Depth, EarlierChecks, SoundDatabases};
+use crate::record::earlier_checks::EarlierChecks;
 use crate::record::id::BackupId;
 use crate::record::ledger::{Command, Line, Outcome};
 use crate::record::manifest::{Content, Facts, FileEntry};
 use crate::record::names::Kind;
+use crate::record::soundness::{DatabaseDigests, Depth, SoundDatabases};
 use crate::source::files::ConfigFile;
 use crate::source::sqlite::integrity::Scope;
 

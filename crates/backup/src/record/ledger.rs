@@ -11,9 +11,9 @@ use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind};
-use crate::record::checked::{Depth, SoundDatabases};
 use crate::record::id::BackupId;
 use crate::record::selection::Selection;
+use crate::record::soundness::{Depth, SoundDatabases};
 
 /// One line of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
