@@ -1,349 +1,29 @@
-//! Which backup is meant: what `--from` can say, and what it finds.
+//! Which backup a person means by `--from`.
 //!
-//! A person who says `latest`, or a time, means a backup that holds what is asked for and that nothing speaks against. An
-//! id finds whatever has it.
+//! Somebody who says `latest`, or a time, means a backup that holds what is asked for and has nothing against it. An id
+//! finds the backup with that id, whatever its state.
 
-use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc, Weekday};
+mod objection;
+mod search;
+mod selector;
 
-use crate::catalog::{Catalog, Entry, Record};
-use crate::error::{Error, ErrorKind, Result};
-use crate::record::id::BackupId;
-use crate::record::ledger::Ledger;
-use crate::record::manifest::{Status, Trigger};
-
-/// Of more ids than this, a message names only some.
-const MOST_LISTED: usize = 5;
-
-/// What `--from` can say.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Selector {
-    /// The newest one.
-    Latest,
-    /// The newest one that was begun at or before a moment, given as `text`.
-    At {
-        /// The last moment that counts.
-        moment: DateTime<Utc>,
-        /// What was given.
-        text: String,
-    },
-    /// The only one whose id begins so.
-    Prefix(String),
-}
-
-/// A backup that was meant.
-#[derive(Debug)]
-pub struct SelectedBackup<'c> {
-    /// The backup.
-    pub entry: &'c Entry,
-    /// Newer ones that could have been meant, newest first, and why they were not.
-    pub passed_over: Vec<SkippedBackup>,
-}
-
-/// A backup that `latest` or a time doesn't mean.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SkippedBackup {
-    /// The backup.
-    pub id: BackupId,
-    /// Why not.
-    pub why: Objection,
-}
-
-/// Why a backup doesn't do for what is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-#[serde(tag = "code", rename_all = "snake_case")]
-pub enum Objection {
-    /// The run saved nothing.
-    Failed,
-    /// Its manifest can't be read.
-    Unreadable,
-    /// It did not pass its last verify or drill.
-    FoundDamaged,
-    /// A stored file is missing or has another size than recorded.
-    FileLost {
-        /// The file.
-        file: String,
-    },
-    /// A database in it was damaged when it was saved.
-    SavedDamaged {
-        /// The database.
-        name: String,
-    },
-    /// It doesn't hold all that is asked for.
-    Lacks {
-        /// What it lacks.
-        names: Vec<String>,
-    },
-}
-
-impl Catalog {
-    /// Makes sure that there is any backup at all.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NoSuchBackup`].
-    pub fn require_any(&self) -> Result<()> {
-        if self.entries.is_empty() { Err(self.no_such_backup(self.none())) } else { Ok(()) }
-    }
-
-    /// The backup with exactly this id.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NoSuchBackup`].
-    pub fn get(&self, id: BackupId) -> Result<&Entry> {
-        match self.entries.binary_search_by_key(&id, |entry| entry.id) {
-            Ok(at) => Ok(&self.entries[at]),
-            Err(_) => Err(self.no_such_backup(format!("no backup {id} in {}", self.location))),
-        }
-    }
-
-    /// The backup that `selector` means, if `wanted` are the databases and sets of files that are asked for.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NoSuchBackup`], which says where the newest of each is if no backup holds all; or
-    /// [`ErrorKind::AmbiguousId`].
-    pub fn select(&self, selector: &Selector, wanted: &[String], ledger: &Ledger) -> Result<SelectedBackup<'_>> {
-        let moment = match selector {
-            Selector::Prefix(prefix) => {
-                return self.by_prefix(prefix).map(|entry| SelectedBackup { entry, passed_over: Vec::new() });
-            }
-            Selector::Latest => None,
-            Selector::At { moment, .. } => Some(*moment),
-        };
-        let mut passed_over = Vec::new();
-        for entry in self.newest_first(moment) {
-            match entry.unfit(wanted, ledger) {
-                None => return Ok(SelectedBackup { entry, passed_over }),
-                Some(why) => passed_over.push(SkippedBackup { id: entry.id, why }),
-            }
-        }
-        Err(self.none_fits(selector, moment, wanted, ledger))
-    }
-
-    /// What `latest` and a time can mean, newest first: what a restore kept for its undo is left to that. After a clock
-    /// that was ahead, ids run ahead too, so a time is held against the moment at which a backup was begun.
-    fn newest_first(&self, moment: Option<DateTime<Utc>>) -> Vec<&Entry> {
-        self.of_this_project(moment, false)
-    }
-
-    /// Those that a restore kept, or all others, newest first.
-    fn of_this_project(&self, moment: Option<DateTime<Utc>>, kept: bool) -> Vec<&Entry> {
-        let is_kept = |entry: &Entry| entry.manifest().is_some_and(|summary| summary.trigger == Trigger::PreRestore);
-        let is_asked_for = |entry: &&Entry| !matches!(entry.record, Record::Another(..)) && is_kept(entry) == kept;
-        let mut entries: Vec<&Entry> = self.entries.iter().rev().filter(is_asked_for).collect();
-        if let Some(moment) = moment {
-            // An id, which is what people see, has no fractions of a second.
-            entries.retain(|entry| entry.created_at().timestamp() <= moment.timestamp());
-            // A stable sort: of one moment, the later id stays first.
-            entries.sort_by_key(|entry| std::cmp::Reverse(entry.created_at()));
-        }
-        entries
-    }
-
-    fn none_fits(
-        &self,
-        selector: &Selector,
-        moment: Option<DateTime<Utc>>,
-        wanted: &[String],
-        ledger: &Ledger,
-    ) -> Error {
-        let in_time = match selector {
-            Selector::At { text, .. } => format!(" at or before {text}"),
-            _ => String::new(),
-        };
-        let (candidates, kept) = (self.newest_first(moment), self.of_this_project(moment, true));
-        let is_none = candidates.is_empty() && kept.is_empty();
-        if is_none && in_time.is_empty() && !self.entries.is_empty() {
-            let message = format!("no usable backup of this project in {}", self.location);
-            return Error::new(ErrorKind::NoSuchBackup, message).with_hint("`list` shows what is there, and why");
-        }
-        if is_none {
-            let message =
-                if in_time.is_empty() { self.none() } else { format!("no backup{in_time} in {}", self.location) };
-            return self.no_such_backup(message);
-        }
-        let newest_of = |entries: &[&Entry], name: &String| {
-            let fits = |entry: &&&Entry| entry.unfit(std::slice::from_ref(name), ledger).is_none();
-            entries.iter().find(fits).map(|entry| entry.id)
-        };
-        let but_kept = |name: &String| {
-            let kept = newest_of(&kept, name);
-            kept.map_or(String::new(), |id| format!(" but {id}, which a restore kept"))
-        };
-        let newest = |name: &String| match newest_of(&candidates, name) {
-            Some(id) => format!("{name}: {id}"),
-            None => format!("{name}: none{}", but_kept(name)),
-        };
-        let message = match wanted {
-            [] => format!("no sound backup{in_time} in {}", self.location),
-            [name] => format!("no sound backup of {name}{in_time} in {}{}", self.location, but_kept(name)),
-            names => format!(
-                "no sound backup{in_time} in {} holds all of {}; the newest of each: {}",
-                self.location,
-                names.join(", "),
-                names.iter().map(newest).collect::<Vec<_>>().join(", ")
-            ),
-        };
-        Error::new(ErrorKind::NoSuchBackup, message).with_hint(
-            "by its id any backup can be restored, whole or in part; `list` shows what each holds and what is wrong",
-        )
-    }
-
-    fn by_prefix(&self, prefix: &str) -> Result<&Entry> {
-        let found: Vec<&Entry> = self.entries.iter().filter(|entry| entry.id.to_string().starts_with(prefix)).collect();
-        match found.as_slice() {
-            [] => Err(self.no_such_backup(format!("no backup {prefix} in {}", self.location))),
-            [one] => Ok(one),
-            many => {
-                let mut ids: Vec<String> = many.iter().map(|entry| entry.id.to_string()).collect();
-                if ids.len() > MOST_LISTED {
-                    ids.splice(1..=ids.len() - MOST_LISTED, ["…".to_string()]);
-                }
-                let message = format!("{prefix} could be {} backups: {}", many.len(), ids.join(", "));
-                Err(Error::new(ErrorKind::AmbiguousId, message)
-                    .with_hint("give more of the id, or a time: --from 2025-12-10 means the newest of that day"))
-            }
-        }
-    }
-
-    fn none(&self) -> String {
-        format!("no backup in {}", self.location)
-    }
-
-    fn no_such_backup(&self, message: String) -> Error {
-        let hint = match self.entries.as_slice() {
-            [] => "make one with `backup`, or name another folder with --backup-dir".into(),
-            [only] => format!("there is one, {}", only.id),
-            [first, .., last] => format!("there are {} to {}; `list` shows them all", first.id, last.id),
-        };
-        Error::new(ErrorKind::NoSuchBackup, message).with_hint(hint)
-    }
-}
-
-impl Entry {
-    /// Why it doesn't do for `wanted`; `None` if it holds all of it and nothing is known against it. Of nothing in
-    /// particular it has to hold something.
-    pub(crate) fn unfit(&self, wanted: &[String], ledger: &Ledger) -> Option<Objection> {
-        match &self.record {
-            Record::Unreadable(_) => return Some(Objection::Unreadable),
-            Record::Manifest(summary) if summary.status == Status::Failed => return Some(Objection::Failed),
-            _ if ledger.is_known_bad(self.id) => return Some(Objection::FoundDamaged),
-            _ => {}
-        }
-        let files = || self.files.iter().filter(|file| wanted.is_empty() || wanted.contains(&file.name));
-        let against = files().find_map(|file| match &file.recorded {
-            _ if !file.is_whole() => Some(Objection::FileLost { file: file.file.clone() }),
-            Some(recorded) if recorded.is_damaged => Some(Objection::SavedDamaged { name: file.name.clone() }),
-            _ => None,
-        });
-        against.or_else(|| {
-            let names: Vec<String> = wanted.iter().filter(|name| !self.answers_for(name)).cloned().collect();
-            (!names.is_empty() || self.files.is_empty()).then_some(Objection::Lacks { names })
-        })
-    }
-
-    /// Whether it holds the whole of that database or set of files. A set counts as held of which no file was there, unless
-    /// an earlier backup holds one: then the run could not save it.
-    pub(crate) fn answers_for(&self, name: &str) -> bool {
-        let is_in = |names: &[String]| names.iter().any(|other| other == name);
-        let (failed, absent) = self.manifest().map_or((&[][..], &[][..]), |it| (&it.failed, &it.absent));
-        !is_in(failed) && (is_in(absent) || self.files.iter().any(|file| file.name == name))
-    }
-}
-
-impl Selector {
-    /// Reads `latest`, an id, the beginning of one, or a time: `2025-12-10 17:00` (with or without seconds, with `T`),
-    /// `2025-12-10`, `yesterday`, `monday` or `last monday` (the whole day), `yesterday 17:00`, `17:00` (today), `now`,
-    /// `2 hours ago`, `-2h`, in the zone of `now`, or RFC 3339 with its own offset. A weekday is the last one before
-    /// `now`. A time without seconds means the whole minute: that is what `list` shows.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidInput`] for anything else, and for a local time that a change of clocks skips.
-    pub fn parse<Tz: TimeZone>(text: &str, now: &DateTime<Tz>) -> Result<Self> {
-        let text = text.trim();
-        if text == "latest" {
-            return Ok(Self::Latest);
-        }
-        let id_like = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
-        if (1..=BackupId::LEN).contains(&text.len()) && id_like {
-            return Ok(Self::Prefix(text.to_string()));
-        }
-        if let Ok(moment) = DateTime::parse_from_rfc3339(text) {
-            return Ok(Self::At { moment: moment.to_utc(), text: text.to_string() });
-        }
-        let words = text.to_ascii_lowercase();
-        if let Some(moment) = elapsed(&words, &now.to_utc()) {
-            return Ok(Self::At { moment, text: text.to_string() });
-        }
-        let unknown = || {
-            Error::new(ErrorKind::InvalidInput, format!("can't tell which backup {text:?} means")).with_hint(
-                "give `latest`, an id or the beginning of one, or a time: \"2025-12-10 17:00\", yesterday, \"2 hours ago\"",
-            )
-        };
-        let local = local(&words, now.naive_local()).ok_or_else(unknown)?;
-        let local = now.timezone().from_local_datetime(&local);
-        // When the clocks go back a local time comes twice: the second one has all backups that the first one has.
-        let moment = local.clone().earliest().into_iter().chain(local.latest()).max().ok_or_else(|| {
-            Error::new(ErrorKind::InvalidInput, format!("there is no {text} here: the clocks skipped it"))
-        })?;
-        Ok(Self::At { moment: moment.to_utc(), text: text.to_string() })
-    }
-}
-
-/// `now`, `2 hours ago` or `-2h`: so much time before now, whatever clocks were changed in it.
-fn elapsed(text: &str, now: &DateTime<Utc>) -> Option<DateTime<Utc>> {
-    if text == "now" {
-        return Some(*now);
-    }
-    let span = text.strip_suffix(" ago").or_else(|| text.strip_prefix('-'))?;
-    let span = TimeDelta::from_std(humantime::parse_duration(span.trim()).ok()?).ok()?;
-    now.checked_sub_signed(span)
-}
-
-/// The last second of a local day, minute or second that `text` can mean.
-fn local(text: &str, now: NaiveDateTime) -> Option<NaiveDateTime> {
-    let whole_day = NaiveTime::from_hms_opt(23, 59, 59)?;
-    if let Some(date) = day(text, now.date()) {
-        return Some(date.and_time(whole_day));
-    }
-    // A weekday has no `t` before a digit, an ISO date has.
-    let (date, clock) = text.rsplit_once([' ', 't']).unwrap_or(("today", text));
-    let at = day(date.trim(), now.date())?.and_time(clock_time(clock)?);
-    let is_weekday = weekday(date.trim()).is_some();
-    // This hour of that weekday is still to come: the one a week ago is meant.
-    if is_weekday && at > now { at.checked_sub_days(Days::new(7)) } else { Some(at) }
-}
-
-fn clock_time(text: &str) -> Option<NaiveTime> {
-    let minute = || Some(NaiveTime::parse_from_str(text, "%H:%M").ok()? + TimeDelta::seconds(59));
-    NaiveTime::parse_from_str(text, "%H:%M:%S").ok().or_else(minute)
-}
-
-/// A day that is named: today, or one before it.
-fn day(text: &str, today: NaiveDate) -> Option<NaiveDate> {
-    let back = match (text, weekday(text)) {
-        ("today", _) => 0,
-        ("yesterday", _) => 1,
-        (_, Some(weekday)) => {
-            let back = u64::from(today.weekday().days_since(weekday));
-            if back == 0 && text.starts_with("last ") { 7 } else { back }
-        }
-        _ => return NaiveDate::parse_from_str(text, "%Y-%m-%d").ok(),
-    };
-    today.checked_sub_days(Days::new(back))
-}
-
-/// `monday`, `mon` or `last monday`.
-fn weekday(text: &str) -> Option<Weekday> {
-    text.strip_prefix("last ").unwrap_or(text).trim().parse().ok()
-}
+pub use objection::Objection;
+pub use search::{SelectedBackup, SkippedBackup};
+pub use selector::Selector;
 
 #[cfg(test)]
 mod tests {
-    use chrono::{FixedOffset, MappedLocalTime, Offset};
+    use chrono::{
+        DateTime, FixedOffset, MappedLocalTime, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Utc,
+    };
 
     use super::*;
+    use crate::catalog::Catalog;
+    use crate::error::{ErrorKind, Result};
     use crate::operation::run::tests::{Site, id, publish};
-    use crate::record::ledger::{Command, Line, Outcome};
-    use crate::record::manifest::{Failure, Manifest};
+    use crate::record::id::BackupId;
+    use crate::record::ledger::{Command, Ledger, Line, Outcome};
+    use crate::record::manifest::{Failure, Manifest, Status, Trigger};
     use crate::record::names;
     use crate::store::{MemoryStore, Store};
 
@@ -679,7 +359,7 @@ mod tests {
             "no sound backup in memory holds all of sessions_db, config; the newest of each: \
              sessions_db: 20251210_140000, config: 20251211_140000"
         );
-        assert!(error.hint().unwrap().starts_with("by its id any backup can be restored, whole or in part"));
+        assert!(error.hint().unwrap().starts_with("any backup can be restored by its id, whole or in part"));
         let error = select(&store, "2025-12-09").unwrap_err();
         assert!(
             error.to_string().starts_with("no sound backup at or before 2025-12-09 in memory holds all"),
