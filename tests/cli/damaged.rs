@@ -72,7 +72,7 @@ fn a_damaged_database_can_be_saved_as_it_is_and_is_marked() {
     backup ID is partial: SIZE, from SIZE, in TIME
     --
     error: database sessions_db is damaged, and saved as it is: row 500 missing from index by_station
-    hint: no restore puts it back; decode it by hand, and sqlite3's .dump gives what can be read of it
+    hint: no restore puts it back; decode it by hand, and save what sqlite3's .dump can still read
     hint: mend what failed above, then run `backup` again
     => 3
     ");
@@ -101,7 +101,7 @@ fn a_damaged_database_can_be_saved_as_it_is_and_is_marked() {
             insta::assert_snapshot!(ran.shown(), @r"
             --
             error: sessions_db_ID.db.gz holds a database that was damaged when it was saved: row 500 missing from index by_station
-            hint: no restore puts it back; decode it by hand, and sqlite3's .dump gives what can be read of it
+            hint: no restore puts it back; decode it by hand, and save what sqlite3's .dump can still read
             => 12
             ");
         }

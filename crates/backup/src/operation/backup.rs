@@ -16,7 +16,6 @@ use crate::catalog::collapse;
 use crate::catalog::owner;
 use crate::catalog::{Catalog, ListedFile};
 use crate::error::{Error, ErrorKind, Result, SALVAGE_HINT};
-use crate::operation::check;
 use crate::operation::run::Run;
 use crate::record::digest::Hashing;
 use crate::record::id::BackupId;
@@ -27,7 +26,7 @@ use crate::record::relpath::RelPath;
 use crate::record::soundness::SoundDatabases;
 use crate::source::files::{ArchiveWriter, ConfigFile};
 use crate::source::sqlite::bytes::Descriptors;
-use crate::source::{FilesSource, Sources};
+use crate::source::{FilesSource, Sources, syntax};
 use crate::store::Staged;
 
 /// What to back up, and how.
@@ -203,7 +202,7 @@ impl Writer<'_> {
             for path in present {
                 // One at a time: no more than one of them is in memory.
                 let file = ConfigFile::read(root, path)?;
-                flaws.extend(check::config_file(&file));
+                flaws.extend(syntax::flaw(&file));
                 archive.add(&file).map_err(|e| Error::io_named("store", name, e))?;
                 entries.push(file.entry());
             }

@@ -21,6 +21,7 @@ use crate::record::names::Kind;
 use crate::record::soundness::{DatabaseDigests, Depth, SoundDatabases};
 use crate::source::files::ConfigFile;
 use crate::source::sqlite::integrity::Scope;
+use crate::source::syntax;
 
 /// What a verification found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -145,7 +146,7 @@ fn verify_archive(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> 
     let mut found = Vec::new();
     let mut warnings = Vec::new();
     run.reader().archive(file, |member| {
-        warnings.extend(check::config_file(&member));
+        warnings.extend(syntax::flaw(&member));
         found.push(ConfigFile::entry(&member));
         Ok(())
     })?;

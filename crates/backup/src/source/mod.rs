@@ -2,6 +2,7 @@
 
 pub(crate) mod files;
 pub(crate) mod sqlite;
+pub(crate) mod syntax;
 
 use std::path::{Path, PathBuf};
 

@@ -13,9 +13,7 @@ pub use selector::Selector;
 
 #[cfg(test)]
 mod tests {
-    use chrono::{
-        DateTime, FixedOffset, MappedLocalTime, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Utc,
-    };
+    use chrono::{DateTime, FixedOffset, MappedLocalTime, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Utc};
 
     use super::*;
     use crate::catalog::Catalog;
