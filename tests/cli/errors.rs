@@ -763,7 +763,7 @@ fn a_configuration_file_that_is_a_folder() {
     insta::assert_snapshot!(project.run("backup --config-only").shown(), @"
     --
     error: ROOT/data is not a plain file
-    hint: name each configuration file by itself in the settings
+    hint: list each configuration file by itself in the settings
     error: backup ID failed: nothing was saved
     hint: mend what failed above, then run `backup` again; older backups are untouched
     => 1

@@ -143,7 +143,7 @@ fn hostile_archives_are_refused_before_anything_is_written() {
         ("name /etc/passwd", "member 2 leads out of the project"),
         ("name a/../../x", "member 2 leads out of the project"),
         (r"name \x1b[31mred", "member 2 leads out of the project"),
-        ("twice", "member 2 stands in it twice"),
+        ("twice", "member 2 is in it twice"),
         ("huge", "member 2 is too large for a configuration file"),
         ("many", "member 10001 is one too many"),
         ("cut", "it is no readable tar archive"),

@@ -1,4 +1,4 @@
-//! A look at a live database, for whoever asks whether all is well with it. It changes nothing.
+//! Facts about a live database, read without changing anything.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::progress::Progress;
 pub use crate::source::sqlite::SqliteVersion;
 use crate::source::sqlite::{self, integrity, pragma};
 
-/// What a look at a live database shows.
+/// Facts about a live database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
     /// `wal`, or one of the rollback modes.
@@ -23,12 +23,12 @@ pub struct Inspection {
     pub bytes: u64,
     /// Bytes of its `-wal`; 0 if there is none.
     pub wal_bytes: u64,
-    /// The SQLite library that wrote the database's first page last: the application's, unless a restore did. `None` if
-    /// the library in this program can't read pages, or the writer left no version.
+    /// The version of SQLite that last wrote the first page: the application's, unless a restore wrote it. `None` if the
+    /// SQLite in this program can't read pages, or the writer left no version.
     pub written_by: Option<SqliteVersion>,
 }
 
-/// Looks at the database at `path`, waiting for locks up to `busy_timeout`.
+/// Reads the facts about the database at `path`. Waits for locks up to `busy_timeout`.
 ///
 /// # Errors
 /// As a backup of it would: [`MissingSource`](crate::ErrorKind::MissingSource),
@@ -39,7 +39,7 @@ pub fn inspect(path: &Path, busy_timeout: Duration) -> Result<Inspection> {
     let failed = |e| Error::sqlite("read database", path, &e);
     let page_size: u32 = pragma(&connection, "page_size").map_err(failed)?;
     let pages: u64 = pragma(&connection, "page_count").map_err(failed)?;
-    // Where a link leads, for that is where SQLite keeps it. Asking for its size opens nothing.
+    // SQLite follows a link first. Asking for the size of the log opens nothing.
     let place = path.canonicalize().map_err(|e| Error::io("find", path, e))?;
     let wal = fs::metadata(paths::with_suffix(&place, "-wal"));
     Ok(Inspection {
@@ -60,8 +60,8 @@ pub fn check_integrity(path: &Path, busy_timeout: Duration, progress: &dyn Progr
     integrity::integrity_check(&connection, path, progress)
 }
 
-/// The number at offset 96 of the database header (<https://www.sqlite.org/fileformat2.html#validfor>), read through
-/// SQLite: it may still be in the WAL, and a live file must not be opened by other means.
+/// The number at offset 96 of the database header (<https://www.sqlite.org/fileformat2.html#validfor>). It is read through
+/// SQLite, since it can still be in the WAL, and a live database must not be opened by other means.
 fn written_by(connection: &Connection) -> Option<SqliteVersion> {
     let number = "SELECT substr(data, 97, 4) FROM sqlite_dbpage WHERE pgno = 1";
     let bytes: Vec<u8> = connection.query_row(number, [], |row| row.get(0)).ok()?;
