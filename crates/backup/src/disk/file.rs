@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use rustix::fs::{CWD, OFlags, fstat, stat};
+use rustix::fs::{CWD, Mode, OFlags, fstat, open, stat};
 
 use super::at;
 use super::paths::parent;
@@ -24,7 +24,7 @@ pub(crate) fn create_private(path: &Path) -> io::Result<File> {
 pub fn open_plain(path: &Path) -> io::Result<File> {
     at::require_plain(&stat(path)?)?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty())?;
+    let file = open(path, flags, Mode::empty())?;
     at::require_plain(&fstat(&file)?).map(|()| file.into())
 }
 

@@ -1,9 +1,9 @@
-//! What a database can make SQLite do here, whatever is in it.
+//! Limits on what a database can make SQLite do.
 //!
-//! Whoever can send data to the application, or write to a store, chooses what is read here, schema included: an index
-//! on `length(hex(zeroblob(x)))` asks for gigabytes, and a thousand views of one that joins a table with itself again and
-//! again take minutes to expand, in a file of a few kilobytes. So views and triggers are off where only tables are read,
-//! no value may be much longer than its file, and SQLite's memory has a limit.
+//! Somebody who can send data to the application, or write to a store, chooses what is read here, even the schema. In a file
+//! of a few kilobytes, an index on `length(hex(zeroblob(x)))` takes gigabytes, and nested views can take minutes to expand.
+//! So views and triggers are off where only tables are read, no value can be much longer than its file, and SQLite's memory
+//! has a limit.
 
 use std::fs;
 use std::path::Path;
@@ -14,20 +14,20 @@ use rusqlite::limits::Limit;
 
 use crate::disk::paths::with_suffix;
 
-/// The most memory that SQLite may take in this process: enough for a row of 100 MB with an index on it.
+/// The most memory of SQLite in this process: enough for a row of 100 MB with an index on it.
 pub(crate) const HEAP: u64 = 512 << 20;
 
-/// How many times longer than its files a value may be that an expression in the schema makes, such as `hex(x)`.
+/// How many times longer than its files a value can be. Expressions in the schema, such as `hex(x)`, make long ones.
 const TIMES: u64 = 4;
 
-/// So long may one be in the smallest database, which may grow before it is read.
+/// The longest value of an empty database, which can grow before it is read.
 const SHORTEST: u64 = 4 << 20;
 
-/// SQLite's own cache, whatever size the header of a database suggests.
+/// SQLite's default cache size, used whatever the header of a database suggests.
 const CACHE: i64 = -2000;
 
-/// Limits what the database at `path` can do through `connection`. Nothing in it is trusted: neither views nor triggers
-/// are of use, and no function with an effect can be called by its schema.
+/// Limits what the database at `path` can do through `connection`. Nothing in it is trusted: views and triggers are off, and
+/// its schema can't call functions with side effects.
 pub(super) fn limit(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
     use DbConfig::{
         SQLITE_DBCONFIG_DEFENSIVE, SQLITE_DBCONFIG_ENABLE_TRIGGER, SQLITE_DBCONFIG_ENABLE_VIEW,
@@ -38,29 +38,29 @@ pub(super) fn limit(connection: &Connection, path: &Path) -> rusqlite::Result<()
     connection.set_db_config(SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
     connection.set_db_config(SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, longest_value(path))?;
-    // Of the whole process, and never raised again (https://www.sqlite.org/pragma.html#pragma_hard_heap_limit).
+    // For the whole process, and it can't be raised again (https://www.sqlite.org/pragma.html#pragma_hard_heap_limit).
     connection.pragma_update(None, "hard_heap_limit", HEAP.cast_signed())
 }
 
-/// Lets a database use its views and triggers: what its application asks it needs them.
+/// Turns views and triggers on, which the application's own queries need.
 pub(super) fn allow_views_and_triggers(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true)?;
     Ok(())
 }
 
-/// Lets the schema be read that is damaged, which defensive mode doesn't.
+/// Allows reading a damaged schema, which defensive mode forbids.
 pub(super) fn allow_damaged_schema(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
     connection.pragma_update(None, "writable_schema", true)
 }
 
-/// Limits the cache, once the header is read: it may suggest one as large as the database.
+/// Limits the cache, after the header was read: it can suggest one as large as the database.
 pub(super) fn limit_cache(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "cache_size", CACHE)
 }
 
-/// Bytes of the longest value that the database at `path` has a use for.
+/// Bytes of the longest value that the database at `path` can need.
 fn longest_value(path: &Path) -> i32 {
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
     let stored = bytes(path).saturating_add(bytes(&with_suffix(path, "-wal")));

@@ -1,16 +1,16 @@
-//! Whether a database is sound: `integrity_check` and `foreign_key_check`, of a decoded copy on all cores.
+//! Whether a database is sound: `integrity_check` and `foreign_key_check`, on all cores for a decoded copy.
 //!
-//! `PRAGMA integrity_check` is one long computation, and what a restore and a verification wait for most. It falls into
-//! parts, though (<https://www.sqlite.org/pragma.html#pragma_integrity_check>): given a table, it checks that table and
-//! its indexes, and leaves out what concerns the whole file, such as pages that are used twice or not at all; those,
-//! and all else but the content of the indexes, are what `quick_check` looks at. So `quick_check` and one
-//! `integrity_check` for each table find together what a single one finds.
+//! `PRAGMA integrity_check` is one long computation, and most of the time of a restore or a verification. But it has parts
+//! (<https://www.sqlite.org/pragma.html#pragma_integrity_check>). With a table's name it checks that table and its indexes,
+//! but not the file as a whole, such as pages that are used twice or not at all. `quick_check` checks the file as a whole,
+//! and everything but the content of indexes. So `quick_check` and an `integrity_check` of each table together find what a
+//! single `integrity_check` finds.
 
 use std::cmp::Reverse;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -23,10 +23,10 @@ use crate::error::{Error, Result};
 use crate::progress::{Phase, Progress, Step};
 use crate::record::manifest::{Facts, Table};
 
-/// A smaller database is checked sooner than a second thread would help.
+/// Bytes from which on a second thread helps.
 const SMALL: u64 = 16 << 20;
 
-/// What the checks of a decoded database found.
+/// The findings in a decoded database.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Findings {
     /// What is wrong with its structure, at most ten lines a part; empty if nothing.
@@ -42,22 +42,22 @@ pub(crate) fn integrity_check(connection: &Connection, path: &Path, progress: &d
     found.map(|found| found.problems).map_err(|e| Error::sqlite("check database", path, &e))
 }
 
-/// What a check is after.
+/// What a check looks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// What keeps a database from being used.
+    /// Damage, which keeps a database from being used.
     Damage,
-    /// Rows without a parent as well, which the source must have had already.
+    /// Also rows without a parent, which the source had already.
     Flaws,
 }
 
-/// The threads that check a database while nothing else is done.
+/// The number of threads that check a database if nothing else is running.
 pub(crate) fn all_cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Checks a decoded database, which nobody else has open, with up to so many `threads`. In parts it takes a quarter more
-/// work, so that a single one checks it in one go.
+/// Checks a decoded database, which nobody else has open, with at most this many `threads`. The parts take a quarter more
+/// work than the whole, so a single thread checks the whole.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Damaged`] and the like if SQLite can't read it, [`crate::ErrorKind::Interrupted`].
@@ -85,16 +85,16 @@ pub(crate) fn check(
     Ok(findings)
 }
 
-/// Opens a decoded database for reading and maps it into memory: reading costs no copy then. Never a live one, for an
-/// error of the disk would be a signal there instead of an error; what was decoded a moment ago is in memory still.
+/// Opens a decoded database for reading and maps it into memory, which saves a copy. Never a live one: in mapped memory an
+/// error of the disk is a signal, not an error. A database that was just decoded is still in memory.
 pub(super) fn open(path: &Path) -> Result<Connection> {
     let connection = open_read_only(path, Duration::ZERO)?;
-    // SQLite takes as much of it as the file has.
+    // SQLite maps no more than the file.
     connection.pragma_update(None, "mmap_size", i64::MAX).map_err(|e| Error::sqlite("open database", path, &e))?;
     Ok(connection)
 }
 
-/// What a decoded database shows.
+/// The facts of a decoded database.
 ///
 /// # Errors
 /// As [`check`].
@@ -112,7 +112,7 @@ enum Part {
     ForeignKeys(String),
 }
 
-/// What has to be checked, the longest first.
+/// The parts to check, the longest first.
 fn parts(
     connection: &Connection,
     expected: Option<&Facts>,
@@ -150,7 +150,7 @@ impl Part {
 fn problems(connection: &Connection, pragma: &str) -> rusqlite::Result<Findings> {
     let mut statement = connection.prepare(&format!("PRAGMA {pragma}"))?;
     let rows = statement.query_map([], text)?.collect::<rusqlite::Result<Vec<_>>>()?;
-    // What concerns pages comes as one text, with the name of the database on its first line.
+    // Findings about pages are one text, with the name of the database on its first line.
     let lines = rows.iter().flat_map(|row| row.lines()).filter(|line| *line != "ok" && !line.starts_with("*** in "));
     Ok(Findings { problems: lines.take(10).map(str::to_string).collect(), orphans: Vec::new() })
 }
@@ -164,7 +164,7 @@ fn orphans(connection: &Connection, table: &str) -> rusqlite::Result<Findings> {
 
 type Found = Option<rusqlite::Result<Findings>>;
 
-/// Runs the parts, one at a time on each connection; `None` for those that the wish to stop came before.
+/// Runs the parts, one at a time on each connection; `None` for those that were not begun before the run was stopped.
 fn run(
     parts: &[Part],
     connections: Vec<Connection>,
@@ -189,19 +189,25 @@ fn run(
         }
         drop(sender);
         let mut found: Vec<Found> = parts.iter().map(|_| None).collect();
-        loop {
-            match results.recv_timeout(TICK) {
-                Ok((at, result)) => found[at] = Some(result),
-                Err(RecvTimeoutError::Disconnected) => return Ok(found),
-                Err(RecvTimeoutError::Timeout) => {
-                    step.advance(0);
-                    if progress.should_stop() {
-                        interrupts.iter().for_each(InterruptHandle::interrupt);
-                    }
-                }
+        collect(&results, &mut found, || {
+            step.advance(0);
+            if progress.should_stop() {
+                interrupts.iter().for_each(InterruptHandle::interrupt);
             }
-        }
+        });
+        Ok(found)
     })
+}
+
+/// Takes results until all threads have ended, and calls `tick` now and then.
+fn collect(results: &Receiver<(usize, rusqlite::Result<Findings>)>, found: &mut [Found], mut tick: impl FnMut()) {
+    loop {
+        match results.recv_timeout(TICK) {
+            Ok((at, result)) => found[at] = Some(result),
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => tick(),
+        }
+    }
 }
 
 #[cfg(test)]

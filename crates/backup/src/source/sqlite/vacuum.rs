@@ -1,13 +1,12 @@
-//! A compact copy of a live database by VACUUM INTO, and the check of what it was made from.
+//! A compact copy of a live database by VACUUM INTO, and the check of its source.
 //!
-//! The hazard: VACUUM INTO passes over rows that it can't reach, such as those behind a damaged page header, and the copy
-//! is sound. So the source itself is checked, by a second connection while the first one copies; then copy and source
-//! are compared.
+//! The hazard: VACUUM INTO skips rows that it can't reach, such as those behind a damaged page header, and the copy is
+//! sound. So a second connection checks the source while the first one copies it, and then both are compared.
 //!
-//! Both have to read the same state. The order makes sure of it: the second connection asks for `data_version`; the
-//! VACUUM begins, and it has read something before the copy has its first byte; only then the second connection begins
-//! its transaction, and asks again. The same version means that nobody has committed since before the VACUUM began
-//! (<https://www.sqlite.org/pragma.html#pragma_data_version>). Else both begin anew, for as long as that is cheap.
+//! Both connections have to read the same state, and the order of steps shows whether they do. The second connection reads
+//! `data_version`. The VACUUM begins, and has begun to read once the copy has its first byte. Only then the second
+//! connection begins its transaction and reads the version again. If it is the same, nobody has committed since before the
+//! VACUUM began (<https://www.sqlite.org/pragma.html#pragma_data_version>). Otherwise both begin again, a few times.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -31,15 +30,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Phase, Progress, Step};
 use crate::record::manifest::{Facts, Table};
 
-/// Virtual machine instructions of SQLite between two looks whether the copy has begun: some 50 µs of work.
-const LOOK_EVERY: i32 = 1000;
+/// Instructions of SQLite's virtual machine after which it is seen whether the copy has begun: some 50 µs.
+const INSTRUCTIONS: i32 = 1000;
 
-/// Takes a snapshot of the database behind `connection` (opened from `source`) into the file `destination`, which is
-/// replaced. The snapshot is a complete database in rollback mode, not synced: what is made of it will be.
+/// Takes a snapshot of the database `source`, opened as `connection`, into the file `destination`, which is replaced. The
+/// snapshot is a complete database in rollback mode. It isn't synced, for only the artifact made from it has to be.
 ///
 /// # Errors
-/// [`ErrorKind::Busy`], [`ErrorKind::NoSpace`], [`ErrorKind::Damaged`], [`ErrorKind::Interrupted`]; the file is left
-/// to the caller to remove.
+/// [`ErrorKind::Busy`], [`ErrorKind::NoSpace`], [`ErrorKind::Damaged`], [`ErrorKind::Interrupted`]. The caller removes the
+/// file.
 pub(crate) fn vacuum_into(
     connection: &Connection,
     source: &Path,
@@ -47,7 +46,7 @@ pub(crate) fn vacuum_into(
     progress: &dyn Progress,
 ) -> Result<()> {
     let failed = |e| Error::sqlite("take a snapshot of", source, &e);
-    // VACUUM INTO takes an empty file as it is: so made, nobody else can ever read it.
+    // VACUUM INTO accepts an empty file: created here, nobody else can ever read it.
     file::create_private(destination).map_err(|e| Error::io("create", destination, e))?;
     connection.pragma_update(None, "synchronous", "off").map_err(failed)?;
     let expected = bytes(connection).map_err(failed)?;
@@ -61,7 +60,7 @@ pub(crate) fn vacuum_into(
     let vacuum = |connection: &Connection| connection.execute("VACUUM INTO ?1", [uri(destination)]);
     match stoppable(connection, progress, grown, vacuum) {
         Ok(_) => Ok(()),
-        // The source is open already: it is a file beside the copy that can't be made.
+        // The source is open already, so it is a file beside the copy that can't be created.
         Err(e) if e.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
             Err(Error::sqlite("write the snapshot", destination, &e))
         }
@@ -69,8 +68,7 @@ pub(crate) fn vacuum_into(
     }
 }
 
-/// A path as SQLite takes it within SQL, where it has to be text, whatever its bytes
-/// (<https://www.sqlite.org/uri.html>).
+/// A path as a URI (<https://www.sqlite.org/uri.html>): in SQL it has to be text, whatever its bytes.
 fn uri(path: &Path) -> String {
     let literal = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
     let each = path.as_os_str().as_bytes().iter();
@@ -78,7 +76,7 @@ fn uri(path: &Path) -> String {
     std::iter::once("file:".to_string()).chain(each).collect()
 }
 
-/// A live database, how long to wait for it, and whom to ask about stopping.
+/// A live database, and how to read it.
 #[derive(Clone, Copy)]
 pub(crate) struct Live<'a> {
     pub path: &'a Path,
@@ -91,34 +89,34 @@ pub(crate) struct Live<'a> {
 pub(crate) struct SourceCheck {
     /// What `integrity_check` finds wrong, at most ten lines; empty if nothing.
     pub problems: Vec<String>,
-    /// When the source was no longer read.
+    /// When the check had ended.
     pub ended: Instant,
-    /// Nothing if anything is wrong with it.
+    /// `None` if anything is wrong with it.
     contents: Option<Contents>,
     seen: StateMatch,
 }
 
-/// How far a copy and what was checked are of the same state.
+/// Whether a copy and the checked source are of the same state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StateMatch {
-    /// Nobody has committed between the two.
+    /// Nobody committed between the two.
     Same,
-    /// Somebody has, and left the schema as it was.
+    /// Somebody committed, but didn't change the schema.
     SameSchema,
     /// The schema may have changed.
     Another,
 }
 
 impl SourceCheck {
-    /// Whether it was the very state of the copy that was checked.
+    /// Whether the checked state is that of the copy.
     pub fn is_same(&self) -> bool {
         self.seen == StateMatch::Same
     }
 
-    /// Holds the copy of the database at `path` against it.
+    /// Compares the copy of the database at `path` with it.
     ///
     /// # Errors
-    /// [`ErrorKind::Damaged`] if the copy lacks something, or has something else, that it can't owe to anybody's commit.
+    /// [`ErrorKind::Damaged`] if they differ, unless a commit explains that.
     pub fn compare(&self, copy: &Contents, path: &Path) -> Result<()> {
         let Some(source) = &self.contents else { return Ok(()) };
         let difference = match self.seen {
@@ -131,7 +129,7 @@ impl SourceCheck {
         difference.map_or(Ok(()), |difference| {
             let message = format!("the copy of database {} isn't what was read: {difference}", path.display());
             Err(Error::new(ErrorKind::Damaged, message)
-                .with_hint("try again; if it stays so, check the disk and memory, or set snapshot = \"pages\""))
+                .with_hint("try again; if it happens again, check the disk and memory, or set snapshot = \"pages\""))
         })
     }
 }
@@ -145,7 +143,7 @@ fn first_difference(source: &[Table], copy: &[Table]) -> Option<String> {
     Some(format!("table {name} has {was} rows, its copy {is}"))
 }
 
-/// Checks what `connection` reads, which is one state, the same as that of the copy as far as `seen` says.
+/// Checks the state that `connection` reads. `seen` says whether it is that of the copy.
 fn check(connection: &Connection, path: &Path, seen: StateMatch, progress: &dyn Progress) -> Result<SourceCheck> {
     let problems = integrity::integrity_check(connection, path, progress)?;
     let contents = || {
@@ -156,7 +154,7 @@ fn check(connection: &Connection, path: &Path, seen: StateMatch, progress: &dyn 
     Ok(SourceCheck { problems, ended: Instant::now(), contents, seen })
 }
 
-/// Checks a database that `connection` has locked: nobody can commit before it is copied.
+/// Checks a database that `connection` has locked, so that nobody can commit before it is copied.
 ///
 /// # Errors
 /// [`ErrorKind::Damaged`] and the like if SQLite can't read it, [`ErrorKind::Interrupted`].
@@ -164,7 +162,7 @@ pub(crate) fn check_locked(connection: &Connection, path: &Path, progress: &dyn 
     check(connection, path, StateMatch::Same, progress)
 }
 
-/// What the compact copy at `path` shows and holds.
+/// Facts and contents of the compact copy at `path`.
 ///
 /// # Errors
 /// As [`check_locked`].
@@ -177,14 +175,14 @@ pub(crate) fn describe(path: &Path, progress: &dyn Progress) -> Result<(Facts, C
     stoppable(&integrity::open(path)?, progress, || (), describe).map_err(|e| Error::sqlite("read database", path, &e))
 }
 
-/// The check that goes on in a thread of its own.
+/// A check in a thread of its own.
 pub(crate) type RunningCheck<'scope> = ScopedJoinHandle<'scope, Result<SourceCheck>>;
 
-/// Makes a compact copy at `destination` through `connection`, while the source is checked in a thread of `scope`. That
-/// may go on for longer, and asks `unseen` whether to stop. Gives how the copying ended, and the check.
+/// Makes a compact copy at `destination` through `connection`, while a thread of `scope` checks the source. The check can
+/// take longer; `unseen` can stop it. Returns how the copying ended, and the check.
 ///
 /// # Errors
-/// Whatever keeps the check from being begun, such as [`ErrorKind::Busy`].
+/// What prevents the check, such as [`ErrorKind::Busy`].
 pub(crate) fn copy_and_check<'scope, 'env>(
     scope: &'scope Scope<'scope, 'env>,
     mut connection: Connection,
@@ -198,7 +196,7 @@ pub(crate) fn copy_and_check<'scope, 'env>(
         let before = Version::of(&checker, path)?;
         let (begun, stop) = watch(&mut connection, destination).map_err(|e| Error::sqlite("watch", path, &e))?;
         let copying = spawn(scope, path, move || copy(connection, live, destination))?;
-        // It has begun when nobody can send any more.
+        // The copy has begun when the sender is dropped.
         let _ = begun.recv();
         let seen = begin(&checker, &before, path, Duration::ZERO);
         if let Ok(StateMatch::Same) = seen {
@@ -210,19 +208,18 @@ pub(crate) fn copy_and_check<'scope, 'env>(
         match seen {
             Err(error) if error.kind() != ErrorKind::Busy => return Err(error),
             _ if live.progress.should_stop() => return Err(Error::interrupted()),
-            // In rollback mode, a writer that waits to commit blocks new readers and waits for the others: so both yield.
+            // In rollback mode a writer that waits to commit blocks new readers and waits for the others: so both end.
             _ => end(&checker, path, live.busy_timeout)?,
         }
     }
-    // Others commit without a pause: then the check comes after the copy.
+    // Others commit without a pause, so the check comes after the copy.
     let before = Version::of(&checker, path)?;
     let copied = copy(connection, live, destination).1;
     let seen = begin(&checker, &before, path, live.busy_timeout)?;
     Ok((copied, spawn(scope, path, move || check(&checker, path, seen, unseen))?))
 }
 
-/// Has `connection` drop the sending half of a channel as soon as there is a first byte of the copy that it will make, and
-/// give up when the flag is set.
+/// Makes `connection` drop the sender of a channel when the copy has its first byte, and give up when the flag is set.
 fn watch(connection: &mut Connection, copy: &Path) -> rusqlite::Result<(Receiver<()>, Arc<AtomicBool>)> {
     let (sender, begun) = mpsc::channel();
     let stop = Arc::new(AtomicBool::new(false));
@@ -233,11 +230,11 @@ fn watch(connection: &mut Connection, copy: &Path) -> rusqlite::Result<(Receiver
         }
         is_stopped.load(Ordering::Relaxed)
     };
-    connection.progress_handler(LOOK_EVERY, Some(look))?;
+    connection.progress_handler(INSTRUCTIONS, Some(look))?;
     Ok((begun, stop))
 }
 
-/// Copies, and gives the connection back, which is no longer watched.
+/// Copies. Returns the connection, which is no longer watched.
 fn copy(mut connection: Connection, live: Live<'_>, destination: &Path) -> (Connection, Result<()>) {
     let copied = vacuum_into(&connection, live.path, destination, live.progress);
     let forgotten = connection.progress_handler(0, None::<fn() -> bool>);
@@ -245,7 +242,7 @@ fn copy(mut connection: Connection, live: Live<'_>, destination: &Path) -> (Conn
     (connection, copied)
 }
 
-/// What tells states of a database apart.
+/// Numbers that tell states of a database apart.
 struct Version {
     schema: i64,
     data: i64,
@@ -254,12 +251,12 @@ struct Version {
 impl Version {
     fn of(connection: &Connection, path: &Path) -> Result<Self> {
         let number = |name| pragma(connection, name).map_err(|e| Error::sqlite("read database", path, &e));
-        // The schema first: what is committed before the second question then counts as a change of it.
+        // The schema first: a commit between the two then counts as a change of the schema.
         Ok(Self { schema: number("schema_version")?, data: number("data_version")? })
     }
 }
 
-/// Begins to read, and says what has changed since `before`. Waits for locks up to `busy_timeout`.
+/// Begins to read, and says what changed since `before`. Waits for locks up to `busy_timeout`.
 fn begin(connection: &Connection, before: &Version, path: &Path, busy_timeout: Duration) -> Result<StateMatch> {
     connection.busy_timeout(busy_timeout).map_err(|e| Error::sqlite("open database", path, &e))?;
     transaction::begin(connection, path)?;
@@ -271,7 +268,7 @@ fn begin(connection: &Connection, before: &Version, path: &Path, busy_timeout: D
     })
 }
 
-/// Ends what [`begin`] has begun, if it has.
+/// Ends the transaction of [`begin`], if there is one.
 fn end(connection: &Connection, path: &Path, busy_timeout: Duration) -> Result<()> {
     let end = if connection.is_autocommit() { Ok(()) } else { connection.execute_batch("ROLLBACK") };
     end.and_then(|()| connection.busy_timeout(busy_timeout)).map_err(|e| Error::sqlite("read database", path, &e))
@@ -285,7 +282,7 @@ fn spawn<'scope, T: Send + 'scope>(
     thread::Builder::new().spawn_scoped(scope, work).map_err(|e| Error::io("check database", path, e))
 }
 
-/// What a thread has come to.
+/// The result of a thread.
 pub(crate) fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
