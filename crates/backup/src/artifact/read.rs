@@ -181,13 +181,13 @@ fn damaged(file: &StoredFile, what: &str) -> Error {
 mod tests {
     use super::*;
     use crate::catalog::Catalog;
-    use crate::operation::backup::tests::Stop;
-    use crate::operation::run::tests::{Site, publish};
     use crate::progress::Silent;
     use crate::record::codec::Codec;
     use crate::record::digest::Digest;
     use crate::record::manifest::Artifact;
     use crate::store::MemoryStore;
+    use crate::testing::fixtures::Stop;
+    use crate::testing::fixtures::{Site, publish};
 
     const FILE: &str = "sessions_db_20251210_140000.db.zst";
 

@@ -172,10 +172,10 @@ fn told(name: &str, earlier: &Manifest, losses: &[Loss<'_>]) -> (Collapse, Warni
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::run::tests::{Site, id};
     use crate::record::id::BackupId;
     use crate::record::manifest::Snapshot;
     use crate::store::MemoryStore;
+    use crate::testing::fixtures::{Site, id};
 
     /// A project whose table `sessions` has so many rows.
     fn site_of(rows: u64) -> Site {

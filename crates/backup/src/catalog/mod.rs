@@ -562,10 +562,10 @@ fn files_of(named: &[String], own: Vec<ListedFile>, sizes: &Sizes) -> Vec<Listed
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::backup::tests::{Fault, Watched};
-    use crate::operation::run::tests::{Site, id, publish, stage};
     use crate::record::ledger::{Command, Line, Outcome};
     use crate::store::MemoryStore;
+    use crate::testing::faults::{Fault, Watched};
+    use crate::testing::fixtures::{Site, id, publish, stage};
 
     /// Complete backups of those ids.
     fn store_of(ids: &[&str]) -> (Site, MemoryStore) {

@@ -305,10 +305,10 @@ mod tests {
 
     use super::*;
     use crate::catalog::select::Selector;
-    use crate::operation::backup::tests::fault_sweep;
-    use crate::operation::run::tests::{Site, id, publish};
     use crate::record::ledger::Ledger;
     use crate::store::MemoryStore;
+    use crate::testing::faults::fault_sweep;
+    use crate::testing::fixtures::{Site, id, publish};
 
     const NOW: &str = "20251210_140000";
 
@@ -380,9 +380,9 @@ mod tests {
         let (site, store) = (Site::new(), MemoryStore::new());
         site.backup(&store, NOW);
         store.stage("x").unwrap().write_all(b"half").unwrap();
-        crate::operation::run::tests::stage(&store, "sessions_db_20251211_140000.db.zst", b"half");
+        crate::testing::fixtures::stage(&store, "sessions_db_20251211_140000.db.zst", b"half");
         assert_eq!(begun(&setup_of(&site, &store, "other", Path::new("/srv/other"))), REFUSED);
-        assert_eq!(crate::operation::run::tests::staged(&store).len(), 1);
+        assert_eq!(crate::testing::fixtures::staged(&store).len(), 1);
     }
 
     #[test]
@@ -644,7 +644,7 @@ mod tests {
                 assert!(["charger-api", "other"].contains(&owner.project.as_str()), "{fault}");
                 let setup = setup_of(site, store, &owner.project, &owner.root);
                 drop(Run::begin(setup, &mut |_| {}).unwrap());
-                assert_eq!(crate::operation::run::tests::staged(store), Vec::<String>::new(), "{fault}");
+                assert_eq!(crate::testing::fixtures::staged(store), Vec::<String>::new(), "{fault}");
             },
         );
     }

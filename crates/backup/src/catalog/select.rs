@@ -341,11 +341,11 @@ mod tests {
     use chrono::{FixedOffset, MappedLocalTime, Offset};
 
     use super::*;
-    use crate::operation::run::tests::{Site, id, publish};
     use crate::record::ledger::{Command, Line, Outcome};
     use crate::record::manifest::{Failure, Manifest};
     use crate::record::names;
     use crate::store::{MemoryStore, Store};
+    use crate::testing::fixtures::{Site, id, publish};
 
     /// A Wednesday.
     const NOW: &str = "20251210_140000";

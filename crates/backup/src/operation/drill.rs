@@ -244,9 +244,9 @@ fn failed(database: &DatabaseSource, error: &rusqlite::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::run::tests::{Site, id, publish, staged};
     use crate::record::ledger::Ledger;
     use crate::store::{MemoryStore, Store};
+    use crate::testing::fixtures::{Site, id, publish, staged};
 
     const NOW: &str = "20251210_140000";
 

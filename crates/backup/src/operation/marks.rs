@@ -54,11 +54,11 @@ mod tests {
     use super::*;
     use crate::catalog::Catalog;
     use crate::catalog::retention::Policy;
-    use crate::operation::backup::tests::{Watched, assert_clean, fault_sweep};
     use crate::operation::rotate;
-    use crate::operation::run::tests::{Site, id};
     use crate::record::id::BackupId;
     use crate::store::{MemoryStore, Store as _};
+    use crate::testing::faults::{Watched, assert_clean, fault_sweep};
+    use crate::testing::fixtures::{Site, id};
 
     const NEW: &str = "20251210_140000";
     const NOW: &str = "20251210_150000";

@@ -89,9 +89,9 @@ fn remove(run: &Run<'_>, entry: &Entry) -> Result<()> {
 mod tests {
     use super::*;
     use crate::catalog::Catalog;
-    use crate::operation::backup::tests::{Watched, assert_clean, fault_sweep};
-    use crate::operation::run::tests::{Site, id, published};
     use crate::store::{MemoryStore, Store};
+    use crate::testing::faults::{Watched, assert_clean, fault_sweep};
+    use crate::testing::fixtures::{Site, id, published};
 
     const OLD: [&str; 2] = ["20251110_140000", "20251120_140000"];
     const NEW: &str = "20251210_140000";

@@ -579,12 +579,12 @@ fn longest_gap(complete: &[&Entry], now: DateTime<FixedOffset>) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::run::tests::{id, publish};
     use crate::record::ledger::{Line, Outcome};
     use crate::record::manifest::{Failure, Manifest};
     use crate::record::names;
     use crate::source::{DatabaseSource, FilesSource};
     use crate::store::{MemoryStore, Store as _};
+    use crate::testing::fixtures::{id, publish};
 
     const NOW: &str = "2025-12-10T14:00:00Z";
     const DAY: u64 = 86_400;

@@ -218,12 +218,12 @@ pub(crate) fn require_sound(run: &Run<'_>, file: &StoredFile, decoded: &Path, sc
 mod tests {
     use super::*;
     use crate::catalog::Catalog;
-    use crate::operation::run::tests::{Site, id, publish, staged};
     use crate::record::digest::Digest;
     use crate::record::ledger::Ledger;
     use crate::record::manifest::{Manifest, Table};
     use crate::record::names;
     use crate::store::{MemoryStore, Store};
+    use crate::testing::fixtures::{Site, id, publish, staged};
 
     const NOW: &str = "20251210_140000";
 

@@ -206,8 +206,8 @@ fn run(
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
-    use crate::operation::backup::tests::Stop;
     use crate::progress::Silent;
+    use crate::testing::fixtures::Stop;
 
     /// A database of some `rows` in two tables and an index.
     fn database(rows: u32) -> (tempfile::TempDir, std::path::PathBuf) {

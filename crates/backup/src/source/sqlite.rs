@@ -481,8 +481,7 @@ mod tests {
         writer.execute_batch("CREATE TABLE t(x); PRAGMA locking_mode = exclusive; BEGIN EXCLUSIVE").unwrap();
         let error = open_read_only(&path, Duration::from_millis(1)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Busy);
-        let stopped =
-            open_stoppable(&path, Duration::from_secs(3600), &crate::operation::backup::tests::Stop).unwrap_err();
+        let stopped = open_stoppable(&path, Duration::from_secs(3600), &crate::testing::fixtures::Stop).unwrap_err();
         assert_eq!(stopped.kind(), ErrorKind::Interrupted);
     }
 
@@ -554,7 +553,7 @@ mod tests {
         Connection::open(&path).unwrap().execute_batch("CREATE TABLE t(x)").unwrap();
         let reader = open_read_only(&path, PATIENCE).unwrap();
         let reader = begin_reading(&reader, &path).unwrap();
-        let stopped = pages(&reader, &path, &crate::operation::backup::tests::Stop, |_| Ok(()));
+        let stopped = pages(&reader, &path, &crate::testing::fixtures::Stop, |_| Ok(()));
         assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
         let refused = pages(&reader, &path, &Silent, |_| Err(Error::new(ErrorKind::NoSpace, "full")));
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::NoSpace);

@@ -119,7 +119,7 @@ fn no_room_to_keep(run: &Run<'_>, plan: &Plan, sources: &Sources, error: Error) 
 mod tests {
     use super::*;
     use crate::operation::restore::{Selection, plan};
-    use crate::operation::run::tests::{Site, id};
+    use crate::testing::fixtures::{Site, id};
 
     #[test]
     fn a_full_disk_of_the_data_is_not_taken_for_that_of_the_backups() {

@@ -77,8 +77,8 @@ fn is_in_use(place: &Place) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::run::tests::Site;
     use crate::store::MemoryStore;
+    use crate::testing::fixtures::Site;
 
     const NOW: &str = "20251210_140000";
 

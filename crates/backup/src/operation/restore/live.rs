@@ -270,9 +270,9 @@ pub(super) fn set_mode(connection: &Connection, pragma: &str, mode: &str) -> rus
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::backup::tests::Stop;
-    use crate::operation::run::tests::Site;
     use crate::store::MemoryStore;
+    use crate::testing::fixtures::Site;
+    use crate::testing::fixtures::Stop;
 
     /// A database in that mode with pages of that size, and the decoded one that will overwrite it.
     fn live(site: &Site, run: &Run<'_>, mode: &str, page_size: u32) -> Live {

@@ -345,12 +345,12 @@ mod tests {
     use super::*;
     use crate::catalog::Catalog;
     use crate::disk::fsutil;
-    use crate::operation::backup::tests::{Watched, assert_clean, fault_sweep};
-    use crate::operation::run::tests::{Site, id, publish, published};
     use crate::record::codec::Codec;
     use crate::record::manifest::Trigger;
     use crate::source::sqlite;
     use crate::store::{MemoryStore, Store};
+    use crate::testing::faults::{Watched, assert_clean, fault_sweep};
+    use crate::testing::fixtures::{Site, id, publish, published};
 
     const BACKUP: &str = "20251209_140000";
     const NOW: &str = "20251210_140000";

@@ -415,11 +415,11 @@ mod tests {
 
     use super::*;
     use crate::Setup;
-    use crate::operation::backup::tests::Stop;
-    use crate::operation::run::tests::{Site, id, publish};
     use crate::source::DatabaseSource;
     use crate::source::files::ArchiveWriter;
     use crate::store::{MemoryStore, Store};
+    use crate::testing::fixtures::Stop;
+    use crate::testing::fixtures::{Site, id, publish};
 
     const ID: &str = "20251210_140000";
 

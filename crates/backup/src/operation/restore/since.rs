@@ -84,8 +84,8 @@ fn difference(live: &[Table], backup: &[Table]) -> Vec<RowsSince> {
 mod tests {
     use super::*;
     use crate::operation::restore::{Selection, plan};
-    use crate::operation::run::tests::{Site, id};
     use crate::store::MemoryStore;
+    use crate::testing::fixtures::{Site, id};
 
     const ID: &str = "20251210_140000";
 

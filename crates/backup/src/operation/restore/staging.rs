@@ -195,8 +195,8 @@ mod tests {
 
     use crate::error::ErrorKind;
     use crate::operation::restore::{Selection, plan, rehearse};
-    use crate::operation::run::tests::{Site, id, publish};
     use crate::store::MemoryStore;
+    use crate::testing::fixtures::{Site, id, publish};
 
     const ID: &str = "20251210_140000";
 

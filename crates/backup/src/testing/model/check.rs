@@ -9,12 +9,12 @@ use super::world::{SOME_DAY, World, content};
 use crate::catalog::{Catalog, Entry, Record};
 use crate::operation::restore;
 use crate::operation::run::Run;
-use crate::operation::run::tests::{published, staged};
 use crate::record::digest::Digest;
 use crate::record::id::BackupId;
 use crate::record::ledger::Ledger;
 use crate::record::manifest::{Status, Trigger};
 use crate::record::names;
+use crate::testing::fixtures::{published, staged};
 
 impl World {
     /// Looks what a command has done, and takes it over into the model: exactly what it had to do, or, if it `was_cut`

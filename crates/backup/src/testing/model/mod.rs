@@ -10,8 +10,8 @@ use proptest::sample::Index;
 use proptest::test_runner::RngSeed;
 
 use crate::catalog::retention::Policy;
-use crate::operation::backup::tests::Fault;
 use crate::record::id::BackupId;
+use crate::testing::faults::Fault;
 use world::World;
 
 /// One step of a sequence.

@@ -17,10 +17,8 @@ use crate::catalog::retention::Policy;
 use crate::catalog::{Catalog, Entry};
 use crate::disk::fsutil;
 use crate::error::{Error, ErrorKind, Result};
-use crate::operation::backup::tests::Watched;
 use crate::operation::check::Verdict;
 use crate::operation::restore;
-use crate::operation::run::tests::{Site, id, stage, staged};
 use crate::operation::run::{Run, Setup};
 use crate::operation::{marks, rotate};
 use crate::progress::{Event, Progress};
@@ -30,6 +28,8 @@ use crate::record::id::BackupId;
 use crate::record::ledger::Ledger;
 use crate::record::selection::Selection;
 use crate::store::LocalStore;
+use crate::testing::faults::Watched;
+use crate::testing::fixtures::{Site, id, stage, staged};
 
 /// Where a clock is needed that nothing depends on, and where the project's clock begins.
 pub(super) const SOME_DAY: &str = "20251210_140000";
