@@ -39,6 +39,8 @@ pub enum ErrorKind {
     /// A crash broke off a transaction of a database in rollback mode. Before it can be read, somebody who may write has
     /// to roll that back, as the application does when it is started again.
     HotJournal,
+    /// A store has an object of that name already.
+    AlreadyExists,
     /// The file system has no room.
     NoSpace,
     /// There is no room to keep what a restore would replace.

@@ -5,7 +5,8 @@
 
 use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc, Weekday};
 
-use crate::catalog::{Catalog, Entry, Record};
+use super::entry::{Entry, Record};
+use super::list::Catalog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::id::BackupId;
 use crate::record::ledger::Ledger;
@@ -345,7 +346,7 @@ mod tests {
     use crate::record::manifest::{Failure, Manifest};
     use crate::record::names;
     use crate::store::{MemoryStore, Store};
-    use crate::testing::fixtures::{Site, id, publish};
+    use crate::testing::fixtures::{Site, append, id, publish};
 
     /// A Wednesday.
     const NOW: &str = "20251210_140000";
@@ -581,7 +582,7 @@ mod tests {
 
     fn note(store: &MemoryStore, command: Command, outcome: Outcome, of: &str) {
         let line = Line::new(id(NOW).time().fixed_offset(), command, outcome);
-        Ledger::append(store, &Line { id: Some(id(of)), ..line }).unwrap();
+        append(store, &Line { id: Some(id(of)), ..line });
     }
 
     /// What is selected, and what was passed over for it.

@@ -24,6 +24,8 @@ use crate::record::manifest::{Artifact, Content, Manifest, Tool};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Depth {
+    /// The stored bytes were read and are as recorded. What they decode to was not looked at.
+    Stored,
     /// All bytes were read and are as recorded. SQLite's check of the same bytes was made earlier.
     Content,
     /// Every check was made.
@@ -95,8 +97,8 @@ impl EarlierChecks {
         for line in ledger.lines().iter().filter(|line| matches!(line.command, Command::Verify | Command::Drill)) {
             match line.id {
                 Some(id) if line.outcome == Outcome::Failed => drop(earlier.failed.insert(id)),
-                Some(id) => drop(earlier.failed.remove(&id)),
-                None => {}
+                Some(id) if line.has_read_content() => drop(earlier.failed.remove(&id)),
+                _ => {}
             }
             let checked = line.checked.as_ref().filter(|checked| checked.tool == *tool);
             if let Some(checked) = checked

@@ -6,6 +6,7 @@ mod bounded;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
@@ -18,8 +19,12 @@ use crate::record::id::BackupId;
 use crate::record::names::{ArtifactName, Kind};
 use crate::record::relpath::RelPath;
 
-/// The format this library writes, and the newest it reads.
-pub const FORMAT: u32 = 1;
+/// The format this library writes, and the newest it reads. Format 1 had pins in it; since format 2 a manifest never
+/// changes, and a pin is an object of its own.
+pub const FORMAT: u32 = 2;
+
+/// The formats this library reads.
+pub const READABLE: RangeInclusive<u32> = 1..=FORMAT;
 
 /// Manifests are small: none is written that is larger than this, and no more of one is read into memory.
 pub const MAX_BYTES: u64 = 16 << 20;
@@ -36,7 +41,7 @@ pub(crate) const MAX_PATHS: usize = 4 << 20;
 /// One backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Version of this record's layout: [`FORMAT`].
+    /// Version of this record's layout, one of [`READABLE`].
     pub format: u32,
     /// The backup's name.
     pub id: BackupId,
@@ -54,7 +59,8 @@ pub struct Manifest {
     pub tool: Tool,
     /// From the start of the run to the writing of this record, in milliseconds.
     pub duration_ms: u64,
-    /// Whether rotation has to leave it alone.
+    /// Whether rotation has to leave it alone, in format 1; never since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pinned: bool,
     /// What a person should know about it.
     #[serde(deserialize_with = "bounded::list::<MANY, _, _>")]
@@ -294,12 +300,18 @@ impl Manifest {
             return Err(bad(format!("is larger than {} MiB", MAX_BYTES >> 20)));
         }
         let version: Version = serde_json::from_slice(json).map_err(|e| bad("can't be read".into()).with_source(e))?;
-        if version.format != FORMAT {
-            let message = format!("manifest of {id} has format {}, this program reads {FORMAT}", version.format);
+        if !READABLE.contains(&version.format) {
+            let (format, oldest, newest) = (version.format, READABLE.start(), READABLE.end());
+            let message = format!("manifest of {id} has format {format}, this program reads {oldest} to {newest}");
             return Err(Error::new(ErrorKind::UnsupportedFormat, message)
                 .with_hint("use the version of the program that wrote it, or a newer one"));
         }
-        let manifest: Self = serde_json::from_slice(json).map_err(|e| bad("can't be read".into()).with_source(e))?;
+        if version.format == 1 && version.pinned.is_none() {
+            return Err(bad("doesn't say whether it is pinned".into()));
+        }
+        let mut manifest: Self =
+            serde_json::from_slice(json).map_err(|e| bad("can't be read".into()).with_source(e))?;
+        manifest.pinned &= version.format == 1;
         if manifest.id != id {
             return Err(bad(format!("says it is {}", manifest.id)));
         }
@@ -345,10 +357,11 @@ impl Manifest {
     }
 }
 
-/// The one field that every format has.
+/// The one field that every format has, and the one that only the first has.
 #[derive(Deserialize)]
 struct Version {
     format: u32,
+    pinned: Option<bool>,
 }
 
 impl Artifact {
@@ -477,10 +490,10 @@ mod tests {
 
     #[test]
     fn a_manifest_of_a_newer_format_is_refused() {
-        for (json, format) in [(json!({ "format": 2 }), 2), (json!({ "format": 0, "id": 7 }), 0)] {
+        for (json, format) in [(json!({ "format": 3 }), 3), (json!({ "format": 0, "id": 7 }), 0)] {
             let error = Manifest::parse(frozen_id(), json.to_string().as_bytes()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::UnsupportedFormat);
-            let message = format!("manifest of 20261124_034135 has format {format}, this program reads 1");
+            let message = format!("manifest of 20261124_034135 has format {format}, this program reads 1 to 2");
             assert_eq!(error.to_string(), message);
             assert!(error.hint().is_some());
         }

@@ -9,6 +9,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::artifact::StoredFile;
+use crate::artifact::read::{ArtifactReader, Reader};
 use crate::disk::place::{self, OpenError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::digest::Digest;
@@ -186,6 +188,25 @@ pub(crate) fn read_archive(
     }
     // Cut off between two members, an archive looks whole but for the empty block that ends it.
     if ended.get() { Err(Error::damaged(name, "its end is missing")) } else { Ok(()) }
+}
+
+/// Reads a stored archive, calling `each` with its files. They are good only if this returns `Ok`.
+///
+/// # Errors
+/// As [`Reader::copy`], as [`read_archive`], and what `each` says.
+pub(crate) fn read_stored_archive(
+    reader: Reader<'_>,
+    file: &StoredFile,
+    each: impl FnMut(ConfigFile) -> Result<()>,
+) -> Result<()> {
+    let mut archive = ArtifactReader::open(reader, file)?;
+    let result = read_archive(&file.file, &mut archive, each);
+    match (archive.take_error(), result) {
+        (Some(cause), _) => Err(cause),
+        // That the bytes are not those that were stored explains more than what `tar` makes of them.
+        (None, Err(error)) if error.kind() == ErrorKind::Damaged => archive.finish().and(Err(error)),
+        (None, result) => result.and_then(|()| archive.finish()),
+    }
 }
 
 /// A reader that fails once its ration is used up, and remembers whether it has come to the end.

@@ -1,30 +1,30 @@
 //! Where artifacts, manifests and the ledger live.
 //!
-//! An object is first *staged*: written, synced and invisible. Then it is *published* under its final name, in one
-//! step that a crash can't cut in half. [`Store::withdraw`] is the way back: it takes an object out of sight without
-//! losing it. A manifest's way through the two is what makes backups appear and disappear whole:
-//!
-//! * writing: artifacts staged, manifest staged, artifacts published, manifest published;
-//! * removing: manifest withdrawn, artifacts removed, manifest discarded.
-//!
-//! So a staged manifest without a published one marks a backup that is being written or removed, and whoever holds the
-//! lock next can finish the clearing up from the names alone ([`crate::Run::begin`]).
+//! A [`Store`] is what any store can be, an object store included: objects that are put whole and never change. A
+//! [`LocalStore`] is a folder of this host's own as well: there an object is first *staged*: written, synced and
+//! invisible. Then it is *published* under its final name, in one step that a crash can't cut in half.
+//! [`LocalStore::withdraw`] is the way back: it takes an object out of sight without losing it. What is made of these
+//! steps is the commit protocol of the catalog.
 
-#[cfg(test)]
-mod conformance;
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+mod folder_store;
 mod ledger;
-mod local;
 pub(crate) mod lock;
+mod locked;
+pub(crate) mod manifest;
 mod memory;
 
 use std::io::{Read, Write};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::error::Result;
-use crate::store::lock::{Holder, Lock, OnWait};
+use crate::error::{Error, ErrorKind, Result};
+use lock::{Holder, Lock, OnWait};
 
-pub use local::LocalStore;
+pub use folder_store::FolderStore;
+pub(crate) use locked::LockedStore;
 pub use memory::MemoryStore;
 
 /// A stored object.
@@ -32,11 +32,48 @@ pub use memory::MemoryStore;
 pub struct Object {
     /// Its name: no `/`, not beginning with a dot.
     pub name: String,
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: u64,
 }
 
-/// An object being written. Dropped without [`Staged::finish`], it is gone.
+/// A place for objects. Every implementation passes [`conformance::any`](crate::conformance::any).
+pub trait Store: Send + Sync {
+    /// Where it is, for people.
+    fn location(&self) -> String;
+
+    /// All objects whose names begin with `prefix`, by name. A store that doesn't exist yet has none.
+    ///
+    /// # Errors
+    /// What keeps the store from being read.
+    fn list(&self, prefix: &str) -> Result<Vec<Object>>;
+
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Io`] if there is none, and what keeps it from being read.
+    fn read(&self, name: &str) -> Result<Box<dyn Read + Send>>;
+
+    /// Reads a part of an object: the bytes of `range`, counted from 0, as far as there are any.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    fn read_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>>;
+
+    /// Puts a new object, whole and durable when this returns; on an error there is none.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::AlreadyExists`] if there is one of that name: objects never change. What `content` says, and
+    /// what keeps it from being written.
+    fn put(&self, name: &str, content: &mut dyn Read) -> Result<()>;
+
+    /// Removes an object, durably when this returns. One that isn't there is removed already.
+    ///
+    /// # Errors
+    /// What keeps it from being removed.
+    fn remove(&self, name: &str) -> Result<()>;
+}
+
+/// An object that is being written. Dropped without [`Staged::finish`], it is gone.
 pub trait Staged: Write + Send {
     /// Makes the object durable, still unpublished.
     ///
@@ -45,11 +82,9 @@ pub trait Staged: Write + Send {
     fn finish(self: Box<Self>) -> Result<()>;
 }
 
-/// A place for objects. Every implementation passes the same conformance suite.
-pub trait Store: Send + Sync {
-    /// Where it is, for people.
-    fn location(&self) -> String;
-
+/// A store of this host's own, with one writer at a time. Every implementation passes
+/// [`conformance::local`](crate::conformance::local).
+pub trait LocalStore: Store {
     /// Makes the place ready to be written to.
     ///
     /// # Errors
@@ -63,39 +98,59 @@ pub trait Store: Send + Sync {
     /// [`crate::ErrorKind::Locked`], naming the holder, once `wait` is over; what `waiting` fails with.
     fn lock(&self, holder: &Holder, wait: Duration, waiting: &mut OnWait<'_>) -> Result<Lock>;
 
-    /// All published objects by name. A store that doesn't exist yet has none.
-    fn list(&self) -> Result<Vec<Object>>;
-
     /// All staged objects by name.
+    ///
+    /// # Errors
+    /// What keeps the staging area from being read.
     fn list_staged(&self) -> Result<Vec<Object>>;
 
-    /// Reads a published object.
-    fn read(&self, name: &str) -> Result<Box<dyn Read + Send>>;
-
     /// Reads a staged object.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
     fn read_staged(&self, name: &str) -> Result<Box<dyn Read + Send>>;
 
     /// Begins to write an object; a staged one of that name is replaced.
+    ///
+    /// # Errors
+    /// What keeps it from being written.
     fn stage(&self, name: &str) -> Result<Box<dyn Staged>>;
 
-    /// Publishes staged objects, durably when it returns. A published object of that name is replaced.
+    /// Publishes staged objects, durably when this returns. A published object of that name is replaced.
+    ///
+    /// # Errors
+    /// What keeps one from being published; those before it are.
     fn publish(&self, names: &[String]) -> Result<()>;
 
-    /// Takes a published object back to the staged ones, durably when it returns.
+    /// Takes a published object back to the staged ones, durably when this returns.
+    ///
+    /// # Errors
+    /// What keeps it from being moved.
     fn withdraw(&self, name: &str) -> Result<()>;
 
-    /// Removes a published object, durably when it returns; one that isn't there is removed already.
-    fn remove(&self, name: &str) -> Result<()>;
-
     /// Removes a staged object, or whatever else is in the staging area under that name.
+    ///
+    /// # Errors
+    /// What keeps it from being removed.
     fn discard(&self, name: &str) -> Result<()>;
 
     /// Appends a line to a published object, durably, making it if need be. A torn last line stays on its own.
+    ///
+    /// # Errors
+    /// What keeps it from being written.
     fn append(&self, name: &str, line: &str) -> Result<()>;
 
-    /// A folder inside the staging area for files that SQLite has to write or open. `None` if the store has none.
+    /// A folder in the staging area, for files that SQLite has to write or open. `None` if the store has none.
     fn scratch(&self) -> Option<PathBuf>;
 
     /// Bytes that still fit, if that can be known.
+    ///
+    /// # Errors
+    /// What keeps it from being found out.
     fn free_bytes(&self) -> Result<Option<u64>>;
+}
+
+/// The error of an object that is to be put where there is one.
+fn already_exists(name: &str, location: &str) -> Error {
+    Error::new(ErrorKind::AlreadyExists, format!("{name} is already in {location}"))
 }

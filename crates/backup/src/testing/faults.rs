@@ -1,21 +1,24 @@
 //! Stores that fail, and what must be left of a run that met one.
 
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::fixtures::{Site, published, staged};
+use crate::artifact::read::Level;
 use crate::catalog::{Catalog, Record};
 use crate::error::{Error, ErrorKind, Result};
 use crate::operation::check::Verdict;
+use crate::operation::session::Session;
 use crate::operation::verify::verify;
 use crate::record::checked::EarlierChecks;
 use crate::record::id::BackupId;
 use crate::record::manifest::Status;
 use crate::record::names;
 use crate::store::lock::{Holder, Lock, OnWait};
-use crate::store::{MemoryStore, Object, Staged, Store};
+use crate::store::{LocalStore, MemoryStore, Object, Staged, Store};
 
 /// How a call of a [`Watched`] store fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +39,7 @@ impl Fault {
 
 /// A store that writes down each call, and fails at one of them.
 pub(crate) struct Watched<'a> {
-    store: &'a dyn Store,
+    store: &'a dyn LocalStore,
     log: Arc<Log>,
 }
 
@@ -47,18 +50,18 @@ struct Log {
 }
 
 impl<'a> Watched<'a> {
-    pub fn new(store: &'a dyn Store) -> Self {
+    pub fn new(store: &'a dyn LocalStore) -> Self {
         Self { store, log: Arc::default() }
     }
 
     /// Fails at the call of this number.
-    pub fn failing(store: &'a dyn Store, at: usize, fault: Fault) -> Self {
+    pub fn failing(store: &'a dyn LocalStore, at: usize, fault: Fault) -> Self {
         Self { store, log: Arc::new(Log { calls: Mutex::default(), fault: Some((at, fault)) }) }
     }
 
     /// All calls that change something, but for single writes: a verb and a name.
     pub fn changes(&self) -> Vec<String> {
-        let changing = ["finish", "publish", "withdraw", "remove", "discard", "append"];
+        let changing = ["finish", "put", "publish", "withdraw", "remove", "discard", "append"];
         let is_change = |call: &&String| changing.contains(&call.split(' ').next().unwrap());
         self.log.calls.lock().unwrap().iter().filter(is_change).cloned().collect()
     }
@@ -91,6 +94,28 @@ impl Store for Watched<'_> {
         self.store.location()
     }
 
+    fn list(&self, prefix: &str) -> Result<Vec<Object>> {
+        self.log.call("list", prefix, || self.store.list(prefix))
+    }
+
+    fn read(&self, name: &str) -> Result<Box<dyn io::Read + Send>> {
+        self.log.call("read", name, || self.store.read(name))
+    }
+
+    fn read_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>> {
+        self.log.call("read range", name, || self.store.read_range(name, range))
+    }
+
+    fn put(&self, name: &str, content: &mut dyn io::Read) -> Result<()> {
+        self.log.call("put", name, || self.store.put(name, content))
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        self.log.call("remove", name, || self.store.remove(name))
+    }
+}
+
+impl LocalStore for Watched<'_> {
     fn prepare(&self) -> Result<()> {
         self.log.call("prepare", "", || self.store.prepare())
     }
@@ -99,16 +124,8 @@ impl Store for Watched<'_> {
         self.log.call("lock", "", || self.store.lock(holder, wait, waiting))
     }
 
-    fn list(&self) -> Result<Vec<Object>> {
-        self.log.call("list", "", || self.store.list())
-    }
-
     fn list_staged(&self) -> Result<Vec<Object>> {
         self.log.call("list staged", "", || self.store.list_staged())
-    }
-
-    fn read(&self, name: &str) -> Result<Box<dyn io::Read + Send>> {
-        self.log.call("read", name, || self.store.read(name))
     }
 
     fn read_staged(&self, name: &str) -> Result<Box<dyn io::Read + Send>> {
@@ -129,10 +146,6 @@ impl Store for Watched<'_> {
 
     fn withdraw(&self, name: &str) -> Result<()> {
         self.log.call("withdraw", name, || self.store.withdraw(name))
-    }
-
-    fn remove(&self, name: &str) -> Result<()> {
-        self.log.call("remove", name, || self.store.remove(name))
     }
 
     fn discard(&self, name: &str) -> Result<()> {
@@ -181,16 +194,16 @@ impl Staged for WatchedStaged {
 /// Runs `attempt` once for each of its calls and each fault there, on a store made by `prepare`, then `check` on
 /// what is left. Both stores.
 pub(crate) fn fault_sweep(
-    prepare: impl Fn(&Site, &dyn Store),
-    attempt: impl Fn(&Site, &dyn Store),
-    check: impl Fn(&Site, &dyn Store, &str),
+    prepare: impl Fn(&Site, &dyn LocalStore),
+    attempt: impl Fn(&Site, &dyn LocalStore),
+    check: impl Fn(&Site, &dyn LocalStore, &str),
 ) {
     for fault in Fault::ALL {
         for local in [false, true] {
             let mut at = 0;
             loop {
                 let site = Site::new();
-                let store: &dyn Store = if local { &site.local() } else { &MemoryStore::new() };
+                let store: &dyn LocalStore = if local { &site.local() } else { &MemoryStore::new() };
                 prepare(&site, store);
                 let watched = Watched::failing(store, at, fault);
                 attempt(&site, &watched);
@@ -208,19 +221,24 @@ pub(crate) fn fault_sweep(
 
 /// Everything listed is whole, nothing lies around that isn't, and `kept` are listed: at once, and after the next
 /// run has begun.
-pub(crate) fn assert_clean(site: &Site, store: &dyn Store, kept: &[BackupId], fault: &str) {
+pub(crate) fn assert_clean(site: &Site, store: &dyn LocalStore, kept: &[BackupId], fault: &str) {
     let at_once = Catalog::load(store).unwrap();
     assert!(!at_once.entries().iter().any(|entry| matches!(entry.record, Record::Foreign)), "{fault}");
-    let run = site.begin(store, "20251231_000000");
+    let session = Session::from(site.begin(store, "20251231_000000"));
     assert_eq!(staged(store), Vec::<String>::new(), "{fault}");
-    let catalog = run.catalog().unwrap();
+    let catalog = session.catalog().unwrap();
     let mut files = Vec::new();
     for entry in catalog.entries() {
         let Record::Manifest(manifest) = &entry.record else { panic!("{fault}: {entry:?}") };
         files.push(names::manifest(entry.id));
+        files.extend(entry.has_pin.then(|| names::pin(entry.id)));
         files.extend(entry.files.iter().map(|file| file.file.clone()));
         if manifest.status != Status::Failed {
-            assert_eq!(verify(&run, entry, &EarlierChecks::none()).unwrap().verdict, Verdict::Ok, "{fault}");
+            assert_eq!(
+                verify(&session, entry, Level::Content, &EarlierChecks::none()).unwrap().verdict,
+                Verdict::Ok,
+                "{fault}"
+            );
         }
     }
     files.sort();
@@ -228,7 +246,7 @@ pub(crate) fn assert_clean(site: &Site, store: &dyn Store, kept: &[BackupId], fa
     for id in kept {
         catalog.get(*id).unwrap_or_else(|e| panic!("{fault}: {e}"));
     }
-    drop(run);
+    drop(session);
     // And the next backup is as if nothing had been.
     site.backup(store, "20260101_000000");
 }

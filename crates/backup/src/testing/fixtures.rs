@@ -11,15 +11,19 @@ use tempfile::TempDir;
 use crate::artifact::codec::Encoding;
 use crate::error::Result;
 use crate::operation::backup::{BackupReport, BackupRequest, Integrity, backup};
-use crate::operation::run::{Run, Setup};
-use crate::progress::{Event, Progress, Silent};
+use crate::operation::look::Setup;
+use crate::operation::run::Run;
+use crate::operation::session::Session;
+use crate::progress::Silent;
 use crate::record::codec::Codec;
 use crate::record::id::BackupId;
+use crate::record::ledger::{Ledger, Line};
 use crate::record::manifest::{Snapshot, Trigger};
 use crate::record::names;
 use crate::record::relpath::RelPath;
 use crate::source::{DatabaseSource, FilesSource, Sources};
-use crate::store::{LocalStore, Store};
+use crate::store::lock::Lock;
+use crate::store::{FolderStore, LocalStore, LockedStore};
 
 /// A project in a folder of its own, with a database of three sessions and an `.env`: for tests of all modules.
 pub(crate) struct Site {
@@ -67,13 +71,14 @@ impl Site {
     }
 
     /// A folder for a store.
-    pub fn local(&self) -> LocalStore {
-        LocalStore::new(self.root().join("backups"))
+    pub fn local(&self) -> FolderStore {
+        FolderStore::new(self.root().join("backups"))
     }
 
-    pub fn setup<'a>(&self, store: &'a dyn Store, now: &str) -> Setup<'a> {
+    pub fn setup<'a>(&self, store: &'a dyn LocalStore, now: &str) -> Setup<'a> {
         Setup {
             store,
+            from: None,
             progress: &Silent,
             now: id(now).time().fixed_offset(),
             project: "charger-api".into(),
@@ -89,8 +94,12 @@ impl Site {
         }
     }
 
-    pub fn begin<'a>(&self, store: &'a dyn Store, now: &str) -> Run<'a> {
+    pub fn begin<'a>(&self, store: &'a dyn LocalStore, now: &str) -> Run<'a> {
         Run::begin(self.setup(store, now), &mut |_| {}).unwrap()
+    }
+
+    pub fn session<'a>(&self, store: &'a dyn LocalStore, now: &str) -> Session<'a> {
+        self.begin(store, now).into()
     }
 
     pub fn back_up(&self, run: &Run<'_>) -> Result<BackupReport> {
@@ -100,7 +109,7 @@ impl Site {
     }
 
     /// Makes a backup of that id; it has to be complete.
-    pub fn backup(&self, store: &dyn Store, now: &str) -> BackupId {
+    pub fn backup(&self, store: &dyn LocalStore, now: &str) -> BackupId {
         let made = self.back_up(&self.begin(store, now)).unwrap();
         assert!(made.failures.is_empty(), "{:?}", made.failures);
         assert_eq!(made.manifest.id, id(now));
@@ -112,24 +121,24 @@ pub(crate) fn id(text: &str) -> BackupId {
     text.parse().unwrap()
 }
 
-pub(crate) fn stage(store: &dyn Store, name: &str, content: &[u8]) {
+pub(crate) fn stage(store: &dyn LocalStore, name: &str, content: &[u8]) {
     let mut staged = store.stage(name).unwrap();
     staged.write_all(content).unwrap();
     staged.finish().unwrap();
 }
 
-pub(crate) fn publish(store: &dyn Store, name: &str, content: &[u8]) {
+pub(crate) fn publish(store: &dyn LocalStore, name: &str, content: &[u8]) {
     stage(store, name, content);
     store.publish(&[name.into()]).unwrap();
 }
 
-pub(crate) fn staged(store: &dyn Store) -> Vec<String> {
+pub(crate) fn staged(store: &dyn LocalStore) -> Vec<String> {
     store.list_staged().unwrap().into_iter().map(|object| object.name).collect()
 }
 
 /// Published names of what belongs to backups.
-pub(crate) fn published(store: &dyn Store) -> Vec<String> {
-    let names = store.list().unwrap().into_iter().map(|object| object.name);
+pub(crate) fn published(store: &dyn LocalStore) -> Vec<String> {
+    let names = store.list("").unwrap().into_iter().map(|object| object.name);
     names.filter(|name| ![names::LEDGER, names::OWNER].contains(&name.as_str())).collect()
 }
 
@@ -142,4 +151,9 @@ impl crate::Progress for Stop {
     fn should_stop(&self) -> bool {
         true
     }
+}
+
+/// Adds a line to the ledger of a store.
+pub(crate) fn append(store: &dyn LocalStore, line: &Line) {
+    Ledger::append(&LockedStore::new(store, Lock::new(())), line).unwrap();
 }
