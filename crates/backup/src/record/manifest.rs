@@ -306,11 +306,11 @@ impl Manifest {
             return Err(Error::new(ErrorKind::UnsupportedFormat, message)
                 .with_hint("use the version of the program that wrote it, or a newer one"));
         }
+        let mut manifest: Self =
+            serde_json::from_slice(json).map_err(|e| bad("can't be read".into()).with_source(e))?;
         if version.format == 1 && version.pinned.is_none() {
             return Err(bad("doesn't say whether it is pinned".into()));
         }
-        let mut manifest: Self =
-            serde_json::from_slice(json).map_err(|e| bad("can't be read".into()).with_source(e))?;
         manifest.pinned &= version.format == 1;
         if manifest.id != id {
             return Err(bad(format!("says it is {}", manifest.id)));
