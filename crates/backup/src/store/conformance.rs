@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use super::lock::Holder;
-use super::{LocalStore, Object, Store};
+use super::traits::{LocalStore, Object, Store};
 use crate::error::{Error, ErrorKind};
 
 /// Runs the suite of [`Store`] on one that has no objects, and leaves `a` and `b` in it.

@@ -17,7 +17,7 @@ use rustix::fs::{Advice, FileType, OFlags, Stat, Uid, fadvise};
 use rustix::process::geteuid;
 
 use super::lock::{self, CurrentHolder, Holder, Lock, OnWait};
-use super::{LocalStore, Object, Staged, Store, already_exists};
+use super::traits::{LocalStore, Object, Staged, Store, already_exists};
 use crate::disk::folder::Folder;
 use crate::disk::fsutil;
 use crate::disk::synced::SyncedFile;

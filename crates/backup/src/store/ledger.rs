@@ -2,7 +2,8 @@
 
 use std::io::BufReader;
 
-use super::{LockedStore, Store};
+use super::locked::LockedStore;
+use super::traits::Store;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::ledger::{Ledger, Line};
 use crate::record::names::LEDGER;

@@ -2,8 +2,8 @@
 
 use std::ops::Deref;
 
-use super::LocalStore;
 use super::lock::Lock;
+use super::traits::LocalStore;
 
 /// A local store with its lock. What writes takes this, and so can't be called without the lock.
 pub(crate) struct LockedStore<'a> {

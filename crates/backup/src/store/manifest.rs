@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use super::Store;
+use super::traits::Store;
 use crate::error::{Error, Result};
 use crate::record::manifest;
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::lock::{self, Holder, Lock, OnWait};
-use super::{LocalStore, Object, Staged, Store, already_exists};
+use super::traits::{LocalStore, Object, Staged, Store, already_exists};
 use crate::error::{Error, Result};
 
 type Objects = BTreeMap<String, Vec<u8>>;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::Integrity;
+use super::request::Integrity;
 use super::staging::Staging;
 use crate::artifact::write::ArtifactWriter;
 use crate::error::{Error, Result};

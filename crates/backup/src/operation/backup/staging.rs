@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::BackupRequest;
+use super::request::BackupRequest;
 use crate::artifact::write::ArtifactWriter;
 use crate::catalog::{Catalog, ListedFile};
 use crate::error::Result;

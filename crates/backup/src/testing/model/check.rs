@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use super::Command;
 use super::expected::{Backup, Content};
+use super::steps::Command;
 use super::world::{SOME_DAY, World, content};
 use crate::catalog::{Catalog, Entry};
 use crate::operation::look::Look;

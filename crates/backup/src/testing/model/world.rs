@@ -11,7 +11,7 @@ use proptest::sample::Index;
 use rusqlite::Connection;
 
 use super::expected::{Content, Expected};
-use super::{Action, Command, Cut, Harm, Step};
+use super::steps::{Action, Command, Cut, Harm, Step};
 use crate::artifact::codec::Encoding;
 use crate::artifact::read::Level;
 use crate::catalog::retention::Policy;
