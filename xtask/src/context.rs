@@ -1,15 +1,16 @@
 //! What a command needs, built once: the root, the settings, the store, the clock, the printer.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use backup::owner::{self, OtherProject};
+use backup::owner::OtherProject;
 use backup::restore::{self, RestoredPlace, Selection};
 use backup::status::{self, Status, StatusInputs};
 use backup::{
-    BackupId, Catalog, Entry, Error, ErrorKind, Ledger, LocalStore, Progress, RelPath, RestoreLine, Run, Selector,
-    Setup, Store as _, seconds_since,
+    BackupId, Catalog, Entry, Error, ErrorKind, FolderStore, Ledger, LocalStore as _, Look, Progress, RelPath,
+    RestoreLine, Run, Selector, Session, Setup, seconds_since, take_over,
 };
 use chrono::{DateTime, FixedOffset, Local};
 
@@ -42,7 +43,7 @@ pub struct Context<'a> {
     /// Flags that say where things are.
     pub given: Given,
     /// Where backups live.
-    pub store: LocalStore,
+    pub store: FolderStore,
     /// When the command was given, in local time.
     pub now: DateTime<FixedOffset>,
     /// The only printer.
@@ -93,7 +94,7 @@ impl<'a> Context<'a> {
         let broken = broken.or_else(|| apart::require(&folder, &root, &config, settings.as_deref()).err());
         let context = Self {
             settings,
-            store: LocalStore::new(folder),
+            store: FolderStore::new(folder),
             given,
             root,
             config,
@@ -132,32 +133,33 @@ impl<'a> Context<'a> {
     }
 
     /// Begins a run that only proves something, on a store that may be read-only.
-    pub fn begin_reading(&self, command: &str) -> anyhow::Result<Run<'_>> {
+    pub fn begin_session(&self, command: &str) -> anyhow::Result<Session<'_>> {
         self.catalog()?.require_any()?;
         Signals::catch().context("catch signals")?;
-        let run = Run::begin_reading(self.setup(command), &mut |holder| self.waiting(holder))?;
-        if !run.is_recorded() {
-            self.output.warn("the backup folder can't be written: the ledger will not know of this run");
+        let session = Session::begin(self.setup(command), &mut |holder| self.waiting(holder))?;
+        match session.run() {
+            Some(run) => self.remove_leftovers(run),
+            None => self.output.warn("the backup folder can't be written: the ledger will not know of this run"),
         }
-        self.remove_leftovers(&run);
-        Ok(run)
+        Ok(session)
     }
 
     /// A run that only looks.
-    pub fn look(&self) -> anyhow::Result<Run<'_>> {
-        Ok(Run::look(self.setup("look"))?)
+    pub fn look(&self) -> anyhow::Result<Look<'_>> {
+        Ok(Look::new(self.setup("look"))?)
     }
 
     /// Makes the backup folder of another project this one's. Gives that project; none if it is this one's.
     pub fn take_over(&self) -> anyhow::Result<Option<OtherProject>> {
         Signals::catch().context("catch signals")?;
-        Ok(owner::take_over(self.setup("take-over"), &mut |holder| self.waiting(holder))?)
+        Ok(take_over::take_over(self.setup("take-over"), &mut |holder| self.waiting(holder))?)
     }
 
     /// What the library takes from its caller.
     pub fn setup(&self, command: &str) -> Setup<'_> {
         Setup {
             store: &self.store,
+            from: None,
             progress: &self.bars,
             now: self.now,
             project: self.project(),
@@ -191,13 +193,13 @@ impl<'a> Context<'a> {
     }
 
     /// All backups.
-    pub fn catalog(&self) -> anyhow::Result<Catalog> {
+    pub fn catalog(&self) -> anyhow::Result<Arc<Catalog>> {
         Ok(self.look()?.catalog()?)
     }
 
     /// The ledger.
-    pub fn ledger(&self) -> anyhow::Result<Ledger> {
-        Ok(Ledger::load(self.look()?.store())?)
+    pub fn ledger(&self) -> anyhow::Result<Arc<Ledger>> {
+        Ok(self.look()?.ledger()?)
     }
 
     /// The backup that `--from` means; the newest one without it. It holds all of the configured things that are asked
@@ -225,7 +227,7 @@ impl<'a> Context<'a> {
         let selector = from.map_or(Ok(Selector::Latest), |text| Selector::parse(text, &now))?;
         let ledger = self.ledger().unwrap_or_else(|error| {
             self.output.warn(&format!("which backups were found damaged is not known: {error:#}"));
-            Ledger::default()
+            Arc::default()
         });
         let selected = catalog.select(&selector, names, &ledger)?;
         for other in selected.passed_over.iter().take(MOST_PASSED_OVER) {

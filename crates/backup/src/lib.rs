@@ -14,11 +14,11 @@
 //! the library doesn't have itself, since it never prints, reads the environment, starts a process or asks the clock.
 //!
 //! ```no_run
-//! use backup::{Codec, Encoding, Integrity, LocalStore, Run, Setup, Silent, Sources, Trigger};
+//! use backup::{Codec, Encoding, Integrity, FolderStore, Run, Setup, Silent, Sources, Trigger};
 //!
 //! # fn main() -> backup::Result<()> {
 //! # let now = chrono::DateTime::parse_from_rfc3339("2025-12-10T15:00:00+01:00").unwrap();
-//! let store = LocalStore::new("backups");
+//! let store = FolderStore::new("backups");
 //! let setup = Setup {
 //!     store: &store,
 //!     progress: &Silent,
@@ -64,6 +64,7 @@ mod testing;
 
 pub use artifact::StoredFile;
 pub use artifact::codec::Encoding;
+pub use artifact::read::Level;
 pub use catalog::select::{Objection, SelectedBackup, Selector, SkippedBackup};
 pub use catalog::{ArtifactSummary, Catalog, Entry, ListedFile, Record, Stranger, Summary};
 pub use catalog::{owner, retention};
@@ -72,9 +73,11 @@ pub use error::{Error, ErrorKind, Result};
 pub use operation::backup::{BackupReport, BackupRequest, Integrity, backup};
 pub use operation::check::{Aspect, Check, Verdict};
 pub use operation::drill::{CallersProbe, DrillReport, Probe, drill};
-pub use operation::run::{Run, Setup};
+pub use operation::look::{Look, Setup};
+pub use operation::run::Run;
+pub use operation::session::Session;
 pub use operation::verify::{VerifyReport, verify};
-pub use operation::{inspect, marks, restore, rotate, status};
+pub use operation::{inspect, marks, restore, rotate, status, take_over};
 pub use progress::{Event, Phase, Progress, Silent};
 pub use record::age::seconds_since;
 pub use record::codec::Codec;
@@ -87,7 +90,9 @@ pub use record::names::{Kind, is_set_name};
 pub use record::relpath::RelPath;
 pub use record::soundness::{DatabaseDigests, Depth, SoundDatabases};
 pub use source::{DatabaseSource, FilesSource, Sources};
+#[cfg(any(test, feature = "testing"))]
+pub use store::conformance;
 pub use store::lock::{Holder, Lock, OnWait};
-pub use store::{LocalStore, MemoryStore, Object, Staged, Store};
+pub use store::{FolderStore, LocalStore, MemoryStore, Object, Staged, Store};
 #[doc(hidden)]
 pub use testing::{benchmark, fuzz};

@@ -12,7 +12,8 @@ use backup::manifest::Snapshot;
 use backup::restore::{self, RestoreReport, Selection};
 use backup::{
     BackupId, BackupReport, BackupRequest, Codec, DatabaseSource, EarlierChecks, Encoding, ErrorKind, Integrity,
-    Ledger, MemoryStore, RelPath, Run, Setup, Silent, Sources, Status, Store, Trigger, Verdict,
+    Ledger, Level, LocalStore, MemoryStore, RelPath, Run, Session, Setup, Silent, Sources, Status, Store as _, Trigger,
+    Verdict,
 };
 use fastrand::Rng;
 use rusqlite::Connection;
@@ -75,9 +76,10 @@ fn damage(image: &mut Vec<u8>, page_size: usize, random: &mut Rng) {
     }
 }
 
-fn setup<'a>(store: &'a dyn Store, folder: &Path) -> Setup<'a> {
+fn setup<'a>(store: &'a dyn LocalStore, folder: &Path) -> Setup<'a> {
     Setup {
         store,
+        from: None,
         progress: &Silent,
         now: "2025-12-10T14:00:00Z".parse().unwrap(),
         project: "charger-api".into(),
@@ -108,8 +110,10 @@ fn back_up(run: &Run<'_>, folder: &Path, snapshot: Snapshot, integrity: Integrit
         .unwrap()
 }
 
-fn verdict(run: &Run<'_>, made: &BackupReport) -> Verdict {
-    backup::verify(run, run.catalog().unwrap().get(made.manifest.id).unwrap(), &EarlierChecks::none()).unwrap().verdict
+fn verdict(run: Run<'_>, made: &BackupReport) -> Verdict {
+    let (session, earlier) = (Session::from(run), EarlierChecks::none());
+    let catalog = session.catalog().unwrap();
+    backup::verify(&session, catalog.get(made.manifest.id).unwrap(), Level::Content, &earlier).unwrap().verdict
 }
 
 /// What a backup made of a database that may be damaged, in a word; panics at what must not be.
@@ -119,7 +123,7 @@ fn outcome(folder: &Path, image: &[u8], snapshot: Snapshot) -> &'static str {
     let run = Run::begin(setup(&store, folder), &mut |_| {}).unwrap();
     let made = back_up(&run, folder, snapshot, Integrity::Required);
     let Some((_, error)) = made.failures.first() else {
-        assert_eq!(verdict(&run, &made), Verdict::Ok, "published as sound");
+        assert_eq!(verdict(run, &made), Verdict::Ok, "published as sound");
         return "sound";
     };
     assert_eq!(made.manifest.status, Status::Failed);
@@ -141,11 +145,11 @@ fn salvage(folder: &Path, image: &[u8]) -> &'static str {
     let mut saved = Vec::new();
     store.read(&artifact.file).unwrap().read_to_end(&mut saved).unwrap();
     if artifact.damage().is_empty() {
-        assert_eq!(verdict(&run, &made), Verdict::Ok);
+        assert_eq!(verdict(run, &made), Verdict::Ok);
         return "saved as sound";
     }
     assert!(saved == image, "to the last byte, and no byte more");
-    assert_eq!((made.manifest.status, verdict(&run, &made)), (Status::Partial, Verdict::Warning));
+    assert_eq!((made.manifest.status, verdict(run, &made)), (Status::Partial, Verdict::Warning));
     "saved as damaged"
 }
 
@@ -290,7 +294,7 @@ fn backed_up_rows(folder: &Path, snapshot: Snapshot, integrity: Integrity) -> Op
         return None;
     }
     if integrity == Integrity::Required {
-        assert_eq!(verdict(&run, &made), Verdict::Ok, "complete");
+        assert_eq!(verdict(run, &made), Verdict::Ok, "complete");
     }
     let copy = folder.join("copy.db");
     let mut stored = Vec::new();
@@ -349,7 +353,8 @@ fn none_of_10_000_backups_is_complete_that_lacks_a_row() {
 
 /// Restores `id` over what is in `folder` and gives what became of it.
 fn restore(store: &MemoryStore, folder: &Path, id: BackupId, now: &str) -> RestoreReport {
-    let run = Run::begin(Setup { now: now.parse().unwrap(), ..setup(store, folder) }, &mut |_| {}).unwrap();
+    let setup = Setup { now: now.parse().unwrap(), ..setup(store, folder) };
+    let run: Session<'_> = Run::begin(setup, &mut |_| {}).unwrap().into();
     let catalog = run.catalog().unwrap();
     let plan =
         restore::plan(&run, catalog.get(id).unwrap(), folder, Selection::ALL, &sources(Snapshot::Vacuum)).unwrap();

@@ -18,14 +18,14 @@ use crate::privilege;
 use crate::text::{Tone, count, paint, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Drill) -> anyhow::Result<Exit> {
-    let run = context.begin_reading("drill")?;
-    let catalog = run.catalog()?;
+    let session = context.begin_session("drill")?;
+    let catalog = session.catalog()?;
     let entry = match args.from.as_deref() {
         Some(from) => context.select(&catalog, Some(from), Selection::ALL)?,
         None => context.select_to_prove(&catalog)?,
     };
     let probe = |folder: &Path| command_probe(context, folder);
-    let drill = backup::drill(&run, entry, &context.config.sources(), &probe)?;
+    let drill = backup::drill(&session, entry, &context.config.sources(), &probe)?;
     for path in drill.restored.iter().filter(|_| context.output.is_verbose()) {
         context.output.line(&format!("  restored {path}"));
     }

@@ -132,7 +132,7 @@ fn row(context: &Context<'_>, entry: &Entry, ledger: &Ledger) -> Row {
         artifacts: entry.files.iter().map(artifact).collect(),
         bytes: entry.stored_bytes(),
         plain_bytes: manifest.map(|_| entry.plain_bytes()),
-        pinned: manifest.is_some_and(|manifest| manifest.pinned),
+        pinned: entry.is_pinned(ledger),
         last_proved: ledger.last_proved(entry.id),
         problem,
         collapses: manifest.map(|manifest| manifest.collapses.clone()).unwrap_or_default(),

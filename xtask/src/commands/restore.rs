@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use backup::restore::{
     self, ChangesSince, Occupant, Plan, RestoreReport, RowsSince, Selection, SkipReason, SkippedItem,
 };
-use backup::{BackupId, Error, ErrorKind, RestoreLine, Run};
+use backup::{BackupId, Error, ErrorKind, Look, RestoreLine};
 use serde_json::json;
 use xshell::Shell;
 
@@ -83,11 +83,12 @@ fn carry_out(
     // Into another place, where it replaces nothing, it needs no right to write to the store: a rescue from a disk that
     // can only be read any more.
     let elsewhere = args.to.is_some() && !shown.plan.replaces();
-    let run = if elsewhere { context.begin_reading("restore")? } else { context.begin_on_existing("restore")? };
-    let plan = plan_again(context, &run, args, shown)?;
+    let session =
+        if elsewhere { context.begin_session("restore")? } else { context.begin_on_existing("restore")?.into() };
+    let plan = plan_again(context, &session, args, shown)?;
     let keep = shown.consent.keeps.then(|| context.config.encoding(None, None)).transpose()?;
     let mut stopped = None;
-    let restored = restore::restore(&run, &plan, keep, &mut || {
+    let restored = restore::restore(&session, &plan, keep, &mut || {
         stopped = application.map(|application| application.stop(context.output)).transpose()?;
         Ok(())
     })
@@ -121,7 +122,7 @@ fn to_be_stopped<'a>(
 // Which backup, and what it would do.
 
 /// Without the lock, a backup may be removed between its listing and its reading: the next listing shows what is there.
-fn plan_without_lock(context: &Context<'_>, look: &Run<'_>, args: &cli::Restore) -> anyhow::Result<Plan> {
+fn plan_without_lock(context: &Context<'_>, look: &Look<'_>, args: &cli::Restore) -> anyhow::Result<Plan> {
     let mut listed = ids(look)?;
     for _ in 0..TRIES {
         let planned = plan(context, look, args, None);
@@ -138,15 +139,15 @@ fn plan_without_lock(context: &Context<'_>, look: &Run<'_>, args: &cli::Restore)
     plan(context, look, args, None)
 }
 
-fn ids(look: &Run<'_>) -> backup::Result<Vec<BackupId>> {
+fn ids(look: &Look<'_>) -> backup::Result<Vec<BackupId>> {
     Ok(look.catalog()?.entries().iter().map(|entry| entry.id).collect())
 }
 
 /// The plan under the lock. Other runs may have made a newer backup since, or removed the one that was shown: another one
 /// is restored only with `--yes`, or where it replaces nothing.
-fn plan_again(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore, shown: &Shown) -> anyhow::Result<Plan> {
+fn plan_again(context: &Context<'_>, look: &Look<'_>, args: &cli::Restore, shown: &Shown) -> anyhow::Result<Plan> {
     let Shown { plan: shown, since: _, consent } = shown;
-    let plan = plan(context, run, args, consent.asked.then_some(shown.id))?;
+    let plan = plan(context, look, args, consent.asked.then_some(shown.id))?;
     require_something(context, &plan)?;
     let may_be_another = args.yes || !(consent.asked || plan.replaces());
     if plan.id != shown.id && may_be_another {
@@ -161,14 +162,14 @@ fn plan_again(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore, shown: 
 }
 
 /// What the arguments mean now; `agreed` is the backup that a person has agreed to.
-fn plan(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore, agreed: Option<BackupId>) -> anyhow::Result<Plan> {
-    let (catalog, sources) = (run.catalog()?, context.config.sources());
+fn plan(context: &Context<'_>, look: &Look<'_>, args: &cli::Restore, agreed: Option<BackupId>) -> anyhow::Result<Plan> {
+    let (catalog, sources) = (look.catalog()?, context.config.sources());
     let target = args.to.as_ref().map_or(Ok(context.root.clone()), std::path::absolute);
     let target = target.context("find the folder to restore to")?;
     let plan = if args.undo {
-        let id = restore::undo(&context.ledger()?, &target)?;
+        let id = restore::undo(&*context.ledger()?, &target)?;
         let selection = Selection { unlisted: args.unlisted, ..Selection::ALL };
-        restore::plan_undo(run, catalog.get(id)?, &target, selection, &sources)?
+        restore::plan_undo(look, catalog.get(id)?, &target, selection, &sources)?
     } else {
         let (databases, files) = (!args.config_only, !args.database_only);
         let selection = Selection { databases, files, unlisted: args.unlisted };
@@ -176,7 +177,7 @@ fn plan(context: &Context<'_>, run: &Run<'_>, args: &cli::Restore, agreed: Optio
             Some(id) => catalog.get(id)?,
             None => context.select(&catalog, args.from.as_deref(), selection)?,
         };
-        restore::plan(run, entry, &target, selection, &sources)?
+        restore::plan(look, entry, &target, selection, &sources)?
     };
     require_outside_store(&plan, context.store.folder())?;
     Ok(plan)

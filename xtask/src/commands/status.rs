@@ -10,7 +10,7 @@ use crate::text::{Tone, age, count, local, paint, size, took};
 use crate::words;
 
 pub fn run(context: &Context<'_>) -> anyhow::Result<Exit> {
-    let status = context.status(&context.catalog()?, &context.ledger()?);
+    let status = context.status(&*context.catalog()?, &*context.ledger()?);
     show(context, &status);
     context.output.json(&status)?;
     Ok(if status.verdict == Severity::Failure { Exit::Failed } else { Exit::Done })

@@ -1,6 +1,7 @@
 //! `take-over`.
 
 use backup::owner::{self, OtherProject};
+use backup::take_over;
 use backup::{Error, ErrorKind};
 use serde_json::json;
 
@@ -18,7 +19,7 @@ pub fn run(context: &Context<'_>, args: &cli::TakeOver) -> anyhow::Result<Exit> 
 
 fn take_over(context: &Context<'_>, yes: bool) -> anyhow::Result<Exit> {
     let (folder, project) = (context.store.folder().display(), context.project());
-    let other = owner::other_project(&context.setup("take-over"))?;
+    let other = take_over::other_project(&context.setup("take-over"))?;
     if let Some(other) = &other
         && !yes
         && !agrees(context, &question(context, other))?
@@ -45,7 +46,7 @@ fn admit(context: &Context<'_>, host: &str, yes: bool) -> anyhow::Result<Exit> {
     if is_there && !yes && !agrees(context, &question)? {
         return Ok(Exit::Failed);
     }
-    let admitted = owner::admit(&context.begin("take-over")?, host)?;
+    let admitted = take_over::admit(&context.begin("take-over")?, host)?;
     context.output.line(&format!("{} of host {host} now count for {project}", count(admitted, "backup")));
     context.output.json(&json!({ "project": project, "host": host, "admitted": admitted }))?;
     Ok(Exit::Done)

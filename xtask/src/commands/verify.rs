@@ -1,7 +1,7 @@
 //! `verify`.
 
 use backup::restore::Selection;
-use backup::{Aspect, Check, EarlierChecks, Entry, ErrorKind, Run, Verdict, VerifyReport};
+use backup::{Aspect, Check, EarlierChecks, Entry, ErrorKind, Level, Session, Verdict, VerifyReport};
 use serde_json::{Value, json};
 
 use crate::cli;
@@ -10,8 +10,8 @@ use crate::exit::{Exit, of_error};
 use crate::text::{Tone, count, local, paint, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Verify) -> anyhow::Result<Exit> {
-    let run = context.begin_reading("verify")?;
-    let catalog = run.catalog()?;
+    let session = context.begin_session("verify")?;
+    let catalog = session.catalog()?;
     let entries: Vec<&Entry> = if args.all {
         catalog.entries().iter().filter(|entry| holds_something(entry)).collect()
     } else {
@@ -26,14 +26,14 @@ pub fn run(context: &Context<'_>, args: &cli::Verify) -> anyhow::Result<Exit> {
         context.select_to_prove(&catalog)?;
     }
     let earlier = match context.ledger() {
-        Ok(ledger) if !args.full => run.earlier_checks(&ledger),
+        Ok(ledger) if !args.full => session.earlier_checks(&ledger),
         // A ledger that can't be read knows of nothing that was checked; that it takes no line is said afterwards.
         _ => EarlierChecks::none(),
     };
     let mut worst = Exit::Done;
     let mut documents = Vec::new();
     for entry in entries {
-        let (exit, document) = verify(context, &run, entry, &earlier)?;
+        let (exit, document) = verify(context, &session, entry, &earlier)?;
         worst = worst.max(exit);
         documents.extend(document);
     }
@@ -51,12 +51,12 @@ fn holds_something(entry: &Entry) -> bool {
 
 fn verify(
     context: &Context<'_>,
-    run: &Run<'_>,
+    session: &Session<'_>,
     entry: &Entry,
     earlier: &EarlierChecks,
 ) -> anyhow::Result<(Exit, Option<Value>)> {
     let is_json = context.output.is_json();
-    match backup::verify(run, entry, earlier) {
+    match backup::verify(session, entry, Level::Content, earlier) {
         Ok(report) => {
             show(context, &report);
             let exit = if report.verdict == Verdict::Damaged { Exit::Damaged } else { Exit::Done };

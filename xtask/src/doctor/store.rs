@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use backup::status::{Concern, Severity, Status};
-use backup::{Catalog, Ledger, Outcome, Store as _};
+use backup::{Catalog, Ledger, LocalStore as _, Outcome};
 use rustix::fs::StatVfsMountFlags;
 use xshell::{Shell, cmd};
 

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use backup::{Error, ErrorKind, LocalStore};
+use backup::{Error, ErrorKind, FolderStore};
 use xshell::{Shell, cmd};
 
 use crate::cli::Which;
@@ -225,7 +225,7 @@ pub fn spec(context: &Context<'_>, shell: &Shell, scope: Scope, unit: String, fl
         drill_on_calendar: config.drill_on_calendar.clone(),
         randomized_delay: delay.unwrap_or(config.randomized_delay),
         mounts: distinct([context.root.clone()].into_iter().chain(backups.iter().cloned())),
-        records: backups.iter().flat_map(LocalStore::records).collect(),
+        records: backups.iter().flat_map(FolderStore::records).collect(),
         backups,
         data: distinct(data),
         readable: distinct(needed),

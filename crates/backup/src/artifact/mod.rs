@@ -2,6 +2,7 @@
 
 pub(crate) mod codec;
 pub(crate) mod read;
+pub(crate) mod write;
 
 use crate::record::codec::Codec;
 use crate::record::digest::Digest;

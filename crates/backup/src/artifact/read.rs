@@ -1,17 +1,28 @@
-//! The one read path: a stored file's bytes, decoded, and held against the manifest on the way.
+//! The one way to read an artifact: the stages of [`super::write`] backwards, each held against the manifest.
+//!
+//! There are two levels ([`Level`]): the stored bytes alone, or their content as well.
 
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
 
 use crate::artifact::StoredFile;
 use crate::artifact::codec::{Decoder, Member};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::progress::{Phase, Progress, Step};
 use crate::record::digest::{Hashing, MemberHash, StreamDigest};
-use crate::source::files::{self, ConfigFile};
+use crate::record::manifest::Artifact;
 use crate::store::Store;
 
 type Stored = Hashing<Box<dyn Read + Send>>;
+
+/// How far an artifact is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Its stored bytes alone.
+    Stored,
+    /// What they decode to as well.
+    Content,
+}
 
 /// What reads the stored files of one store.
 #[derive(Clone, Copy)]
@@ -35,26 +46,52 @@ impl Reader<'_> {
         reader.finish()
     }
 
-    /// Reads a stored archive, calling `each` with its files. They are good only if this returns `Ok`.
+    /// Reads the stored bytes alone and holds them against the manifest; `false` if that says nothing of them.
     ///
     /// # Errors
-    /// As [`Reader::copy`], as [`files::read_archive`], and what `each` says.
-    pub fn archive(self, file: &StoredFile, each: impl FnMut(ConfigFile) -> Result<()>) -> Result<()> {
-        let mut reader = ArtifactReader::open(self, file)?;
-        let result = files::read_archive(&file.file, &mut reader, each);
-        match reader.failed.take() {
-            Some(cause) => Err(cause),
-            None => match result {
-                // That the bytes are not those that were stored explains more than what `tar` makes of them.
-                Err(error) if error.kind() == ErrorKind::Damaged => reader.finish().and(Err(error)),
-                other => other.and_then(|()| reader.finish()),
-            },
+    /// [`ErrorKind::Damaged`] if the file is missing or isn't what the manifest says.
+    pub fn read_stored(self, file: &StoredFile) -> Result<bool> {
+        let stored = self.open_stored(file)?;
+        let step = Step::begin(self.progress, Phase::Read, &file.file, file.bytes);
+        let mut stored = Hashing::new(stored);
+        step.copy(&mut stored, &mut io::sink()).map_err(|e| Error::io_named("read", &file.file, e))?;
+        let Some(recorded) = &file.recorded else { return Ok(false) };
+        compare(file, "stored", stored.finish().1, stored_digest(recorded)).map(|()| true)
+    }
+
+    fn open_stored(self, file: &StoredFile) -> Result<Box<dyn Read + Send>> {
+        let bytes = file.bytes.ok_or_else(|| damaged(file, "it is missing from the store"))?;
+        let not_plain = |error: Error| if error.is_not_plain() { damaged(file, &error.detail()) } else { error };
+        let stored = self.store.read(&file.file).map_err(not_plain)?;
+        match &file.recorded {
+            Some(recorded) if recorded.bytes != bytes => {
+                let lengths = format!("it has {bytes} bytes, the manifest says {}", recorded.bytes);
+                Err(damaged(file, &lengths))
+            }
+            _ => Ok(stored),
         }
     }
 }
 
-/// Decoded bytes of a stored file.
-struct ArtifactReader<'a> {
+/// Whether the stored bytes are what is recorded of them.
+///
+/// # Errors
+/// What keeps them from being read.
+pub(crate) fn is_stored(store: &dyn Store, artifact: &Artifact) -> Result<bool> {
+    let mut stored = match store.read(&artifact.file) {
+        Err(error) if error.is_not_plain() => return Ok(false),
+        opened => Hashing::new(opened?),
+    };
+    io::copy(&mut stored, &mut io::sink()).map_err(|e| Error::io_named("read", &artifact.file, e))?;
+    Ok(stored.finish().1 == stored_digest(artifact))
+}
+
+fn stored_digest(artifact: &Artifact) -> StreamDigest {
+    StreamDigest { bytes: artifact.bytes, sha256: artifact.sha256 }
+}
+
+/// Decoded bytes of a stored file. They are good only if [`ArtifactReader::finish`] says so.
+pub(crate) struct ArtifactReader<'a> {
     file: &'a StoredFile,
     decoder: Decoder<Stored>,
     hash: MemberHash,
@@ -70,16 +107,13 @@ struct ArtifactReader<'a> {
 }
 
 impl<'a> ArtifactReader<'a> {
-    fn open(Reader { store, progress, max_foreign }: Reader<'a>, file: &'a StoredFile) -> Result<Self> {
-        let bytes = file.bytes.ok_or_else(|| damaged(file, "it is missing from the store"))?;
-        let not_plain = |error: Error| if error.is_not_plain() { damaged(file, &error.detail()) } else { error };
-        let stored = store.read(&file.file).map_err(not_plain)?;
-        if let Some(recorded) = &file.recorded
-            && recorded.bytes != bytes
-        {
-            let lengths = format!("it has {bytes} bytes, the manifest says {}", recorded.bytes);
-            return Err(damaged(file, &lengths));
-        }
+    /// Begins to read a file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`] if it is missing, or has another size than the manifest says.
+    pub fn open(reader: Reader<'a>, file: &'a StoredFile) -> Result<Self> {
+        let stored = reader.open_stored(file)?;
+        let Reader { progress, max_foreign, .. } = reader;
         let decoder = Decoder::new(file.codec, Hashing::new(stored));
         let total = file.recorded.as_ref().map(|recorded| recorded.plain_bytes);
         let step = Step::begin(progress, Phase::Read, &file.file, total);
@@ -113,12 +147,20 @@ impl<'a> ArtifactReader<'a> {
         Err(damaged(self.file, &what).with_hint("if it is to be so large, set `max_foreign_mb` in the settings"))
     }
 
+    /// What went wrong while it was read, if anything did.
+    pub fn take_error(&mut self) -> Option<Error> {
+        self.failed.take()
+    }
+
     /// Reads on to the very end and holds sizes and digests against the manifest.
-    fn finish(mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// As [`Reader::copy`].
+    pub fn finish(mut self) -> Result<()> {
         while self.next_member()?.is_some() {}
         let Some(recorded) = &self.file.recorded else { return Ok(()) };
         let (_, stored) = self.decoder.into_inner().map_err(|e| decoding(self.file, e))?.finish();
-        compare(self.file, "stored", stored, StreamDigest { bytes: recorded.bytes, sha256: recorded.sha256 })?;
+        compare(self.file, "stored", stored, stored_digest(recorded))?;
         let plain = StreamDigest { bytes: recorded.plain_bytes, sha256: recorded.plain_sha256 };
         compare(self.file, "decoded", self.hash.finish(), plain)
     }
@@ -181,13 +223,16 @@ fn damaged(file: &StoredFile, what: &str) -> Error {
 mod tests {
     use super::*;
     use crate::catalog::Catalog;
-    use crate::operation::backup::tests::Stop;
-    use crate::operation::run::tests::{Site, publish};
+    use crate::error::ErrorKind;
+    use crate::source::files::read_stored_archive;
+
     use crate::progress::Silent;
     use crate::record::codec::Codec;
     use crate::record::digest::Digest;
     use crate::record::manifest::Artifact;
     use crate::store::MemoryStore;
+    use crate::testing::fixtures::Stop;
+    use crate::testing::fixtures::{Site, publish};
 
     const FILE: &str = "sessions_db_20251210_140000.db.zst";
 
@@ -340,7 +385,7 @@ mod tests {
             members += 1;
             Ok(())
         };
-        reader(&store, &Silent).archive(&foreign, count).unwrap();
+        read_stored_archive(reader(&store, &Silent), &foreign, count).unwrap();
         assert_eq!(members, 1);
     }
 
@@ -358,7 +403,7 @@ mod tests {
         let config = files.iter().find(|file| file.name == "config").unwrap();
         let mut members = Vec::new();
         let mut read = |progress: &dyn Progress, file: &StoredFile| {
-            reader(&store, progress).archive(file, |member| {
+            read_stored_archive(reader(&store, progress), file, |member| {
                 members.push(member.path.to_string());
                 Ok(())
             })

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::catalog::{Catalog, Entry, ListedFile};
+use super::entry::{Entry, ListedFile};
+use super::list::Catalog;
 use crate::record::figures::{size, thousands};
 use crate::record::manifest::{Artifact, Collapse, Content, Database, Manifest, Trigger, Warning};
 use crate::store::Store;
@@ -170,10 +171,10 @@ fn first_of(tables: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::run::tests::{Site, id};
     use crate::record::id::BackupId;
     use crate::record::manifest::Snapshot;
-    use crate::store::MemoryStore;
+    use crate::store::{LocalStore, MemoryStore};
+    use crate::testing::fixtures::{Site, id};
 
     /// A project whose table `sessions` has so many rows.
     fn site_of(rows: u64) -> Site {
@@ -191,7 +192,7 @@ mod tests {
     }
 
     /// Makes a backup; gives the collapses that it shows, and its warnings.
-    fn backup(site: &Site, store: &dyn Store, now: &str) -> (Vec<Collapse>, Vec<String>) {
+    fn backup(site: &Site, store: &dyn LocalStore, now: &str) -> (Vec<Collapse>, Vec<String>) {
         let manifest = site.back_up(&site.begin(store, now)).unwrap().manifest;
         assert_eq!(manifest.status, crate::Status::Complete, "{:?}", manifest.errors);
         assert!(manifest.warnings.iter().all(|warning| warning.code == "collapsed"));
@@ -314,7 +315,7 @@ mod tests {
         let (site, store) = (site_of(1000), MemoryStore::new());
         let first = site.backup(&store, &day(1));
         set_rows(&site, "sessions", 10);
-        let run = site.begin(&store, &day(2));
+        let run = site.session(&store, &day(2));
         let catalog = run.catalog().unwrap();
         let selection = crate::record::selection::Selection::ALL;
         let plan =

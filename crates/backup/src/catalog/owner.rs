@@ -1,8 +1,8 @@
 //! Whose backups a store holds.
 //!
 //! Two projects that share a backup folder would restore each other's files, and count each other's backups as their own:
-//! one that was never saved would look fresh. So the store says in `store.json` whose it is, and every run, whether it
-//! writes or only looks, begins with `require`.
+//! one that was never saved would look fresh. So the store says in `store.json` whose it is, and every run and every look
+//! begins with [`require`].
 //!
 //! A project is the same if its name is. A name alone may be that of two: clones of a repository, or folders that are
 //! called alike. So on the same host it also has to be in the same folder, unless the recorded one is known to be gone (the
@@ -11,26 +11,30 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write as _};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Catalog, Entry, Record, Stranger, read_manifest};
+use super::commit;
+use super::entry::{Entry, Record, Stranger};
+use super::list::Catalog;
 use crate::error::{Error, ErrorKind, Result};
-use crate::operation::run::{Run, Setup};
-use crate::record::ledger::{Command, Line, Outcome};
 use crate::record::manifest::Manifest;
 use crate::record::names::{self, OWNER};
-use crate::store::Store;
+use crate::store::manifest::read_manifest;
+use crate::store::{LockedStore, Store};
 
 /// The format this library writes, and the newest it reads.
 const FORMAT: u32 = 1;
 
 /// Read limit; the record is far smaller.
 const MAX_BYTES: u64 = 64 << 10;
+
+/// When something happens, with the offset of the host's local time.
+type Moment = DateTime<FixedOffset>;
 
 /// With more hosts than these, names tell nothing: a container that isn't given one has another in each run. Then every
 /// host counts. If the oldest were dropped instead, rotation would keep their backups for ever.
@@ -63,6 +67,16 @@ impl Owner {
     }
 }
 
+/// The project that asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Project<'a> {
+    pub name: &'a str,
+    /// Its folder, absolute.
+    pub root: &'a Path,
+    /// The host that it is on.
+    pub host: &'a str,
+}
+
 /// Another project, which a store belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OtherProject {
@@ -72,14 +86,21 @@ pub struct OtherProject {
     root: Option<PathBuf>,
 }
 
+impl OtherProject {
+    /// Whether it is called as this one.
+    pub(crate) fn has_same_name(&self) -> bool {
+        self.root.is_some()
+    }
+}
+
 /// Makes sure that the store is not another project's.
 ///
 /// # Errors
 /// [`ErrorKind::ForeignStore`], naming both; [`ErrorKind::UnsupportedFormat`] if a newer version wrote whose it is; what
 /// keeps the store from being read.
-pub(crate) fn require(setup: &Setup<'_>) -> Result<()> {
-    match other_project(setup)? {
-        Some(other) => Err(refusal(setup, &other)),
+pub(crate) fn require(store: &dyn Store, project: Project<'_>) -> Result<()> {
+    match other_project(store, project)? {
+        Some(other) => Err(refusal(store, project, &other)),
         None => Ok(()),
     }
 }
@@ -88,13 +109,13 @@ pub(crate) fn require(setup: &Setup<'_>) -> Result<()> {
 ///
 /// # Errors
 /// As for every run, but for [`ErrorKind::ForeignStore`].
-pub fn other_project(setup: &Setup<'_>) -> Result<Option<OtherProject>> {
-    let Some(owner) = read(setup.store)? else {
-        let name = named_by_manifests(setup.store, &setup.project)?;
+pub(crate) fn other_project(store: &dyn Store, project: Project<'_>) -> Result<Option<OtherProject>> {
+    let Some(owner) = read(store)? else {
+        let name = named_by_manifests(store, project.name)?;
         return Ok(name.map(|name| OtherProject { name, root: None }));
     };
-    let same_name = owner.project == setup.project;
-    if same_name && (owner.host != setup.host || is_same_place(&owner.root, setup)) {
+    let same_name = owner.project == project.name;
+    if same_name && (owner.host != project.host || is_same_place(&owner.root, store, project.root)) {
         return Ok(None);
     }
     Ok(Some(OtherProject { name: owner.project, root: same_name.then_some(owner.root) }))
@@ -107,25 +128,25 @@ pub fn other_project(setup: &Setup<'_>) -> Result<Option<OtherProject>> {
 ///
 /// # Errors
 /// As for every run.
-pub(crate) fn hosts(setup: &Setup<'_>) -> Result<Option<BTreeSet<String>>> {
-    let others = of_project(setup)?.and_then(|owner| owner.hosts_but(&setup.host));
-    Ok(others.map(|others| others.into_iter().chain([setup.host.clone()]).collect()))
+pub(crate) fn hosts(store: &dyn Store, project: Project<'_>) -> Result<Option<BTreeSet<String>>> {
+    let others = other_hosts(store, project)?;
+    Ok(others.map(|others| others.into_iter().chain([project.host.to_string()]).collect()))
 }
 
 /// Writes down that the store is this project's, and on which hosts it was, if it doesn't say so already. The run has
 /// the lock, and the store this `catalog`.
-pub(crate) fn claim(run: &Run<'_>, catalog: &Catalog) -> Result<()> {
-    let setup = run.setup();
-    let owner = read(setup.store)?;
-    let hosts = other_hosts(catalog, owner.clone(), &setup.host);
+pub(crate) fn claim(store: &LockedStore<'_>, project: Project<'_>, now: Moment, catalog: &Catalog) -> Result<()> {
+    let owner = read(&**store)?;
+    let hosts = hosts_of(catalog, owner.clone(), project.host);
     let is_written = |owner: Owner| {
-        (&owner.project, &owner.host, &owner.root, &owner.hosts) == (&setup.project, &setup.host, &setup.root, &hosts)
+        (owner.project.as_str(), owner.host.as_str(), owner.root.as_path(), &owner.hosts)
+            == (project.name, project.host, project.root, &hosts)
     };
-    if owner.is_some_and(is_written) { Ok(()) } else { write(run, hosts) }
+    if owner.is_some_and(is_written) { Ok(()) } else { write(store, project, now, hosts) }
 }
 
 /// Hosts other than `ours` of which backups are in the catalog; `None` if every host is to count.
-fn other_hosts(catalog: &Catalog, earlier: Option<Owner>, ours: &str) -> Option<BTreeSet<String>> {
+fn hosts_of(catalog: &Catalog, earlier: Option<Owner>, ours: &str) -> Option<BTreeSet<String>> {
     // Those that don't count are in it as another's.
     let named = catalog.entries().iter().filter_map(Entry::manifest).map(|summary| summary.host.to_string());
     let mut hosts: BTreeSet<String> = named.filter(|host| host != ours).collect();
@@ -136,43 +157,6 @@ fn other_hosts(catalog: &Catalog, earlier: Option<Owner>, ours: &str) -> Option<
     Some(hosts).filter(|hosts| hosts.len() <= MAX_HOSTS)
 }
 
-/// Makes the store of another project this one's. The other one's backups stay, and are never taken for this one's,
-/// unless it is called the same. Gives that project; `None` if there was nothing to take over.
-///
-/// # Errors
-/// As [`Run::begin`], but for [`ErrorKind::ForeignStore`].
-pub fn take_over(setup: Setup<'_>, waiting: &mut dyn FnMut(&str)) -> Result<Option<OtherProject>> {
-    let run = Run::begin_on_any(setup, waiting)?;
-    let Some(other) = other_project(run.setup())? else { return Ok(None) };
-    // The line comes first: cut short between the two, it is done again. The other way round, what the other project did
-    // would count as this one's.
-    let from = Some(other.name.clone());
-    run.record(Line { from, ..Line::new(run.now(), Command::TakeOver, Outcome::Ok) })?;
-    let same_name = of_project(run.setup())?;
-    let hosts = same_name.map_or_else(|| Some(BTreeSet::new()), |owner| owner.hosts_but(&run.setup().host));
-    write(&run, hosts)?;
-    Ok(Some(other))
-}
-
-/// Makes the backups of a host count of which the store doesn't know that this project was on it. Gives how many they are.
-///
-/// # Errors
-/// [`ErrorKind::NoSuchBackup`] if there are none; what keeps the store from being read or written.
-pub fn admit(run: &Run<'_>, host: &str) -> Result<usize> {
-    let count = of_other_hosts(&run.catalog()?).filter(|other| *other == host).count();
-    if count == 0 {
-        let message = format!("no backup of host {host:?} is there, or they count already");
-        return Err(Error::new(ErrorKind::NoSuchBackup, message).with_hint("`list` names the hosts that don't count"));
-    }
-    run.record(Line { admitted: Some(host.into()), ..Line::new(run.now(), Command::TakeOver, Outcome::Ok) })?;
-    let mut hosts = of_project(run.setup())?.and_then(|owner| owner.hosts_but(&run.setup().host));
-    if let Some(hosts) = &mut hosts {
-        hosts.insert(host.into());
-    }
-    write(run, hosts.filter(|hosts| hosts.len() <= MAX_HOSTS))?;
-    Ok(count)
-}
-
 /// Of each backup that doesn't count because of its host, that host.
 pub fn of_other_hosts(catalog: &Catalog) -> impl Iterator<Item = &str> {
     catalog.entries().iter().filter_map(|entry| match &entry.record {
@@ -181,28 +165,34 @@ pub fn of_other_hosts(catalog: &Catalog) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The record, if it is this project's.
-fn of_project(setup: &Setup<'_>) -> Result<Option<Owner>> {
-    Ok(read(setup.store)?.filter(|owner| owner.project == setup.project))
+/// All hosts but the project's own whose backups count; `None` if every host does. A store of another project has none.
+pub(crate) fn other_hosts(store: &dyn Store, project: Project<'_>) -> Result<Option<BTreeSet<String>>> {
+    let owner = read(store)?.filter(|owner| owner.project == project.name);
+    Ok(owner.and_then(|owner| owner.hosts_but(project.host)))
 }
 
-fn write(run: &Run<'_>, hosts: Option<BTreeSet<String>>) -> Result<()> {
-    let setup = run.setup();
+/// Makes the store the project's, with these other hosts.
+///
+/// # Errors
+/// What keeps it from being written.
+pub(crate) fn write(
+    store: &LockedStore<'_>,
+    project: Project<'_>,
+    now: Moment,
+    hosts: Option<BTreeSet<String>>,
+) -> Result<()> {
     let owner = Owner {
         format: FORMAT,
-        project: setup.project.clone(),
-        host: setup.host.clone(),
-        root: setup.root.clone(),
-        hosts,
-        since: setup.now,
+        project: project.name.into(),
+        host: project.host.into(),
+        root: project.root.into(),
+        hosts: hosts.filter(|hosts| hosts.len() <= MAX_HOSTS),
+        since: now,
     };
     let mut json = serde_json::to_vec_pretty(&owner)
         .map_err(|e| Error::new(ErrorKind::Io, format!("can't write {OWNER}")).with_source(e))?;
     json.push(b'\n');
-    let mut staged = setup.store.stage(OWNER)?;
-    staged.write_all(&json).map_err(|e| Error::io_named("write", OWNER, e))?;
-    staged.finish()?;
-    setup.store.publish(&[OWNER.into()])
+    commit::replace(store, OWNER, &json)
 }
 
 /// The record; `None` if there is none, or it isn't one: whose the store is then follows from its manifests, and the
@@ -216,7 +206,7 @@ fn read(store: &dyn Store) -> Result<Option<Owner>> {
         Ok(reader) => reader,
         Err(error) if error.is_not_found() => return Ok(None),
         // If it is the whole folder that can't be looked into, that is what has to be said.
-        Err(error) => return store.list().and(Err(error)),
+        Err(error) => return store.list("").and(Err(error)),
     };
     let mut json = Vec::new();
     reader.take(MAX_BYTES).read_to_end(&mut json).map_err(|e| Error::io_named("read", OWNER, e))?;
@@ -234,7 +224,7 @@ fn read(store: &dyn Store) -> Result<Option<Owner>> {
 /// The project of the newest manifest, if none is of the project `ours`.
 fn named_by_manifests(store: &dyn Store, ours: &str) -> Result<Option<String>> {
     let mut newest = None;
-    let mut ids: Vec<_> = store.list()?.iter().filter_map(|object| names::parse_manifest(&object.name)).collect();
+    let mut ids: Vec<_> = store.list("")?.iter().filter_map(|object| names::parse_manifest(&object.name)).collect();
     ids.sort_unstable();
     for id in ids.into_iter().rev() {
         let Ok(manifest) = read_manifest(store, &names::manifest(id), 0).and_then(|json| Manifest::parse(id, &json))
@@ -250,11 +240,11 @@ fn named_by_manifests(store: &dyn Store, ours: &str) -> Result<Option<String>> {
 }
 
 /// Whether a project of the same name in `recorded` is this one.
-fn is_same_place(recorded: &Path, setup: &Setup<'_>) -> bool {
-    if recorded == setup.root || is_inside(Path::new(&setup.store.location()), &setup.root) {
+fn is_same_place(recorded: &Path, store: &dyn Store, root: &Path) -> bool {
+    if recorded == root || is_inside(Path::new(&store.location()), root) {
         return true;
     }
-    match (fs::metadata(recorded), fs::metadata(&setup.root)) {
+    match (fs::metadata(recorded), fs::metadata(root)) {
         (Ok(recorded), Ok(root)) => (recorded.dev(), recorded.ino()) == (root.dev(), root.ino()) || !recorded.is_dir(),
         (Err(error), _) => error.kind() == std::io::ErrorKind::NotFound && !may_be_hidden(recorded),
         _ => false,
@@ -278,8 +268,8 @@ fn is_inside(folder: &Path, root: &Path) -> bool {
     }
 }
 
-fn refusal(setup: &Setup<'_>, other: &OtherProject) -> Error {
-    let (place, ours) = (setup.store.location(), &setup.project);
+fn refusal(store: &dyn Store, project: Project<'_>, other: &OtherProject) -> Error {
+    let (place, ours) = (store.location(), project.name);
     let theirs = &other.name;
     let folder = format!("give each project a folder of its own (backup_dir = \"{place}/{ours}\")");
     let (message, hint) = match &other.root {
@@ -291,7 +281,7 @@ fn refusal(setup: &Setup<'_>, other: &OtherProject) -> Error {
             format!(
                 "{place} holds the backups of project {theirs} in {}, this is another {ours} in {}",
                 root.display(),
-                setup.root.display()
+                project.root.display()
             ),
             format!("{folder}, and a name of its own (project); or take it over: `take-over`"),
         ),
@@ -301,19 +291,23 @@ fn refusal(setup: &Setup<'_>, other: &OtherProject) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
     use crate::catalog::select::Selector;
-    use crate::operation::backup::tests::fault_sweep;
-    use crate::operation::run::tests::{Site, id, publish};
+    use crate::operation::look::{Look, Setup};
+    use crate::operation::run::Run;
+    use crate::operation::session::Session;
+    use crate::operation::take_over::{admit, take_over};
+    use crate::record::ledger::Command;
     use crate::record::ledger::Ledger;
+    use crate::store::LocalStore;
     use crate::store::MemoryStore;
+    use crate::testing::faults::fault_sweep;
+    use crate::testing::fixtures::{Site, id, publish};
 
     const NOW: &str = "20251210_140000";
 
     /// A run of another project, or of one of the same name in another folder.
-    fn setup_of<'a>(site: &Site, store: &'a dyn Store, project: &str, root: &Path) -> Setup<'a> {
+    fn setup_of<'a>(site: &Site, store: &'a dyn LocalStore, project: &str, root: &Path) -> Setup<'a> {
         Setup { project: project.into(), root: root.into(), ..site.setup(store, NOW) }
     }
 
@@ -322,8 +316,8 @@ mod tests {
         let kind = |run: Result<Run<'_>>| run.map(drop).map_err(|error| error.kind());
         [
             kind(Run::begin(setup.clone(), &mut |_| {})),
-            kind(Run::begin_reading(setup.clone(), &mut |_| {})),
-            kind(Run::look(setup.clone())),
+            Session::begin(setup.clone(), &mut |_| {}).map(drop).map_err(|error| error.kind()),
+            Look::new(setup.clone()).map(drop).map_err(|error| error.kind()),
         ]
     }
 
@@ -334,7 +328,7 @@ mod tests {
     const REFUSED: [Result<(), ErrorKind>; 3] = [Err(ErrorKind::ForeignStore); 3];
     const WELCOME: [Result<(), ErrorKind>; 3] = [Ok(()); 3];
 
-    fn put(store: &dyn Store, record: &str) {
+    fn put(store: &dyn LocalStore, record: &str) {
         publish(store, OWNER, record.as_bytes());
     }
 
@@ -359,7 +353,7 @@ mod tests {
         let other = setup_of(&site, &store, "other", Path::new("/srv/other"));
         assert_eq!(begun(&other), REFUSED);
         assert_eq!(begun(&site.setup(&store, NOW)), WELCOME);
-        let error = require(&other).unwrap_err();
+        let error = require(other.store, other.project()).unwrap_err();
         assert_eq!(error.to_string(), "memory holds the backups of project charger-api, this is project other");
         let hint = "give each project a folder of its own (backup_dir = \"memory/other\"); if this is charger-api, name \
                     it so (project = \"charger-api\"); or take it over: `take-over`";
@@ -369,7 +363,7 @@ mod tests {
     #[test]
     fn a_run_of_another_project_waits_for_no_lock() {
         let (site, elsewhere) = (Site::new(), tempfile::tempdir().unwrap());
-        let store = crate::LocalStore::new(elsewhere.path());
+        let store = crate::FolderStore::new(elsewhere.path());
         site.backup(&store, NOW);
         let _running = site.begin(&store, NOW);
         assert_eq!(begun(&setup_of(&site, &store, "other", Path::new("/srv/other"))), REFUSED);
@@ -380,9 +374,9 @@ mod tests {
         let (site, store) = (Site::new(), MemoryStore::new());
         site.backup(&store, NOW);
         store.stage("x").unwrap().write_all(b"half").unwrap();
-        crate::operation::run::tests::stage(&store, "sessions_db_20251211_140000.db.zst", b"half");
+        crate::testing::fixtures::stage(&store, "sessions_db_20251211_140000.db.zst", b"half");
         assert_eq!(begun(&setup_of(&site, &store, "other", Path::new("/srv/other"))), REFUSED);
-        assert_eq!(crate::operation::run::tests::staged(&store).len(), 1);
+        assert_eq!(crate::testing::fixtures::staged(&store).len(), 1);
     }
 
     #[test]
@@ -392,7 +386,7 @@ mod tests {
         let elsewhere = tempfile::tempdir().unwrap();
         let other = setup_of(&site, &store, "charger-api", elsewhere.path());
         assert_eq!(begun(&other), REFUSED);
-        let message = require(&other).unwrap_err().to_string();
+        let message = require(other.store, other.project()).unwrap_err().to_string();
         assert!(message.contains(&site.root().display().to_string()), "{message}");
         assert!(message.contains(&elsewhere.path().display().to_string()), "{message}");
         // On another host, or by way of a link, it is the same.
@@ -419,7 +413,7 @@ mod tests {
     #[test]
     fn a_run_that_waited_while_another_project_made_the_first_backup_is_refused() {
         let (site, elsewhere) = (Site::new(), tempfile::tempdir().unwrap());
-        let store = crate::LocalStore::new(elsewhere.path());
+        let store = crate::FolderStore::new(elsewhere.path());
         let mut first = Some(site.begin(&store, NOW));
         let lock_wait = std::time::Duration::from_secs(60);
         let other = Setup { lock_wait, ..setup_of(&site, &store, "other", Path::new("/srv/other")) };
@@ -432,14 +426,14 @@ mod tests {
         let (site, elsewhere) = (Site::new(), tempfile::tempdir().unwrap());
         let shared = site.local();
         site.backup(&shared, NOW);
-        let copy = crate::LocalStore::new(elsewhere.path().join("backups"));
+        let copy = crate::FolderStore::new(elsewhere.path().join("backups"));
         copy.prepare().unwrap();
         fs::copy(shared.folder().join(OWNER), copy.folder().join(OWNER)).unwrap();
         assert_eq!(begun(&setup_of(&site, &copy, "charger-api", elsewhere.path())), WELCOME);
         // A link to the first one's store is no copy.
         let linked = elsewhere.path().join("linked");
         std::os::unix::fs::symlink(shared.folder(), &linked).unwrap();
-        assert_eq!(begun(&setup_of(&site, &crate::LocalStore::new(linked), "charger-api", elsewhere.path())), REFUSED);
+        assert_eq!(begun(&setup_of(&site, &crate::FolderStore::new(linked), "charger-api", elsewhere.path())), REFUSED);
     }
 
     #[test]
@@ -457,7 +451,7 @@ mod tests {
         let on = |host: &str, now: &str| Setup { host: host.into(), ..site.setup(&store, now) };
         let back_up =
             |host: &str, now: &str| site.back_up(&Run::begin(on(host, now), &mut |_| {}).unwrap()).unwrap().manifest.id;
-        let latest = |host: &str| selected(&Run::look(on(host, NOW)).unwrap().catalog().unwrap(), &Selector::Latest);
+        let latest = |host: &str| selected(&Look::new(on(host, NOW)).unwrap().catalog().unwrap(), &Selector::Latest);
         let first = back_up("box", "20251208_140000");
         let forged = id("20251209_140000");
         let mut manifest = Catalog::load(&store).unwrap().get(first).unwrap().read_manifest(&store).unwrap();
@@ -485,18 +479,18 @@ mod tests {
         let moved = back_up("spare", NOW);
         assert_eq!(read(&store).unwrap().unwrap().hosts, Some(["box".to_string()].into()));
         assert_eq!(latest("spare").unwrap(), moved);
-        let catalog = Run::look(on("spare", NOW)).unwrap().catalog().unwrap();
+        let catalog = Look::new(on("spare", NOW)).unwrap().catalog().unwrap();
         assert!(catalog.get(first).unwrap().manifest().is_some(), "it counts still");
         assert!(matches!(catalog.get(forged).unwrap().record, Record::Another(_, Stranger::Host)));
     }
 
     /// Whether each backup counts.
     fn counts(setup: &Setup<'_>) -> Vec<bool> {
-        let catalog = Run::look(setup.clone()).unwrap().catalog().unwrap();
+        let catalog = Look::new(setup.clone()).unwrap().catalog().unwrap();
         catalog.entries().iter().map(|entry| entry.manifest().is_some()).collect()
     }
 
-    fn back_up_on(site: &Site, store: &dyn Store, host: &str, now: &str) {
+    fn back_up_on(site: &Site, store: &dyn LocalStore, host: &str, now: &str) {
         let setup = Setup { host: host.into(), ..site.setup(store, now) };
         site.back_up(&Run::begin(setup, &mut |_| {}).unwrap()).unwrap();
     }
@@ -597,7 +591,7 @@ mod tests {
         let (site, store) = (Site::new(), MemoryStore::new());
         put(&store, "{\"format\": 2, \"projects\": []}");
         assert_eq!(begun(&site.setup(&store, NOW)), [Err(ErrorKind::UnsupportedFormat); 3]);
-        let error = require(&site.setup(&store, NOW)).unwrap_err();
+        let error = site.setup(&store, NOW).require_own().unwrap_err();
         assert_eq!(error.to_string(), "store.json has format 2, this program reads 1");
     }
 
@@ -644,7 +638,7 @@ mod tests {
                 assert!(["charger-api", "other"].contains(&owner.project.as_str()), "{fault}");
                 let setup = setup_of(site, store, &owner.project, &owner.root);
                 drop(Run::begin(setup, &mut |_| {}).unwrap());
-                assert_eq!(crate::operation::run::tests::staged(store), Vec::<String>::new(), "{fault}");
+                assert_eq!(crate::testing::fixtures::staged(store), Vec::<String>::new(), "{fault}");
             },
         );
     }

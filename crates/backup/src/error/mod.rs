@@ -42,6 +42,8 @@ pub enum ErrorKind {
     /// A crash broke off a transaction of a database in rollback mode. Before the database can be read, a process that can
     /// write has to roll it back, as the application does at its next start.
     HotJournal,
+    /// A store has an object of that name already.
+    AlreadyExists,
     /// The file system has no room.
     NoSpace,
     /// There is no room to keep what a restore would replace.

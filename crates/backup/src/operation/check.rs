@@ -29,6 +29,8 @@ pub struct Check {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Aspect {
+    /// Size and digest of the stored bytes.
+    Stored,
     /// Sizes and digests of the stored and the decoded bytes.
     Content,
     /// `PRAGMA integrity_check`.

@@ -10,10 +10,11 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, ffi};
 use serde::Serialize;
 
+use super::look::Look;
+use super::session::{Recording, Session};
 use crate::catalog::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operation::restore;
-use crate::operation::run::Run;
 use crate::operation::verify::plain_bytes;
 use crate::record::id::BackupId;
 use crate::record::ledger::{Command, Line, Outcome};
@@ -64,21 +65,17 @@ pub type CallersProbe<'a> = &'a dyn Fn(&Path) -> Result<Option<Probe>>;
 /// backup: a disk without room doesn't, nor does a probe that SQLite can't prepare.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] if a probe can't be prepared: then none is run. What keeps the restore from being made,
+/// [`ErrorKind::InvalidInput`] if a probe can't be prepared: then none is look. What keeps the restore from being made,
 /// [`ErrorKind::Damaged`] among it. What `probe` says. A probe that doesn't pass is no error.
-pub fn drill(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe<'_>) -> Result<DrillReport> {
-    let begun = run.elapsed_ms();
-    let begin = run.record_begun(Command::Drill);
-    let result = rehearse(run, entry, sources, probe);
+pub fn drill(session: &Session<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe<'_>) -> Result<DrillReport> {
+    let begun = session.elapsed_ms();
+    let begin = session.record_begun(Command::Drill);
+    let result = rehearse(session, entry, sources, probe);
     let (outcome, error) = match &result {
-        Ok(drill) => match drill.probes.iter().find_map(|probe| probe.failure.as_ref()) {
-            Some(failure) => (Outcome::Failed, Some(failure.clone())),
-            None if drill.lacks.is_empty() => (Outcome::Ok, None),
-            None => (Outcome::Partial, Some(format!("it holds no {}", drill.lacks.join(", ")))),
-        },
+        Ok(drill) => outcome_of(drill),
         Err(error) if error.kind() == ErrorKind::Damaged => (Outcome::Failed, Some(error.one_line())),
         Err(error) => {
-            run.record_error(Command::Drill, error);
+            session.record_error(Command::Drill, error);
             return result;
         }
     };
@@ -86,40 +83,47 @@ pub fn drill(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: CallersProb
     let lacks = result.as_ref().map(|drill| drill.lacks.as_slice()).unwrap_or_default();
     let is_proved = |name: &&str| is_good && !lacks.iter().any(|lacking| lacking == name);
     let proved = sources.names().filter(is_proved).map(Into::into).collect();
-    let line = Line::new(run.now(), Command::Drill, outcome);
-    let recorded = begin.and(run.record(Line { id: Some(entry.id), error, proved, ..line }));
-    let unrecorded = recorded.err().map(|error| error.one_line());
-    let recorded = run.is_recorded() && unrecorded.is_none();
-    let duration_ms = run.elapsed_ms() - begun;
+    let line = Line { id: Some(entry.id), error, proved, ..Line::new(session.now(), Command::Drill, outcome) };
+    let Recording { recorded, unrecorded } = session.record(begin, begun, line);
+    let duration_ms = session.elapsed_ms() - begun;
     result.map(|drill| DrillReport { duration_ms, recorded, unrecorded, ..drill })
 }
 
-fn rehearse(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe<'_>) -> Result<DrillReport> {
+/// How a rehearsal ended that came to its end, and why not well.
+fn outcome_of(drill: &DrillReport) -> (Outcome, Option<String>) {
+    match drill.probes.iter().find_map(|probe| probe.failure.as_ref()) {
+        Some(failure) => (Outcome::Failed, Some(failure.clone())),
+        None if drill.lacks.is_empty() => (Outcome::Ok, None),
+        None => (Outcome::Partial, Some(format!("it holds no {}", drill.lacks.join(", ")))),
+    }
+}
+
+fn rehearse(look: &Look<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe<'_>) -> Result<DrillReport> {
     entry.require_usable()?;
-    let files = entry.stored_files(run.store())?;
-    let scratch = run.scratch(files.iter().map(plain_bytes).fold(0, u64::saturating_add))?;
-    let begun = run.elapsed_ms();
-    let plan = restore::plan_for_nothing(run, entry, scratch.path(), Selection::ALL, sources)?;
-    restore::rehearse(run, &plan)?;
-    let restore_ms = run.elapsed_ms() - begun;
-    restore::prove(run, &plan)?;
+    let files = entry.stored_files(look.store())?;
+    let scratch = look.scratch(files.iter().map(plain_bytes).fold(0, u64::saturating_add))?;
+    let begun = look.elapsed_ms();
+    let plan = restore::plan_for_nothing(look, entry, scratch.path(), Selection::ALL, sources)?;
+    restore::rehearse(look, &plan)?;
+    let restore_ms = look.elapsed_ms() - begun;
+    restore::prove(look, &plan)?;
 
     let restored: Vec<RelPath> = plan.items.iter().map(|item| item.path.clone()).collect();
     let databases = sources.databases.iter().filter(|database| restored.contains(&database.path));
     let databases: Vec<&DatabaseSource> = databases.collect();
     for database in &databases {
-        require_prepared(run, database, &open(run, database, scratch.path())?)?;
+        require_prepared(look, database, &open(look, database, scratch.path())?)?;
     }
     let mut probes = Vec::new();
     for database in databases {
-        let connection = open(run, database, scratch.path())?;
+        let connection = open(look, database, scratch.path())?;
         for sql in &database.probes {
-            run.check_stop()?;
-            probes.push(ask(run, database, &connection, sql)?);
+            look.check_stop()?;
+            probes.push(ask(look, database, &connection, sql)?);
         }
     }
     probes.extend(probe(scratch.path())?);
-    run.check_stop()?;
+    look.check_stop()?;
     // What lies elsewhere than the settings say is left out, and nothing of it is proved.
     let is_left_out = |name: &str| {
         let is_held = entry.files.iter().any(|file| file.name == name);
@@ -146,22 +150,22 @@ fn rehearse(run: &Run<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe
 }
 
 /// Opens a restored database as the application would: for writing.
-fn open(run: &Run<'_>, database: &DatabaseSource, folder: &Path) -> Result<Connection> {
-    sqlite::open_restored(&database.path.under(folder), run.busy_timeout())
+fn open(look: &Look<'_>, database: &DatabaseSource, folder: &Path) -> Result<Connection> {
+    sqlite::open_restored(&database.path.under(folder), look.busy_timeout())
 }
 
 /// Makes sure that SQLite can prepare every probe of a restored database.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`] with the first that it can't: that says something about the settings, not the backup.
-fn require_prepared(run: &Run<'_>, database: &DatabaseSource, connection: &Connection) -> Result<()> {
+fn require_prepared(look: &Look<'_>, database: &DatabaseSource, connection: &Connection) -> Result<()> {
     for (at, sql) in database.probes.iter().enumerate() {
-        run.check_stop()?;
+        look.check_stop()?;
         let prepared = |connection: &Connection| {
             let statement = connection.prepare(sql)?;
             Ok((statement.column_count(), statement.parameter_count()))
         };
-        let why = match sqlite::stoppable(connection, run.progress(), || (), prepared) {
+        let why = match sqlite::stoppable(connection, look.progress(), || (), prepared) {
             Ok((0, _)) => "it is no question: it gives no row".into(),
             Ok((_, 0)) => continue,
             Ok(_) => "it has a parameter, and nothing to put there".into(),
@@ -195,10 +199,10 @@ fn why_not_prepared(database: &DatabaseSource, error: &rusqlite::Error) -> Resul
 ///
 /// # Errors
 /// What keeps it from being answered and isn't about the database: the wish to stop, no room, a disk that fails.
-fn ask(run: &Run<'_>, database: &DatabaseSource, connection: &Connection, sql: &str) -> Result<Probe> {
+fn ask(look: &Look<'_>, database: &DatabaseSource, connection: &Connection, sql: &str) -> Result<Probe> {
     let answer = sqlite::stoppable(
         connection,
-        run.progress(),
+        look.progress(),
         || (),
         |connection| connection.query_row(sql, [], |row| Ok(wrong_answer(row.get_ref(0)?))),
     );
@@ -244,22 +248,22 @@ fn failed(database: &DatabaseSource, error: &rusqlite::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::run::tests::{Site, id, publish, staged};
     use crate::record::ledger::Ledger;
-    use crate::store::{MemoryStore, Store};
+    use crate::store::{LocalStore, MemoryStore};
+    use crate::testing::fixtures::{Site, id, publish, staged};
 
     const NOW: &str = "20251210_140000";
 
     /// A drill of a fresh backup with these probes.
-    fn drilled(site: &Site, store: &dyn Store, probes: &[&str], probe: CallersProbe<'_>) -> Result<DrillReport> {
+    fn drilled(site: &Site, store: &dyn LocalStore, probes: &[&str], probe: CallersProbe<'_>) -> Result<DrillReport> {
         site.backup(store, NOW);
         let mut sources = site.sources.clone();
         sources.databases[0].probes = probes.iter().map(ToString::to_string).collect();
-        let run = site.begin(store, NOW);
-        drill(&run, run.catalog()?.get(id(NOW))?, &sources, probe)
+        let session = Session::from(site.begin(store, NOW));
+        drill(&session, session.catalog()?.get(id(NOW))?, &sources, probe)
     }
 
-    fn outcome(store: &dyn Store) -> (Command, Outcome, Option<String>) {
+    fn outcome(store: &dyn LocalStore) -> (Command, Outcome, Option<String>) {
         let line = Ledger::load(store).unwrap().lines().last().unwrap().clone();
         (line.command, line.outcome, line.error)
     }
@@ -270,8 +274,8 @@ mod tests {
         site.backup(&store, NOW);
         let mut sources = site.sources.clone();
         sources.databases[0].path = RelPath::new("moved.db").unwrap();
-        let run = site.begin(&store, NOW);
-        let drill = drill(&run, run.catalog().unwrap().get(id(NOW)).unwrap(), &sources, &|_| Ok(None)).unwrap();
+        let session = Session::from(site.begin(&store, NOW));
+        let drill = drill(&session, session.catalog().unwrap().get(id(NOW)).unwrap(), &sources, &|_| Ok(None)).unwrap();
         assert_eq!((drill.passed, drill.lacks.as_slice()), (false, &["sessions_db".to_string()][..]));
         assert_eq!(drill.restored.iter().map(RelPath::as_str).collect::<Vec<_>>(), [".env"]);
     }
@@ -404,9 +408,9 @@ mod tests {
         let (site, store) = (Site::new(), MemoryStore::new());
         site.backup(&store, NOW);
         publish(&store, "sessions_db_20251210_140000.db.zst", b"something else");
-        let run = site.begin(&store, NOW);
-        let catalog = run.catalog().unwrap();
-        let error = drill(&run, catalog.get(id(NOW)).unwrap(), &site.sources, &|_| Ok(None)).unwrap_err();
+        let session = Session::from(site.begin(&store, NOW));
+        let catalog = session.catalog().unwrap();
+        let error = drill(&session, catalog.get(id(NOW)).unwrap(), &site.sources, &|_| Ok(None)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Damaged);
         assert_eq!(outcome(&store), (Command::Drill, Outcome::Failed, Some(error.one_line())));
     }

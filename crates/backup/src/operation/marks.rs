@@ -1,38 +1,38 @@
 //! What a person says about a backup: that it is to stay, or that its collapse was meant.
 
+use super::run::Run;
 use crate::catalog::Entry;
 use crate::error::{Error, ErrorKind, Result};
-use crate::operation::backup::stage_manifest;
-use crate::operation::run::Run;
-use crate::record::ledger::{Command, Ledger, Line, Outcome};
-use crate::record::manifest::Manifest;
-use crate::record::names;
+use crate::record::ledger::{Command, Line, Outcome};
 
 /// Pins or unpins a backup. `false` if it was so already.
 ///
 /// # Errors
 /// [`ErrorKind::NoSuchBackup`] if it has no manifest of this program's: rotation leaves it alone anyway.
-/// [`ErrorKind::Partial`] if it is done, and the ledger can't say it.
+/// [`ErrorKind::Partial`] if it is pinned, and the ledger can't say it.
 pub fn set_pinned(run: &Run<'_>, entry: &Entry, pinned: bool) -> Result<bool> {
     if entry.manifest().is_none() {
         entry.require_usable()?;
-        let message = format!("backup {} has no manifest to write a pin into", entry.id);
+        let message = format!("backup {} has no manifest, so it can't be pinned", entry.id);
         return Err(Error::new(ErrorKind::NoSuchBackup, message).with_hint("rotation never removes it anyway"));
     }
-    let manifest = entry.read_manifest(run.store())?;
-    if manifest.pinned == pinned {
+    if entry.is_pinned(&*run.ledger()?) == pinned {
         return Ok(false);
     }
-    stage_manifest(run, &Manifest { pinned, ..manifest })?;
-    run.store().publish(&[names::manifest(entry.id)])?;
-    let command = if pinned { Command::Pin } else { Command::Unpin };
-    let recorded = run.record(Line { id: Some(entry.id), ..Line::new(run.now(), command, Outcome::Ok) });
-    let done = format!("backup {} is {}pinned", entry.id, if pinned { "" } else { "un" });
-    recorded.map_err(|e| e.unrecorded(&done)).map(|()| true)
+    if pinned {
+        run.set_pin(entry.id, true)?;
+        let done = format!("backup {} is pinned", entry.id);
+        record(run, entry, Command::Pin).map_err(|e| e.unrecorded(&done))?;
+    } else {
+        // A pin in a manifest of format 1 is taken back by this line. Cut short after it, the object still pins.
+        record(run, entry, Command::Unpin)?;
+        run.set_pin(entry.id, false)?;
+    }
+    Ok(true)
 }
 
 /// Says that the collapses which a backup shows were meant, or takes that back. `false` if it was so already. The
-/// ledger alone knows: a manifest is never rewritten for it, and should the ledger be lost, more is kept and not less.
+/// ledger alone knows: should it be lost, more is kept and not less.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`] if it shows none.
@@ -41,12 +41,15 @@ pub fn set_accepted(run: &Run<'_>, entry: &Entry, accepted: bool) -> Result<bool
         return Err(Error::new(ErrorKind::InvalidInput, format!("backup {} shows no collapse", entry.id))
             .with_hint("`list` names those that do"));
     }
-    if Ledger::load(run.store())?.is_accepted(entry.id) == accepted {
+    if run.ledger()?.is_accepted(entry.id) == accepted {
         return Ok(false);
     }
-    let command = if accepted { Command::Accept } else { Command::Unaccept };
-    run.record(Line { id: Some(entry.id), ..Line::new(run.now(), command, Outcome::Ok) })?;
+    record(run, entry, if accepted { Command::Accept } else { Command::Unaccept })?;
     Ok(true)
+}
+
+fn record(run: &Run<'_>, entry: &Entry, command: Command) -> Result<()> {
+    run.record(Line { id: Some(entry.id), ..Line::new(run.now(), command, Outcome::Ok) })
 }
 
 #[cfg(test)]
@@ -54,11 +57,13 @@ mod tests {
     use super::*;
     use crate::catalog::Catalog;
     use crate::catalog::retention::Policy;
-    use crate::operation::backup::tests::{Watched, assert_clean, fault_sweep};
     use crate::operation::rotate;
-    use crate::operation::run::tests::{Site, id};
     use crate::record::id::BackupId;
+    use crate::record::ledger::Ledger;
+    use crate::record::names;
     use crate::store::{MemoryStore, Store as _};
+    use crate::testing::faults::{Watched, assert_clean, fault_sweep};
+    use crate::testing::fixtures::{Site, id};
 
     const NEW: &str = "20251210_140000";
     const NOW: &str = "20251210_150000";
@@ -103,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pin_is_written_once_and_only_into_a_manifest() {
+    fn a_pin_is_put_once_and_only_beside_a_manifest() {
         let site = Site::new();
         let store = MemoryStore::new();
         let made = site.backup(&store, NEW);
@@ -112,7 +117,7 @@ mod tests {
         let pin = |pinned| set_pinned(&run, run.catalog().unwrap().get(made).unwrap(), pinned).unwrap();
         assert_eq!([pin(false), pin(true), pin(true), pin(false)], [false, true, false, true]);
         let changed = |verb: &str| watched.changes().iter().filter(|call| call.starts_with(verb)).count();
-        assert_eq!([changed("publish"), changed("append")], [2, 2]);
+        assert_eq!([changed("put"), changed("remove"), changed("append")], [1, 1, 2]);
         let line = Ledger::load(&store).unwrap().lines().last().unwrap().clone();
         assert_eq!((line.command, line.id), (Command::Unpin, Some(made)));
         store.remove(&names::manifest(made)).unwrap();

@@ -1,17 +1,13 @@
-//! Carries out what retention has planned, and changes pins.
-//!
-//! Removing goes the way of writing backwards: the manifest is taken out of sight first, durably, so that a backup
-//! stops existing before any of its files does; cut short after that, the next run goes on where this one stopped.
+//! Rotation: a plan of what stays, then what the plan doesn't keep goes.
 
 use serde::Serialize;
 
-use crate::catalog::Entry;
+use super::look::Look;
+use super::run::Run;
 use crate::catalog::retention::{self, Plan, Policy};
-use crate::error::{Error, ErrorKind, Result};
-use crate::operation::run::Run;
+use crate::error::{Error, Result};
 use crate::record::id::BackupId;
-use crate::record::ledger::{Command, Ledger, Line, Outcome};
-use crate::record::names;
+use crate::record::ledger::{Command, Line, Outcome};
 
 /// What a rotation removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -30,11 +26,9 @@ pub struct Rotation {
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`] if the policy keeps nothing or has absurd numbers.
-pub fn plan(run: &Run<'_>, policy: &Policy, just_made: Option<BackupId>) -> Result<Plan> {
-    let now = run.now().to_utc();
-    let catalog = run.catalog()?;
-    let candidates = catalog.candidates(&Ledger::load(run.store())?);
-    run.keep_catalog(catalog);
+pub fn plan(look: &Look<'_>, policy: &Policy, just_made: Option<BackupId>) -> Result<Plan> {
+    let now = look.now().to_utc();
+    let candidates = look.own_catalog()?.candidates(&*look.ledger()?);
     let plan = retention::plan(&candidates, policy, now)?;
     let gap = just_made.and_then(|_| retention::gap_in_window(&candidates, policy, now));
     Ok(match gap {
@@ -49,7 +43,7 @@ pub fn plan(run: &Run<'_>, policy: &Policy, just_made: Option<BackupId>) -> Resu
 /// What kept a backup from being removed; those before it are gone, and the ledger says which. [`ErrorKind::Partial`] if
 /// all are, and the ledger can't say it.
 pub fn apply(run: &Run<'_>, plan: &Plan) -> Result<Rotation> {
-    let catalog = run.catalog()?;
+    let catalog = run.own_catalog()?;
     let mut rotation = Rotation::default();
     let result = plan.removals().try_for_each(|decision| {
         run.check_stop()?;
@@ -58,7 +52,7 @@ pub fn apply(run: &Run<'_>, plan: &Plan) -> Result<Rotation> {
             // What can't be read any more doesn't say which files are its own.
             return entry.require_usable();
         }
-        remove(run, entry)?;
+        run.remove(entry)?;
         rotation.removed.push(entry.id);
         rotation.freed_bytes += entry.files.iter().filter_map(|file| file.bytes).sum::<u64>();
         Ok(())
@@ -75,29 +69,22 @@ pub fn apply(run: &Run<'_>, plan: &Plan) -> Result<Rotation> {
     Ok(rotation)
 }
 
-fn remove(run: &Run<'_>, entry: &Entry) -> Result<()> {
-    let manifest = names::manifest(entry.id);
-    run.store().withdraw(&manifest).map_err(|error| {
-        let gone = || format!("no backup {} in {}", entry.id, run.store().location());
-        if error.is_not_found() { Error::new(ErrorKind::NoSuchBackup, gone()) } else { error }
-    })?;
-    entry.files.iter().try_for_each(|file| run.store().remove(&file.file))?;
-    run.store().discard(&manifest)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::catalog::Catalog;
-    use crate::operation::backup::tests::{Watched, assert_clean, fault_sweep};
-    use crate::operation::run::tests::{Site, id, published};
-    use crate::store::{MemoryStore, Store};
+    use crate::error::ErrorKind;
+    use crate::record::ledger::Ledger;
+    use crate::record::names;
+    use crate::store::{LocalStore, MemoryStore, Store};
+    use crate::testing::faults::{Watched, assert_clean, fault_sweep};
+    use crate::testing::fixtures::{Site, id, published};
 
     const OLD: [&str; 2] = ["20251110_140000", "20251120_140000"];
     const NEW: &str = "20251210_140000";
     const NOW: &str = "20251210_150000";
 
-    fn shelf(site: &Site, store: &dyn Store) {
+    fn shelf(site: &Site, store: &dyn LocalStore) {
         for day in [OLD[0], OLD[1], NEW] {
             site.backup(store, day);
         }
@@ -133,7 +120,7 @@ mod tests {
         let store = MemoryStore::new();
         shelf(&site, &store);
         let bytes = |store: &MemoryStore| -> u64 {
-            let artifacts = store.list().unwrap().into_iter().filter(|object| object.name.ends_with(".zst"));
+            let artifacts = store.list("").unwrap().into_iter().filter(|object| object.name.ends_with(".zst"));
             artifacts.map(|object| object.bytes).sum()
         };
         let before = bytes(&store);

@@ -1,69 +1,34 @@
-//! A run: what every operation on a store needs, and the right to write to it.
+//! A run: a look at a store, with the right to write to it.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::collections::BTreeSet;
+use std::ops::Deref;
 
-use chrono::{DateTime, FixedOffset, SecondsFormat};
-use tempfile::TempDir;
+use chrono::SecondsFormat;
 
-use crate::artifact::StoredFile;
-use crate::artifact::read::Reader;
-use crate::catalog::owner;
-use crate::catalog::{Catalog, Entry, read_bounded};
+use super::look::{Look, Setup};
+use crate::catalog::{Entry, commit, owner};
 use crate::disk::space;
-use crate::error::{Error, ErrorKind, Result};
-use crate::progress::Progress;
-use crate::record::digest::Hashing;
-use crate::record::earlier_checks::{self, EarlierChecks};
+use crate::error::{Error, Result};
+use crate::record::id::BackupId;
 use crate::record::ledger::{Command, Ledger, Line, Outcome};
-use crate::record::manifest::{Artifact, Manifest, Tool};
-use crate::record::names;
+use crate::record::manifest::Manifest;
 use crate::source::sqlite;
-use crate::store::Store;
-use crate::store::lock::{Holder, Lock};
+use crate::store::LockedStore;
+use crate::store::lock::Holder;
 
-/// What the library takes from its caller, since it has no clock, environment or terminal of its own.
-#[derive(Clone)]
-pub struct Setup<'a> {
-    /// The store.
-    pub store: &'a dyn Store,
-    /// Takes events, passes on the wish to stop.
-    pub progress: &'a dyn Progress,
-    /// When the run begins, with the offset of the host's local time.
-    pub now: DateTime<FixedOffset>,
-    /// Whose state this is.
-    pub project: String,
-    /// Its folder, absolute.
-    pub root: PathBuf,
-    /// The host's name.
-    pub host: String,
-    /// The program's version.
-    pub version: String,
-    /// The command, as others who wait for the lock should read it.
-    pub command: String,
-    /// How long to wait for the lock.
-    pub lock_wait: Duration,
-    /// How long to wait for a locked database.
-    pub busy_timeout: Duration,
-    /// The most bytes that a stored file may decode to of which no manifest says how many they are: a small one could
-    /// fill the disk.
-    pub max_foreign: u64,
-    /// Where decoded databases go, if the caller wants a place of its own.
-    pub scratch: Option<PathBuf>,
-    /// Where they go if neither that nor the store has a place: the system's folder for temporary files.
-    pub temp: PathBuf,
+/// A run. It holds the lock of this host's own store, so that nobody else writes there. What writes takes a run; what
+/// only reads takes the [`Look`] that it is as well.
+pub struct Run<'a> {
+    look: Look<'a>,
+    store: LockedStore<'a>,
 }
 
-/// A run, with the store's lock unless it only looks.
-pub struct Run<'a> {
-    setup: Setup<'a>,
-    begun: Instant,
-    lock: Option<Lock>,
-    /// A catalog that is known to be as the store is: under the lock nobody else changes it.
-    catalog: Mutex<Option<Catalog>>,
+impl<'a> Deref for Run<'a> {
+    type Target = Look<'a>;
+
+    fn deref(&self) -> &Look<'a> {
+        &self.look
+    }
 }
 
 impl<'a> Run<'a> {
@@ -71,27 +36,28 @@ impl<'a> Run<'a> {
     /// holds the lock, if the run has to wait.
     ///
     /// # Errors
-    /// [`ErrorKind::Locked`], [`ErrorKind::Interrupted`] if it is asked to stop while it waits,
-    /// [`ErrorKind::ForeignStore`] if the store is another project's, [`ErrorKind::PermissionDenied`], or
-    /// [`ErrorKind::InvalidInput`] if something else is in the store's place.
+    /// [`Locked`](crate::ErrorKind::Locked), [`Interrupted`](crate::ErrorKind::Interrupted) if it is asked to stop while
+    /// it waits, [`ForeignStore`](crate::ErrorKind::ForeignStore) if the store is another project's,
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied), or [`InvalidInput`](crate::ErrorKind::InvalidInput) if
+    /// something else is in the store's place.
     pub fn begin(setup: Setup<'a>, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
         // Before anything is made there, or waited for.
-        owner::require(&setup)?;
-        let run = Self::lock(setup, waiting)?;
+        setup.require_own()?;
+        let run = Self::begin_unrecovered(setup, waiting)?;
+        run.recover()?;
+        Ok(run)
+    }
+
+    /// The same, but for what an earlier run left unfinished.
+    pub(super) fn begin_unrecovered(setup: Setup<'a>, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
+        let run = Self::begin_on_any(setup, waiting)?;
         // Another project may have begun in the meantime.
-        owner::require(&run.setup)?;
-        run.sweep()?;
+        run.setup().require_own()?;
         Ok(run)
     }
 
-    /// The same, whoever the store belongs to.
-    pub(crate) fn begin_on_any(setup: Setup<'a>, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
-        let run = Self::lock(setup, waiting)?;
-        run.sweep()?;
-        Ok(run)
-    }
-
-    fn lock(setup: Setup<'a>, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
+    /// Takes the lock, whoever the store belongs to.
+    pub(super) fn begin_on_any(setup: Setup<'a>, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
         sqlite::require_sound_library()?;
         setup.store.prepare()?;
         let holder = Holder {
@@ -107,539 +73,117 @@ impl<'a> Run<'a> {
             }
             if setup.progress.should_stop() { Err(Error::interrupted()) } else { Ok(()) }
         })?;
-        Ok(Self { setup, begun: Instant::now(), lock: Some(lock), catalog: Mutex::default() })
+        Ok(Self { store: LockedStore::new(setup.store, lock), look: Look::locked(setup) })
     }
 
-    /// A run that only looks: without the lock, so that it waits for nobody and nobody for it.
+    /// Clears up what earlier runs left.
     ///
     /// # Errors
-    /// [`ErrorKind::ForeignStore`] if the store is another project's; what keeps it from being read.
-    pub fn look(setup: Setup<'a>) -> Result<Self> {
-        owner::require(&setup)?;
-        Ok(Self { setup, begun: Instant::now(), lock: None, catalog: Mutex::default() })
+    /// As [`commit::recover`].
+    pub(crate) fn recover(&self) -> Result<()> {
+        commit::recover(&self.store, || Ledger::load(&*self.store).unwrap_or_default())
     }
 
-    /// A run that proves something: with the lock and the ledger where the store can be written, else as
-    /// [`Run::look`]. It doesn't make a store that isn't there.
+    /// This host's own store, to be written to.
+    pub(crate) fn locked_store(&self) -> &LockedStore<'a> {
+        &self.store
+    }
+
+    /// Makes a backup appear whose artifacts are staged.
     ///
     /// # Errors
-    /// As [`Run::begin`], but for [`ErrorKind::PermissionDenied`].
-    pub fn begin_reading(setup: Setup<'a>, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
-        if setup.store.list()?.is_empty() {
-            return Self::look(setup);
-        }
-        owner::require(&setup)?;
-        let run = match Self::lock(setup.clone(), waiting) {
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => return Self::look(setup),
-            other => other?,
-        };
-        owner::require(&run.setup)?;
-        match run.sweep() {
-            // In the sandbox of a drill, the lock and the ledger can be written alone. The next backup clears up.
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(run),
-            other => other.map(|()| run),
-        }
-    }
-
-    /// Whether the run may write, and so leaves a line in the ledger.
-    pub fn is_recorded(&self) -> bool {
-        self.lock.is_some()
-    }
-
-    /// Adds a line to the ledger, with the time the run has taken so far.
-    pub(crate) fn record(&self, line: Line) -> Result<()> {
-        self.record_since(0, line)
-    }
-
-    /// The same of one step of the run, which began `begun` milliseconds after it.
-    pub(crate) fn record_since(&self, begun: u64, line: Line) -> Result<()> {
-        if self.lock.is_none() {
-            return Ok(());
-        }
-        let (host, duration_ms) = (self.setup.host.clone(), self.elapsed_ms() - begun);
-        Ledger::append(self.store(), &Line { duration_ms, host, ..line })
-    }
-
-    /// Writes down that `command` begins, so that others can tell if it is killed.
-    pub(crate) fn record_begun(&self, command: Command) -> Result<()> {
-        self.record(Line::new(self.now(), command, Outcome::Begun))
-    }
-
-    /// Writes down that an error ended `command`, as far as the ledger takes it: the error says more. Without an id, it says
-    /// nothing about any backup.
-    pub(crate) fn record_error(&self, command: Command, error: &Error) {
-        let line = Line::new(self.now(), command, Outcome::of(error));
-        let _ = self.record(Line { error: Some(error.one_line()), ..line });
-    }
-
-    /// Removes what is staged, and the published files of backups that were being written or removed: their manifest
-    /// is staged and not published. The manifest goes last, so that a sweep that is cut short is begun again.
-    pub(crate) fn sweep(&self) -> Result<()> {
-        let staged = self.store().list_staged()?;
-        if staged.is_empty() {
-            return Ok(());
-        }
-        let published: BTreeMap<String, u64> =
-            self.store().list()?.into_iter().map(|object| (object.name, object.bytes)).collect();
-        let (manifests, others): (Vec<_>, Vec<_>) =
-            staged.into_iter().partition(|object| names::parse_manifest(&object.name).is_some());
-        others.iter().try_for_each(|object| self.store().discard(&object.name))?;
-        for manifest in manifests.iter().map(|object| &object.name) {
-            if !published.contains_key(manifest) {
-                // What can't be read today, a later run may be able to remove: it keeps none from beginning.
-                let Ok(left) = self.left_of(manifest, &published) else { continue };
-                left.iter().try_for_each(|name| self.store().remove(name))?;
-            }
-            self.store().discard(manifest)?;
-        }
+    /// As [`commit::publish`].
+    pub(crate) fn publish(&self, manifest: &Manifest, pinned: bool) -> Result<()> {
+        commit::publish(&self.store, manifest, pinned)?;
+        self.update_catalog(|catalog| catalog.add(manifest, pinned));
         Ok(())
     }
 
-    /// Published files of the backup whose manifest is staged. Anybody may have put that there, to have another tool's
-    /// files removed by their names: so they are this program's only if the ledger knows the backup, which it does once
-    /// that was whole, or if they are what the manifest says to the byte, as a backup is that was being written.
-    fn left_of(&self, manifest: &str, published: &BTreeMap<String, u64>) -> Result<Vec<String>> {
-        let Some(id) = names::parse_manifest(manifest) else { return Ok(Vec::new()) };
-        let json = match self.store().read_staged(manifest) {
-            Err(error) if error.is_not_plain() => return Ok(Vec::new()),
-            staged => read_bounded(staged?, manifest)?,
-        };
-        // It is whole before any file is published.
-        let Ok(recorded) = Manifest::parse(id, &json) else { return Ok(Vec::new()) };
-        let is_known = Ledger::load(self.store()).unwrap_or_default().knows(id);
-        let mut left = Vec::new();
-        for artifact in recorded.artifacts {
-            let Some(bytes) = published.get(&artifact.file) else { continue };
-            if is_known || *bytes == artifact.bytes && self.is_stored(&artifact)? {
-                left.push(artifact.file);
-            }
-        }
-        Ok(left)
-    }
-
-    /// Whether the stored file is what is recorded of it, to the byte.
-    fn is_stored(&self, artifact: &Artifact) -> Result<bool> {
-        let mut reader = match self.store().read(&artifact.file) {
-            Err(error) if error.is_not_plain() => return Ok(false),
-            opened => Hashing::new(opened?),
-        };
-        io::copy(&mut reader, &mut io::sink()).map_err(|e| Error::io_named("read", &artifact.file, e))?;
-        Ok(reader.finish().1.sha256 == artifact.sha256)
-    }
-
-    /// A folder of its own for decoded files, removed when dropped, with room for `bytes`.
+    /// Makes a backup go.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSpace`], with both figures; else as the operating system says.
-    pub(crate) fn scratch(&self, bytes: u64) -> Result<TempDir> {
-        let in_store = self.lock.as_ref().and_then(|_| self.store().scratch());
-        let (place, name) = match (&self.setup.scratch, in_store) {
-            (None, Some(staging)) => (staging, self.store().location()),
-            (given, _) => {
-                let place = given.as_ref().unwrap_or(&self.setup.temp).clone();
-                let name = place.display().to_string();
-                (place, name)
-            }
-        };
-        space::require_space(&place, &name, bytes)?;
-        tempfile::Builder::new()
-            .prefix("scratch-")
-            .tempdir_in(&place)
-            .map_err(|e| Error::io("create a folder in", &place, e))
+    /// As [`commit::remove`].
+    pub(crate) fn remove(&self, entry: &Entry) -> Result<()> {
+        self.forget_catalog();
+        commit::remove(&self.store, entry)
+    }
+
+    /// Pins a backup, or takes its pin away.
+    ///
+    /// # Errors
+    /// As [`commit::set_pin`].
+    pub(crate) fn set_pin(&self, id: BackupId, pinned: bool) -> Result<()> {
+        self.forget_catalog();
+        commit::set_pin(&self.store, id, pinned)
+    }
+
+    /// Makes the store this project's, with these other hosts.
+    ///
+    /// # Errors
+    /// As [`owner::write`].
+    pub(crate) fn write_owner(&self, hosts: Option<BTreeSet<String>>) -> Result<()> {
+        owner::write(&self.store, self.setup().project(), self.now(), hosts)?;
+        self.forget_catalog();
+        Ok(())
     }
 
     /// Makes sure that the store has room for `bytes`, as far as it knows.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSpace`], with both figures.
+    /// [`NoSpace`](crate::ErrorKind::NoSpace), with both figures.
     pub(crate) fn require_room(&self, bytes: u64) -> Result<()> {
-        match self.store().free_bytes()? {
-            Some(free) => space::require_free(free, &self.store().location(), bytes),
+        match self.store.free_bytes()? {
+            Some(free) => space::require_free(free, &self.store.location(), bytes),
             None => Ok(()),
         }
     }
 
-    /// All backups of the store.
-    pub fn catalog(&self) -> Result<Catalog> {
-        match self.kept_catalog().take() {
-            Some(catalog) => Ok(catalog),
-            None => Ok(Catalog::load(self.store())?.of(&self.setup.project, owner::hosts(&self.setup)?.as_ref())),
-        }
+    /// Adds a line to the ledger, with the time the run has taken so far.
+    ///
+    /// # Errors
+    /// What keeps the ledger from being written.
+    pub(crate) fn record(&self, line: Line) -> Result<()> {
+        self.record_since(0, line)
     }
 
-    /// Stored files of a backup, to be restored. That a database was checked before it was stored counts only where the
-    /// ledger says so of this host, and nothing was found against that backup since: a manifest may come from anywhere.
-    pub(crate) fn stored_files(&self, entry: &Entry) -> Result<Vec<StoredFile>> {
-        let mut files = entry.stored_files(self.store())?;
-        if files.iter().any(StoredFile::is_checked) {
-            let ledger = Ledger::load(self.store()).unwrap_or_default();
-            let sound = earlier_checks::on_host(&ledger, &self.setup.host);
-            let is_sound = |digest| !ledger.is_known_bad(entry.id) && sound.contains(&digest);
-            for file in &mut files {
-                file.require_check_unless(is_sound);
-            }
-        }
-        Ok(files)
+    /// The same of one step of the run, which began `begun` milliseconds after it.
+    ///
+    /// # Errors
+    /// As [`Run::record`].
+    pub(crate) fn record_since(&self, begun: u64, line: Line) -> Result<()> {
+        let (host, duration_ms) = (self.setup().host.clone(), self.elapsed_ms() - begun);
+        let line = Line { duration_ms, host, ..line };
+        Ledger::append(&self.store, &line)?;
+        self.update_ledger(|ledger| ledger.push(line));
+        Ok(())
     }
 
-    /// Keeps a catalog that is as the store is, so that the next step of this run needn't load it again.
-    pub(crate) fn keep_catalog(&self, catalog: Catalog) {
-        *self.kept_catalog() = Some(catalog).filter(|_| self.lock.is_some());
+    /// Writes down that `command` begins, so that others can tell if it is killed.
+    ///
+    /// # Errors
+    /// As [`Run::record`].
+    pub(crate) fn record_begun(&self, command: Command) -> Result<()> {
+        self.record(Line::new(self.now(), command, Outcome::Begun))
     }
 
-    fn kept_catalog(&self) -> MutexGuard<'_, Option<Catalog>> {
-        self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The store.
-    pub fn store(&self) -> &'a dyn Store {
-        self.setup.store
-    }
-
-    /// What reads the store's files.
-    pub(crate) fn reader(&self) -> Reader<'a> {
-        Reader { store: self.store(), progress: self.progress(), max_foreign: self.setup.max_foreign }
-    }
-
-    /// Takes the run's events.
-    pub(crate) fn progress(&self) -> &'a dyn Progress {
-        self.setup.progress
-    }
-
-    /// What the caller gave.
-    pub(crate) fn setup(&self) -> &Setup<'a> {
-        &self.setup
-    }
-
-    /// When the run began.
-    pub fn now(&self) -> DateTime<FixedOffset> {
-        self.setup.now
-    }
-
-    pub(crate) fn busy_timeout(&self) -> Duration {
-        self.setup.busy_timeout
-    }
-
-    pub(crate) fn tool(&self) -> Tool {
-        Tool { version: self.setup.version.clone(), sqlite: rusqlite::version().to_string() }
-    }
-
-    /// Databases that were checked before, as far as this run may rely on it.
-    pub fn earlier_checks(&self, ledger: &Ledger) -> EarlierChecks {
-        EarlierChecks::of(ledger, &self.tool(), &self.setup.host)
-    }
-
-    /// Milliseconds since the run began.
-    pub fn elapsed_ms(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// Ends the run if it was asked to stop.
-    pub(crate) fn check_stop(&self) -> Result<()> {
-        if self.progress().should_stop() { Err(Error::interrupted()) } else { Ok(()) }
+    /// Writes down that an error ended `command`, as far as the ledger takes it: the error says more. Without an id, it
+    /// says nothing about any backup.
+    pub(crate) fn record_error(&self, command: Command, error: &Error) {
+        let line = Line::new(self.now(), command, Outcome::of(error));
+        let _ = self.record(Line { error: Some(error.one_line()), ..line });
     }
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use std::fs;
-    use std::io::Write as _;
-    use std::path::Path;
-
-    use rusqlite::Connection;
 
     use super::*;
-    use crate::artifact::codec::Encoding;
-    use crate::operation::backup::tests::{assert_clean, fault_sweep};
-    use crate::operation::backup::{BackupReport, BackupRequest, Integrity, backup};
-    use crate::progress::Silent;
-    use crate::record::codec::Codec;
-    use crate::record::digest::Digest;
-    use crate::record::id::BackupId;
-    use crate::record::manifest::{Snapshot, Trigger};
-    use crate::record::relpath::RelPath;
-    use crate::source::{DatabaseSource, FilesSource, Sources};
-    use crate::store::{LocalStore, MemoryStore};
-
-    /// A project in a folder of its own, with a database of three sessions and an `.env`: for tests of all modules.
-    pub(crate) struct Site {
-        pub folder: TempDir,
-        pub sources: Sources,
-    }
-
-    impl Site {
-        pub fn new() -> Self {
-            // Syncing costs nothing in memory, and a sweep over all faults syncs thousands of times.
-            let memory = Path::new("/dev/shm");
-            let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
-            let path = |text| RelPath::new(text).unwrap();
-            let database = DatabaseSource {
-                name: "sessions_db".into(),
-                path: path("sessions.db"),
-                snapshot: Snapshot::Vacuum,
-                probes: Vec::new(),
-            };
-            let files = FilesSource { name: "config".into(), paths: vec![path(".env")] };
-            let site = Self { folder, sources: Sources { databases: vec![database], files: vec![files] } };
-            site.execute(
-                "PRAGMA synchronous = off; PRAGMA journal_mode = wal;
-                 CREATE TABLE sessions(id INTEGER PRIMARY KEY, kwh REAL);
-                 INSERT INTO sessions VALUES (1, 1.5), (2, 2.5), (3, 3.5);",
-            );
-            fs::write(site.root().join(".env"), "PORT=8080\n").unwrap();
-            site
-        }
-
-        pub fn root(&self) -> &Path {
-            self.folder.path()
-        }
-
-        pub fn open(&self) -> Connection {
-            Connection::open(self.root().join("sessions.db")).unwrap()
-        }
-
-        pub fn execute(&self, sql: &str) {
-            self.open().execute_batch(sql).unwrap();
-        }
-
-        pub fn sessions(&self) -> i64 {
-            self.open().query_row("SELECT count(*) FROM sessions", [], |row| row.get(0)).unwrap()
-        }
-
-        /// A folder for a store.
-        pub fn local(&self) -> LocalStore {
-            LocalStore::new(self.root().join("backups"))
-        }
-
-        pub fn setup<'a>(&self, store: &'a dyn Store, now: &str) -> Setup<'a> {
-            Setup {
-                store,
-                progress: &Silent,
-                now: id(now).time().fixed_offset(),
-                project: "charger-api".into(),
-                root: self.root().to_path_buf(),
-                host: "box".into(),
-                version: "1.0.0".into(),
-                command: "test".into(),
-                lock_wait: Duration::ZERO,
-                busy_timeout: Duration::from_secs(10),
-                max_foreign: 1 << 30,
-                scratch: None,
-                temp: self.root().to_path_buf(),
-            }
-        }
-
-        pub fn begin<'a>(&self, store: &'a dyn Store, now: &str) -> Run<'a> {
-            Run::begin(self.setup(store, now), &mut |_| {}).unwrap()
-        }
-
-        pub fn back_up(&self, run: &Run<'_>) -> Result<BackupReport> {
-            let encoding = Encoding::new(Codec::Zstd, 1).unwrap();
-            let (root, sources, integrity) = (self.root(), &self.sources, Integrity::Required);
-            backup(run, &BackupRequest { root, sources, encoding, trigger: Trigger::Timer, pinned: false, integrity })
-        }
-
-        /// Makes a backup of that id; it has to be complete.
-        pub fn backup(&self, store: &dyn Store, now: &str) -> BackupId {
-            let made = self.back_up(&self.begin(store, now)).unwrap();
-            assert!(made.failures.is_empty(), "{:?}", made.failures);
-            assert_eq!(made.manifest.id, id(now));
-            made.manifest.id
-        }
-    }
-
-    pub(crate) fn id(text: &str) -> BackupId {
-        text.parse().unwrap()
-    }
-
-    pub(crate) fn stage(store: &dyn Store, name: &str, content: &[u8]) {
-        let mut staged = store.stage(name).unwrap();
-        staged.write_all(content).unwrap();
-        staged.finish().unwrap();
-    }
-
-    pub(crate) fn publish(store: &dyn Store, name: &str, content: &[u8]) {
-        stage(store, name, content);
-        store.publish(&[name.into()]).unwrap();
-    }
-
-    pub(crate) fn staged(store: &dyn Store) -> Vec<String> {
-        store.list_staged().unwrap().into_iter().map(|object| object.name).collect()
-    }
-
-    /// Published names of what belongs to backups.
-    pub(crate) fn published(store: &dyn Store) -> Vec<String> {
-        let names = store.list().unwrap().into_iter().map(|object| object.name);
-        names.filter(|name| ![names::LEDGER, names::OWNER].contains(&name.as_str())).collect()
-    }
+    use crate::error::ErrorKind;
+    use crate::store::LocalStore as _;
+    use crate::testing::fixtures::Site;
 
     const EARLIER: &str = "20251209_140000";
-    const DATABASE: &str = "sessions_db_20251210_140000.db.zst";
-    const CONFIG: &str = "config_20251210_140000.tar.zst";
-    const MANIFEST: &str = "manifest_20251210_140000.json";
-
-    /// Beside a whole backup and files of others, what `setting` makes; then the next run begins. Gives what it left of
-    /// it: staged, and published. Runs on both stores.
-    fn swept(setting: impl Fn(&dyn Store)) -> (Vec<String>, Vec<String>) {
-        let site = Site::new();
-        let mut results = [&site.local() as &dyn Store, &MemoryStore::new()].map(|store| {
-            let earlier = site.backup(store, EARLIER);
-            publish(store, "sessions_db_20200101_000000.db.gz", b"another tool's");
-            publish(store, "notes.txt", b"mine");
-            let others = published(store);
-            setting(store);
-            let run = site.begin(store, "20251211_140000");
-            let report = crate::operation::verify::verify(
-                &run,
-                run.catalog().unwrap().get(earlier).unwrap(),
-                &EarlierChecks::none(),
-            )
-            .unwrap();
-            assert_eq!(report.verdict, crate::Verdict::Ok);
-            let mut left = published(store);
-            assert!(others.iter().all(|other| left.contains(other)), "{left:?}");
-            left.retain(|name| !others.contains(name));
-            (staged(store), left)
-        });
-        assert_eq!(results[0], results[1], "both stores end up alike");
-        std::mem::take(&mut results[0])
-    }
-
-    /// Stages files with an `x` in them, and a manifest that says so.
-    fn stage_all(store: &dyn Store, names: &[&str]) {
-        for name in names {
-            stage(store, name, if *name == MANIFEST { manifest(store) } else { b"x".into() }.as_slice());
-        }
-    }
-
-    /// Of a backup of [`DATABASE`] and [`CONFIG`].
-    fn manifest(store: &dyn Store) -> Vec<u8> {
-        let catalog = Catalog::load(store).unwrap();
-        let mut manifest = catalog.get(id(EARLIER)).unwrap().read_manifest(store).unwrap();
-        manifest.id = id("20251210_140000");
-        for artifact in &mut manifest.artifacts {
-            artifact.file = artifact.file.replace(EARLIER, "20251210_140000");
-            (artifact.bytes, artifact.sha256) = (1, Digest::of(b"x"));
-        }
-        manifest.to_json()
-    }
-
-    const NOTHING: (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
-
-    #[test]
-    fn staged_artifacts_alone_are_swept() {
-        assert_eq!(swept(|store| stage_all(store, &[DATABASE, CONFIG])), NOTHING);
-    }
-
-    #[test]
-    fn a_backup_cut_short_before_any_artifact_was_published_is_swept() {
-        assert_eq!(swept(|store| stage_all(store, &[DATABASE, CONFIG, MANIFEST])), NOTHING);
-    }
-
-    #[test]
-    fn a_backup_cut_short_between_its_artifacts_is_swept() {
-        let cut = swept(|store| {
-            stage_all(store, &[DATABASE, CONFIG, MANIFEST]);
-            store.publish(&[DATABASE.into()]).unwrap();
-            assert!(!lists(store, "20251210_140000"));
-        });
-        assert_eq!(cut, NOTHING);
-    }
-
-    #[test]
-    fn a_backup_cut_short_before_its_manifest_was_published_is_swept() {
-        let cut = swept(|store| {
-            stage_all(store, &[DATABASE, CONFIG, MANIFEST]);
-            store.publish(&[DATABASE.into(), CONFIG.into()]).unwrap();
-            assert!(!lists(store, "20251210_140000"));
-        });
-        assert_eq!(cut, NOTHING);
-    }
-
-    #[test]
-    fn a_removal_cut_short_is_finished() {
-        for left in [&[DATABASE, CONFIG][..], &[CONFIG], &[]] {
-            let cut = swept(|store| {
-                stage_all(store, left);
-                left.iter().try_for_each(|name| store.publish(&[(*name).into()])).unwrap();
-                publish(store, MANIFEST, &manifest(store));
-                store.withdraw(MANIFEST).unwrap();
-                assert!(!lists(store, "20251210_140000"));
-            });
-            assert_eq!(cut, NOTHING, "{left:?}");
-        }
-    }
-
-    #[test]
-    fn what_a_staged_manifest_names_stays_unless_this_program_wrote_it() {
-        let kept = swept(|store| {
-            stage_all(store, &[MANIFEST]);
-            publish(store, DATABASE, b"another tool's");
-            publish(store, "logs_20251210_140000.tar.gz", b"another tool's");
-        });
-        assert_eq!(kept, (vec![], vec!["logs_20251210_140000.tar.gz".into(), DATABASE.into()]));
-        // What the ledger knows as a backup of this program's goes, though it was damaged before it was removed.
-        let removed = swept(|store| {
-            stage_all(store, &[MANIFEST]);
-            publish(store, DATABASE, b"damaged");
-            let line = Line::new(id(EARLIER).time().fixed_offset(), Command::Backup, Outcome::Ok);
-            Ledger::append(store, &Line { id: Some(id("20251210_140000")), ..line }).unwrap();
-        });
-        assert_eq!(removed, NOTHING);
-        // So does what it knows as what a restore has kept.
-        let removed = swept(|store| {
-            stage_all(store, &[MANIFEST]);
-            publish(store, DATABASE, b"damaged");
-            let mut line = Line::new(id(EARLIER).time().fixed_offset(), Command::Restore, Outcome::Ok);
-            line.restore = Some(crate::record::ledger::RestoreLine {
-                target: "/p".into(),
-                selection: None,
-                kept: Some(id("20251210_140000")),
-                unkept: false,
-                written: vec![],
-                moved_aside: vec![],
-            });
-            Ledger::append(store, &line).unwrap();
-        });
-        assert_eq!(removed, NOTHING);
-        for torn in ["", "{", "{\"format\": 1}", "x"] {
-            let kept = swept(|store| {
-                stage(store, MANIFEST, torn.as_bytes());
-                publish(store, DATABASE, b"x");
-            });
-            assert_eq!(kept, (vec![], vec![DATABASE.into()]), "{torn}");
-        }
-    }
-
-    #[test]
-    fn a_pin_cut_short_leaves_the_backup_as_it_was() {
-        let cut = swept(|store| {
-            stage_all(store, &[DATABASE, CONFIG, MANIFEST]);
-            store.publish(&[DATABASE, CONFIG, MANIFEST].map(String::from)).unwrap();
-            stage(store, MANIFEST, b"the new one");
-            assert!(lists(store, "20251210_140000"));
-        });
-        assert_eq!(cut, (Vec::new(), [CONFIG, MANIFEST, DATABASE].map(String::from).to_vec()));
-    }
-
-    #[test]
-    fn a_sweep_cut_short_is_begun_again() {
-        let cut_short = |site: &Site, store: &dyn Store| {
-            site.backup(store, EARLIER);
-            stage_all(store, &[DATABASE, CONFIG, MANIFEST]);
-            store.publish(&[CONFIG.into()]).unwrap();
-        };
-        fault_sweep(
-            cut_short,
-            |site, store| {
-                let error = Run::begin(site.setup(store, "20251211_140000"), &mut |_| {}).err();
-                let message = error.map(|error| error.to_string()).unwrap_or_default();
-                let left = [format!("read {CONFIG}"), format!("read staged {MANIFEST}")];
-                assert!(!left.iter().any(|read| message.contains(read)), "it keeps the run from beginning: {message}");
-            },
-            |site, store, fault| assert_clean(site, store, &[id(EARLIER)], fault),
-        );
-    }
 
     #[test]
     fn scratch_folders_of_a_killed_run_are_swept() {
@@ -651,10 +195,6 @@ pub(crate) mod tests {
         fs::write(scratch.join("snapshot.db"), "half").unwrap();
         site.begin(&store, "20251211_140000");
         assert!(!scratch.exists());
-    }
-
-    fn lists(store: &dyn Store, wanted: &str) -> bool {
-        Catalog::load(store).unwrap().entries().iter().any(|entry| entry.id == id(wanted))
     }
 
     #[test]

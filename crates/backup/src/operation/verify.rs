@@ -7,19 +7,21 @@ use std::path::Path;
 use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
 
+use super::look::Look;
+use super::session::{Recording, Session};
 use crate::artifact::StoredFile;
+use crate::artifact::read::Level;
 use crate::catalog::Entry;
 use crate::disk::file;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operation::check::{self, Aspect, Check, Checks, Verdict};
-use crate::operation::run::Run;
 use crate::record::earlier_checks::EarlierChecks;
 use crate::record::id::BackupId;
 use crate::record::ledger::{Command, Line, Outcome};
 use crate::record::manifest::{Content, Facts, FileEntry};
 use crate::record::names::Kind;
 use crate::record::soundness::{DatabaseDigests, Depth, SoundDatabases};
-use crate::source::files::ConfigFile;
+use crate::source::files::{ConfigFile, read_stored_archive};
 use crate::source::sqlite::integrity::Scope;
 use crate::source::syntax;
 
@@ -46,67 +48,95 @@ pub struct VerifyReport {
     pub duration_ms: u64,
 }
 
-/// Reads all of a backup and checks what it decodes to. Of databases that are among those checked `earlier`, the bytes
+/// Reads all of a backup: its stored bytes alone, or what they decode to as well. Of databases that are among those checked `earlier`, the bytes
 /// alone. The ledger gets a line before it and one after it, which is about the backup if anything was found out about that.
 ///
 /// # Errors
 /// What kept the checks from being made, such as [`ErrorKind::NoSpace`] for the decoded database. Damage is no error
 /// here but a verdict. [`ErrorKind::NoSuchBackup`] if the backup is removed meanwhile, as it can be where the store is
 /// only read and so not locked.
-pub fn verify(run: &Run<'_>, entry: &Entry, earlier: &EarlierChecks) -> Result<VerifyReport> {
+pub fn verify(session: &Session<'_>, entry: &Entry, level: Level, earlier: &EarlierChecks) -> Result<VerifyReport> {
     entry.require_usable()?;
-    let begin = run.record_begun(Command::Verify);
-    let found = examine(run, entry, earlier, begin).inspect_err(|error| run.record_error(Command::Verify, error));
-    let is_sound = found.as_ref().is_ok_and(|report| report.verdict != Verdict::Damaged);
-    if !is_sound && !run.is_recorded() && run.catalog()?.get(entry.id).is_err() {
+    let begin = session.record_begun(Command::Verify);
+    let begun = session.elapsed_ms();
+    let found = Findings::of(session, entry, level, earlier);
+    let is_sound = found.as_ref().is_ok_and(|found| found.damage().is_none());
+    if !is_sound && !session.is_recorded() && session.catalog()?.get(entry.id).is_err() {
         let message = format!("backup {} was removed while it was read", entry.id);
         return Err(Error::new(ErrorKind::NoSuchBackup, message).with_hint("verify again: `list` shows what is there"));
     }
-    found
-}
-
-/// `begin` is what the ledger said to the first line.
-fn examine(run: &Run<'_>, entry: &Entry, earlier: &EarlierChecks, begin: Result<()>) -> Result<VerifyReport> {
-    let begun = run.elapsed_ms();
-    let mut checks = Vec::new();
-    let mut databases = Vec::new();
-    let mut checked_whole_at = None;
-    for file in &entry.stored_files(run.store())? {
-        let database = file.recorded.as_ref().and_then(DatabaseDigests::of);
-        let earlier = database.and_then(|database| earlier.when(entry.id, database));
-        let found = verify_file(run, file, earlier)?;
-        if earlier.is_none() && found.iter().all(|check| check.verdict == Verdict::Ok) {
-            databases.extend(database);
-        }
-        checked_whole_at = [checked_whole_at, earlier].into_iter().flatten().min();
-        checks.extend(found);
-    }
-    let depth = if checked_whole_at.is_some() { Depth::Content } else { Depth::Whole };
-    let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Ok);
-    let damage = checks.iter().find(|check| check.verdict == Verdict::Damaged);
-    let outcome = if damage.is_some() { Outcome::Failed } else { Outcome::Ok };
-    let line = Line {
-        id: Some(entry.id),
-        error: damage.map(|check| format!("{}: {}", check.file, check.detail)),
-        depth: Some(depth),
-        checked: (damage.is_none() && !databases.is_empty()).then(|| SoundDatabases { tool: run.tool(), databases }),
-        ..Line::new(run.now(), Command::Verify, outcome)
-    };
-    // What was found has to be told, whatever the ledger takes.
-    let unrecorded = begin.and(run.record_since(begun, line)).err().map(|error| error.one_line());
-    let recorded = run.is_recorded() && unrecorded.is_none();
-    let duration_ms = run.elapsed_ms() - begun;
+    let found = found.inspect_err(|error| session.record_error(Command::Verify, error))?;
+    let Recording { recorded, unrecorded } = session.record(begin, begun, found.line(session, entry));
+    let duration_ms = session.elapsed_ms() - begun;
+    let Findings { verdict, depth, checked_whole_at, checks, .. } = found;
     Ok(VerifyReport { id: entry.id, verdict, depth, checked_whole_at, checks, recorded, unrecorded, duration_ms })
 }
 
-fn verify_file(run: &Run<'_>, file: &StoredFile, earlier: Option<DateTime<FixedOffset>>) -> Result<Vec<Check>> {
+/// What was found in a backup.
+struct Findings {
+    verdict: Verdict,
+    depth: Depth,
+    checked_whole_at: Option<DateTime<FixedOffset>>,
+    checks: Vec<Check>,
+    /// Databases that were checked whole now, and found without a flaw.
+    sound: Vec<DatabaseDigests>,
+}
+
+impl Findings {
+    fn of(look: &Look<'_>, entry: &Entry, level: Level, earlier: &EarlierChecks) -> Result<Self> {
+        let (mut checks, mut sound, mut checked_whole_at) = (Vec::new(), Vec::new(), None);
+        for file in &entry.stored_files(look.store())? {
+            let database = file.recorded.as_ref().and_then(DatabaseDigests::of);
+            let earlier = database.and_then(|database| earlier.when(entry.id, database));
+            let found = verify_file(look, file, level, earlier)?;
+            if level == Level::Content && earlier.is_none() && found.iter().all(|check| check.verdict == Verdict::Ok) {
+                sound.extend(database);
+            }
+            checked_whole_at = [checked_whole_at, earlier].into_iter().flatten().min();
+            checks.extend(found);
+        }
+        let depth = match level {
+            Level::Stored => Depth::Stored,
+            Level::Content if checked_whole_at.is_some() => Depth::Content,
+            Level::Content => Depth::Whole,
+        };
+        let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Ok);
+        Ok(Self { verdict, depth, checked_whole_at, checks, sound })
+    }
+
+    fn damage(&self) -> Option<&Check> {
+        self.checks.iter().find(|check| check.verdict == Verdict::Damaged)
+    }
+
+    /// What the ledger says of them.
+    fn line(&self, look: &Look<'_>, entry: &Entry) -> Line {
+        let (damage, databases) = (self.damage(), self.sound.clone());
+        let outcome = if damage.is_some() { Outcome::Failed } else { Outcome::Ok };
+        Line {
+            id: Some(entry.id),
+            error: damage.map(|check| format!("{}: {}", check.file, check.detail)),
+            depth: Some(self.depth),
+            checked: (damage.is_none() && !databases.is_empty())
+                .then(|| SoundDatabases { tool: look.tool(), databases }),
+            ..Line::new(look.now(), Command::Verify, outcome)
+        }
+    }
+}
+
+fn verify_file(
+    look: &Look<'_>,
+    file: &StoredFile,
+    level: Level,
+    earlier: Option<DateTime<FixedOffset>>,
+) -> Result<Vec<Check>> {
     let mut checks = Checks::of(&file.file);
     let read = match (file.kind, earlier) {
-        (Kind::Database, _) if file.damage().is_some() => verify_bytes(run, file, &mut checks),
-        (Kind::Wal | Kind::Journal, _) => verify_bytes(run, file, &mut checks),
-        (Kind::Database, Some(at)) => verify_content(run, file, at, &mut checks),
-        (Kind::Database, None) => verify_database(run, file, &mut checks),
-        (Kind::Files, _) => verify_archive(run, file, &mut checks),
+        _ if level == Level::Stored => verify_stored(look, file, &mut checks),
+        (Kind::Database, _) if file.damage().is_some() => verify_bytes(look, file, &mut checks),
+        (Kind::Wal | Kind::Journal, _) => verify_bytes(look, file, &mut checks),
+        (Kind::Database, Some(at)) => verify_content(look, file, at, &mut checks),
+        (Kind::Database, None) => verify_database(look, file, &mut checks),
+        (Kind::Files, _) => verify_archive(look, file, &mut checks),
     };
     match read {
         Ok(()) => {}
@@ -116,25 +146,40 @@ fn verify_file(run: &Run<'_>, file: &StoredFile, earlier: Option<DateTime<FixedO
     Ok(checks.list)
 }
 
+/// Reads the stored bytes alone. What isn't recorded can't be told from damage.
+fn verify_stored(look: &Look<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
+    if look.reader().read_stored(file)? {
+        checks.ok(Aspect::Stored, "stored bytes as recorded; what they decode to was not looked at");
+    } else {
+        checks.warning(Aspect::Stored, "nothing is recorded to compare the stored bytes with");
+    }
+    Ok(())
+}
+
 /// Reads all of a database whose very bytes were checked whole at that time.
-fn verify_content(run: &Run<'_>, file: &StoredFile, at: DateTime<FixedOffset>, checks: &mut Checks<'_>) -> Result<()> {
-    run.reader().copy(file, &mut io::sink())?;
+fn verify_content(
+    look: &Look<'_>,
+    file: &StoredFile,
+    at: DateTime<FixedOffset>,
+    checks: &mut Checks<'_>,
+) -> Result<()> {
+    look.reader().copy(file, &mut io::sink())?;
     checks.ok(Aspect::Content, format!("{}, which were checked whole on {}", content_detail(file), at.format("%F %R")));
     Ok(())
 }
 
-fn verify_database(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
-    let scratch = run.scratch(plain_bytes(file))?;
+fn verify_database(look: &Look<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
+    let scratch = look.scratch(plain_bytes(file))?;
     let path = scratch.path().join(format!("{}.db", file.name));
     let mut decoded = file::create_private(&path).map_err(|e| Error::io("create", &path, e))?;
-    run.reader().copy(file, &mut decoded)?;
+    look.reader().copy(file, &mut decoded)?;
     checks.ok(Aspect::Content, content_detail(file));
-    check::database(checks, &path, expected_facts(file), Some(Scope::Flaws), run.progress())
+    check::database(checks, &path, expected_facts(file), Some(Scope::Flaws), look.progress())
 }
 
 /// Of a damaged database, and of what lies beside it, there is nothing else to check.
-fn verify_bytes(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
-    run.reader().copy(file, &mut io::sink())?;
+fn verify_bytes(look: &Look<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
+    look.reader().copy(file, &mut io::sink())?;
     checks.ok(Aspect::Content, content_detail(file));
     if let Some(problem) = file.damage() {
         checks.warning(Aspect::Integrity, format!("{problem} (in the source as well)"));
@@ -142,10 +187,10 @@ fn verify_bytes(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Re
     Ok(())
 }
 
-fn verify_archive(run: &Run<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
+fn verify_archive(look: &Look<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
     let mut found = Vec::new();
     let mut warnings = Vec::new();
-    run.reader().archive(file, |member| {
+    read_stored_archive(look.reader(), file, |member| {
         warnings.extend(syntax::flaw(&member));
         found.push(ConfigFile::entry(&member));
         Ok(())
@@ -207,9 +252,9 @@ fn expected_entries(file: &StoredFile) -> Option<&[FileEntry]> {
 ///
 /// # Errors
 /// [`ErrorKind::Damaged`] with the first thing found, and as [`check::database`].
-pub(crate) fn require_sound(run: &Run<'_>, file: &StoredFile, decoded: &Path, scope: Option<Scope>) -> Result<()> {
+pub(crate) fn require_sound(look: &Look<'_>, file: &StoredFile, decoded: &Path, scope: Option<Scope>) -> Result<()> {
     let mut checks = Checks::of(&file.file);
-    check::database(&mut checks, decoded, expected_facts(file), scope, run.progress())?;
+    check::database(&mut checks, decoded, expected_facts(file), scope, look.progress())?;
     match checks.list.iter().find(|check| check.verdict == Verdict::Damaged) {
         None => Ok(()),
         Some(check) => Err(Error::damaged(&check.file, check.detail.as_str())),
@@ -220,14 +265,20 @@ pub(crate) fn require_sound(run: &Run<'_>, file: &StoredFile, decoded: &Path, sc
 mod tests {
     use super::*;
     use crate::catalog::Catalog;
-    use crate::operation::run::tests::{Site, id, publish, staged};
+    use crate::operation::run::Run;
     use crate::record::digest::Digest;
     use crate::record::ledger::Ledger;
     use crate::record::manifest::{Manifest, Table};
     use crate::record::names;
-    use crate::store::{MemoryStore, Store};
+    use crate::store::{LocalStore as _, MemoryStore};
+    use crate::testing::fixtures::{Site, id, publish, staged};
 
     const NOW: &str = "20251210_140000";
+
+    fn verify_content(run: Run<'_>) -> Result<VerifyReport> {
+        let session = Session::from(run);
+        verify(&session, session.catalog()?.get(id(NOW))?, Level::Content, &EarlierChecks::none())
+    }
 
     /// What a verification finds in a backup whose manifest says something else.
     fn found(change: impl FnOnce(&mut Manifest)) -> VerifyReport {
@@ -237,7 +288,7 @@ mod tests {
         change(&mut manifest);
         publish(&store, &names::manifest(id(NOW)), &manifest.to_json());
         let run = site.begin(&store, NOW);
-        let report = verify(&run, run.catalog().unwrap().get(id(NOW)).unwrap(), &EarlierChecks::none()).unwrap();
+        let report = verify_content(run).unwrap();
         let line = Ledger::load(&store).unwrap().lines().last().unwrap().clone();
         let is_damaged = report.verdict == Verdict::Damaged;
         assert_eq!((line.command, line.id), (Command::Verify, Some(id(NOW))));
@@ -290,8 +341,8 @@ mod tests {
 
     #[test]
     fn a_table_that_is_missing_is_named() {
-        let missing = |manifest: &mut Manifest| facts(manifest).tables.push(Table { name: "audit".into(), rows: 0 });
-        assert_eq!(damage(missing), [(Aspect::Rows, "table audit is missing".into())]);
+        let missing = |manifest: &mut Manifest| facts(manifest).tables.push(Table { name: "session".into(), rows: 0 });
+        assert_eq!(damage(missing), [(Aspect::Rows, "table session is missing".into())]);
     }
 
     #[test]
@@ -314,7 +365,7 @@ mod tests {
         publish(&store, &names::manifest(id(NOW)), b"{\"format\": 1}");
         let run = site.begin(&store, NOW);
         let lines = Ledger::load(&store).unwrap().lines().len();
-        let error = verify(&run, run.catalog().unwrap().get(id(NOW)).unwrap(), &EarlierChecks::none()).unwrap_err();
+        let error = verify_content(run).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BadManifest);
         assert_eq!(Ledger::load(&store).unwrap().lines().len(), lines, "nothing was proved or disproved");
     }
@@ -329,7 +380,7 @@ mod tests {
         let store = site.local();
         site.backup(&store, NOW);
         let run = site.begin(&store, NOW);
-        let report = verify(&run, run.catalog().unwrap().get(id(NOW)).unwrap(), &EarlierChecks::none()).unwrap();
+        let report = verify_content(run).unwrap();
         assert_eq!(report.verdict, Verdict::Warning);
         assert_eq!(staged(&store), Vec::<String>::new(), "nothing decoded is left");
         let line = Ledger::load(&store).unwrap().lines().last().unwrap().outcome;

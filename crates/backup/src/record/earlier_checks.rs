@@ -45,8 +45,8 @@ impl EarlierChecks {
         for line in ledger.lines().iter().filter(|line| matches!(line.command, Command::Verify | Command::Drill)) {
             match line.id {
                 Some(id) if line.outcome == Outcome::Failed => drop(earlier.failed.insert(id)),
-                Some(id) => drop(earlier.failed.remove(&id)),
-                None => {}
+                Some(id) if line.has_read_content() => drop(earlier.failed.remove(&id)),
+                _ => {}
             }
             let checked = line.checked.as_ref().filter(|checked| checked.tool == *tool);
             if let Some(checked) = checked

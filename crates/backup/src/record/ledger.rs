@@ -176,6 +176,8 @@ struct Findings {
     failed: bool,
     /// Whether a person accepted its collapse.
     accepted: bool,
+    /// Whether a person took its pin back.
+    unpinned: bool,
 }
 
 impl Ledger {
@@ -247,6 +249,23 @@ impl Ledger {
         self.backups.get(&id).is_some_and(|findings| findings.accepted)
     }
 
+    /// Whether a person took the pin of `id` back, and didn't pin it again.
+    pub fn is_unpinned(&self, id: BackupId) -> bool {
+        self.backups.get(&id).is_some_and(|findings| findings.unpinned)
+    }
+
+    /// Adds a line that was just written.
+    pub(crate) fn push(&mut self, line: Line) {
+        note(&mut self.backups, &line);
+        if self.lines.last().is_some_and(|last| line.ends_proof(last)) {
+            self.lines.pop();
+        }
+        if line.from.is_some() {
+            self.own = self.lines.len();
+        }
+        self.lines.push(line);
+    }
+
     /// The last line of each restore, newest first. Restores that failed before they changed anything are skipped.
     pub fn restores(&self) -> impl Iterator<Item = (&Line, &RestoreLine)> {
         let mut restores: Vec<(&Line, &RestoreLine)> = Vec::new();
@@ -286,11 +305,14 @@ impl Findings {
     fn add(&mut self, line: &Line) {
         match line.command {
             Command::Verify | Command::Drill if line.outcome.is_verdict() => {
-                self.failed = line.outcome == Outcome::Failed;
+                // A check of the stored bytes alone doesn't take back what was found in their content.
+                self.failed = line.outcome == Outcome::Failed || self.failed && !line.has_read_content();
                 self.proved = if line.proves() { Some(line.at) } else { self.proved };
             }
             Command::Accept => self.accepted = true,
             Command::Unaccept => self.accepted = false,
+            Command::Pin => self.unpinned = false,
+            Command::Unpin => self.unpinned = true,
             _ => {}
         }
     }
@@ -320,9 +342,14 @@ impl Line {
         matches!(self.command, Command::Verify | Command::Drill)
     }
 
-    /// Whether a verification or drill found nothing wrong.
+    /// Whether a verification or drill found nothing wrong in the content of a backup.
     pub(crate) fn proves(&self) -> bool {
-        self.is_proof() && self.outcome == Outcome::Ok
+        self.is_proof() && self.outcome == Outcome::Ok && self.has_read_content()
+    }
+
+    /// Whether it decoded the stored bytes.
+    pub(crate) fn has_read_content(&self) -> bool {
+        self.depth != Some(Depth::Stored)
     }
 
     /// Whether it ends the verification or drill that `begun` began. Then that line is dropped: `verify --all` writes both for
@@ -337,7 +364,8 @@ impl Line {
 mod tests {
     use super::*;
     use crate::record::names::LEDGER;
-    use crate::store::{MemoryStore, Store as _};
+    use crate::store::{LocalStore as _, MemoryStore};
+    use crate::testing::fixtures::append;
 
     fn line(command: Command, outcome: Outcome, id: &str) -> Line {
         let at = DateTime::parse_from_rfc3339("2025-12-10T15:00:00+01:00").unwrap();
@@ -365,11 +393,11 @@ mod tests {
     fn lines_read_back_and_unreadable_ones_are_passed_over() {
         let store = MemoryStore::new();
         let first = line(Command::Backup, Outcome::Ok, "20251210_140000");
-        Ledger::append(&store, &first).unwrap();
+        append(&store, &first);
         store.append(LEDGER, "{\"at\": torn").unwrap();
         store.append(LEDGER, "{\"command\": \"of a later version\"}").unwrap();
         let second = line(Command::Verify, Outcome::Ok, "20251210_140000");
-        Ledger::append(&store, &second).unwrap();
+        append(&store, &second);
         assert_eq!(Ledger::load(&store).unwrap().lines(), [first, second]);
     }
 
@@ -377,18 +405,18 @@ mod tests {
     fn of_a_ledger_that_is_too_long_the_newest_lines_count() {
         let store = MemoryStore::new();
         let first = line(Command::Verify, Outcome::Ok, "20251209_140000");
-        let old = |command, outcome, id| Ledger::append(&store, &line(command, outcome, id)).unwrap();
+        let old = |command, outcome, id| append(&store, &line(command, outcome, id));
         let last = line(Command::Verify, Outcome::Ok, "20251210_140000");
         let long = Line { error: Some("x".repeat(1 << 20)), ..Line::new(last.at, Command::Rotate, Outcome::Ok) };
-        Ledger::append(&store, &first).unwrap();
+        append(&store, &first);
         old(Command::Drill, Outcome::Failed, "20251208_140000");
         old(Command::Accept, Outcome::Ok, "20251207_140000");
         old(Command::Accept, Outcome::Ok, "20251206_140000");
         old(Command::Unaccept, Outcome::Ok, "20251206_140000");
         for _ in 0..40 {
-            Ledger::append(&store, &long).unwrap();
+            append(&store, &long);
         }
-        Ledger::append(&store, &last).unwrap();
+        append(&store, &last);
         let ledger = Ledger::load(&store).unwrap();
         assert_eq!(ledger.lines().last(), Some(&last));
         assert!(ledger.lines().len() < 40 && !ledger.lines().contains(&first), "{}", ledger.lines().len());
@@ -405,11 +433,11 @@ mod tests {
         let ends = ["20251209_140000", "20251210_140000"].map(|id| line(Command::Verify, Outcome::Ok, id));
         let begun = Line::new(ends[0].at, Command::Verify, Outcome::Begun);
         for line in [&begun, &ends[0], &begun, &ends[1]] {
-            Ledger::append(&store, line).unwrap();
+            append(&store, line);
         }
         assert_eq!(Ledger::load(&store).unwrap().lines(), ends);
         // The last one is what tells that a run was killed.
-        Ledger::append(&store, &begun).unwrap();
+        append(&store, &begun);
         assert_eq!(Ledger::load(&store).unwrap().last(Command::Verify), Some(&begun));
     }
 

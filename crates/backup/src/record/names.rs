@@ -92,9 +92,22 @@ pub fn parse_manifest(file: &str) -> Option<BackupId> {
     }
 }
 
+/// The name of the object that pins a backup. It is empty: that it is there says all.
+pub fn pin(id: BackupId) -> String {
+    format!("pin_{id}")
+}
+
+/// The backup that an object of this name pins; `None` for any other object.
+pub fn parse_pin(file: &str) -> Option<BackupId> {
+    match split_id(file)? {
+        ("pin", id) => Some(id),
+        _ => None,
+    }
+}
+
 /// The backup that a stored file belongs to, by its name.
 pub(crate) fn id_of(file: &str) -> Option<BackupId> {
-    parse_manifest(file).or_else(|| ArtifactName::parse(file).map(|name| name.id))
+    parse_manifest(file).or_else(|| parse_pin(file)).or_else(|| ArtifactName::parse(file).map(|name| name.id))
 }
 
 /// Whether `name` can name a database or a set of files: 1 to 64 letters, digits, `_` or `-`, and not `manifest`.

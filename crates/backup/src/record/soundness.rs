@@ -9,6 +9,8 @@ use crate::record::manifest::{Artifact, Content, Manifest, Tool};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Depth {
+    /// The stored bytes were read and are as recorded. They were not decoded.
+    Stored,
     /// All bytes were read and are as recorded. SQLite checked the same bytes earlier.
     Content,
     /// Every check was made this time.

@@ -10,6 +10,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::artifact::StoredFile;
+use crate::artifact::read::{ArtifactReader, Reader};
 use crate::disk::place::{self, OpenError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::digest::Digest;
@@ -162,6 +164,25 @@ pub(crate) fn read_archive(
     }
     // An archive that is cut off between two members looks whole, except that it lacks the empty block at its end.
     if ended.get() { Err(Error::damaged(name, "its end is missing")) } else { Ok(()) }
+}
+
+/// Reads a stored archive, and calls `each` with its files, which are good only if this returns `Ok`.
+///
+/// # Errors
+/// As [`Reader::copy`] and [`read_archive`], and the errors of `each`.
+pub(crate) fn read_stored_archive(
+    reader: Reader<'_>,
+    file: &StoredFile,
+    each: impl FnMut(ConfigFile) -> Result<()>,
+) -> Result<()> {
+    let mut archive = ArtifactReader::open(reader, file)?;
+    let result = read_archive(&file.file, &mut archive, each);
+    match (archive.take_error(), result) {
+        (Some(cause), _) => Err(cause),
+        // If the bytes are not those that were stored, that explains more than the error of `tar`.
+        (None, Err(error)) if error.kind() == ErrorKind::Damaged => archive.finish().and(Err(error)),
+        (None, result) => result.and_then(|()| archive.finish()),
+    }
 }
 
 /// A member of an archive that is being read.

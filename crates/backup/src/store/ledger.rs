@@ -2,7 +2,8 @@
 
 use std::io::BufReader;
 
-use super::Store;
+use super::locked::LockedStore;
+use super::traits::Store;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::ledger::{Ledger, Line};
 use crate::record::names::LEDGER;
@@ -24,7 +25,7 @@ impl Ledger {
     ///
     /// # Errors
     /// What keeps it from being written.
-    pub fn append(store: &dyn Store, line: &Line) -> Result<()> {
+    pub(crate) fn append(store: &LockedStore<'_>, line: &Line) -> Result<()> {
         let json = serde_json::to_string(line)
             .map_err(|e| Error::new(ErrorKind::Io, "can't write the ledger's line").with_source(e))?;
         store.append(LEDGER, &json)

@@ -41,73 +41,91 @@ pub struct Holder {
 pub type OnWait<'a> = dyn FnMut(&str) -> Result<()> + 'a;
 
 /// The right to write to a store; given back when dropped.
-#[derive(Debug)]
 pub struct Lock {
-    _file: Option<File>,
+    _guard: Box<dyn Send>,
 }
 
 impl Lock {
-    /// A lock for what only one run can see anyway.
-    pub(crate) fn not_needed() -> Self {
-        Self { _file: None }
+    /// A lock that `guard` holds for as long as it lives.
+    pub fn new(guard: impl Send + 'static) -> Self {
+        Self { _guard: Box::new(guard) }
     }
+}
 
-    /// Takes the lock `name` in `folder`, waiting at most `wait`. Calls `waiting` with the holder's description each time that it
-    /// has to.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Locked`] when `wait` is over; what `waiting` fails with.
-    pub(crate) fn acquire(
-        folder: &Folder,
-        name: &str,
-        holder: &Holder,
-        wait: Duration,
-        waiting: &mut OnWait<'_>,
-    ) -> Result<Self> {
-        let begun = Instant::now();
-        let mut file = open(folder, name)?;
+impl fmt::Debug for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lock")
+    }
+}
+
+/// Tries for a lock again and again, for at most `wait`: `attempt` gives who holds it, or `None` once it has the lock.
+/// Calls `waiting` with the holder's description each time that it has to wait.
+///
+/// # Errors
+/// [`ErrorKind::Locked`] when `wait` is over; what `attempt` and `waiting` fail with.
+pub(super) fn wait_for(
+    wait: Duration,
+    waiting: &mut OnWait<'_>,
+    mut attempt: impl FnMut() -> Result<Option<String>>,
+) -> Result<()> {
+    let begun = Instant::now();
+    while let Some(holder) = attempt()? {
+        if begun.elapsed() >= wait {
+            return Err(Error::new(ErrorKind::Locked, format!("locked by another run: {holder}"))
+                .with_hint("wait for it to end, or allow more time with --lock-wait 10m"));
+        }
+        waiting(&holder)?;
+        thread::sleep(RETRY);
+    }
+    Ok(())
+}
+
+/// Takes the lock `name` in `folder`, waiting at most `wait`.
+///
+/// # Errors
+/// As [`wait_for`], and as the operating system says.
+pub(super) fn acquire(
+    folder: &Folder,
+    name: &str,
+    holder: &Holder,
+    wait: Duration,
+    waiting: &mut OnWait<'_>,
+) -> Result<Lock> {
+    let mut file = open(folder, name)?;
+    wait_for(wait, waiting, || {
         loop {
             match file.try_lock() {
-                Ok(()) if is_at(&file, folder, name) => {
-                    // The lock is held already; what is written is for others to read, and a full disk is no reason to
-                    // stop.
-                    let _ = write_holder(&mut file, holder);
-                    return Ok(Self { _file: Some(file) });
-                }
+                Ok(()) if is_at(&file, folder, name) => return Ok(None),
                 // Somebody has removed the file that this waited for, and others may hold a new one.
-                Ok(()) => {
-                    file = open(folder, name)?;
-                    continue;
+                Ok(()) => file = open(folder, name)?,
+                Err(TryLockError::WouldBlock) => {
+                    return Ok(Some(CurrentHolder { holder: read_holder(&mut file) }.to_string()));
                 }
-                Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(e)) => return Err(Error::io("lock", &folder.path_of(name), e)),
             }
-            let who = CurrentHolder { holder: read_holder(&mut file) }.to_string();
-            if begun.elapsed() >= wait {
-                return Err(Error::new(ErrorKind::Locked, format!("locked by another run: {who}"))
-                    .with_hint("wait for it to end, or allow more time with --lock-wait 10m"));
-            }
-            waiting(&who)?;
-            thread::sleep(RETRY);
         }
-    }
+    })?;
+    // The lock is held already; what is written is for others to read, and a full disk is no reason to stop.
+    let _ = write_holder(&mut file, holder);
+    Ok(Lock::new(file))
 }
 
-impl Lock {
-    /// Who holds the lock `name` in `folder` just now; `None` if nobody does.
-    ///
-    /// It asks for a shared lock for an instant, so a run that doesn't wait at all could be kept out by it.
-    pub(crate) fn holder(folder: &Folder, name: &str) -> Result<Option<CurrentHolder>> {
-        let mut file = match folder.read(name) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Error::io("open", &folder.path_of(name), e)),
-        };
-        match file.try_lock_shared() {
-            Ok(()) => Ok(None),
-            Err(TryLockError::WouldBlock) => Ok(Some(CurrentHolder { holder: read_holder(&mut file) })),
-            Err(TryLockError::Error(e)) => Err(Error::io("lock", &folder.path_of(name), e)),
-        }
+/// Who holds the lock `name` in `folder` just now; `None` if nobody does.
+///
+/// It asks for a shared lock for an instant, so a run that doesn't wait at all could be kept out by it.
+///
+/// # Errors
+/// As the operating system says.
+pub(super) fn current_holder(folder: &Folder, name: &str) -> Result<Option<CurrentHolder>> {
+    let mut file = match folder.read(name) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io("open", &folder.path_of(name), e)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(CurrentHolder { holder: read_holder(&mut file) })),
+        Err(TryLockError::Error(e)) => Err(Error::io("lock", &folder.path_of(name), e)),
     }
 }
 
@@ -169,7 +187,7 @@ mod tests {
     const LOCK: &str = ".lock";
 
     fn acquire(folder: &Folder, command: &str, wait: Duration) -> Result<Lock> {
-        Lock::acquire(folder, LOCK, &holder(command), wait, &mut |_| Ok(()))
+        super::acquire(folder, LOCK, &holder(command), wait, &mut |_| Ok(()))
     }
 
     fn folder() -> (tempfile::TempDir, Folder) {
@@ -192,7 +210,7 @@ mod tests {
         let (_place, folder) = folder();
         let mut held = Some(acquire(&folder, "backup", Duration::ZERO).unwrap());
         let mut waited_for = String::new();
-        Lock::acquire(&folder, LOCK, &holder("rotate"), Duration::from_secs(60), &mut |who| {
+        super::acquire(&folder, LOCK, &holder("rotate"), Duration::from_secs(60), &mut |who| {
             waited_for = who.to_string();
             held = None;
             Ok(())
@@ -206,7 +224,7 @@ mod tests {
         let (_place, folder) = folder();
         let mut held = vec![acquire(&folder, "backup", Duration::ZERO).unwrap()];
         let mut waited_for = Vec::new();
-        Lock::acquire(&folder, LOCK, &holder("rotate"), Duration::from_secs(60), &mut |who| {
+        super::acquire(&folder, LOCK, &holder("rotate"), Duration::from_secs(60), &mut |who| {
             waited_for.push(who.split(' ').next().unwrap().to_string());
             match waited_for.len() {
                 1 => {
@@ -239,21 +257,21 @@ mod tests {
         let (_place, folder) = folder();
         let _held = acquire(&folder, "backup", Duration::ZERO).unwrap();
         let wait = Duration::from_secs(3600);
-        let stopped = Lock::acquire(&folder, LOCK, &holder("rotate"), wait, &mut |_| Err(Error::interrupted()));
+        let stopped = super::acquire(&folder, LOCK, &holder("rotate"), wait, &mut |_| Err(Error::interrupted()));
         assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
     }
 
     #[test]
     fn who_only_asks_learns_the_holder_and_holds_nothing() {
         let (_place, folder) = folder();
-        assert!(Lock::holder(&folder, LOCK).unwrap().is_none());
+        assert!(current_holder(&folder, LOCK).unwrap().is_none());
         assert!(folder.stat(LOCK).is_err());
         let held = acquire(&folder, "backup", Duration::ZERO).unwrap();
-        let found = Lock::holder(&folder, LOCK).unwrap().unwrap();
+        let found = current_holder(&folder, LOCK).unwrap().unwrap();
         assert!(found.to_string().starts_with("backup (pid 42"));
         assert_eq!(found.since().unwrap().to_rfc3339(), "2025-12-10T14:00:00+00:00");
         drop(held);
-        assert!(Lock::holder(&folder, LOCK).unwrap().is_none());
+        assert!(current_holder(&folder, LOCK).unwrap().is_none());
         acquire(&folder, "backup", Duration::ZERO).unwrap();
     }
 

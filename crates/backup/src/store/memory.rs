@@ -1,22 +1,26 @@
 //! A store in memory, for tests.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::{self, Cursor, Read, Write};
+use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Object, Staged, Store};
+use super::lock::{self, Holder, Lock, OnWait};
+use super::traits::{LocalStore, Object, Staged, Store, already_exists};
 use crate::error::{Error, Result};
-use crate::store::lock::{Holder, Lock, OnWait};
 
 type Objects = BTreeMap<String, Vec<u8>>;
 
-/// Objects in memory; clones share them. It has no lock and no scratch folder: one process, one run.
+/// Objects in memory; clones share them. It has no scratch folder.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
     published: Arc<Mutex<Objects>>,
     staged: Arc<Mutex<Objects>>,
+    locked: Arc<AtomicBool>,
 }
 
 impl MemoryStore {
@@ -54,24 +58,56 @@ impl Store for MemoryStore {
         "memory".into()
     }
 
-    fn prepare(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn lock(&self, _: &Holder, _: Duration, _: &mut OnWait<'_>) -> Result<Lock> {
-        Ok(Lock::not_needed())
-    }
-
-    fn list(&self) -> Result<Vec<Object>> {
-        Ok(list(&self.published))
-    }
-
-    fn list_staged(&self) -> Result<Vec<Object>> {
-        Ok(list(&self.staged))
+    fn list(&self, prefix: &str) -> Result<Vec<Object>> {
+        let mut objects = list(&self.published);
+        objects.retain(|object| object.name.starts_with(prefix));
+        Ok(objects)
     }
 
     fn read(&self, name: &str) -> Result<Box<dyn Read + Send>> {
         read(&self.published, name)
+    }
+
+    fn read_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>> {
+        let published = locked(&self.published);
+        let content = published.get(name).ok_or_else(|| missing(name))?;
+        let at = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(content.len());
+        Ok(content[at(range.start)..at(range.end).max(at(range.start))].to_vec())
+    }
+
+    fn put(&self, name: &str, content: &mut dyn Read) -> Result<()> {
+        let mut bytes = Vec::new();
+        content.read_to_end(&mut bytes).map_err(|e| Error::io_named("write", name, e))?;
+        match locked(&self.published).entry(name.to_string()) {
+            Entry::Occupied(_) => Err(already_exists(name, &self.location())),
+            Entry::Vacant(place) => {
+                place.insert(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        locked(&self.published).remove(name);
+        Ok(())
+    }
+}
+
+impl LocalStore for MemoryStore {
+    fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn lock(&self, _: &Holder, wait: Duration, waiting: &mut OnWait<'_>) -> Result<Lock> {
+        lock::wait_for(wait, waiting, || {
+            let taken = self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
+            Ok(taken.err().map(|_| "another run".to_string()))
+        })?;
+        Ok(Lock::new(Unlock(Arc::clone(&self.locked))))
+    }
+
+    fn list_staged(&self) -> Result<Vec<Object>> {
+        Ok(list(&self.staged))
     }
 
     fn read_staged(&self, name: &str) -> Result<Box<dyn Read + Send>> {
@@ -89,11 +125,6 @@ impl Store for MemoryStore {
 
     fn withdraw(&self, name: &str) -> Result<()> {
         relocate(name, &self.published, &self.staged)
-    }
-
-    fn remove(&self, name: &str) -> Result<()> {
-        locked(&self.published).remove(name);
-        Ok(())
     }
 
     fn discard(&self, name: &str) -> Result<()> {
@@ -115,6 +146,15 @@ impl Store for MemoryStore {
 
     fn free_bytes(&self) -> Result<Option<u64>> {
         Ok(None)
+    }
+}
+
+/// Gives the lock back when dropped.
+struct Unlock(Arc<AtomicBool>);
+
+impl Drop for Unlock {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 
@@ -147,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_memory_store_conforms() {
-        super::super::conformance::check(&MemoryStore::new());
+        super::super::conformance::local(&MemoryStore::new());
     }
 
     #[test]

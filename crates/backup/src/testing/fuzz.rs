@@ -10,7 +10,7 @@ use crate::artifact::codec::Decoder;
 use crate::catalog::Catalog;
 use crate::catalog::retention::{self, Policy};
 use crate::catalog::select::Selector;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::operation::status::{self, StatusInputs};
 use crate::record::codec::Codec;
 use crate::record::id::BackupId;
@@ -29,13 +29,7 @@ fn id() -> BackupId {
 }
 
 fn publish(store: &MemoryStore, name: &str, content: &[u8]) {
-    let write = || {
-        let mut staged = store.stage(name)?;
-        std::io::Write::write_all(&mut staged, content).map_err(|e| Error::io_named("write", name, e))?;
-        staged.finish()?;
-        store.publish(&[name.into()])
-    };
-    write().expect("memory takes everything");
+    store.put(name, &mut &*content).expect("memory takes everything");
 }
 
 /// A manifest is refused as such, or reads back as it was and names files of its own backup. A store with it can be

@@ -1,8 +1,13 @@
 //! What tests, benchmarks and fuzz targets share.
 
+#[cfg(test)]
+pub(crate) mod faults;
+#[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
+mod model;
+
 #[doc(hidden)]
 pub mod benchmark;
 #[doc(hidden)]
 pub mod fuzz;
-#[cfg(test)]
-mod model;

@@ -18,12 +18,12 @@ mod tests {
     use super::*;
     use crate::catalog::Catalog;
     use crate::error::{ErrorKind, Result};
-    use crate::operation::run::tests::{Site, id, publish};
     use crate::record::id::BackupId;
     use crate::record::ledger::{Command, Ledger, Line, Outcome};
     use crate::record::manifest::{Failure, Manifest, Status, Trigger};
     use crate::record::names;
     use crate::store::{MemoryStore, Store};
+    use crate::testing::fixtures::{Site, append, id, publish};
 
     /// A Wednesday.
     const NOW: &str = "20251210_140000";
@@ -259,7 +259,7 @@ mod tests {
 
     fn note(store: &MemoryStore, command: Command, outcome: Outcome, of: &str) {
         let line = Line::new(id(NOW).time().fixed_offset(), command, outcome);
-        Ledger::append(store, &Line { id: Some(id(of)), ..line }).unwrap();
+        append(store, &Line { id: Some(id(of)), ..line });
     }
 
     /// What is selected, and what was passed over for it.

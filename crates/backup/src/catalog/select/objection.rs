@@ -1,6 +1,6 @@
 //! What speaks against a backup.
 
-use crate::catalog::{Entry, Record};
+use crate::catalog::entry::{Entry, Record};
 use crate::record::ledger::Ledger;
 use crate::record::manifest::Status;
 

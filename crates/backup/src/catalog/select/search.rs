@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 
 use super::objection::Objection;
 use super::selector::Selector;
-use crate::catalog::{Catalog, Entry, Record};
+use crate::catalog::entry::{Entry, Record};
+use crate::catalog::list::Catalog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::id::BackupId;
 use crate::record::ledger::Ledger;

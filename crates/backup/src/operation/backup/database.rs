@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::{Integrity, Writer};
+use super::request::Integrity;
+use super::staging::Staging;
+use crate::artifact::write::ArtifactWriter;
 use crate::error::{Error, Result};
 use crate::progress::{Background, Phase, Step};
 use crate::record::manifest::{Artifact, Content, Database, Facts, Snapshot};
@@ -39,9 +41,9 @@ impl Deref for Source<'_> {
     }
 }
 
-impl Writer<'_> {
+impl Staging<'_> {
     /// Stores a snapshot of a database. If it is damaged and that is allowed, its bytes, with what SQLite needs beside them.
-    pub(super) fn store_database(&self, source: &DatabaseSource) -> Result<Vec<Artifact>> {
+    pub fn stage_database(&self, source: &DatabaseSource) -> Result<Vec<Artifact>> {
         let path = followed(self.request.root, &source.path)?;
         let mut damage = Vec::new();
         if source.snapshot == Snapshot::Bytes && self.request.integrity == Integrity::Recorded {
@@ -113,7 +115,7 @@ impl Writer<'_> {
             let begun = Instant::now();
             let stored = self.copy(scope, connection, path, &copy, &unseen, damage).and_then(|check| {
                 let copied = Instant::now();
-                self.store(name, Kind::Database, |artifact, file| {
+                self.stage(name, Kind::Database, |artifact, file| {
                     let (facts, contents) = self.store_copy(&copy, &unseen, artifact, file)?;
                     // To remove so much takes time, in which the last of it is encoded and synced.
                     drop(scratch);
@@ -173,7 +175,7 @@ impl Writer<'_> {
         &self,
         copy: &Path,
         unseen: &Background<'_>,
-        artifact: &mut dyn Write,
+        artifact: &mut ArtifactWriter,
         file: &str,
     ) -> Result<(Facts, Contents)> {
         let mut plain = File::open(copy).map_err(|e| Error::io("open", copy, e))?;
@@ -193,7 +195,7 @@ impl Writer<'_> {
         taken: impl FnOnce(Facts, u64, bool) -> Database,
     ) -> Result<Artifact> {
         self.run.require_room(self.expected_bytes(name))?;
-        self.store(name, Kind::Database, |artifact, file| {
+        self.stage(name, Kind::Database, |artifact, file| {
             let begun = Instant::now();
             let (unseen, busy_timeout) = (Background::beside(self.run.progress()), self.run.busy_timeout());
             let checker = self.is_checking().then(|| sqlite::open_stoppable(path, busy_timeout, &unseen));
@@ -230,7 +232,7 @@ impl Writer<'_> {
         let file = self.descriptors.open(path)?;
         let owner = file.metadata().map_err(|e| Error::io("stat", path, e))?;
         let held = if self.locked(path).is_some() { None } else { bytes::hold(path, self.run.busy_timeout())? };
-        let mut artifacts = vec![self.store(&source.name, Kind::Database, |artifact, name| {
+        let mut artifacts = vec![self.stage(&source.name, Kind::Database, |artifact, name| {
             let failed = |e| Error::io_named("store", name, e);
             let mut start = Vec::new();
             (&*file).take(HEADER as u64).read_to_end(&mut start).map_err(failed)?;
@@ -244,7 +246,7 @@ impl Writer<'_> {
         })?];
         for (kind, content) in [(Kind::Wal, Content::Wal), (Kind::Journal, Content::Journal)] {
             let Some(mut beside) = bytes::beside(path, kind)? else { continue };
-            artifacts.push(self.store(&source.name, kind, |artifact, name| {
+            artifacts.push(self.stage(&source.name, kind, |artifact, name| {
                 let step = Step::begin(self.run.progress(), Phase::Store, name, None);
                 step.copy(&mut beside, artifact).map_err(|e| Error::io_named("store", name, e))?;
                 Ok(content)

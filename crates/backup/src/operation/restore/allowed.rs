@@ -2,7 +2,7 @@
 //!
 //! A backup says itself where its content belongs, and it may come from a disk that others write to. A path that the
 //! settings name is one that a person has chosen. Other paths need `--unlisted`. What lies in `.git`, `.cargo` or `ops` makes
-//! programs run, this one among them, and is never written.
+//! programs look, this one among them, and is never written.
 
 use serde::Serialize;
 
@@ -30,7 +30,7 @@ pub struct SkippedItem {
 pub enum SkipReason {
     /// The settings don't name its path, and nobody said that such paths may be restored.
     Unlisted,
-    /// It lies in a folder whose content makes programs run.
+    /// It lies in a folder whose content makes programs look.
     Protected,
 }
 

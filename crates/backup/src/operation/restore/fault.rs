@@ -14,15 +14,15 @@ use super::DATABASE_FILES;
 use super::staging::StagedDatabase;
 use crate::disk::{paths, space};
 use crate::error::{Error, ErrorKind};
-use crate::operation::run::Run;
+use crate::operation::look::Look;
 use crate::source::sqlite::{self, integrity};
 
 /// Whether the database in the place of the decoded one is the cause of `error`. `is_damaged` if that is known of it.
-pub(super) fn is_the_databases(run: &Run<'_>, staged: &StagedDatabase, is_damaged: bool, error: &Error) -> bool {
+pub(super) fn is_the_databases(look: &Look<'_>, staged: &StagedDatabase, is_damaged: bool, error: &Error) -> bool {
     match error.kind() {
         ErrorKind::Damaged | ErrorKind::NotADatabase => true,
         ErrorKind::PermissionDenied | ErrorKind::NoSpace => can_be_overwritten(staged),
-        ErrorKind::Sqlite => is_damaged || is_unsound(run, &staged.path),
+        ErrorKind::Sqlite => is_damaged || is_unsound(look, &staged.path),
         _ => false,
     }
 }
@@ -55,10 +55,10 @@ fn has_room(folder: &Path, bytes: u64) -> bool {
 
 /// Whether the database fails its check, or its header says what can't be. One that can't be checked is not known to be
 /// unsound.
-fn is_unsound(run: &Run<'_>, path: &Path) -> bool {
-    let connection = sqlite::open_stoppable(path, run.busy_timeout(), run.progress());
+fn is_unsound(look: &Look<'_>, path: &Path) -> bool {
+    let connection = sqlite::open_stoppable(path, look.busy_timeout(), look.progress());
     let checked = connection.and_then(|connection| {
-        let problems = integrity::integrity_check(&connection, path, run.progress())?;
+        let problems = integrity::integrity_check(&connection, path, look.progress())?;
         Ok(!problems.is_empty() || !has_known_encoding(&connection))
     });
     checked.unwrap_or_else(|error| error.means_damaged())

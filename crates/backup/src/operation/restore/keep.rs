@@ -11,6 +11,7 @@ use crate::disk::paths;
 use crate::error::{Error, ErrorKind, NO_SPACE_HINT, Result};
 use crate::operation::backup::{self, BackupReport, Integrity};
 use crate::operation::run::Run;
+use crate::operation::session::Session;
 use crate::record::figures;
 use crate::record::id::BackupId;
 use crate::record::manifest::{Snapshot, Trigger};
@@ -34,7 +35,7 @@ pub(super) struct SafetyCopy {
 /// # Errors
 /// [`ErrorKind::NotKept`]; else what keeps any part of it from being kept.
 pub(super) fn keep_what_is_replaced(
-    run: &Run<'_>,
+    session: &Session<'_>,
     plan: &Plan,
     held: &[Option<Hold<'_>>],
     encoding: Encoding,
@@ -45,6 +46,7 @@ pub(super) fn keep_what_is_replaced(
     if sources == Sources::default() {
         return Ok(kept);
     }
+    let run = session.run().ok_or_else(|| no_place_to_keep(session))?;
     let (root, trigger, integrity) = (&plan.target, Trigger::PreRestore, Integrity::Recorded);
     let request = backup::BackupRequest { root, sources: &sources, encoding, trigger, pinned: false, integrity };
     let locked: Vec<_> = held.iter().flatten().filter_map(Hold::locked).collect();
@@ -91,6 +93,11 @@ fn replaced_files(plan: &Plan, name: &str, members: &[Member]) -> Option<FilesSo
     (!paths.is_empty()).then(|| FilesSource { name: name.to_string(), paths })
 }
 
+fn no_place_to_keep(session: &Session<'_>) -> Error {
+    let message = format!("what would be replaced can't be kept: {} can't be written", session.store().location());
+    Error::new(ErrorKind::PermissionDenied, message)
+}
+
 /// A lack of room here concerns what is there now, not what is restored.
 fn no_room_to_keep(run: &Run<'_>, plan: &Plan, sources: &Sources, error: Error) -> Error {
     if error.kind() != ErrorKind::NoSpace {
@@ -103,7 +110,7 @@ fn no_room_to_keep(run: &Run<'_>, plan: &Plan, sources: &Sources, error: Error) 
     let databases = sources.databases.iter().map(|it| size(&it.path, "").saturating_mul(2) + size(&it.path, "-wal"));
     let files = sources.files.iter().flat_map(|files| &files.paths).map(|path| size(path, ""));
     let needed = databases.chain(files).fold(0, u64::saturating_add);
-    let store = run.store();
+    let store = run.locked_store();
     let free = store.free_bytes().ok().flatten();
     // The disk of what is replaced may be the full one: SQLite needs room for a `-shm` there.
     if free.is_some_and(|free| free >= needed) {
@@ -119,7 +126,7 @@ fn no_room_to_keep(run: &Run<'_>, plan: &Plan, sources: &Sources, error: Error) 
 mod tests {
     use super::*;
     use crate::operation::restore::{Selection, plan};
-    use crate::operation::run::tests::{Site, id};
+    use crate::testing::fixtures::{Site, id};
 
     #[test]
     fn a_full_disk_of_the_data_is_not_taken_for_that_of_the_backups() {

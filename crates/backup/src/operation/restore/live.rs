@@ -24,7 +24,7 @@ use rusqlite::{Connection, ErrorCode};
 use super::same;
 use crate::disk::place::Place;
 use crate::error::{Error, ErrorKind, Result};
-use crate::operation::run::Run;
+use crate::operation::look::Look;
 use crate::progress::{Phase, Silent, Step};
 use crate::record::manifest;
 use crate::source::sqlite::{self, integrity};
@@ -56,8 +56,8 @@ pub(super) enum Overwrite<'a> {
 
 impl Live {
     /// Opens both.
-    pub fn open(run: &Run<'_>, temp: &Place, place: &Place) -> Result<Self> {
-        let target = same::open(place, |path| sqlite::open_to_replace(path, run.busy_timeout()))?;
+    pub fn open(look: &Look<'_>, temp: &Place, place: &Place) -> Result<Self> {
+        let target = same::open(place, |path| sqlite::open_to_replace(path, look.busy_timeout()))?;
         let source = same::open(temp, |path| sqlite::open_read_only(path, Duration::ZERO))?;
         Ok(Self { path: place.path(), source, target })
     }
@@ -66,36 +66,36 @@ impl Live {
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] if it stays locked, or has to leave WAL mode while it is in use; [`ErrorKind::Interrupted`].
-    pub fn hold(&mut self, run: &Run<'_>) -> Result<Overwrite<'_>> {
+    pub fn hold(&mut self, look: &Look<'_>) -> Result<Overwrite<'_>> {
         let (is_wal, leaves_wal) = (self.is_wal()?, self.leaves_wal()?);
         self.configure(TRY)?;
         if leaves_wal {
-            self.lock_alone(run)?;
+            self.lock_alone(look)?;
             return Ok(Overwrite::Locked(self));
         }
         if !is_wal {
-            self.lock(run)?;
+            self.lock(look)?;
             return Ok(Overwrite::Locked(self));
         }
         let (backup, path) = self.begin()?;
         // No page yet, but the lock.
-        until_free(path, run.busy_timeout(), || run.check_stop(), || backup.step(0))?;
+        until_free(path, look.busy_timeout(), || look.check_stop(), || backup.step(0))?;
         Ok(Overwrite::Begun(backup, path))
     }
 
     /// Keeps it locked for writing, in rollback mode. As long as it waits it locks nothing, or a writer and this one
     /// would wait for each other.
-    fn lock(&self, run: &Run<'_>) -> Result<()> {
+    fn lock(&self, look: &Look<'_>) -> Result<()> {
         let lock = "BEGIN IMMEDIATE; PRAGMA main.locking_mode = exclusive; ROLLBACK";
         let lock = || self.target.execute_batch(lock).map(|()| StepResult::Done);
-        until_free(&self.path, run.busy_timeout(), || run.check_stop(), lock)
+        until_free(&self.path, look.busy_timeout(), || look.check_stop(), lock)
     }
 
     /// Keeps a WAL database for itself. It doesn't wait for long: who has it open may have it open for ever.
-    fn lock_alone(&self, run: &Run<'_>) -> Result<()> {
+    fn lock_alone(&self, look: &Look<'_>) -> Result<()> {
         let lock = "PRAGMA main.locking_mode = exclusive; BEGIN IMMEDIATE; ROLLBACK";
         let lock = || self.target.execute_batch(lock).map(|()| StepResult::Done);
-        let locked = until_free(&self.path, run.busy_timeout().min(SETTLE), || run.check_stop(), lock);
+        let locked = until_free(&self.path, look.busy_timeout().min(SETTLE), || look.check_stop(), lock);
         locked.map_err(|error| match error.kind() {
             ErrorKind::Busy => {
                 let message =
@@ -172,15 +172,15 @@ impl Overwrite<'_> {
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] if readers of a database in rollback mode don't end: it is as it was.
-    pub fn finish(self, run: &Run<'_>) -> Result<()> {
+    pub fn finish(self, look: &Look<'_>) -> Result<()> {
         let path = match &self {
             Self::Begun(_, path) => path,
             Self::Locked(live) => live.path.as_path(),
         };
-        let _step = Step::begin(run.progress(), Phase::Write, &path.display().to_string(), None);
+        let _step = Step::begin(look.progress(), Phase::Write, &path.display().to_string(), None);
         match self {
-            Self::Begun(backup, path) => copy_all(&backup, path, run.busy_timeout()),
-            Self::Locked(live) => live.overwrite(run.busy_timeout()),
+            Self::Begun(backup, path) => copy_all(&backup, path, look.busy_timeout()),
+            Self::Locked(live) => live.overwrite(look.busy_timeout()),
         }
     }
 }
@@ -226,12 +226,12 @@ fn stayed_locked(path: &Path, patience: Duration) -> Error {
 ///
 /// # Errors
 /// [`ErrorKind::Damaged`] if it is not sound.
-pub(super) fn settle(run: &Run<'_>, place: &Place, recorded: Option<&manifest::Database>) -> Result<Option<String>> {
+pub(super) fn settle(look: &Look<'_>, place: &Place, recorded: Option<&manifest::Database>) -> Result<Option<String>> {
     let path = &place.path();
     let failed = |e| Error::sqlite("check database", path, &e);
     // SQLite goes on if it can't make it durable that the journal is gone, which would undo the restore.
     place.sync()?;
-    let connection = same::open(place, |path| sqlite::open_read_write(path, run.busy_timeout()))?;
+    let connection = same::open(place, |path| sqlite::open_read_write(path, look.busy_timeout()))?;
     connection.busy_timeout(SETTLE).map_err(failed)?;
     let _ = connection.query_row("PRAGMA wal_checkpoint(truncate)", [], |row| row.get::<_, i64>(0));
     let found: String = sqlite::pragma(&connection, "journal_mode").map_err(failed)?;
@@ -245,7 +245,7 @@ pub(super) fn settle(run: &Run<'_>, place: &Place, recorded: Option<&manifest::D
     let set = until_free(path, SETTLE, || Ok(()), set);
     let warning =
         set.err().map(|_| format!("{} could not be put into journal mode {wanted} while it is in use", path.display()));
-    connection.busy_timeout(run.busy_timeout()).map_err(failed)?;
+    connection.busy_timeout(look.busy_timeout()).map_err(failed)?;
     // The new state is committed: whoever wants to stop waits for this last look.
     let problems = integrity::integrity_check(&connection, path, &Silent)?;
     match problems.first() {
@@ -270,9 +270,10 @@ pub(super) fn set_mode(connection: &Connection, pragma: &str, mode: &str) -> rus
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::backup::tests::Stop;
-    use crate::operation::run::tests::Site;
+    use crate::operation::run::Run;
     use crate::store::MemoryStore;
+    use crate::testing::fixtures::Site;
+    use crate::testing::fixtures::Stop;
 
     /// A database in that mode with pages of that size, and the decoded one that will overwrite it.
     fn live(site: &Site, run: &Run<'_>, mode: &str, page_size: u32) -> Live {

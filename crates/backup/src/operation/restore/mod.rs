@@ -35,7 +35,8 @@ use crate::artifact::codec::Encoding;
 use crate::catalog::Entry;
 use crate::disk::place::Place;
 use crate::error::{Error, ErrorKind, Result};
-use crate::operation::run::Run;
+use crate::operation::look::Look;
+use crate::operation::session::Session;
 use crate::operation::verify::require_sound;
 use crate::record::id::BackupId;
 use crate::record::ledger::{Command, Ledger, Line, Outcome, RestoreLine};
@@ -90,29 +91,29 @@ pub struct RestoreReport {
 /// changed then. [`ErrorKind::Partial`] if an error comes after a first change; the ledger says [`Outcome::Partial`] then,
 /// or lacks its second line if that is all that can't be written.
 pub fn restore(
-    run: &Run<'_>,
+    session: &Session<'_>,
     plan: &Plan,
     keep: Option<Encoding>,
     ready: &mut dyn FnMut() -> Result<()>,
 ) -> Result<RestoreReport> {
-    let begun = run.elapsed_ms();
-    let staging = stage(run, plan).inspect_err(|error| note_damage(run, plan.id, error))?;
+    let begun = session.elapsed_ms();
+    let staging = stage(session, plan).inspect_err(|error| note_damage(session, plan.id, error))?;
     ready()?;
     // Closed after all connections to what is overwritten.
     let descriptors = Descriptors::default();
-    let mut targets = open_targets(run, &staging)?;
-    let held = hold_all(run, &staging, &mut targets)?;
+    let mut targets = open_targets(session, &staging)?;
+    let held = hold_all(session, &staging, &mut targets)?;
     let SafetyCopy { id: kept, damaged, warnings } = match keep {
-        Some(encoding) => keep_what_is_replaced(run, plan, &held, encoding, &descriptors)?,
+        Some(encoding) => keep_what_is_replaced(session, plan, &held, encoding, &descriptors)?,
         None => SafetyCopy::default(),
     };
-    let ledger = RestoreRecord { run, plan, kept, unkept: keep.is_none() && plan.replaces() };
+    let ledger = RestoreRecord { session, plan, kept, unkept: keep.is_none() && plan.replaces() };
     ledger.record(Outcome::Begun, &[], None)?;
 
     let mut done = Changes { damaged, warnings, ..Changes::default() };
-    let committed = commit(run, staging, held, &mut done);
+    let committed = commit(session, staging, held, &mut done);
     drop(targets);
-    let settled = committed.and_then(|()| done.settle(run));
+    let settled = committed.and_then(|()| done.settle(session));
     let outcome = match settled {
         Ok(()) => Outcome::Ok,
         Err(_) if done.changed => Outcome::Partial,
@@ -129,17 +130,17 @@ pub fn restore(
         kept,
         moved_aside: done.moved_aside,
         warnings: done.warnings,
-        duration_ms: run.elapsed_ms() - begun,
+        duration_ms: session.elapsed_ms() - begun,
     })
 }
 
 /// Lets the ledger know of a backup that a restore found damaged, as a verification would, unless it knows: `latest` passes
 /// over it then. A ledger that can't be written is no reason to say anything else than what was found.
-fn note_damage(run: &Run<'_>, id: BackupId, error: &Error) {
-    let is_known = || Ledger::load(run.store()).is_ok_and(|ledger| ledger.is_known_bad(id));
+fn note_damage(session: &Session<'_>, id: BackupId, error: &Error) {
+    let is_known = || session.ledger().is_ok_and(|ledger| ledger.is_known_bad(id));
     if error.kind() == ErrorKind::Damaged && !is_known() {
-        let line = Line::new(run.now(), Command::Verify, Outcome::Failed);
-        let _ = run.record(Line { id: Some(id), error: Some(error.one_line()), ..line });
+        let line = Line::new(session.now(), Command::Verify, Outcome::Failed);
+        let _ = session.note(Line { id: Some(id), error: Some(error.one_line()), ..line });
     }
 }
 
@@ -151,7 +152,7 @@ fn partial(error: &Error, so_far: &str, kept: Option<BackupId>) -> Error {
 
 /// A restore's lines in the ledger.
 struct RestoreRecord<'a> {
-    run: &'a Run<'a>,
+    session: &'a Session<'a>,
     plan: &'a Plan,
     kept: Option<BackupId>,
     unkept: bool,
@@ -167,11 +168,11 @@ impl RestoreRecord<'_> {
             written: self.plan.items.iter().map(|item| item.path.to_string()).collect(),
             moved_aside: moved_aside.to_vec(),
         };
-        self.run.record(Line {
+        self.session.note(Line {
             id: Some(self.plan.id),
             restore: Some(restore),
             error: error.map(Error::one_line),
-            ..Line::new(self.run.now(), Command::Restore, outcome)
+            ..Line::new(self.session.now(), Command::Restore, outcome)
         })
     }
 }
@@ -180,20 +181,20 @@ impl RestoreRecord<'_> {
 ///
 /// # Errors
 /// As [`restore`]; and [`ErrorKind::Damaged`] for a database that was damaged when it was saved, which no drill can prove.
-pub(crate) fn rehearse(run: &Run<'_>, plan: &Plan) -> Result<()> {
+pub(crate) fn rehearse(look: &Look<'_>, plan: &Plan) -> Result<()> {
     let damaged = plan.artifacts.iter().find_map(|planned| match planned {
         Planned::Database { file, .. } => plan::saved_damaged(file),
         Planned::Files { .. } => None,
     });
     damaged.map_or(Ok(()), Err)?;
-    commit(run, stage(run, plan)?, Vec::new(), &mut Changes::default())
+    commit(look, stage(look, plan)?, Vec::new(), &mut Changes::default())
 }
 
 /// Checks what [`rehearse`] restored and a restore takes for checked.
-pub(crate) fn prove(run: &Run<'_>, plan: &Plan) -> Result<()> {
+pub(crate) fn prove(look: &Look<'_>, plan: &Plan) -> Result<()> {
     plan.artifacts.iter().try_for_each(|planned| match planned {
         Planned::Database { file, path, .. } if file.is_checked() => {
-            require_sound(run, file, &path.under(&plan.target), Some(Scope::Damage))
+            require_sound(look, file, &path.under(&plan.target), Some(Scope::Damage))
         }
         _ => Ok(()),
     })
@@ -232,9 +233,15 @@ fn is_same_folder(one: &Path, other: &Path) -> bool {
 ///
 /// # Errors
 /// As [`plan()`].
-pub fn plan_undo(run: &Run<'_>, kept: &Entry, target: &Path, selection: Selection, sources: &Sources) -> Result<Plan> {
-    let ledger = Ledger::load(run.store())?;
-    let mut plan = plan(run, kept, target, selection, sources)?;
+pub fn plan_undo(
+    look: &Look<'_>,
+    kept: &Entry,
+    target: &Path,
+    selection: Selection,
+    sources: &Sources,
+) -> Result<Plan> {
+    let ledger = look.ledger()?;
+    let mut plan = plan(look, kept, target, selection, sources)?;
     let written = ledger.restores().filter(|(_, it)| it.kept == Some(kept.id)).flat_map(|(_, it)| &it.written);
     let is_in_it = |path: &str| {
         let left_out = plan.skipped.iter().map(|skipped| &skipped.path);
@@ -261,9 +268,9 @@ struct Changes {
 
 impl Changes {
     /// Looks after the databases that were overwritten, once nothing of ours has them open.
-    fn settle(&mut self, run: &Run<'_>) -> Result<()> {
+    fn settle(&mut self, look: &Look<'_>) -> Result<()> {
         let settled: Vec<Result<Option<String>>> =
-            self.overwritten.iter().map(|(place, recorded)| live::settle(run, place, recorded.as_ref())).collect();
+            self.overwritten.iter().map(|(place, recorded)| live::settle(look, place, recorded.as_ref())).collect();
         for warning in settled {
             self.warnings.extend(warning?);
         }
@@ -272,14 +279,14 @@ impl Changes {
 }
 
 /// Puts everything into its place. From here on a wish to stop has to wait: what is begun is finished.
-fn commit(run: &Run<'_>, mut staging: Staging, held: Vec<Option<Hold<'_>>>, done: &mut Changes) -> Result<()> {
+fn commit(look: &Look<'_>, mut staging: Staging, held: Vec<Option<Hold<'_>>>, done: &mut Changes) -> Result<()> {
     staging.folders.sync()?;
     let mut held = held.into_iter();
     for file in staging.files.drain(..) {
         match file {
             StagedFile::Database(staged) => {
                 let hold = if staged.present == Occupant::Replaced { held.next().flatten() } else { None };
-                put_database(run, *staged, hold, done)?;
+                put_database(look, *staged, hold, done)?;
             }
             StagedFile::Config(staged) => {
                 let StagedConfig { temp, place, warning } = *staged;
@@ -294,29 +301,29 @@ fn commit(run: &Run<'_>, mut staging: Staging, held: Vec<Option<Hold<'_>>>, done
 }
 
 /// Overwrites the database that is there, or puts the decoded file into its place.
-fn put_database(run: &Run<'_>, staged: StagedDatabase, hold: Option<Hold<'_>>, done: &mut Changes) -> Result<()> {
+fn put_database(look: &Look<'_>, staged: StagedDatabase, hold: Option<Hold<'_>>, done: &mut Changes) -> Result<()> {
     let overwrite = match hold {
         None => {
             if staged.present == Occupant::Replaced {
                 done.warnings.push(could_not_overwrite(&staged.path));
             }
-            return place(run, staged, done);
+            return place(look, staged, done);
         }
         Some(Hold::Swap(swap)) => {
             swap.make_single_file()?;
-            return place_over(staged, BackupId::at(run.now().to_utc()), done);
+            return place_over(staged, BackupId::at(look.now().to_utc()), done);
         }
         Some(Hold::Overwrite(overwrite)) => overwrite,
     };
-    match overwrite.finish(run) {
+    match overwrite.finish(look) {
         Ok(()) => {
             done.changed = true;
             done.overwritten.push((staged.place, staged.recorded));
             Ok(())
         }
-        Err(error) if fault::is_the_databases(run, &staged, done.damaged.contains(&staged.path), &error) => {
+        Err(error) if fault::is_the_databases(look, &staged, done.damaged.contains(&staged.path), &error) => {
             done.warnings.push(could_not_overwrite(&staged.path));
-            place(run, staged, done)
+            place(look, staged, done)
         }
         Err(error) => {
             // SQLite may have committed before it came upon such an error.
@@ -345,12 +352,13 @@ mod tests {
     use super::*;
     use crate::catalog::Catalog;
     use crate::disk::{file, paths};
-    use crate::operation::backup::tests::{Watched, assert_clean, fault_sweep};
-    use crate::operation::run::tests::{Site, id, publish, published};
+    use crate::operation::run::Run;
     use crate::record::codec::Codec;
     use crate::record::manifest::Trigger;
     use crate::source::sqlite;
-    use crate::store::{MemoryStore, Store};
+    use crate::store::{LocalStore, MemoryStore, Store};
+    use crate::testing::faults::{Watched, assert_clean, fault_sweep};
+    use crate::testing::fixtures::{Site, id, publish, published};
 
     const BACKUP: &str = "20251209_140000";
     const NOW: &str = "20251210_140000";
@@ -359,14 +367,14 @@ mod tests {
         Encoding::new(Codec::None, 0).unwrap()
     }
 
-    fn restore_all(run: &Run<'_>, site: &Site) -> Result<RestoreReport> {
+    fn restore_all(run: &Session<'_>, site: &Site) -> Result<RestoreReport> {
         let catalog = run.catalog()?;
         let plan = plan(run, catalog.get(id(BACKUP))?, site.root(), Selection::ALL, &site.sources)?;
         restore(run, &plan, Some(encoding()), &mut || Ok(()))
     }
 
     /// A backup, and changes after it.
-    fn changed_since(site: &Site, store: &dyn Store) {
+    fn changed_since(site: &Site, store: &dyn LocalStore) {
         site.backup(store, BACKUP);
         site.execute("INSERT INTO sessions VALUES (4, 4.5)");
         fs::write(site.root().join(".env"), "PORT=9090\n").unwrap();
@@ -380,11 +388,11 @@ mod tests {
     fn a_restore_keeps_what_it_replaces_and_its_undo_puts_that_back() {
         let (site, store) = (Site::new(), MemoryStore::new());
         changed_since(&site, &store);
-        let restored = restore_all(&site.begin(&store, NOW), &site).unwrap();
+        let restored = restore_all(&site.session(&store, NOW), &site).unwrap();
         assert_eq!((site.sessions(), env(&site).as_str()), (3, "PORT=8080\n"));
         let kept = undo(&Ledger::load(&store).unwrap(), site.root()).unwrap();
         assert_eq!(Some(kept), restored.kept);
-        let run = site.begin(&store, "20251211_140000");
+        let run = site.session(&store, "20251211_140000");
         let catalog = run.catalog().unwrap();
         let kept = catalog.get(kept).unwrap();
         assert_eq!(kept.manifest().unwrap().trigger, Trigger::PreRestore);
@@ -393,7 +401,7 @@ mod tests {
         assert_eq!((site.sessions(), env(&site).as_str()), (4, "PORT=9090\n"));
     }
 
-    fn last_outcome(store: &dyn Store) -> Outcome {
+    fn last_outcome(store: &dyn LocalStore) -> Outcome {
         Ledger::load(store).unwrap().lines().last().unwrap().outcome
     }
 
@@ -405,7 +413,7 @@ mod tests {
         let reader = site.open();
         reader.execute_batch("BEGIN; SELECT * FROM sessions").unwrap();
         let setup = crate::Setup { busy_timeout: std::time::Duration::from_millis(30), ..site.setup(&store, NOW) };
-        let error = restore_all(&Run::begin(setup, &mut |_| {}).unwrap(), &site).unwrap_err();
+        let error = restore_all(&Run::begin(setup, &mut |_| {}).unwrap().into(), &site).unwrap_err();
         assert_eq!((error.kind(), last_outcome(&store)), (ErrorKind::Busy, Outcome::Failed));
         assert_eq!((site.sessions(), env(&site).as_str()), (4, "PORT=9090\n"));
     }
@@ -415,7 +423,7 @@ mod tests {
         let (site, store) = (Site::new(), MemoryStore::new());
         changed_since(&site, &store);
         fs::remove_file(site.root().join(".env")).unwrap();
-        let run = site.begin(&store, NOW);
+        let run = site.session(&store, NOW);
         let catalog = run.catalog().unwrap();
         let plan = plan(&run, catalog.get(id(BACKUP)).unwrap(), site.root(), Selection::ALL, &site.sources).unwrap();
         fs::create_dir(site.root().join(".env")).unwrap();
@@ -435,7 +443,7 @@ mod tests {
         let path = site.root().join("sessions.db");
         fs::remove_file(&path).unwrap();
         fs::write(site.root().join("sessions.db-wal"), "of a dead application").unwrap();
-        let run = site.begin(&store, NOW);
+        let run = site.session(&store, NOW);
         let catalog = run.catalog().unwrap();
         let plan = plan(&run, catalog.get(id(BACKUP)).unwrap(), site.root(), Selection::ALL, &site.sources).unwrap();
         std::os::unix::fs::symlink("nowhere", &path).unwrap();
@@ -451,7 +459,7 @@ mod tests {
         fs::remove_file(site.root().join("sessions.db")).unwrap();
         fs::write(site.root().join("sessions.db-wal"), "of a dead application").unwrap();
         fs::create_dir(site.root().join(format!("sessions.db.aside-{NOW}-wal"))).unwrap();
-        let error = restore_all(&site.begin(&store, NOW), &site).unwrap_err();
+        let error = restore_all(&site.session(&store, NOW), &site).unwrap_err();
         assert!(error.one_line().starts_with("can't move aside "), "{error:?}");
         assert!(!site.root().join("sessions.db").exists() && last_outcome(&store) == Outcome::Failed);
     }
@@ -467,7 +475,7 @@ mod tests {
             for suffix in DATABASE_FILES {
                 file::remove_file(&paths::with_suffix(&path, suffix)).unwrap();
             }
-            assert_eq!(restore_all(&site.begin(&store, NOW), &site).unwrap().warnings, Vec::<String>::new());
+            assert_eq!(restore_all(&site.session(&store, NOW), &site).unwrap().warnings, Vec::<String>::new());
             let mode: String = site.open().query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
             assert_eq!((mode.as_str(), fs::metadata(&path).unwrap().mode() & 0o7777), (recorded, 0o640));
         }
@@ -481,7 +489,7 @@ mod tests {
             site.execute(&format!("PRAGMA journal_mode = {recorded}"));
             changed_since(&site, &store);
             site.execute(&format!("PRAGMA journal_mode = {live}"));
-            assert_eq!(restore_all(&site.begin(&store, NOW), &site).unwrap().warnings, Vec::<String>::new());
+            assert_eq!(restore_all(&site.session(&store, NOW), &site).unwrap().warnings, Vec::<String>::new());
             let mode: String = site.open().query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
             assert_eq!(mode, recorded, "over {live}");
         }
@@ -497,7 +505,7 @@ mod tests {
         let mut bytes = fs::read(&path).unwrap();
         bytes[4096..].fill(0xff);
         fs::write(&path, &bytes).unwrap();
-        let restored = restore_all(&site.begin(&store, NOW), &site).unwrap();
+        let restored = restore_all(&site.session(&store, NOW), &site).unwrap();
         assert_eq!((site.sessions(), env(&site).as_str()), (3, "PORT=8080\n"));
         assert_eq!(kept_bytes(&store, &restored), bytes);
     }
@@ -525,7 +533,7 @@ mod tests {
             "CREATE INDEX by_kwh ON sessions(kwh); PRAGMA writable_schema = on;
              UPDATE sqlite_schema SET sql = 'CREATE INDEX by_kwh ON sessions(-kwh)' WHERE name = 'by_kwh';",
         );
-        let restored = restore_all(&site.begin(&store, NOW), &site).unwrap();
+        let restored = restore_all(&site.session(&store, NOW), &site).unwrap();
         let [warning] = &restored.warnings[..] else { panic!("{restored:?}") };
         assert!(warning.starts_with("sessions.db was damaged (") && warning.ends_with("--undo puts them back"));
         assert_eq!((restored.moved_aside, site.sessions()), (vec![], 3));
@@ -540,7 +548,7 @@ mod tests {
              UPDATE sqlite_schema SET sql = 'CREATE INDEX by_kwh ON sessions(kwh COLLATE app)' WHERE name = 'by_kwh';",
         );
         let bytes = fs::read(site.root().join("sessions.db")).unwrap();
-        let restored = restore_all(&site.begin(&store, NOW), &site).unwrap();
+        let restored = restore_all(&site.session(&store, NOW), &site).unwrap();
         assert_eq!((site.sessions(), env(&site).as_str()), (3, "PORT=8080\n"));
         assert_eq!(kept_bytes(&store, &restored), bytes);
     }
@@ -554,8 +562,8 @@ mod tests {
         ["", "-wal", "-journal"].map(|suffix| fs::read(site.root().join(format!("sessions.db{suffix}"))).ok())
     }
 
-    fn undo_all(store: &dyn Store, site: &Site, now: &str) -> RestoreReport {
-        let run = site.begin(store, now);
+    fn undo_all(store: &dyn LocalStore, site: &Site, now: &str) -> RestoreReport {
+        let run = site.session(store, now);
         let kept = undo(&Ledger::load(store).unwrap(), site.root()).unwrap();
         let catalog = run.catalog().unwrap();
         let plan = plan(&run, catalog.get(kept).unwrap(), site.root(), Selection::ALL, &site.sources).unwrap();
@@ -570,7 +578,7 @@ mod tests {
         changed_since(&site, &store);
         damage(&site, &site.root().join("sessions.db"));
         let damaged = database_files(&site);
-        let restored = restore_all(&site.begin(&store, NOW), &site).unwrap();
+        let restored = restore_all(&site.session(&store, NOW), &site).unwrap();
         assert_eq!((site.sessions(), env(&site).as_str()), (3, "PORT=8080\n"));
 
         let undone = undo_all(&store, &site, "20251211_140000");
@@ -667,7 +675,7 @@ mod tests {
         site.execute("PRAGMA journal_mode = delete");
         changed_since(&site, &store);
         edit_header(&site.root().join("sessions.db"), 56, &[0, 0, 0, 248]);
-        let restored = restore_all(&site.begin(&store, NOW), &site).unwrap();
+        let restored = restore_all(&site.session(&store, NOW), &site).unwrap();
         assert_eq!((restored.moved_aside.len(), site.sessions()), (1, 3), "{restored:?}");
     }
 
@@ -678,14 +686,14 @@ mod tests {
             site.execute(&format!("PRAGMA journal_mode = {mode}"));
             changed_since(&site, &store);
             site.execute(BREAK);
-            restore_all(&site.begin(&store, NOW), &site).unwrap();
+            restore_all(&site.session(&store, NOW), &site).unwrap();
             let application = site.open();
             application.execute_batch("BEGIN; SELECT * FROM sessions").unwrap();
             let setup = crate::Setup {
                 busy_timeout: std::time::Duration::from_millis(50),
                 ..site.setup(&store, "20251211_140000")
             };
-            let run = Run::begin(setup, &mut |_| {}).unwrap();
+            let run: Session<'_> = Run::begin(setup, &mut |_| {}).unwrap().into();
             let kept = undo(&Ledger::load(&store).unwrap(), site.root()).unwrap();
             let catalog = run.catalog().unwrap();
             let plan = plan(&run, catalog.get(kept).unwrap(), site.root(), Selection::ALL, &site.sources).unwrap();
@@ -703,7 +711,7 @@ mod tests {
     fn a_restore_that_keeps_nothing_says_so_and_has_no_undo() {
         let (site, store) = (Site::new(), MemoryStore::new());
         changed_since(&site, &store);
-        let run = site.begin(&store, NOW);
+        let run = site.session(&store, NOW);
         let catalog = run.catalog().unwrap();
         let plan = plan(&run, catalog.get(id(BACKUP)).unwrap(), site.root(), Selection::ALL, &site.sources).unwrap();
         let before = published(&store);
@@ -722,7 +730,7 @@ mod tests {
         fs::write(site.root().join("station.json"), "{}").unwrap();
         site.backup(&store, BACKUP);
         fs::remove_file(site.root().join("station.json")).unwrap();
-        let kept = restore_all(&site.begin(&store, NOW), &site).unwrap().kept.unwrap();
+        let kept = restore_all(&site.session(&store, NOW), &site).unwrap().kept.unwrap();
         let catalog = Catalog::load(&store).unwrap();
         assert_eq!(
             catalog.get(kept).unwrap().read_manifest(&store).unwrap().warnings,
@@ -736,7 +744,7 @@ mod tests {
         let (site, store) = (Site::new(), MemoryStore::new());
         changed_since(&site, &store);
         let watched = Watched::new(&store);
-        restore_all(&site.begin(&watched, NOW), &site).unwrap();
+        restore_all(&site.session(&watched, NOW), &site).unwrap();
         let changes = watched.changes();
         let manifest = format!("publish manifest_{NOW}.json");
         let kept = changes.iter().position(|call| *call == manifest).unwrap();
@@ -755,7 +763,7 @@ mod tests {
         fault_sweep(
             changed_since,
             |site, store| {
-                drop(Run::begin(site.setup(store, NOW), &mut |_| {}).and_then(|run| restore_all(&run, site)));
+                drop(Run::begin(site.setup(store, NOW), &mut |_| {}).and_then(|run| restore_all(&run.into(), site)));
             },
             |site, store, fault| {
                 let live = (site.sessions(), env(site));
@@ -775,7 +783,7 @@ mod tests {
     }
 
     /// A project with all that is backed up below `data`, and another one as much like it as can be.
-    fn two_in_folders(store: &dyn Store) -> (Site, PathBuf) {
+    fn two_in_folders(store: &dyn LocalStore) -> (Site, PathBuf) {
         let mut site = Site::new();
         let path = |path: &str| RelPath::new(format!("data/{path}")).unwrap();
         (site.sources.databases[0].path, site.sources.files[0].paths[0]) = (path("sessions.db"), path(".env"));
@@ -812,7 +820,7 @@ mod tests {
             let before =
                 |name: &str| fs::metadata(other.join(name)).map(|found| (found.ino(), found.mtime_nsec())).ok();
             let inodes = ["sessions.db", ".env"].map(before);
-            let run = site.begin(&store, NOW);
+            let run = site.session(&store, NOW);
             let catalog = run.catalog().unwrap();
             let plan = plan(&run, catalog.get(id(BACKUP)).unwrap(), site.root(), selection, &site.sources).unwrap();
             if moment == "planned" {
@@ -836,7 +844,7 @@ mod tests {
         let store = MemoryStore::new();
         let (site, other) = two_in_folders(&store);
         let before = fs::metadata(other.join("sessions.db")).unwrap();
-        let run = site.begin(&store, NOW);
+        let run = site.session(&store, NOW);
         let catalog = run.catalog().unwrap();
         let plan = plan(&run, catalog.get(id(BACKUP)).unwrap(), site.root(), Selection::ALL, &site.sources).unwrap();
         let live = site.root().join("data/sessions.db");
@@ -855,7 +863,7 @@ mod tests {
         let before = published(&store);
         for file in ["config_20251209_140000.tar.zst", "sessions_db_20251209_140000.db.zst"] {
             publish(&store, file, b"something else");
-            let error = restore_all(&site.begin(&store, NOW), &site).unwrap_err();
+            let error = restore_all(&site.session(&store, NOW), &site).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Damaged);
             assert_eq!((site.sessions(), env(&site).as_str()), (4, "PORT=9090\n"));
         }
@@ -867,7 +875,7 @@ mod tests {
     fn a_plan_says_what_is_there_and_changes_nothing() {
         let (site, store) = (Site::new(), MemoryStore::new());
         changed_since(&site, &store);
-        let run = site.begin(&store, NOW);
+        let run = site.session(&store, NOW);
         let catalog = run.catalog().unwrap();
         let entry = catalog.get(id(BACKUP)).unwrap();
         let present = |target: &Path, selection| {
@@ -904,7 +912,7 @@ mod tests {
         let error = undo(&Ledger::load(&store).unwrap(), site.root()).unwrap_err();
         let nothing = format!("nothing to undo: the ledger knows no restore into {}", site.root().display());
         assert_eq!(error.to_string(), nothing);
-        let run = site.begin(&store, NOW);
+        let run = site.session(&store, NOW);
         let catalog = run.catalog().unwrap();
         let elsewhere = site.root().join("elsewhere");
         let plan = plan(&run, catalog.get(id(BACKUP)).unwrap(), &elsewhere, Selection::ALL, &site.sources).unwrap();

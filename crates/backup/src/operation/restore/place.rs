@@ -14,7 +14,7 @@ use super::temp::TempRecord;
 use super::{Changes, DATABASE_FILES, live};
 use crate::disk::place::Place;
 use crate::error::{Error, ErrorKind, Result};
-use crate::operation::run::Run;
+use crate::operation::look::Look;
 use crate::record::id::BackupId;
 
 /// The mode of a database where nobody recorded one.
@@ -22,7 +22,7 @@ const PRIVATE: u32 = 0o600;
 
 /// Makes the decoded file the database in its place. Leftover files there are moved aside, and so is a database that was
 /// there when this was planned; one that has appeared in the meantime is an application's, and an error.
-pub(super) fn place(run: &Run<'_>, staged: StagedDatabase, done: &mut Changes) -> Result<()> {
+pub(super) fn place(look: &Look<'_>, staged: StagedDatabase, done: &mut Changes) -> Result<()> {
     done.warnings.extend(make_ready(&staged)?);
     let path = &staged.path;
     if staged.present == Occupant::Absent && path.exists() {
@@ -30,7 +30,7 @@ pub(super) fn place(run: &Run<'_>, staged: StagedDatabase, done: &mut Changes) -
         return Err(Error::new(ErrorKind::Busy, message).with_hint("stop the application, then restore again"));
     }
     let files = if staged.present == Occupant::Absent { &DATABASE_FILES[1..] } else { &DATABASE_FILES[..] };
-    set_aside(&staged.place, files, BackupId::at(run.now().to_utc()), done)?;
+    set_aside(&staged.place, files, BackupId::at(look.now().to_utc()), done)?;
     put(staged, done)
 }
 

@@ -13,7 +13,7 @@ use crate::artifact::StoredFile;
 use crate::catalog::Entry;
 use crate::disk::place::{Base, Identity, Place};
 use crate::error::{Error, ErrorKind, Result, SALVAGE_HINT};
-use crate::operation::run::Run;
+use crate::operation::look::Look;
 use crate::operation::verify::expected_facts;
 use crate::record::age::seconds_since;
 use crate::record::id::BackupId;
@@ -21,7 +21,7 @@ use crate::record::manifest::{Content, Trigger};
 use crate::record::names::Kind;
 use crate::record::relpath::RelPath;
 use crate::record::selection::Selection;
-use crate::source::files::ConfigFile;
+use crate::source::files::{ConfigFile, read_stored_archive};
 use crate::source::{FilesSource, Sources, sqlite};
 
 /// Of more paths that are left out, a warning names only some.
@@ -143,8 +143,8 @@ impl Plan {
 /// that only leaves things out is none);
 /// [`ErrorKind::InvalidInput`] if it isn't known where something belongs; [`ErrorKind::Damaged`] if two things belong to
 /// one place; [`ErrorKind::PermissionDenied`] if a link that can't be trusted leads there.
-pub fn plan(run: &Run<'_>, entry: &Entry, target: &Path, selection: Selection, sources: &Sources) -> Result<Plan> {
-    let mut plan = plan_for_nothing(run, entry, target, selection, sources)?;
+pub fn plan(look: &Look<'_>, entry: &Entry, target: &Path, selection: Selection, sources: &Sources) -> Result<Plan> {
+    let mut plan = plan_for_nothing(look, entry, target, selection, sources)?;
     let warning = |name: String| format!("backup {} holds no {name}: what is there now stays", entry.id);
     plan.warnings.extend(plan.missing(entry, sources).into_iter().map(warning));
     Ok(plan)
@@ -155,7 +155,7 @@ pub fn plan(run: &Run<'_>, entry: &Entry, target: &Path, selection: Selection, s
 /// # Errors
 /// As [`plan`].
 pub(crate) fn plan_for_nothing(
-    run: &Run<'_>,
+    look: &Look<'_>,
     entry: &Entry,
     target: &Path,
     selection: Selection,
@@ -163,11 +163,11 @@ pub(crate) fn plan_for_nothing(
 ) -> Result<Plan> {
     entry.require_usable()?;
     let base = Base::open(target)?;
-    let (created_at, files) = (entry.created_at(), run.stored_files(entry)?);
+    let (created_at, files) = (entry.created_at(), look.stored_files(entry)?);
     let mut plan = Plan {
         id: entry.id,
         created_at,
-        age_s: seconds_since(created_at, run.now()),
+        age_s: seconds_since(created_at, look.now()),
         target: target.to_path_buf(),
         items: vec![],
         skipped: vec![],
@@ -177,10 +177,10 @@ pub(crate) fn plan_for_nothing(
     };
     for file in files.iter().filter(|file| selection.takes(file.kind)) {
         match file.kind {
-            Kind::Database => plan.add_database(run, &base, file, beside(entry, &files, file)?, sources)?,
+            Kind::Database => plan.add_database(look, &base, file, beside(entry, &files, file)?, sources)?,
             // They belong to a damaged database, and go with it.
             Kind::Wal | Kind::Journal => {}
-            Kind::Files => plan.add_files(run, &base, file, sources)?,
+            Kind::Files => plan.add_files(look, &base, file, sources)?,
         }
     }
     if plan.items.is_empty() && plan.skipped.is_empty() {
@@ -198,7 +198,7 @@ pub(crate) fn plan_for_nothing(
 impl Plan {
     fn add_database(
         &mut self,
-        run: &Run<'_>,
+        look: &Look<'_>,
         base: &Arc<Base>,
         file: &StoredFile,
         beside: Vec<StoredFile>,
@@ -212,7 +212,7 @@ impl Plan {
         let Some(unlisted) = self.admit(&path, is_listed(sources, &path, true)) else { return Ok(()) };
         let place = Place::find(base, &path)?;
         let real_folder = if place.stat()?.is_some() { Some(place.real_folder()?) } else { None };
-        let (present, encoding) = database_present(run, &place)?;
+        let (present, encoding) = database_present(look, &place)?;
         let will_be = expected_facts(file).map(|facts| &facts.encoding);
         if let (Some(is), Some(will_be)) = (encoding, will_be)
             && is != *will_be
@@ -242,9 +242,9 @@ impl Plan {
     }
 
     /// Reads the archive once for its members, so that one which can't be read is found before anything changes.
-    fn add_files(&mut self, run: &Run<'_>, base: &Arc<Base>, file: &StoredFile, sources: &Sources) -> Result<()> {
+    fn add_files(&mut self, look: &Look<'_>, base: &Arc<Base>, file: &StoredFile, sources: &Sources) -> Result<()> {
         let mut members = Vec::new();
-        run.reader().archive(file, |member| {
+        read_stored_archive(look.reader(), file, |member| {
             let is_ours = file.recorded.is_some();
             let path = if is_ours { Some(member.path.clone()) } else { place_of(&member.path, file, sources) };
             match path {
@@ -392,12 +392,12 @@ fn is_same(target: &Path, path: &RelPath, member: &ConfigFile) -> Result<bool> {
 }
 
 /// What is in the place of a database, and the encoding of its text if it can be read.
-fn database_present(run: &Run<'_>, place: &Place) -> Result<(Occupant, Option<String>)> {
+fn database_present(look: &Look<'_>, place: &Place) -> Result<(Occupant, Option<String>)> {
     let path = &place.path();
     if file_present(path, place.stat()?.as_ref())? == Occupant::Absent {
         return Ok((Occupant::Absent, None));
     }
-    match sqlite::open_stoppable(path, run.busy_timeout(), run.progress()) {
+    match sqlite::open_stoppable(path, look.busy_timeout(), look.progress()) {
         Ok(connection) => Ok((Occupant::Replaced, sqlite::pragma(&connection, "encoding").ok())),
         Err(error) if error.means_damaged() => Ok((Occupant::Damaged, None)),
         // It is rolled back when it is opened to be replaced, not for a look.
@@ -415,11 +415,12 @@ mod tests {
 
     use super::*;
     use crate::Setup;
-    use crate::operation::backup::tests::Stop;
-    use crate::operation::run::tests::{Site, id, publish};
+    use crate::operation::run::Run;
     use crate::source::DatabaseSource;
     use crate::source::files::ArchiveWriter;
-    use crate::store::{MemoryStore, Store};
+    use crate::store::{LocalStore, MemoryStore};
+    use crate::testing::fixtures::Stop;
+    use crate::testing::fixtures::{Site, id, publish};
 
     const ID: &str = "20251210_140000";
 
@@ -445,7 +446,7 @@ mod tests {
     /// The site's own sources, each behind another of its kind.
     fn settings(site: &Site) -> Sources {
         let database =
-            DatabaseSource { name: "audit_db".into(), path: path("audit.db"), ..site.sources.databases[0].clone() };
+            DatabaseSource { name: "audit_db".into(), path: path("session.db"), ..site.sources.databases[0].clone() };
         let mut sources = Sources {
             databases: vec![database],
             files: vec![FilesSource { name: "other".into(), paths: vec![path("other/.env")] }],
@@ -455,7 +456,13 @@ mod tests {
         sources
     }
 
-    fn planned(site: &Site, store: &dyn Store, target: &Path, selection: Selection, sources: &Sources) -> Result<Plan> {
+    fn planned(
+        site: &Site,
+        store: &dyn LocalStore,
+        target: &Path,
+        selection: Selection,
+        sources: &Sources,
+    ) -> Result<Plan> {
         let run = site.begin(store, ID);
         let catalog = run.catalog().unwrap();
         plan(&run, catalog.get(id(ID))?, target, selection, sources)

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::plan::{Occupant, Plan, Planned};
 use crate::error::Result;
-use crate::operation::run::Run;
+use crate::operation::look::Look;
 use crate::operation::verify::expected_facts;
 use crate::record::manifest::Table;
 use crate::record::relpath::RelPath;
@@ -37,7 +37,7 @@ pub struct RowsSince {
 
 /// Compares each live database that `plan` would replace with what is recorded of the backup. A row that was changed and not
 /// added or removed doesn't show.
-pub fn since(run: &Run<'_>, plan: &Plan) -> Vec<ChangesSince> {
+pub fn since(look: &Look<'_>, plan: &Plan) -> Vec<ChangesSince> {
     let replaced = plan.artifacts.iter().filter_map(|planned| match planned {
         Planned::Database { file, path, present: Occupant::Replaced, .. } if file.damage().is_none() => {
             Some((file, path))
@@ -46,7 +46,7 @@ pub fn since(run: &Run<'_>, plan: &Plan) -> Vec<ChangesSince> {
     });
     let compare = |(file, path): (_, &RelPath)| {
         let tables = expected_facts(file).and_then(|facts| {
-            let live = rows(run, plan, path).ok()?;
+            let live = rows(look, plan, path).ok()?;
             Some(difference(&live, &facts.tables))
         });
         ChangesSince { path: path.clone(), tables }
@@ -54,16 +54,16 @@ pub fn since(run: &Run<'_>, plan: &Plan) -> Vec<ChangesSince> {
     replaced.map(compare).collect()
 }
 
-fn rows(run: &Run<'_>, plan: &Plan, path: &RelPath) -> Result<Vec<Table>> {
+fn rows(look: &Look<'_>, plan: &Plan, path: &RelPath) -> Result<Vec<Table>> {
     let path = path.under(&plan.target);
-    let connection = sqlite::open_stoppable(&path, Duration::ZERO, run.progress())?;
+    let connection = sqlite::open_stoppable(&path, Duration::ZERO, look.progress())?;
     let (begun, interrupt) = (Instant::now(), connection.get_interrupt_handle());
     let give_up = || {
         if begun.elapsed() >= PATIENCE {
             interrupt.interrupt();
         }
     };
-    let counted = sqlite::stoppable(&connection, run.progress(), give_up, sqlite::tables);
+    let counted = sqlite::stoppable(&connection, look.progress(), give_up, sqlite::tables);
     counted.map_err(|e| crate::Error::sqlite("read database", &path, &e))
 }
 
@@ -84,8 +84,8 @@ fn difference(live: &[Table], backup: &[Table]) -> Vec<RowsSince> {
 mod tests {
     use super::*;
     use crate::operation::restore::{Selection, plan};
-    use crate::operation::run::tests::{Site, id};
     use crate::store::MemoryStore;
+    use crate::testing::fixtures::{Site, id};
 
     const ID: &str = "20251210_140000";
 

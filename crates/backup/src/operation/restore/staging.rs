@@ -12,11 +12,11 @@ use crate::disk::place::{Identity, Place};
 use crate::disk::synced::SyncedFile;
 use crate::disk::{paths, space};
 use crate::error::{Error, Result};
-use crate::operation::run::Run;
+use crate::operation::look::Look;
 use crate::operation::verify::{plain_bytes, require_sound};
 use crate::record::manifest::{self, Content};
 use crate::record::names::Kind;
-use crate::source::files::ConfigFile;
+use crate::source::files::{ConfigFile, read_stored_archive};
 use crate::source::sqlite::integrity::Scope;
 
 /// A decoded and checked file beside its place. Dropped, it is gone.
@@ -100,24 +100,24 @@ impl Drop for NewFolders {
     }
 }
 
-pub(super) fn stage(run: &Run<'_>, plan: &Plan) -> Result<Staging> {
+pub(super) fn stage(look: &Look<'_>, plan: &Plan) -> Result<Staging> {
     let mut staging = Staging::default();
     for planned in &plan.artifacts {
         match planned {
             Planned::Database { file, place, real_folder, present, beside, .. } => {
-                let staged = stage_database(run, file, beside, place, *present, &mut staging)?;
+                let staged = stage_database(look, file, beside, place, *present, &mut staging)?;
                 let staged = StagedDatabase { real_folder: *real_folder, ..staged };
                 staging.files.push(StagedFile::Database(Box::new(staged)));
             }
-            Planned::Files { file, members } => stage_files(run, file, members, &mut staging)?,
+            Planned::Files { file, members } => stage_files(look, file, members, &mut staging)?,
         }
     }
-    run.check_stop()?;
+    look.check_stop()?;
     Ok(staging)
 }
 
 fn stage_database(
-    run: &Run<'_>,
+    look: &Look<'_>,
     file: &StoredFile,
     beside: &[StoredFile],
     place: &Place,
@@ -133,30 +133,30 @@ fn stage_database(
     let needed = plain_bytes(file).saturating_mul(if is_copied { 2 } else { 1 });
     space::require_space(&path, &paths::parent(&path).display().to_string(), needed)?;
     if is_copied {
-        run.reader().copy(file, &mut temp.file()?)?;
+        look.reader().copy(file, &mut temp.file()?)?;
     } else {
-        decode_synced(run, file, &temp)?;
+        decode_synced(look, file, &temp)?;
     }
     if !is_bytes {
         // Bytes that were found sound before they were stored, and have the same digest, are sound.
-        require_sound(run, file, temp.path(), (!file.is_checked()).then_some(Scope::Damage))?;
+        require_sound(look, file, temp.path(), (!file.is_checked()).then_some(Scope::Damage))?;
     }
-    let beside = beside.iter().map(|file| stage_beside(run, file, place)).collect::<Result<_>>()?;
+    let beside = beside.iter().map(|file| stage_beside(look, file, place)).collect::<Result<_>>()?;
     let place = place.clone();
     Ok(StagedDatabase { temp, beside, path, place, real_folder: None, present, is_bytes, recorded })
 }
 
-fn stage_beside(run: &Run<'_>, file: &StoredFile, place: &Place) -> Result<(&'static str, Temp)> {
+fn stage_beside(look: &Look<'_>, file: &StoredFile, place: &Place) -> Result<(&'static str, Temp)> {
     let suffix = if file.kind == Kind::Wal { "-wal" } else { "-journal" };
     let temp = Temp::beside_with(place, suffix)?;
-    decode_synced(run, file, &temp)?;
+    decode_synced(look, file, &temp)?;
     Ok((suffix, temp))
 }
 
-fn decode_synced(run: &Run<'_>, file: &StoredFile, temp: &Temp) -> Result<()> {
+fn decode_synced(look: &Look<'_>, file: &StoredFile, temp: &Temp) -> Result<()> {
     let failed = |e| Error::io("sync", temp.path(), e);
     let mut synced = SyncedFile::new(temp.file()?.try_clone().map_err(failed)?, |_| ());
-    run.reader().copy(file, &mut synced)?;
+    look.reader().copy(file, &mut synced)?;
     synced.finish().map_err(failed)
 }
 
@@ -168,8 +168,8 @@ fn recorded_database(file: &StoredFile) -> Option<manifest::Database> {
     }
 }
 
-fn stage_files(run: &Run<'_>, file: &StoredFile, members: &[Member], staging: &mut Staging) -> Result<()> {
-    run.reader().archive(file, |member| {
+fn stage_files(look: &Look<'_>, file: &StoredFile, members: &[Member], staging: &mut Staging) -> Result<()> {
+    read_stored_archive(look.reader(), file, |member| {
         if let Some(Member { place, .. }) = members.iter().find(|it| it.name == member.path) {
             place.make_folders(&mut staging.folders.0)?;
             let temp = Temp::beside(place)?;
@@ -195,8 +195,8 @@ mod tests {
 
     use crate::error::ErrorKind;
     use crate::operation::restore::{Selection, plan, rehearse};
-    use crate::operation::run::tests::{Site, id, publish};
     use crate::store::MemoryStore;
+    use crate::testing::fixtures::{Site, id, publish};
 
     const ID: &str = "20251210_140000";
 

@@ -10,7 +10,7 @@ use super::staging::{StagedDatabase, Staging};
 use super::{fault, same};
 use crate::disk::place::{Place, exchanged};
 use crate::error::{Error, ErrorKind, Result};
-use crate::operation::run::Run;
+use crate::operation::look::Look;
 use crate::record::names::Kind;
 use crate::source::sqlite::{self, bytes};
 
@@ -33,18 +33,18 @@ pub(super) enum Hold<'a> {
 ///
 /// # Errors
 /// What keeps one from being opened, if that is not its own fault.
-pub(super) fn open_targets(run: &Run<'_>, staging: &Staging) -> Result<Vec<Option<Target>>> {
+pub(super) fn open_targets(look: &Look<'_>, staging: &Staging) -> Result<Vec<Option<Target>>> {
     let open = |staged: &StagedDatabase| {
         if staged.real_folder != Some(staged.place.real_folder()?) {
             return Err(exchanged(&staged.path));
         }
         if staged.is_bytes {
-            Swap::open(run, &staged.place).map(Target::Swap)
+            Swap::open(look, &staged.place).map(Target::Swap)
         } else {
-            Live::open(run, staged.temp.place(), &staged.place).map(Target::Live)
+            Live::open(look, staged.temp.place(), &staged.place).map(Target::Live)
         }
     };
-    staging.replaced().map(|staged| unless_its_own_fault(run, staged, open(staged))).collect()
+    staging.replaced().map(|staged| unless_its_own_fault(look, staged, open(staged))).collect()
 }
 
 /// Holds all of them, as long as what it gives lives.
@@ -52,24 +52,24 @@ pub(super) fn open_targets(run: &Run<'_>, staging: &Staging) -> Result<Vec<Optio
 /// # Errors
 /// [`ErrorKind::Busy`] if one stays locked, or is in use where nobody may use it; [`ErrorKind::Interrupted`].
 pub(super) fn hold_all<'a>(
-    run: &Run<'_>,
+    look: &Look<'_>,
     staging: &Staging,
     targets: &'a mut [Option<Target>],
 ) -> Result<Vec<Option<Hold<'a>>>> {
     let hold = |(staged, target): (&StagedDatabase, &'a mut Option<Target>)| {
         let held = match target {
             None => return Ok(None),
-            Some(Target::Live(live)) => live.hold(run).map(Hold::Overwrite),
-            Some(Target::Swap(swap)) => swap.hold(run).map(|()| Hold::Swap(swap)),
+            Some(Target::Live(live)) => live.hold(look).map(Hold::Overwrite),
+            Some(Target::Swap(swap)) => swap.hold(look).map(|()| Hold::Swap(swap)),
         };
-        unless_its_own_fault(run, staged, held)
+        unless_its_own_fault(look, staged, held)
     };
     staging.replaced().zip(targets).map(hold).collect()
 }
 
-fn unless_its_own_fault<T>(run: &Run<'_>, staged: &StagedDatabase, result: Result<T>) -> Result<Option<T>> {
+fn unless_its_own_fault<T>(look: &Look<'_>, staged: &StagedDatabase, result: Result<T>) -> Result<Option<T>> {
     match result {
-        Err(error) if fault::is_the_databases(run, staged, false, &error) => Ok(None),
+        Err(error) if fault::is_the_databases(look, staged, false, &error) => Ok(None),
         other => other.map(Some),
     }
 }
@@ -93,13 +93,13 @@ pub(super) struct Swap {
 }
 
 impl Swap {
-    fn open(run: &Run<'_>, place: &Place) -> Result<Self> {
-        let connection = same::open(place, |path| sqlite::open_to_replace(path, run.busy_timeout()))?;
+    fn open(look: &Look<'_>, place: &Place) -> Result<Self> {
+        let connection = same::open(place, |path| sqlite::open_to_replace(path, look.busy_timeout()))?;
         Ok(Self { path: place.path(), place: place.clone(), connection })
     }
 
     /// Keeps it for this connection. In rollback mode, who has it open and is idle doesn't show.
-    fn hold(&self, run: &Run<'_>) -> Result<()> {
+    fn hold(&self, look: &Look<'_>) -> Result<()> {
         // In this order each, what waits locks nothing (decision 13).
         let lock = if self.is_wal()? {
             "PRAGMA main.locking_mode = exclusive; BEGIN IMMEDIATE; ROLLBACK"
@@ -107,7 +107,7 @@ impl Swap {
             "BEGIN EXCLUSIVE; PRAGMA main.locking_mode = exclusive; ROLLBACK"
         };
         let lock = || self.connection.execute_batch(lock).map(|()| StepResult::Done);
-        let locked = until_free(&self.path, run.busy_timeout().min(SETTLE), || run.check_stop(), lock);
+        let locked = until_free(&self.path, look.busy_timeout().min(SETTLE), || look.check_stop(), lock);
         locked.map_err(|error| match error.kind() {
             ErrorKind::Busy => {
                 let message = format!("{} is in use, and another file has to take its place", self.path.display());

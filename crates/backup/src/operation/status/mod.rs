@@ -25,13 +25,13 @@ mod tests {
     use super::*;
     use crate::catalog::Catalog;
     use crate::catalog::select::Objection;
-    use crate::operation::run::tests::{id, publish};
     use crate::record::id::BackupId;
     use crate::record::ledger::{Command, Ledger, Line, Outcome};
     use crate::record::manifest::{Collapse, Failure, Manifest, Status as BackupStatus, Trigger};
     use crate::record::names;
     use crate::source::{DatabaseSource, FilesSource, Sources};
     use crate::store::{MemoryStore, Store as _};
+    use crate::testing::fixtures::{append, id, publish};
 
     const NOW: &str = "2025-12-10T14:00:00Z";
     const DAY: u64 = 86_400;
@@ -183,7 +183,7 @@ mod tests {
         let [concern] = &shown()[..] else { panic!("one collapse: {:?}", shown()) };
         let Concern::Collapsed { id, collapse } = concern else { unreachable!() };
         assert_eq!((concern.severity(), collapse.was, collapse.now), (Severity::Warning, 20_000, 12));
-        Ledger::append(&store, &Line { id: Some(*id), ..Line::new(now(), Command::Accept, Outcome::Ok) }).unwrap();
+        append(&store, &Line { id: Some(*id), ..Line::new(now(), Command::Accept, Outcome::Ok) });
         assert_eq!(shown(), []);
     }
 
@@ -226,7 +226,7 @@ mod tests {
         let rto = || status_with(&store, None).rto_ms;
         let add = |minutes, command, outcome, duration_ms| {
             let at = now() - chrono::TimeDelta::minutes(minutes);
-            Ledger::append(&store, &Line { duration_ms, ..Line::new(at, command, outcome) }).unwrap();
+            append(&store, &Line { duration_ms, ..Line::new(at, command, outcome) });
         };
         add(60, Command::Backup, Outcome::Ok, 1);
         add(50, Command::Verify, Outcome::Ok, 2);
@@ -253,7 +253,7 @@ mod tests {
             written: vec![],
             moved_aside: vec![],
         });
-        Ledger::append(store, &Line { id, restore, ..Line::new(at, command, outcome) }).unwrap();
+        append(store, &Line { id, restore, ..Line::new(at, command, outcome) });
     }
 
     /// How each source stands, with the hours since its newest copy.
@@ -402,7 +402,7 @@ mod tests {
         assert_eq!(drilled(), [None, None]);
         let line = Line::new(now() - TimeDelta::minutes(10), Command::Drill, Outcome::Ok);
         let line = Line { id: Some(id("20200101_000000")), proved: vec!["sessions_db".into()], ..line };
-        Ledger::append(&store, &line).unwrap();
+        append(&store, &line);
         assert_eq!(drilled(), [Some(10), None]);
     }
 
@@ -411,7 +411,7 @@ mod tests {
         let store = store_of(&["1 1000"]);
         let line = Line::new(now() - TimeDelta::minutes(10), Command::Drill, Outcome::Partial);
         let line = Line { id: Some(id("20251210_130000")), proved: vec!["config".into()], ..line };
-        Ledger::append(&store, &line).unwrap();
+        append(&store, &line);
         let status = judge(&store, &sources(&["sessions_db"], &[]), None, None);
         assert_eq!(status.sources[0].drilled, None);
     }
@@ -421,11 +421,7 @@ mod tests {
         let store = store_of(&["1 1000"]);
         for command in [Command::Verify, Command::Drill] {
             let line = Line::new(now() - TimeDelta::minutes(10), command, Outcome::Ok);
-            Ledger::append(
-                &store,
-                &Line { id: Some(id("20251210_130000")), proved: vec!["sessions_db".into()], ..line },
-            )
-            .unwrap();
+            append(&store, &Line { id: Some(id("20251210_130000")), proved: vec!["sessions_db".into()], ..line });
         }
         let catalog = Catalog::load(&store).unwrap().of("another", None);
         let status = judge_of(&catalog, &store, &sources(&["sessions_db"], &[]), None, None);

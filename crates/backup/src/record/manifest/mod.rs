@@ -7,6 +7,7 @@ mod list;
 mod parse;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
@@ -16,8 +17,12 @@ use crate::record::id::BackupId;
 
 pub use artifact::{Artifact, Content, Database, Facts, FileEntry, Snapshot, Table};
 
-/// The format this library writes, and the newest it reads.
-pub const FORMAT: u32 = 1;
+/// The format that this library writes, and the newest that it reads. Format 1 had the pin in it. Since format 2 a manifest
+/// never changes, and a pin is an object of its own.
+pub const FORMAT: u32 = 2;
+
+/// The formats that this library reads.
+pub const READABLE: RangeInclusive<u32> = 1..=FORMAT;
 
 /// The most bytes of a manifest, written or read into memory.
 pub const MAX_BYTES: u64 = 16 << 20;
@@ -34,7 +39,7 @@ pub(crate) const MAX_PATHS: usize = 4 << 20;
 /// One backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Version of this record's layout: [`FORMAT`].
+    /// Version of this record's layout, one of [`READABLE`].
     pub format: u32,
     /// The backup's name.
     pub id: BackupId,
@@ -52,7 +57,8 @@ pub struct Manifest {
     pub tool: Tool,
     /// From the start of the run to the writing of this record, in milliseconds.
     pub duration_ms: u64,
-    /// Whether rotation has to keep it.
+    /// In format 1, whether rotation has to keep it; never true since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pinned: bool,
     /// What a person should know about it.
     #[serde(deserialize_with = "list::bounded::<MANY, _, _>")]

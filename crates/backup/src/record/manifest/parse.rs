@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::{FORMAT, MAX_BYTES, MAX_PATHS, Manifest};
+use super::{MAX_BYTES, MAX_PATHS, Manifest, READABLE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::id::BackupId;
 
@@ -21,12 +21,18 @@ impl Manifest {
             return Err(bad(format!("is larger than {} MiB", MAX_BYTES >> 20)));
         }
         let version: Version = serde_json::from_slice(json).map_err(|e| bad("can't be read".into()).with_source(e))?;
-        if version.format != FORMAT {
-            let message = format!("manifest of {id} has format {}, this program reads {FORMAT}", version.format);
+        if !READABLE.contains(&version.format) {
+            let (format, oldest, newest) = (version.format, READABLE.start(), READABLE.end());
+            let message = format!("manifest of {id} has format {format}, this program reads {oldest} to {newest}");
             return Err(Error::new(ErrorKind::UnsupportedFormat, message)
                 .with_hint("use the version of the program that wrote it, or a newer one"));
         }
-        let manifest: Self = serde_json::from_slice(json).map_err(|e| bad("can't be read".into()).with_source(e))?;
+        let mut manifest: Self =
+            serde_json::from_slice(json).map_err(|e| bad("can't be read".into()).with_source(e))?;
+        if version.format == 1 && version.pinned.is_none() {
+            return Err(bad("doesn't say whether it is pinned".into()));
+        }
+        manifest.pinned &= version.format == 1;
         if manifest.id != id {
             return Err(bad(format!("says it is {}", manifest.id)));
         }
@@ -59,10 +65,11 @@ impl Manifest {
     }
 }
 
-/// The one field that every format has.
+/// The field that every format has, and the one that only the first has.
 #[derive(Deserialize)]
 struct Version {
     format: u32,
+    pinned: Option<bool>,
 }
 
 #[cfg(test)]
@@ -168,10 +175,10 @@ mod tests {
 
     #[test]
     fn a_manifest_of_a_newer_format_is_refused() {
-        for (json, format) in [(json!({ "format": 2 }), 2), (json!({ "format": 0, "id": 7 }), 0)] {
+        for (json, format) in [(json!({ "format": 3 }), 3), (json!({ "format": 0, "id": 7 }), 0)] {
             let error = Manifest::parse(frozen_id(), json.to_string().as_bytes()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::UnsupportedFormat);
-            let message = format!("manifest of 20261124_034135 has format {format}, this program reads 1");
+            let message = format!("manifest of 20261124_034135 has format {format}, this program reads 1 to 2");
             assert_eq!(error.to_string(), message);
             assert!(error.hint().is_some());
         }

@@ -214,8 +214,8 @@ fn collect(results: &Receiver<(usize, rusqlite::Result<Findings>)>, found: &mut 
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
-    use crate::operation::backup::tests::Stop;
     use crate::progress::Silent;
+    use crate::testing::fixtures::Stop;
 
     /// A database of some `rows` in two tables and an index.
     fn database(rows: u32) -> (tempfile::TempDir, std::path::PathBuf) {

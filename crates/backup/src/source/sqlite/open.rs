@@ -228,8 +228,7 @@ mod tests {
         writer.execute_batch("CREATE TABLE t(x); PRAGMA locking_mode = exclusive; BEGIN EXCLUSIVE").unwrap();
         let error = open_read_only(&path, Duration::from_millis(1)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Busy);
-        let stopped =
-            open_stoppable(&path, Duration::from_secs(3600), &crate::operation::backup::tests::Stop).unwrap_err();
+        let stopped = open_stoppable(&path, Duration::from_secs(3600), &crate::testing::fixtures::Stop).unwrap_err();
         assert_eq!(stopped.kind(), ErrorKind::Interrupted);
     }
 }

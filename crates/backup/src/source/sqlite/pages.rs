@@ -98,7 +98,7 @@ mod tests {
         Connection::open(&path).unwrap().execute_batch("CREATE TABLE t(x)").unwrap();
         let reader = open_read_only(&path, PATIENCE).unwrap();
         let reader = begin_reading(&reader, &path).unwrap();
-        let stopped = pages(&reader, &path, &crate::operation::backup::tests::Stop, |_| Ok(()));
+        let stopped = pages(&reader, &path, &crate::testing::fixtures::Stop, |_| Ok(()));
         assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
         let refused = pages(&reader, &path, &Silent, |_| Err(Error::new(ErrorKind::NoSpace, "full")));
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::NoSpace);

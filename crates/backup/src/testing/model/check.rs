@@ -3,18 +3,19 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use super::Command;
 use super::expected::{Backup, Content};
+use super::steps::Command;
 use super::world::{SOME_DAY, World, content};
-use crate::catalog::{Catalog, Entry, Record};
+use crate::catalog::{Catalog, Entry};
+use crate::operation::look::Look;
 use crate::operation::restore;
-use crate::operation::run::Run;
-use crate::operation::run::tests::{published, staged};
+use crate::operation::session::Session;
 use crate::record::digest::Digest;
 use crate::record::id::BackupId;
 use crate::record::ledger::Ledger;
 use crate::record::manifest::{Status, Trigger};
 use crate::record::names;
+use crate::testing::fixtures::{published, staged};
 
 impl World {
     /// Looks what a command has done, and takes it over into the model: exactly what it had to do, or, if it `was_cut`
@@ -30,7 +31,7 @@ impl World {
         let ledger = Ledger::load(&self.store).unwrap();
         match command {
             Command::Pin(id, pinned) => {
-                let found = catalog.get(*id).unwrap().manifest().unwrap().pinned;
+                let found = catalog.get(*id).unwrap().is_pinned(&ledger);
                 assert!(was_cut || found == *pinned);
                 self.expected.backups.get_mut(id).unwrap().pinned = found;
             }
@@ -57,6 +58,7 @@ impl World {
         };
         let mut names: Vec<String> = catalog.entries().iter().flat_map(files).collect();
         names.extend(catalog.entries().iter().map(|entry| names::manifest(entry.id)));
+        names.extend(catalog.entries().iter().filter(|entry| entry.has_pin).map(|entry| names::pin(entry.id)));
         names.sort();
         assert_eq!(published(&self.store), names);
         // A restore of the configuration alone has nothing to do with the database.
@@ -103,7 +105,7 @@ impl World {
             holds,
             partial: manifest.status != Status::Complete,
             pre_restore: manifest.trigger == Trigger::PreRestore,
-            pinned: manifest.pinned,
+            pinned: entry.has_pin,
             damaged: false,
             doubted: false,
         };
@@ -148,9 +150,9 @@ impl World {
         let listed: BTreeSet<BackupId> = catalog.entries().iter().map(|entry| entry.id).collect();
         assert_eq!(listed, self.expected.backups.keys().copied().collect());
         for entry in catalog.entries() {
-            let Record::Manifest(manifest) = &entry.record else { panic!("{entry:?}") };
+            assert!(entry.manifest().is_some(), "{entry:?}");
             let backup = &self.expected.backups[&entry.id];
-            assert_eq!(manifest.pinned, backup.pinned);
+            assert_eq!(entry.is_pinned(&ledger), backup.pinned);
             assert_eq!(entry.seems_sound(&ledger), !backup.doubted && !backup.partial);
         }
         let whole: Vec<&Entry> = catalog.entries().iter().filter(|entry| self.is_restorable(entry.id)).collect();
@@ -172,7 +174,8 @@ impl World {
         }
         let found = Digest::of(&bytes);
         if self.proved.get(&entry.id) != Some(&found) {
-            self.drill(&Run::look(self.site.setup(&self.store, SOME_DAY)).unwrap(), entry).unwrap();
+            let look = Look::new(self.site.setup(&self.store, SOME_DAY)).unwrap();
+            self.drill(&Session::Unrecorded(look), entry).unwrap();
             self.proved.insert(entry.id, found);
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::Command;
+use super::steps::Command;
 use crate::catalog::retention::Policy;
 use crate::error::ErrorKind;
 use crate::record::id::BackupId;

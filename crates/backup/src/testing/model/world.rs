@@ -11,32 +11,35 @@ use proptest::sample::Index;
 use rusqlite::Connection;
 
 use super::expected::{Content, Expected};
-use super::{Action, Command, Cut, Harm, Step};
+use super::steps::{Action, Command, Cut, Harm, Step};
 use crate::artifact::codec::Encoding;
+use crate::artifact::read::Level;
 use crate::catalog::retention::Policy;
 use crate::catalog::{Catalog, Entry};
 use crate::disk::file;
 use crate::error::{Error, ErrorKind, Result};
-use crate::operation::backup::tests::Watched;
 use crate::operation::check::Verdict;
+use crate::operation::look::Setup;
 use crate::operation::restore;
-use crate::operation::run::tests::{Site, id, stage, staged};
-use crate::operation::run::{Run, Setup};
+use crate::operation::run::Run;
+use crate::operation::session::Session;
+use crate::operation::verify::verify;
 use crate::operation::{marks, rotate};
 use crate::progress::{Event, Progress};
 use crate::record::codec::Codec;
 use crate::record::digest::Digest;
 use crate::record::id::BackupId;
-use crate::record::ledger::Ledger;
 use crate::record::selection::Selection;
-use crate::store::LocalStore;
+use crate::store::FolderStore;
+use crate::testing::faults::Watched;
+use crate::testing::fixtures::{Site, id, stage, staged};
 
 /// Where a clock is needed that nothing depends on, and where the project's clock begins.
 pub(super) const SOME_DAY: &str = "20251210_140000";
 
 pub(super) struct World {
     pub site: Site,
-    pub store: LocalStore,
+    pub store: FolderStore,
     pub now: DateTime<Utc>,
     pub expected: Expected,
     /// Digests of all stored files of each backup, as they were when it was last restored.
@@ -143,7 +146,7 @@ impl World {
                 // Where something can't be read, that waits for a later run.
                 let left = staged(&self.store);
                 assert!(left.is_empty() || watched.has_failed(), "a run begins with nothing unfinished: {left:?}");
-                self.attempt(&run, command)
+                self.attempt(run, command)
             })
         };
         let was_cut = match catch_unwind(AssertUnwindSafe(attempt)) {
@@ -170,44 +173,45 @@ impl World {
         fs::write(self.site.root().join(".sessions.db.restoring"), "half").unwrap();
     }
 
-    fn attempt(&self, run: &Run<'_>, command: &Command) -> Result<()> {
+    fn attempt(&self, run: Run<'_>, command: &Command) -> Result<()> {
         let catalog = run.catalog()?;
         match command {
-            Command::Backup => self.site.back_up(run).map(drop),
-            Command::Pin(id, pinned) => marks::set_pinned(run, catalog.get(*id)?, *pinned).map(drop),
-            Command::Rotate(policy) => rotate(run, policy),
+            Command::Backup => self.site.back_up(&run).map(drop),
+            Command::Pin(id, pinned) => marks::set_pinned(&run, catalog.get(*id)?, *pinned).map(drop),
+            Command::Rotate(policy) => rotate(&run, policy),
             Command::Verify(id) => {
-                let earlier = run.earlier_checks(&Ledger::load(run.store())?);
-                match crate::operation::verify::verify(run, catalog.get(*id)?, &earlier)?.verdict {
+                let earlier = run.earlier_checks(&*run.ledger()?);
+                match verify(&run.into(), catalog.get(*id)?, Level::Content, &earlier)?.verdict {
                     Verdict::Damaged => Err(Error::new(ErrorKind::Damaged, "")),
                     _ => Ok(()),
                 }
             }
-            Command::Drill(id) => self.drill(run, catalog.get(*id)?),
+            Command::Drill(id) => self.drill(&run.into(), catalog.get(*id)?),
             Command::Restore(id) => self.restore(run, catalog.get(*id)?, self.site.root()),
             Command::Undo => {
-                let kept = restore::undo(&Ledger::load(run.store())?, self.site.root())?;
+                let kept = restore::undo(&*run.ledger()?, self.site.root())?;
                 self.restore(run, catalog.get(kept)?, self.site.root())
             }
         }
     }
 
     /// Rehearses a restore: it has to bring back what the backup holds.
-    pub fn drill(&self, run: &Run<'_>, entry: &Entry) -> Result<()> {
+    pub fn drill(&self, session: &Session<'_>, entry: &Entry) -> Result<()> {
         let restored = |folder: &Path| {
             assert_eq!(content(folder), self.expected.backups[&entry.id].holds, "{}", entry.id);
             Ok(None)
         };
-        let drill = crate::operation::drill::drill(run, entry, &self.site.sources, &restored)?;
+        let drill = crate::operation::drill::drill(session, entry, &self.site.sources, &restored)?;
         let lacks_database = self.expected.backups[&entry.id].holds.database.is_none();
         assert_eq!(drill.lacks.contains(&"sessions_db".to_string()), lacks_database);
         assert_eq!(drill.passed, drill.lacks.is_empty());
         Ok(())
     }
 
-    fn restore(&self, run: &Run<'_>, entry: &Entry, target: &Path) -> Result<()> {
-        let plan = restore::plan(run, entry, target, Selection::ALL, &self.site.sources)?;
-        restore::restore(run, &plan, Some(Encoding::new(Codec::None, 0)?), &mut || Ok(())).map(drop)
+    fn restore(&self, run: Run<'_>, entry: &Entry, target: &Path) -> Result<()> {
+        let session = Session::from(run);
+        let plan = restore::plan(&session, entry, target, Selection::ALL, &self.site.sources)?;
+        restore::restore(&session, &plan, Some(Encoding::new(Codec::None, 0)?), &mut || Ok(())).map(drop)
     }
 }
 

@@ -5,7 +5,8 @@
 //! Folders are 0700 and files 0600 from their first byte, whatever the umask.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek as _, SeekFrom, Write};
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -15,13 +16,13 @@ use chrono::{DateTime, FixedOffset};
 use rustix::fs::{Advice, FileType, OFlags, Stat, Uid, fadvise};
 use rustix::process::geteuid;
 
-use super::{Object, Staged, Store};
+use super::lock::{self, CurrentHolder, Holder, Lock, OnWait};
+use super::traits::{LocalStore, Object, Staged, Store, already_exists};
 use crate::disk::folder::Folder;
 use crate::disk::synced::SyncedFile;
 use crate::disk::{file, space};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::names::LEDGER;
-use crate::store::lock::{CurrentHolder, Holder, Lock, OnWait};
 
 const STAGING: &str = ".staging";
 const LOCK: &str = ".lock";
@@ -30,12 +31,12 @@ const REMOVE_STAGING: &str = "remove it; a folder is made in its place";
 
 /// A folder of artifacts, manifests and the ledger. Links to the folder are followed, in it none is.
 #[derive(Debug, Clone)]
-pub struct LocalStore {
+pub struct FolderStore {
     folder: PathBuf,
     opened: Arc<OnceLock<Folder>>,
 }
 
-impl LocalStore {
+impl FolderStore {
     /// The store in `folder`, which need not exist yet.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into(), opened: Arc::default() }
@@ -76,7 +77,7 @@ impl LocalStore {
 
     fn held(&self) -> Result<Option<CurrentHolder>> {
         match self.opened() {
-            Ok(folder) => Lock::holder(folder, LOCK),
+            Ok(folder) => lock::current_holder(folder, LOCK),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::io("open", &self.folder.join(LOCK), e)),
         }
@@ -137,6 +138,11 @@ impl LocalStore {
         }
     }
 
+    fn open(&self, name: &str) -> Result<File> {
+        let file = self.opened().and_then(|folder| folder.read(name));
+        file.map_err(|e| Error::io("open", &self.folder.join(name), e))
+    }
+
     fn not_a_folder(&self) -> Error {
         let message = format!("the backup folder {} is not a folder", self.folder.display());
         Error::new(ErrorKind::InvalidInput, message)
@@ -144,10 +150,11 @@ impl LocalStore {
     }
 }
 
-/// Files and folders right below `folder`, sorted.
-fn objects(folder: &Folder, path: &Path) -> Result<Vec<Object>> {
+/// Files and folders right below `folder` whose names are `wanted`, sorted.
+fn objects(folder: &Folder, path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<Object>> {
     let mut objects = Vec::new();
-    for name in folder.names().map_err(|e| Error::io("list", path, e))? {
+    let names = folder.names().map_err(|e| Error::io("list", path, e))?;
+    for name in names.into_iter().filter(|name| wanted(name)) {
         let found = folder.stat(&name);
         objects.extend(object(name, path, found)?);
     }
@@ -155,11 +162,56 @@ fn objects(folder: &Folder, path: &Path) -> Result<Vec<Object>> {
     Ok(objects)
 }
 
-impl Store for LocalStore {
+impl Store for FolderStore {
     fn location(&self) -> String {
         self.folder.display().to_string()
     }
 
+    fn list(&self, prefix: &str) -> Result<Vec<Object>> {
+        self.check_link()?;
+        match self.opened() {
+            Ok(folder) => objects(folder, &self.folder, |name| name.starts_with(prefix) && !name.starts_with('.')),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(e) if e.kind() == io::ErrorKind::NotADirectory => Err(self.not_a_folder()),
+            Err(e) => Err(Error::io("list", &self.folder, e)),
+        }
+    }
+
+    fn read(&self, name: &str) -> Result<Box<dyn Read + Send>> {
+        let file = self.open(name)?;
+        // So that the kernel reads further ahead.
+        let _ = fadvise(&file, 0, None, Advice::Sequential);
+        Ok(Box::new(file))
+    }
+
+    fn read_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>> {
+        let failed = |e| Error::io("read", &self.folder.join(name), e);
+        let mut file = self.open(name)?;
+        file.seek(SeekFrom::Start(range.start)).map_err(failed)?;
+        let mut bytes = Vec::new();
+        file.take(range.end.saturating_sub(range.start)).read_to_end(&mut bytes).map_err(failed)?;
+        Ok(bytes)
+    }
+
+    fn put(&self, name: &str, content: &mut dyn Read) -> Result<()> {
+        // Whoever writes here holds the lock: nobody puts one there in between.
+        if self.opened().is_ok_and(|folder| folder.stat(name).is_ok()) {
+            return Err(already_exists(name, &self.location()));
+        }
+        let mut staged = self.stage(name)?;
+        io::copy(content, &mut staged).map_err(|e| Error::io("write", &self.folder.join(name), e))?;
+        staged.finish()?;
+        self.publish(&[name.to_string()])
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        let folder = self.opened_to("remove", name)?;
+        folder.remove_file(name).map_err(|e| Error::io("remove", &folder.path_of(name), e))?;
+        sync(folder, &self.folder)
+    }
+}
+
+impl LocalStore for FolderStore {
     fn prepare(&self) -> Result<()> {
         self.check_link()?;
         if fs::metadata(&self.folder).is_ok_and(|found| !found.is_dir()) {
@@ -185,39 +237,19 @@ impl Store for LocalStore {
 
     fn lock(&self, holder: &Holder, wait: Duration, waiting: &mut OnWait<'_>) -> Result<Lock> {
         let folder = self.opened_to("open", LOCK)?;
-        let lock = Lock::acquire(folder, LOCK, holder, wait, waiting)?;
+        let lock = lock::acquire(folder, LOCK, holder, wait, waiting)?;
         folder.inherit_owner(LOCK);
         Ok(lock)
     }
 
-    fn list(&self) -> Result<Vec<Object>> {
-        self.check_link()?;
-        let mut objects = match self.opened() {
-            Ok(folder) => objects(folder, &self.folder)?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Err(self.not_a_folder()),
-            Err(e) => return Err(Error::io("list", &self.folder, e)),
-        };
-        objects.retain(|object| !object.name.starts_with('.'));
-        Ok(objects)
-    }
-
     fn list_staged(&self) -> Result<Vec<Object>> {
         match self.opened().and_then(|folder| folder.folder(STAGING)) {
-            Ok(staging) => objects(&staging, &self.folder.join(STAGING)),
+            Ok(staging) => objects(&staging, &self.folder.join(STAGING), |_| true),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             // Who may look into the store but not into its staging area can still see what is published.
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(Vec::new()),
             Err(e) => Err(self.not_staging("list", "", e)),
         }
-    }
-
-    fn read(&self, name: &str) -> Result<Box<dyn Read + Send>> {
-        let file = self.opened().and_then(|folder| folder.read(name));
-        let file = file.map_err(|e| Error::io("open", &self.folder.join(name), e))?;
-        // So that the kernel reads further ahead.
-        let _ = fadvise(&file, 0, None, Advice::Sequential);
-        Ok(Box::new(file))
     }
 
     fn read_staged(&self, name: &str) -> Result<Box<dyn Read + Send>> {
@@ -247,12 +279,6 @@ impl Store for LocalStore {
         let (staging, folder) = (self.staging_to("open", "")?, self.opened_to("rename", name)?);
         rename(folder, name, &staging)?;
         sync(&staging, &self.folder.join(STAGING))?;
-        sync(folder, &self.folder)
-    }
-
-    fn remove(&self, name: &str) -> Result<()> {
-        let folder = self.opened_to("remove", name)?;
-        folder.remove_file(name).map_err(|e| Error::io("remove", &folder.path_of(name), e))?;
         sync(folder, &self.folder)
     }
 
@@ -363,13 +389,13 @@ mod tests {
     #[test]
     fn a_local_store_conforms() {
         let folder = tempfile::tempdir().unwrap();
-        super::super::conformance::check(&LocalStore::new(folder.path().join("backups")));
+        super::super::conformance::local(&FolderStore::new(folder.path().join("backups")));
     }
 
     #[test]
     fn everything_is_private_from_the_start() {
         let folder = tempfile::tempdir().unwrap();
-        let store = LocalStore::new(folder.path().join("backups"));
+        let store = FolderStore::new(folder.path().join("backups"));
         store.prepare().unwrap();
         let mut staged = store.stage("a").unwrap();
         staged.write_all(b"x").unwrap();
@@ -387,7 +413,7 @@ mod tests {
     #[test]
     fn a_torn_last_line_stays_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let store = LocalStore::new(folder.path());
+        let store = FolderStore::new(folder.path());
         fs::write(store.folder.join("h"), "{\"whole\":1}\n{\"to").unwrap();
         store.append("h", "{\"next\":1}").unwrap();
         assert_eq!(fs::read_to_string(store.folder.join("h")).unwrap(), "{\"whole\":1}\n{\"to\n{\"next\":1}\n");
@@ -398,16 +424,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("backups");
         fs::write(&path, "").unwrap();
-        let error = LocalStore::new(&path).prepare().unwrap_err();
+        let error = FolderStore::new(&path).prepare().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(error.to_string().contains(path.to_str().unwrap()));
-        assert!(LocalStore::new(&path).list().is_err());
+        assert!(FolderStore::new(&path).list("").is_err());
     }
 
     /// A prepared store in a folder of its own.
-    fn prepared() -> (tempfile::TempDir, LocalStore) {
+    fn prepared() -> (tempfile::TempDir, FolderStore) {
         let folder = tempfile::tempdir().unwrap();
-        let store = LocalStore::new(folder.path().join("backups"));
+        let store = FolderStore::new(folder.path().join("backups"));
         store.prepare().unwrap();
         (folder, store)
     }
@@ -421,7 +447,7 @@ mod tests {
         }
         fs::set_permissions(store.folder(), fs::Permissions::from_mode(0o700)).unwrap();
         assert_eq!(store.location(), store.folder().display().to_string());
-        assert!(!LocalStore::new(store.folder().join("missing")).is_private());
+        assert!(!FolderStore::new(store.folder().join("missing")).is_private());
     }
 
     #[test]
@@ -442,12 +468,12 @@ mod tests {
             let link = folder.path().join("link");
             file::remove_file(&link).unwrap();
             std::os::unix::fs::symlink(target, &link).unwrap();
-            LocalStore::new(link)
+            FolderStore::new(link)
         };
-        assert_eq!(link(store.folder()).list().unwrap(), []);
+        assert_eq!(link(store.folder()).list("").unwrap(), []);
         link(store.folder()).prepare().unwrap();
         let nowhere = link(&folder.path().join("unmounted"));
-        for error in [nowhere.list().unwrap_err(), nowhere.prepare().unwrap_err()] {
+        for error in [nowhere.list("").unwrap_err(), nowhere.prepare().unwrap_err()] {
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert!(error.to_string().contains("unmounted, which doesn't exist"), "{error}");
         }
@@ -463,7 +489,7 @@ mod tests {
         // A link to itself is neither missing nor no folder.
         let circle = store.folder.join("circle");
         std::os::unix::fs::symlink(&circle, &circle).unwrap();
-        let error = LocalStore::new(circle.join("backups")).list().unwrap_err();
+        let error = FolderStore::new(circle.join("backups")).list("").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io);
     }
 
@@ -517,7 +543,7 @@ mod tests {
         let (_folder, store) = prepared();
         fs::write(store.folder.join(".lock"), "").unwrap();
         fs::write(store.folder.join("shown"), "x").unwrap();
-        assert_eq!(store.list().unwrap(), [Object { name: "shown".into(), bytes: 1 }]);
+        assert_eq!(store.list("").unwrap(), [Object { name: "shown".into(), bytes: 1 }]);
     }
 
     #[test]

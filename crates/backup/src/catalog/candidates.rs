@@ -1,0 +1,73 @@
+//! What retention has to know of a catalog.
+
+use std::collections::BTreeSet;
+
+use super::entry::{Entry, Record, Stranger};
+use super::list::Catalog;
+use super::retention::{Candidate, Standing};
+use crate::record::ledger::Ledger;
+use crate::record::manifest::{Status, Trigger};
+
+impl Catalog {
+    /// What retention has to know. A database that was saved damaged is held by no backup, unless there is no sound copy of
+    /// it: the damaged ones are all there is then. A backup that lacks a file, or that the ledger knows to be bad, counts no more than
+    /// a partial one: it must not take the place of a sound one.
+    pub fn candidates(&self, ledger: &Ledger) -> Vec<Candidate> {
+        let only_damaged = self.only_damaged(ledger);
+        let candidate = |entry: &Entry| {
+            let mut candidate = entry.candidate(ledger);
+            candidate.holds.extend(saved_damaged(entry).filter(|name| only_damaged.contains(name)).map(Into::into));
+            if candidate.standing == Standing::Complete && !entry.seems_sound(ledger) {
+                candidate.standing = Standing::Partial;
+            }
+            candidate
+        };
+        self.entries.iter().map(candidate).collect()
+    }
+
+    /// Databases of which all copies are damaged.
+    fn only_damaged(&self, ledger: &Ledger) -> BTreeSet<&str> {
+        let mut names: BTreeSet<&str> = self.entries.iter().flat_map(saved_damaged).collect();
+        names.retain(|name| {
+            let wanted = [(*name).to_string()];
+            self.entries.iter().all(|entry| entry.unfit(&wanted, ledger).is_some())
+        });
+        names
+    }
+}
+
+/// Databases in it that were damaged when they were saved.
+fn saved_damaged(entry: &Entry) -> impl Iterator<Item = &str> {
+    entry.files.iter().filter(|file| file.is_saved_damaged()).map(|file| file.name.as_str())
+}
+
+impl Entry {
+    fn candidate(&self, ledger: &Ledger) -> Candidate {
+        let manifest = self.manifest();
+        let standing = match (&self.record, manifest.map(|manifest| manifest.status)) {
+            (Record::Unreadable(_), _) => Standing::Unreadable,
+            (Record::Another(_, Stranger::Project), _) => Standing::AnotherProject,
+            (Record::Another(_, Stranger::Host), _) => Standing::AnotherHost,
+            (_, Some(Status::Complete)) => Standing::Complete,
+            (_, Some(Status::Partial)) => Standing::Partial,
+            (_, Some(Status::Failed)) => Standing::Failed,
+            (_, None) => Standing::NoManifest,
+        };
+        Candidate {
+            id: self.id,
+            at: self.created_at().to_utc(),
+            standing,
+            trigger: manifest.map_or(Trigger::Manual, |manifest| manifest.trigger),
+            pinned: self.is_pinned(ledger),
+            holds: self
+                .files
+                .iter()
+                .filter(|file| !file.kind.is_beside_database() && !file.is_saved_damaged())
+                .map(|file| file.name.clone())
+                .collect(),
+            paths: manifest.iter().flat_map(|it| it.paths.iter()).map(|path| path.as_str().to_string()).collect(),
+            collapses: manifest.map(|manifest| manifest.collapses.clone()).unwrap_or_default(),
+            accepted: ledger.is_accepted(self.id),
+        }
+    }
+}

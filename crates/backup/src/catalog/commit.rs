@@ -1,0 +1,351 @@
+//! How a backup appears, changes and goes: the one commit protocol.
+//!
+//! A backup exists if its manifest is published. Each step is durable before the next begins:
+//!
+//! * **appear** ([`publish`]): artifacts are staged, the manifest is staged; the artifacts are published, then the
+//!   manifest;
+//! * **go** ([`remove`]): the manifest is withdrawn to the staging area; the artifacts and the pin are removed; the
+//!   manifest is discarded;
+//! * **change** ([`replace`]): the new content is staged, then published in place of the old in one step.
+//!
+//! Why a cut at any instant does no harm:
+//!
+//! 1. The manifest is published after all that it names and withdrawn before any of it is removed. So a published
+//!    manifest names only objects that are whole and durable.
+//! 2. Before an artifact is published, and as long as one is left of a backup that goes, a manifest that names it is
+//!    staged. So what belongs to no backup can be told from the names alone: it is named by a staged manifest that isn't
+//!    published ([`unfinished`]). The catalog doesn't list it.
+//! 3. [`recover`] removes that, the staged manifest last. Cut short itself, it leaves a state of the same kind, and is
+//!    begun again by the next run that holds the lock.
+//!
+//! A staged manifest whose backup is published is what is left of a replacement: it is discarded, and the backup stays
+//! as it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use super::entry::Entry;
+use crate::artifact::read::is_stored;
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::id::BackupId;
+use crate::record::ledger::Ledger;
+use crate::record::manifest::{self, Manifest};
+use crate::record::names;
+use crate::store::manifest::read_bounded;
+use crate::store::{LocalStore, LockedStore};
+
+/// Makes a backup appear whose artifacts are staged.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] if the manifest would be too large to be read, and what keeps anything from being
+/// published. [`recover`] clears up what is left then.
+pub(crate) fn publish(store: &LockedStore<'_>, manifest: &Manifest, pinned: bool) -> Result<()> {
+    let name = names::manifest(manifest.id);
+    let json = manifest.to_json();
+    if json.len() as u64 > manifest::MAX_BYTES || manifest.path_bytes() > manifest::MAX_PATHS {
+        let message = format!("{name} would be too large, and could not be read");
+        return Err(Error::new(ErrorKind::InvalidInput, message)
+            .with_hint("it names every table and configuration file: are there so many?"));
+    }
+    stage(store, &name, &json)?;
+    if pinned {
+        store.put(&names::pin(manifest.id), &mut io::empty())?;
+    }
+    let artifacts: Vec<String> = manifest.artifacts.iter().map(|artifact| artifact.file.clone()).collect();
+    store.publish(&artifacts)?;
+    store.publish(&[name])
+}
+
+/// Makes a backup go.
+///
+/// # Errors
+/// [`ErrorKind::NoSuchBackup`] if it is gone already; what keeps any of it from being removed. [`recover`] goes on with
+/// it then.
+pub(crate) fn remove(store: &LockedStore<'_>, entry: &Entry) -> Result<()> {
+    let manifest = names::manifest(entry.id);
+    store.withdraw(&manifest).map_err(|error| {
+        let gone = || format!("no backup {} in {}", entry.id, store.location());
+        if error.is_not_found() { Error::new(ErrorKind::NoSuchBackup, gone()) } else { error }
+    })?;
+    entry.files.iter().try_for_each(|file| store.remove(&file.file))?;
+    if entry.has_pin {
+        store.remove(&names::pin(entry.id))?;
+    }
+    store.discard(&manifest)
+}
+
+/// Puts the object that pins a backup, or removes it.
+///
+/// # Errors
+/// What keeps it from being written or removed.
+pub(crate) fn set_pin(store: &LockedStore<'_>, id: BackupId, pinned: bool) -> Result<()> {
+    let pin = names::pin(id);
+    if pinned { store.put(&pin, &mut io::empty()) } else { store.remove(&pin) }
+}
+
+/// Puts `content` in the place of a published object, or where there is none.
+///
+/// # Errors
+/// What keeps it from being written: the old one is still there then.
+pub(crate) fn replace(store: &LockedStore<'_>, name: &str, content: &[u8]) -> Result<()> {
+    stage(store, name, content)?;
+    store.publish(&[name.to_string()])
+}
+
+fn stage(store: &LockedStore<'_>, name: &str, content: &[u8]) -> Result<()> {
+    let mut staged = store.stage(name)?;
+    staged.write_all(content).map_err(|e| Error::io_named("write", name, e))?;
+    staged.finish()
+}
+
+/// Backups that are being published or removed, or whose publication or removal was cut short; and, for a moment, one
+/// that is published already.
+///
+/// # Errors
+/// What keeps the staging area from being read.
+pub(super) fn unfinished(store: &dyn LocalStore) -> Result<BTreeSet<BackupId>> {
+    Ok(store.list_staged()?.iter().filter_map(|object| names::parse_manifest(&object.name)).collect())
+}
+
+/// Clears up what earlier runs left: all that is staged, and the published objects of backups that are unfinished.
+/// `ledger` is asked for only if there are any.
+///
+/// # Errors
+/// What keeps anything from being read or removed.
+pub(crate) fn recover(store: &LockedStore<'_>, ledger: impl Fn() -> Ledger) -> Result<()> {
+    let staged = store.list_staged()?;
+    if staged.is_empty() {
+        return Ok(());
+    }
+    let published: BTreeMap<String, u64> =
+        store.list("")?.into_iter().map(|object| (object.name, object.bytes)).collect();
+    let (manifests, others): (Vec<_>, Vec<_>) =
+        staged.into_iter().partition(|object| names::parse_manifest(&object.name).is_some());
+    others.iter().try_for_each(|object| store.discard(&object.name))?;
+    for manifest in manifests.iter().map(|object| &object.name) {
+        if !published.contains_key(manifest) {
+            // What can't be read today, a later run may be able to remove: it keeps none from beginning.
+            let Ok(remains) = remains(store, manifest, &published, &ledger) else { continue };
+            remains.iter().try_for_each(|name| store.remove(name))?;
+        }
+        store.discard(manifest)?;
+    }
+    Ok(())
+}
+
+/// Published objects of the unfinished backup whose manifest is staged.
+///
+/// Anybody may have put that manifest there, to have another tool's files removed by their names. So they are this
+/// program's only if the ledger knows the backup, which it does once that was whole, or if they are what the manifest
+/// says to the byte, as they are in a backup that was being published.
+fn remains(
+    store: &LockedStore<'_>,
+    manifest: &str,
+    published: &BTreeMap<String, u64>,
+    ledger: impl Fn() -> Ledger,
+) -> Result<Vec<String>> {
+    let Some(id) = names::parse_manifest(manifest) else { return Ok(Vec::new()) };
+    let json = match store.read_staged(manifest) {
+        Err(error) if error.is_not_plain() => return Ok(Vec::new()),
+        staged => read_bounded(staged?, manifest)?,
+    };
+    // It is whole before any artifact is published.
+    let Ok(recorded) = Manifest::parse(id, &json) else { return Ok(Vec::new()) };
+    let is_known = ledger().knows(id);
+    let mut remains = Vec::new();
+    for artifact in recorded.artifacts {
+        let Some(bytes) = published.get(&artifact.file) else { continue };
+        if is_known || *bytes == artifact.bytes && is_stored(&**store, &artifact)? {
+            remains.push(artifact.file);
+        }
+    }
+    let pin = names::pin(id);
+    remains.extend(Some(pin).filter(|pin| published.contains_key(pin)));
+    Ok(remains)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::read::Level;
+    use crate::catalog::Catalog;
+    use crate::operation::run::Run;
+    use crate::operation::session::Session;
+    use crate::operation::verify::verify;
+    use crate::record::digest::Digest;
+    use crate::record::earlier_checks::EarlierChecks;
+    use crate::record::ledger::{Command, Line, Outcome};
+    use crate::store::MemoryStore;
+
+    use crate::testing::faults::{assert_clean, fault_sweep};
+    use crate::testing::fixtures::{Site, append, id, publish, published, stage, staged};
+
+    const EARLIER: &str = "20251209_140000";
+    const DATABASE: &str = "sessions_db_20251210_140000.db.zst";
+    const CONFIG: &str = "config_20251210_140000.tar.zst";
+    const MANIFEST: &str = "manifest_20251210_140000.json";
+
+    /// Beside a whole backup and files of others, what `setting` makes; then the next run begins. Gives what it left of
+    /// it: staged, and published. Runs on both stores.
+    fn swept(setting: impl Fn(&dyn LocalStore)) -> (Vec<String>, Vec<String>) {
+        let site = Site::new();
+        let mut results = [&site.local() as &dyn LocalStore, &MemoryStore::new()].map(|store| {
+            let earlier = site.backup(store, EARLIER);
+            publish(store, "sessions_db_20200101_000000.db.gz", b"another tool's");
+            publish(store, "notes.txt", b"mine");
+            let others = published(store);
+            setting(store);
+            let session = Session::from(site.begin(store, "20251211_140000"));
+            let catalog = session.catalog().unwrap();
+            let report =
+                verify(&session, catalog.get(earlier).unwrap(), Level::Content, &EarlierChecks::none()).unwrap();
+            assert_eq!(report.verdict, crate::Verdict::Ok);
+            let mut left = published(store);
+            assert!(others.iter().all(|other| left.contains(other)), "{left:?}");
+            left.retain(|name| !others.contains(name));
+            (staged(store), left)
+        });
+        assert_eq!(results[0], results[1], "both stores end up alike");
+        std::mem::take(&mut results[0])
+    }
+
+    /// Stages files with an `x` in them, and a manifest that says so.
+    fn stage_all(store: &dyn LocalStore, names: &[&str]) {
+        for name in names {
+            stage(store, name, if *name == MANIFEST { manifest(store) } else { b"x".into() }.as_slice());
+        }
+    }
+
+    /// Of a backup of [`DATABASE`] and [`CONFIG`].
+    fn manifest(store: &dyn LocalStore) -> Vec<u8> {
+        let catalog = Catalog::load(store).unwrap();
+        let mut manifest = catalog.get(id(EARLIER)).unwrap().read_manifest(store).unwrap();
+        manifest.id = id("20251210_140000");
+        for artifact in &mut manifest.artifacts {
+            artifact.file = artifact.file.replace(EARLIER, "20251210_140000");
+            (artifact.bytes, artifact.sha256) = (1, Digest::of(b"x"));
+        }
+        manifest.to_json()
+    }
+
+    const NOTHING: (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+
+    fn lists(store: &dyn LocalStore, wanted: &str) -> bool {
+        Catalog::load(store).unwrap().entries().iter().any(|entry| entry.id == id(wanted))
+    }
+
+    #[test]
+    fn staged_artifacts_alone_are_swept() {
+        assert_eq!(swept(|store| stage_all(store, &[DATABASE, CONFIG])), NOTHING);
+    }
+
+    #[test]
+    fn a_backup_cut_short_before_any_artifact_was_published_is_swept() {
+        assert_eq!(swept(|store| stage_all(store, &[DATABASE, CONFIG, MANIFEST])), NOTHING);
+    }
+
+    #[test]
+    fn a_backup_cut_short_between_its_artifacts_is_swept() {
+        let cut = swept(|store| {
+            stage_all(store, &[DATABASE, CONFIG, MANIFEST]);
+            store.publish(&[DATABASE.into()]).unwrap();
+            assert!(!lists(store, "20251210_140000"));
+        });
+        assert_eq!(cut, NOTHING);
+    }
+
+    #[test]
+    fn a_backup_cut_short_before_its_manifest_was_published_is_swept() {
+        let cut = swept(|store| {
+            stage_all(store, &[DATABASE, CONFIG, MANIFEST]);
+            store.publish(&[DATABASE.into(), CONFIG.into()]).unwrap();
+            assert!(!lists(store, "20251210_140000"));
+        });
+        assert_eq!(cut, NOTHING);
+    }
+
+    #[test]
+    fn a_removal_cut_short_is_finished() {
+        for left in [&[DATABASE, CONFIG][..], &[CONFIG], &[]] {
+            let cut = swept(|store| {
+                stage_all(store, left);
+                left.iter().try_for_each(|name| store.publish(&[(*name).into()])).unwrap();
+                publish(store, MANIFEST, &manifest(store));
+                store.withdraw(MANIFEST).unwrap();
+                assert!(!lists(store, "20251210_140000"));
+            });
+            assert_eq!(cut, NOTHING, "{left:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_staged_manifest_names_stays_unless_this_program_wrote_it() {
+        let kept = swept(|store| {
+            stage_all(store, &[MANIFEST]);
+            publish(store, DATABASE, b"another tool's");
+            publish(store, "logs_20251210_140000.tar.gz", b"another tool's");
+        });
+        assert_eq!(kept, (vec![], vec!["logs_20251210_140000.tar.gz".into(), DATABASE.into()]));
+        // What the ledger knows as a backup of this program's goes, though it was damaged before it was removed.
+        let removed = swept(|store| {
+            stage_all(store, &[MANIFEST]);
+            publish(store, DATABASE, b"damaged");
+            let line = Line::new(id(EARLIER).time().fixed_offset(), Command::Backup, Outcome::Ok);
+            append(store, &Line { id: Some(id("20251210_140000")), ..line });
+        });
+        assert_eq!(removed, NOTHING);
+        // So does what it knows as what a restore has kept.
+        let removed = swept(|store| {
+            stage_all(store, &[MANIFEST]);
+            publish(store, DATABASE, b"damaged");
+            let mut line = Line::new(id(EARLIER).time().fixed_offset(), Command::Restore, Outcome::Ok);
+            line.restore = Some(crate::record::ledger::RestoreLine {
+                target: "/p".into(),
+                selection: None,
+                kept: Some(id("20251210_140000")),
+                unkept: false,
+                written: vec![],
+                moved_aside: vec![],
+            });
+            append(store, &line);
+        });
+        assert_eq!(removed, NOTHING);
+        for torn in ["", "{", "{\"format\": 1}", "x"] {
+            let kept = swept(|store| {
+                stage(store, MANIFEST, torn.as_bytes());
+                publish(store, DATABASE, b"x");
+            });
+            assert_eq!(kept, (vec![], vec![DATABASE.into()]), "{torn}");
+        }
+    }
+
+    #[test]
+    fn a_pin_cut_short_leaves_the_backup_as_it_was() {
+        let cut = swept(|store| {
+            stage_all(store, &[DATABASE, CONFIG, MANIFEST]);
+            store.publish(&[DATABASE, CONFIG, MANIFEST].map(String::from)).unwrap();
+            stage(store, MANIFEST, b"the new one");
+            assert!(lists(store, "20251210_140000"));
+        });
+        assert_eq!(cut, (Vec::new(), [CONFIG, MANIFEST, DATABASE].map(String::from).to_vec()));
+    }
+
+    #[test]
+    fn a_sweep_cut_short_is_begun_again() {
+        let cut_short = |site: &Site, store: &dyn LocalStore| {
+            site.backup(store, EARLIER);
+            stage_all(store, &[DATABASE, CONFIG, MANIFEST]);
+            store.publish(&[CONFIG.into()]).unwrap();
+        };
+        fault_sweep(
+            cut_short,
+            |site, store| {
+                let error = Run::begin(site.setup(store, "20251211_140000"), &mut |_| {}).err();
+                let message = error.map(|error| error.to_string()).unwrap_or_default();
+                let left = [format!("read {CONFIG}"), format!("read staged {MANIFEST}")];
+                assert!(!left.iter().any(|read| message.contains(read)), "it keeps the run from beginning: {message}");
+            },
+            |site, store, fault| assert_clean(site, store, &[id(EARLIER)], fault),
+        );
+    }
+}

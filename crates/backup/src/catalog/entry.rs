@@ -1,0 +1,301 @@
+//! One backup of a store: what the catalog keeps of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, FixedOffset};
+
+use crate::artifact::StoredFile;
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::codec::Codec;
+use crate::record::id::BackupId;
+use crate::record::ledger::Ledger;
+use crate::record::manifest::{Artifact, Collapse, Content, Manifest, Status, Trigger};
+use crate::record::names::{self, ArtifactName, Kind, is_set_name};
+use crate::record::relpath::RelPath;
+use crate::store::Store;
+use crate::store::manifest::read_manifest;
+
+/// One backup, or what is left of one.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its id.
+    pub id: BackupId,
+    /// What is known about it.
+    pub record: Record,
+    /// Its stored files.
+    pub files: Vec<ListedFile>,
+    /// Whether there is an object that pins it.
+    pub has_pin: bool,
+}
+
+/// What is known about a backup.
+#[derive(Debug)]
+pub enum Record {
+    /// It has a manifest.
+    Manifest(Summary),
+    /// Another tool wrote it: its files are known by their names alone.
+    Foreign,
+    /// It has a manifest that can't be read.
+    Unreadable(Error),
+    /// It has the manifest of somebody else: nothing but its id ever means it.
+    Another(Summary, Stranger),
+}
+
+/// Whose a backup is that isn't this project's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stranger {
+    /// Another project's.
+    Project,
+    /// That of a host of which the store doesn't know that this project was ever on it.
+    Host,
+}
+
+/// What the catalog keeps of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Whose state it is.
+    pub project: Arc<str>,
+    /// The host that it was taken on.
+    pub host: Arc<str>,
+    /// When the backup was begun.
+    pub created_at: DateTime<FixedOffset>,
+    /// What caused it.
+    pub trigger: Trigger,
+    /// How much of what was asked for is in it.
+    pub status: Status,
+    /// How long the run took up to its manifest, in milliseconds.
+    pub duration_ms: u64,
+    /// Whether its manifest, one of format 1, says that it is pinned.
+    pub pinned: bool,
+    /// Sets of which no file was there.
+    pub absent: Vec<String>,
+    /// Configuration files in it, in the order of the archives.
+    pub paths: Arc<[RelPath]>,
+    /// Databases that have lost most of what an earlier backup holds.
+    pub collapses: Vec<Collapse>,
+    /// Databases and sets of files that could not be saved, not wholly, or not sound.
+    pub failed: Vec<String>,
+    /// The first thing that could not be saved, in one line.
+    pub failure: Option<String>,
+}
+
+/// What the catalog keeps of a stored file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedFile {
+    /// The configured name of the database or set of files.
+    pub name: String,
+    /// Its name in the store.
+    pub file: String,
+    /// What it decodes to.
+    pub kind: Kind,
+    /// How it is encoded.
+    pub codec: Codec,
+    /// Its size as found in the store; `None` if it is missing there.
+    pub bytes: Option<u64>,
+    /// What the manifest says of it.
+    pub recorded: Option<ArtifactSummary>,
+}
+
+/// What the catalog keeps of a manifest's artifact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArtifactSummary {
+    /// Size of the stored file.
+    pub bytes: u64,
+    /// Size of what it decodes to.
+    pub plain_bytes: u64,
+    /// Whether it is a database that was damaged when it was saved.
+    pub is_damaged: bool,
+}
+
+/// Sizes of a store's files, by name.
+pub(super) type Sizes = BTreeMap<String, u64>;
+
+impl Entry {
+    pub(super) fn of(manifest: &Manifest, sizes: &Sizes) -> Self {
+        let files = manifest.artifacts.iter().map(|artifact| ListedFile::of(artifact, sizes)).collect();
+        let has_pin = sizes.contains_key(&names::pin(manifest.id));
+        Self { id: manifest.id, record: Record::Manifest(Summary::of(manifest)), files, has_pin }
+    }
+
+    /// Whether rotation has to leave it alone. A pin in a manifest of format 1 counts until a person takes it back: the
+    /// ledger alone knows that, so should it be lost, more is kept and not less.
+    pub fn is_pinned(&self, ledger: &Ledger) -> bool {
+        let in_manifest = self.manifest().is_some_and(|summary| summary.pinned);
+        self.has_pin || in_manifest && !ledger.is_unpinned(self.id)
+    }
+
+    /// What is known of its manifest, if that can be read and is this project's.
+    pub fn manifest(&self) -> Option<&Summary> {
+        match &self.record {
+            Record::Manifest(summary) => Some(summary),
+            _ => None,
+        }
+    }
+
+    /// Reads the whole manifest of one that has a manifest.
+    ///
+    /// # Errors
+    /// As [`Manifest::parse`], and what keeps it from being read.
+    pub fn read_manifest(&self, store: &dyn Store) -> Result<Manifest> {
+        Manifest::parse(self.id, &read_manifest(store, &names::manifest(self.id), 0)?)
+    }
+
+    /// Its stored files, with all that its manifest says of them.
+    ///
+    /// # Errors
+    /// As [`Entry::read_manifest`].
+    pub(crate) fn stored_files(&self, store: &dyn Store) -> Result<Vec<StoredFile>> {
+        if matches!(self.record, Record::Foreign | Record::Unreadable(_)) {
+            return Ok(self.files.iter().map(|file| file.with(None)).collect());
+        }
+        let manifest = self.read_manifest(store)?;
+        let found = |file: &str| self.files.iter().find(|listed| listed.file == file).and_then(|listed| listed.bytes);
+        let stored = |artifact: Artifact| {
+            let mut file = ListedFile::of(&artifact, &Sizes::new());
+            file.bytes = found(&artifact.file);
+            file.with(Some(artifact))
+        };
+        Ok(manifest.artifacts.into_iter().map(stored).collect())
+    }
+
+    /// Bytes of its files, as found in the store.
+    pub fn stored_bytes(&self) -> u64 {
+        self.files.iter().filter_map(|file| file.bytes).fold(0, u64::saturating_add)
+    }
+
+    /// Bytes that its files decode to, as its manifest says.
+    pub fn plain_bytes(&self) -> u64 {
+        self.files.iter().filter_map(|file| Some(file.recorded?.plain_bytes)).fold(0, u64::saturating_add)
+    }
+
+    /// When it was begun: as its manifest says, else as its id does.
+    pub fn created_at(&self) -> DateTime<FixedOffset> {
+        self.manifest().map_or_else(|| self.id.time().fixed_offset(), |summary| summary.created_at)
+    }
+
+    /// Whether nothing of it is known to be missing: it is complete, and every file is there at its size.
+    pub fn is_whole(&self) -> bool {
+        let complete = self.manifest().is_none_or(|summary| summary.status == Status::Complete);
+        complete && !self.files.is_empty() && self.files.iter().all(ListedFile::is_whole)
+    }
+
+    /// Whether nothing is known against it: it is whole, and its last verify or drill, if any, did not fail.
+    pub fn seems_sound(&self, ledger: &Ledger) -> bool {
+        self.is_whole() && !ledger.is_known_bad(self.id)
+    }
+
+    /// Makes sure that there is something to read.
+    ///
+    /// # Errors
+    /// Why its manifest can't be read, or [`ErrorKind::NoSuchBackup`] if the run failed and saved nothing.
+    pub fn require_usable(&self) -> Result<()> {
+        match &self.record {
+            Record::Unreadable(error) => {
+                let again = Error::new(error.kind(), error.one_line());
+                Err(match error.hint() {
+                    Some(hint) => again.with_hint(hint),
+                    None => again.with_hint("its files may still be good: see \"break glass\" in the README"),
+                })
+            }
+            _ if self.files.is_empty() => {
+                Err(Error::new(ErrorKind::NoSuchBackup, format!("backup {} failed and holds nothing", self.id))
+                    .with_hint("`list` shows which ones are complete"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Summary {
+    /// Shares what is equal in two of them: most backups of a project hold the same files.
+    pub(super) fn share(&mut self, other: &Self) {
+        if self.project == other.project {
+            self.project = Arc::clone(&other.project);
+        }
+        if self.host == other.host {
+            self.host = Arc::clone(&other.host);
+        }
+        if self.paths == other.paths {
+            self.paths = Arc::clone(&other.paths);
+        }
+    }
+
+    /// No more than this is kept of a message.
+    const LONGEST: usize = 500;
+
+    fn of(manifest: &Manifest) -> Self {
+        let files = manifest.artifacts.iter().flat_map(|artifact| match &artifact.content {
+            Content::Files { entries } => &entries[..],
+            _ => &[],
+        });
+        let failure = manifest.errors.first().map(|failure| failure.message.chars().take(Self::LONGEST).collect());
+        let set_name = |name: &str| is_set_name(name).then(|| name.to_string());
+        let collapse = |collapse: &Collapse| Collapse {
+            table: collapse.table.as_ref().map(|table| table.chars().take(Self::LONGEST).collect()),
+            ..collapse.clone()
+        };
+        let of_sets = manifest.collapses.iter().filter(|collapse| is_set_name(&collapse.name));
+        Self {
+            project: kept(&manifest.project),
+            host: kept(&manifest.host),
+            paths: files.map(|file| file.path.clone()).collect(),
+            collapses: of_sets.map(collapse).collect(),
+            created_at: manifest.created_at,
+            trigger: manifest.trigger,
+            status: manifest.status,
+            duration_ms: manifest.duration_ms,
+            pinned: manifest.pinned,
+            absent: manifest.absent.iter().filter_map(|name| set_name(name)).collect(),
+            failed: manifest.errors.iter().filter_map(|failure| set_name(&failure.name)).collect(),
+            failure,
+        }
+    }
+}
+
+/// What is kept of a name: a longer one is nobody's.
+fn kept(name: &str) -> Arc<str> {
+    name.get(..Summary::LONGEST).unwrap_or(name).into()
+}
+
+impl ListedFile {
+    fn of(artifact: &Artifact, sizes: &Sizes) -> Self {
+        Self {
+            name: artifact.name.clone(),
+            file: artifact.file.clone(),
+            kind: artifact.kind(),
+            codec: artifact.codec,
+            bytes: sizes.get(&artifact.file).copied(),
+            recorded: Some(ArtifactSummary {
+                bytes: artifact.bytes,
+                plain_bytes: artifact.plain_bytes,
+                is_damaged: !artifact.damage().is_empty(),
+            }),
+        }
+    }
+
+    pub(super) fn foreign(file: &str, bytes: Option<u64>) -> Option<Self> {
+        let ArtifactName { name, kind, codec, .. } = ArtifactName::parse(file)?;
+        Some(Self { name, file: file.to_string(), kind, codec, bytes, recorded: None })
+    }
+
+    fn with(&self, recorded: Option<Artifact>) -> StoredFile {
+        let Self { name, file, kind, codec, bytes, .. } = self.clone();
+        StoredFile { name, file, kind, codec, bytes, recorded }
+    }
+
+    /// Whether it is there and as long as the manifest says. It may be damaged all the same.
+    pub fn is_whole(&self) -> bool {
+        self.bytes.is_some() && self.recorded.is_none_or(|recorded| Some(recorded.bytes) == self.bytes)
+    }
+
+    /// Whether it is a database that was damaged when it was saved.
+    pub(super) fn is_saved_damaged(&self) -> bool {
+        self.recorded.is_some_and(|recorded| recorded.is_damaged)
+    }
+
+    /// Whether it is of the same thing as another one, however each is encoded.
+    pub(super) fn is_same_thing(&self, other: &Self) -> bool {
+        (&self.name, self.kind) == (&other.name, other.kind)
+    }
+}

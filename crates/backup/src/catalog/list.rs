@@ -1,0 +1,87 @@
+//! All backups of a store, as a list to look things up in.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+
+use super::entry::{Entry, Record, Sizes, Stranger};
+use crate::record::id::BackupId;
+use crate::record::manifest::{Manifest, Status, Trigger};
+use crate::record::names;
+use crate::record::relpath::RelPath;
+
+/// All backups of a store, oldest first.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    pub(super) location: String,
+    pub(super) entries: Vec<Entry>,
+    /// All ids in names of files, whoever wrote them.
+    pub(super) ids: BTreeSet<BackupId>,
+}
+
+impl Catalog {
+    /// The same, where backups are told apart that are another `project`'s, or of none of the `hosts`, if those are known.
+    pub(crate) fn of(mut self, project: &str, hosts: Option<&BTreeSet<String>>) -> Self {
+        for entry in &mut self.entries {
+            let Some(summary) = entry.manifest() else { continue };
+            let whose = if *summary.project != *project {
+                Stranger::Project
+            } else if hosts.is_some_and(|hosts| !hosts.contains(&*summary.host)) {
+                Stranger::Host
+            } else {
+                continue;
+            };
+            entry.record = match std::mem::replace(&mut entry.record, Record::Foreign) {
+                Record::Manifest(summary) => Record::Another(summary, whose),
+                other => other,
+            };
+        }
+        self
+    }
+
+    /// All backups, oldest first.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// An id for a backup begun at `now`: later than that of every backup of this project, and one that nothing in the
+    /// store has. `None` if none can follow.
+    ///
+    /// Only what has a manifest of this project counts for the order: a file with a name of the year 9999, which anybody
+    /// may have put there, keeps no backup from being made.
+    pub(crate) fn next_id(&self, now: DateTime<Utc>, is_known: impl Fn(BackupId) -> bool) -> Option<BackupId> {
+        let last = self.entries.iter().rfind(|entry| entry.manifest().is_some()).map(|entry| entry.id);
+        let in_order = BackupId::next(now, last);
+        // Where nothing can follow the last one, the order is lost, and not the backup.
+        let first = if in_order.is_valid() { in_order } else { BackupId::at(now) };
+        let mut ids = std::iter::successors(Some(first), |id| Some(id.successor())).take_while(|id| id.is_valid());
+        ids.find(|id| !self.ids.contains(id) && !is_known(*id))
+    }
+
+    /// The newest backup that should be sound: whatever holds something, or has a manifest that can't be read, and is
+    /// not what a restore kept. Files without a manifest, which anybody may have put there, count if there is nothing else.
+    pub fn newest(&self) -> Option<&Entry> {
+        let is_ours = |entry: &&Entry| match &entry.record {
+            Record::Manifest(summary) => summary.status != Status::Failed && summary.trigger != Trigger::PreRestore,
+            Record::Unreadable(_) => true,
+            Record::Foreign | Record::Another(..) => false,
+        };
+        let is_foreign = |entry: &&Entry| matches!(entry.record, Record::Foreign);
+        self.entries.iter().rfind(is_ours).or_else(|| self.entries.iter().rfind(is_foreign))
+    }
+
+    /// The newest backup whose manifest names this configuration file.
+    pub fn newest_with_file(&self, path: &RelPath) -> Option<&Entry> {
+        self.entries.iter().rfind(|entry| entry.manifest().is_some_and(|summary| summary.paths.contains(path)))
+    }
+
+    /// Adds a backup that has just been published.
+    pub(crate) fn add(&mut self, manifest: &Manifest, pinned: bool) {
+        let mut sizes: Sizes =
+            manifest.artifacts.iter().map(|artifact| (artifact.file.clone(), artifact.bytes)).collect();
+        sizes.extend(pinned.then(|| (names::pin(manifest.id), 0)));
+        self.entries.push(Entry::of(manifest, &sizes));
+        self.entries.sort_by_key(|entry| entry.id);
+        self.ids.insert(manifest.id);
+    }
+}

@@ -1,0 +1,82 @@
+//! Configuration files on the write path.
+
+use std::fs;
+use std::io;
+
+use super::staging::Staging;
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::manifest::{Artifact, Content, Warning};
+use crate::record::names::Kind;
+use crate::record::relpath::RelPath;
+use crate::source::FilesSource;
+use crate::source::files::{ArchiveWriter, ConfigFile};
+use crate::source::syntax;
+
+/// A set of configuration files that was staged.
+#[derive(Default)]
+pub(super) struct StagedFiles {
+    /// `None` if there is none of the files.
+    pub artifact: Option<Artifact>,
+    /// What a person should know of them.
+    pub warnings: Vec<Warning>,
+    /// Files that a backup holds and that are gone, one error for each.
+    pub vanished: Vec<Error>,
+}
+
+impl Staging<'_> {
+    /// Stages an archive of the files that are there.
+    ///
+    /// # Errors
+    /// What keeps a file from being read, or the archive from being written.
+    pub fn stage_files(&self, source: &FilesSource) -> Result<StagedFiles> {
+        let root = self.request.root;
+        let is_missing =
+            |path: &&RelPath| fs::metadata(path.under(root)).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+        let (missing, present): (Vec<_>, Vec<_>) = source.paths.iter().partition(is_missing);
+        let mut staged = StagedFiles::default();
+        for path in missing {
+            self.note_missing(path, &mut staged);
+        }
+        if !present.is_empty() {
+            staged.artifact = Some(self.stage_archive(source, &present, &mut staged.warnings)?);
+        }
+        Ok(staged)
+    }
+
+    fn stage_archive(
+        &self,
+        source: &FilesSource,
+        present: &[&RelPath],
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Artifact> {
+        self.stage(&source.name, Kind::Files, |artifact, name| {
+            let mut archive = ArchiveWriter::new(artifact);
+            let mut entries = Vec::new();
+            for path in present {
+                // One at a time: no more than one of them is in memory.
+                let file = ConfigFile::read(self.request.root, path)?;
+                warnings.extend(syntax::flaw(&file));
+                archive.add(&file).map_err(|e| Error::io_named("store", name, e))?;
+                entries.push(file.entry());
+            }
+            archive.finish().map_err(|e| Error::io_named("store", name, e))?;
+            Ok(Content::Files { entries })
+        })
+    }
+
+    /// A file that was never saved may never have been there. One that a backup holds has vanished: its backups would
+    /// be rotated away one by one, so a run without it is not complete.
+    fn note_missing(&self, path: &RelPath, staged: &mut StagedFiles) {
+        match self.catalog.newest_with_file(path) {
+            Some(entry) => {
+                let message = format!("{path} doesn't exist, but backup {} holds it", entry.id);
+                let hint = "put it back from that backup; if it is meant to be gone, take it out of the settings";
+                staged.vanished.push(Error::new(ErrorKind::MissingSource, message).with_hint(hint));
+            }
+            None => staged.warnings.push(Warning {
+                code: "missing_file".into(),
+                message: format!("{path} doesn't exist, so it is not in this backup"),
+            }),
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! A backup, from its id to its line in the ledger.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::assembly::Assembly;
+use super::request::{BackupReport, BackupRequest};
+use super::staging::Staging;
+use crate::catalog::{Catalog, owner};
+use crate::error::{Error, ErrorKind, Result};
+use crate::operation::run::Run;
+use crate::record::id::BackupId;
+use crate::record::ledger::{Command, Line, Outcome};
+use crate::record::manifest::{Manifest, Status, Warning};
+use crate::record::soundness::SoundDatabases;
+use crate::source::sqlite::bytes::Descriptors;
+
+/// Makes a backup. What can't be saved doesn't keep the rest from being saved: see [`BackupReport`].
+///
+/// # Errors
+/// [`ErrorKind::Interrupted`], with nothing published, if the run was asked to stop; whatever kept the manifest from
+/// being published.
+pub fn backup(run: &Run<'_>, request: &BackupRequest<'_>) -> Result<BackupReport> {
+    // A ledger that can't be written keeps no backup from being made.
+    let unrecorded = run.record_begun(Command::Backup).err().map(|error| Warning {
+        code: "unrecorded".into(),
+        message: format!("the ledger doesn't know that this run began: {}", error.one_line()),
+    });
+    let made = write(run, request, &[], &Descriptors::default(), Vec::from_iter(unrecorded));
+    if let Err(error) = &made {
+        run.record_error(Command::Backup, error);
+    }
+    made
+}
+
+/// The same, where connections of this process have locked databases: they are read through those, which it leaves with
+/// `synchronous` turned off. The `descriptors` must be dropped after all connections of this process to the databases.
+pub(crate) fn backup_locked(
+    run: &Run<'_>,
+    request: &BackupRequest<'_>,
+    locked: &[(&Path, &Connection)],
+    descriptors: &Descriptors,
+) -> Result<BackupReport> {
+    write(run, request, locked, descriptors, Vec::new())
+}
+
+fn write(
+    run: &Run<'_>,
+    request: &BackupRequest<'_>,
+    locked: &[(&Path, &Connection)],
+    descriptors: &Descriptors,
+    warnings: Vec<Warning>,
+) -> Result<BackupReport> {
+    let report = stage_and_publish(run, request, locked, descriptors, warnings);
+    if report.is_err() {
+        // What was staged is of no use; if even this fails, the next run does it.
+        let _ = run.recover();
+    }
+    report
+}
+
+fn stage_and_publish(
+    run: &Run<'_>,
+    request: &BackupRequest<'_>,
+    locked: &[(&Path, &Connection)],
+    descriptors: &Descriptors,
+    warnings: Vec<Warning>,
+) -> Result<BackupReport> {
+    let catalog = run.own_catalog()?;
+    let id = next_id(run, &catalog)?;
+    owner::claim(run.locked_store(), run.setup().project(), run.now(), &catalog)?;
+    let staging = Staging { run, request, locked, descriptors, catalog: &catalog, id };
+    let (manifest, mut failures) = Assembly::new(warnings).fill(&staging)?.finish(&staging);
+    drop(catalog);
+    run.check_stop()?;
+    run.publish(&manifest, request.pinned)?;
+    if let Err(error) = run.record(line(run, &manifest, &failures)) {
+        failures.push(("ledger".to_string(), error.unrecorded(&format!("backup {id} is published"))));
+    }
+    Ok(BackupReport { manifest, failures })
+}
+
+/// What the ledger says of a backup.
+fn line(run: &Run<'_>, manifest: &Manifest, failures: &[(String, Error)]) -> Line {
+    let outcome = match manifest.status {
+        Status::Complete => Outcome::Ok,
+        Status::Partial => Outcome::Partial,
+        Status::Failed => Outcome::Failed,
+    };
+    Line {
+        id: Some(manifest.id),
+        error: failures.first().map(|(_, error)| error.one_line()),
+        checked: SoundDatabases::by_backup(manifest),
+        ..Line::new(run.now(), Command::Backup, outcome)
+    }
+}
+
+/// An id that no backup has, nor had: what the ledger says of one that was removed, such as that it undoes a restore,
+/// must not be taken for another's. A ledger that can't be read keeps no backup from being made.
+fn next_id(run: &Run<'_>, catalog: &Catalog) -> Result<BackupId> {
+    let ledger = run.ledger().unwrap_or_default();
+    catalog.next_id(run.now().to_utc(), |id| ledger.knows(id)).ok_or_else(|| {
+        Error::new(ErrorKind::InvalidInput, "no id is left for a backup").with_hint("what does the clock say? (date)")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::names::LEDGER;
+    use crate::record::relpath::RelPath;
+    use crate::store::{MemoryStore, Store};
+    use crate::testing::faults::{Fault, Watched, assert_clean, fault_sweep};
+    use crate::testing::fixtures::{Site, Stop, id, published, staged};
+
+    const EARLIER: &str = "20251209_140000";
+    const NOW: &str = "20251210_140000";
+
+    #[test]
+    fn a_failing_store_never_costs_an_earlier_backup_nor_leaves_half_of_the_new_one() {
+        fault_sweep(
+            |site, store| assert_eq!(site.backup(store, EARLIER), id(EARLIER)),
+            |site, store| {
+                let begun = crate::Run::begin(site.setup(store, NOW), &mut |_| {});
+                if let Ok(made) = begun.and_then(|run| site.back_up(&run)) {
+                    let complete = made.manifest.status == Status::Complete;
+                    assert_eq!(complete, made.failures.iter().all(|(name, _)| name == "ledger"));
+                }
+            },
+            |site, store, fault| assert_clean(site, store, &[id(EARLIER)], fault),
+        );
+    }
+
+    #[test]
+    fn a_backup_that_says_it_succeeded_is_there_whatever_fails_meanwhile() {
+        for at in 0.. {
+            let site = Site::new();
+            let store = MemoryStore::new();
+            let watched = Watched::failing(&store, at, Fault::Before);
+            let made = crate::Run::begin(site.setup(&watched, NOW), &mut |_| {}).and_then(|run| site.back_up(&run));
+            let catalog = Catalog::load(&store).unwrap();
+            match made {
+                Ok(made) => assert_eq!(catalog.get(id(NOW)).unwrap().read_manifest(&store).unwrap(), made.manifest),
+                Err(_) => assert!(catalog.entries().is_empty(), "{at}"),
+            }
+            if !watched.has_failed() {
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn the_manifest_comes_last_at_each_step() {
+        let site = Site::new();
+        let store = MemoryStore::new();
+        let watched = Watched::new(&store);
+        site.backup(&watched, NOW);
+        let [database, config] = ["sessions_db_20251210_140000.db.zst", "config_20251210_140000.tar.zst"];
+        let manifest = "manifest_20251210_140000.json";
+        let expected = [
+            format!("append {LEDGER}"),
+            "finish store.json".to_string(),
+            "publish store.json".to_string(),
+            format!("finish {database}"),
+            format!("finish {config}"),
+            format!("finish {manifest}"),
+            format!("publish {database}"),
+            format!("publish {config}"),
+            format!("publish {manifest}"),
+            format!("append {LEDGER}"),
+        ];
+        assert_eq!(watched.changes(), expected);
+    }
+
+    #[test]
+    fn what_cannot_be_saved_does_not_keep_the_rest_from_being_saved() {
+        let site = Site::new();
+        std::fs::remove_file(site.root().join("sessions.db")).unwrap();
+        let store = MemoryStore::new();
+        let made = site.back_up(&site.begin(&store, NOW)).unwrap();
+        assert_eq!(made.manifest.status, Status::Partial);
+        assert_eq!(made.failures[0].0, "sessions_db");
+        assert_eq!(made.failures[0].1.kind(), ErrorKind::MissingSource);
+        assert_eq!(made.manifest.errors[0].name, "sessions_db");
+        assert_eq!(published(&store), ["config_20251210_140000.tar.zst", "manifest_20251210_140000.json"]);
+    }
+
+    #[test]
+    fn a_file_that_a_backup_holds_and_that_is_gone_makes_a_run_partial() {
+        let (mut site, store) = (Site::new(), MemoryStore::new());
+        site.sources.files[0].paths.push(RelPath::new("never.json").unwrap());
+        let held = site.backup(&store, "20251208_140000");
+        std::fs::remove_file(site.root().join(".env")).unwrap();
+        for now in ["20251209_140000", "20251210_140000"] {
+            let made = site.back_up(&site.begin(&store, now)).unwrap();
+            assert_eq!(made.manifest.status, Status::Partial);
+            let [(name, error)] = &made.failures[..] else { panic!("{:?}", made.failures) };
+            assert_eq!((name.as_str(), error.kind()), ("config", ErrorKind::MissingSource));
+            assert_eq!(error.to_string(), format!(".env doesn't exist, but backup {held} holds it"));
+            assert_eq!(made.manifest.errors[0].message, error.to_string());
+            assert_eq!(made.manifest.warnings.len(), 1, "of the one that never was there");
+        }
+        std::fs::write(site.root().join(".env"), "back").unwrap();
+        site.backup(&store, "20251211_140000");
+    }
+
+    /// VACUUM leaves out a table whose statement doesn't begin with CREATE in capitals, without a word.
+    #[test]
+    fn a_copy_that_lacks_a_table_is_not_published() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.execute(
+            "PRAGMA writable_schema = on; UPDATE sqlite_schema SET sql = 'create table sessions(id integer primary key, kwh)'",
+        );
+        let made = site.back_up(&site.begin(&store, NOW)).unwrap();
+        assert_eq!((made.manifest.status, made.failures[0].1.kind()), (Status::Partial, ErrorKind::Damaged));
+        let message = made.failures[0].1.to_string();
+        assert!(message.ends_with("sessions.db isn't what was read: its schema differs"), "{message}");
+        assert_eq!(published(&store), ["config_20251210_140000.tar.zst", "manifest_20251210_140000.json"]);
+    }
+
+    #[test]
+    fn a_run_that_saved_nothing_leaves_its_record_alone() {
+        let site = Site::new();
+        std::fs::write(site.root().join("sessions.db"), "this is no database, whatever its name says").unwrap();
+        std::fs::remove_file(site.root().join(".env")).unwrap();
+        let store = MemoryStore::new();
+        let made = site.back_up(&site.begin(&store, NOW)).unwrap();
+        assert_eq!(made.manifest.status, Status::Failed);
+        assert_eq!(made.failures[0].1.kind(), ErrorKind::NotADatabase);
+        assert_eq!(published(&store), ["manifest_20251210_140000.json"]);
+        let ledger = crate::Ledger::load(&store).unwrap();
+        assert_eq!(ledger.lines()[1].outcome, Outcome::Failed);
+    }
+
+    #[test]
+    fn a_stopped_run_leaves_nothing_behind() {
+        let site = Site::new();
+        let store = site.local();
+        let setup = crate::Setup { progress: &Stop, ..site.setup(&store, NOW) };
+        let run = crate::Run::begin(setup, &mut |_| {}).unwrap();
+        assert_eq!(site.back_up(&run).unwrap_err().kind(), ErrorKind::Interrupted);
+        assert_eq!((staged(&store), published(&store)), (Vec::new(), Vec::new()));
+    }
+
+    #[test]
+    fn ids_go_on_when_the_clock_stands_or_goes_back() {
+        let site = Site::new();
+        let store = MemoryStore::new();
+        site.backup(&store, NOW);
+        let next = |now: &str| site.back_up(&site.begin(&store, now)).unwrap().manifest.id;
+        assert_eq!(next(NOW), id("20251210_140001"));
+        assert_eq!(next(EARLIER), id("20251210_140002"));
+    }
+
+    #[test]
+    fn an_id_that_a_removed_backup_had_is_not_given_again() {
+        let site = Site::new();
+        let store = MemoryStore::new();
+        site.backup(&store, EARLIER);
+        for file in published(&store) {
+            store.remove(&file).unwrap();
+        }
+        let made = site.back_up(&site.begin(&store, EARLIER)).unwrap().manifest.id;
+        assert_eq!(made, id("20251209_140001"));
+    }
+}

@@ -1,0 +1,52 @@
+//! What an artifact of a backup is staged with.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::request::BackupRequest;
+use crate::artifact::write::ArtifactWriter;
+use crate::catalog::{Catalog, ListedFile};
+use crate::error::Result;
+use crate::operation::run::Run;
+use crate::record::id::BackupId;
+use crate::record::manifest::{Artifact, Content};
+use crate::record::names::Kind;
+use crate::source::sqlite::bytes::Descriptors;
+
+/// A backup whose artifacts are being staged.
+#[derive(Clone, Copy)]
+pub(super) struct Staging<'a> {
+    pub run: &'a Run<'a>,
+    pub request: &'a BackupRequest<'a>,
+    /// Databases that connections of this process have locked.
+    pub locked: &'a [(&'a Path, &'a Connection)],
+    pub descriptors: &'a Descriptors,
+    /// All backups so far.
+    pub catalog: &'a Catalog,
+    pub id: BackupId,
+}
+
+impl Staging<'_> {
+    /// Stages one artifact: `fill` writes its plain bytes, in messages under the name that it gets, and gives what they
+    /// are.
+    pub fn stage(
+        &self,
+        name: &str,
+        kind: Kind,
+        fill: impl FnOnce(&mut ArtifactWriter, &str) -> Result<Content>,
+    ) -> Result<Artifact> {
+        let mut artifact = ArtifactWriter::begin(self.run.locked_store(), self.id, name, kind, self.request.encoding)?;
+        let file = artifact.file();
+        let content = fill(&mut artifact, &file)?;
+        artifact.finish(content)
+    }
+
+    /// The size of the newest artifact of that name that is still whole; 0 if there is none.
+    pub fn expected_bytes(&self, name: &str) -> u64 {
+        let mut files = self.catalog.entries().iter().flat_map(|entry| &entry.files);
+        let is_whole = |file: &ListedFile| file.recorded.is_some_and(|recorded| Some(recorded.bytes) == file.bytes);
+        let is_it = |file: &&ListedFile| file.name == name && is_whole(file) && !file.kind.is_beside_database();
+        files.rfind(is_it).and_then(|file| file.bytes).unwrap_or(0)
+    }
+}

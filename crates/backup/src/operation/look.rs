@@ -1,0 +1,265 @@
+//! A look at a store: what every operation needs, without the right to write.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, FixedOffset};
+use tempfile::TempDir;
+
+use crate::artifact::StoredFile;
+use crate::artifact::read::Reader;
+use crate::catalog::owner::{self, Project};
+use crate::catalog::{Catalog, Entry};
+use crate::disk::space;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::record::earlier_checks::{self, EarlierChecks};
+use crate::record::ledger::Ledger;
+use crate::record::manifest::Tool;
+use crate::store::{LocalStore, Store};
+
+/// What the library takes from its caller, since it has no clock, environment or terminal of its own.
+#[derive(Clone)]
+pub struct Setup<'a> {
+    /// This host's own store: new backups, what a restore replaces and the ledger go there.
+    pub store: &'a dyn LocalStore,
+    /// Where backups are read from, if not from there.
+    pub from: Option<&'a dyn Store>,
+    /// Takes events, passes on the wish to stop.
+    pub progress: &'a dyn Progress,
+    /// When the run begins, with the offset of the host's local time.
+    pub now: DateTime<FixedOffset>,
+    /// The project's name.
+    pub project: String,
+    /// Its folder, absolute.
+    pub root: PathBuf,
+    /// The host's name.
+    pub host: String,
+    /// The program's version.
+    pub version: String,
+    /// The command, as others who wait for the lock should read it.
+    pub command: String,
+    /// How long to wait for the lock.
+    pub lock_wait: Duration,
+    /// How long to wait for a locked database.
+    pub busy_timeout: Duration,
+    /// The most bytes that a stored file may decode to if no manifest says how many they are: a small one could fill the
+    /// disk.
+    pub max_foreign: u64,
+    /// Where decoded databases go, if the caller wants a place of its own.
+    pub scratch: Option<PathBuf>,
+    /// Where they go if neither that nor the store has a place: the system's folder for temporary files.
+    pub temp: PathBuf,
+}
+
+impl Setup<'_> {
+    /// The project, as its stores know it.
+    pub(crate) fn project(&self) -> Project<'_> {
+        Project { name: &self.project, root: &self.root, host: &self.host }
+    }
+
+    /// Makes sure that no store is another project's.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::ForeignStore`]; what keeps a store from being read.
+    pub(crate) fn require_own(&self) -> Result<()> {
+        owner::require(self.store, self.project())?;
+        self.from.map_or(Ok(()), |from| owner::require(from, self.project()))
+    }
+}
+
+/// What a run looks at. It waits for nobody, and nobody waits for it.
+pub struct Look<'a> {
+    setup: Setup<'a>,
+    begun: Instant,
+    /// Where decoded files go in the store, if they may go there.
+    staging: Option<PathBuf>,
+    /// What was loaded, for as long as nobody else can change it.
+    loaded: Option<Loaded>,
+}
+
+#[derive(Default)]
+struct Loaded {
+    catalog: Mutex<Option<Arc<Catalog>>>,
+    ledger: Mutex<Option<Arc<Ledger>>>,
+}
+
+impl<'a> Look<'a> {
+    /// Begins to look.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::ForeignStore`] if a store is another project's; what keeps it from being read.
+    pub fn new(setup: Setup<'a>) -> Result<Self> {
+        setup.require_own()?;
+        Ok(Self { setup, begun: Instant::now(), staging: None, loaded: None })
+    }
+
+    /// A look by who holds the lock: nobody else changes what it sees.
+    pub(super) fn locked(setup: Setup<'a>) -> Self {
+        let staging = setup.store.scratch();
+        Self { setup, begun: Instant::now(), staging, loaded: Some(Loaded::default()) }
+    }
+
+    /// Where backups are read from.
+    pub fn store(&self) -> &'a dyn Store {
+        self.setup.from.unwrap_or(self.setup.store)
+    }
+
+    /// All backups there, those of other projects and hosts told apart.
+    ///
+    /// # Errors
+    /// What keeps the store from being listed.
+    pub fn catalog(&self) -> Result<Arc<Catalog>> {
+        match self.setup.from {
+            None => self.own_catalog(),
+            Some(from) => self.told_apart(Catalog::load_copy(from)?, from),
+        }
+    }
+
+    /// All backups in this host's own store.
+    ///
+    /// # Errors
+    /// As [`Look::catalog`].
+    pub(crate) fn own_catalog(&self) -> Result<Arc<Catalog>> {
+        let load = || self.told_apart(Catalog::load(self.setup.store)?, self.setup.store);
+        once(self.loaded.as_ref().map(|loaded| &loaded.catalog), load)
+    }
+
+    fn told_apart(&self, catalog: Catalog, store: &dyn Store) -> Result<Arc<Catalog>> {
+        let hosts = owner::hosts(store, self.setup.project())?;
+        Ok(Arc::new(catalog.of(&self.setup.project, hosts.as_ref())))
+    }
+
+    /// The ledger of this host's own store.
+    ///
+    /// # Errors
+    /// What keeps it from being read.
+    pub fn ledger(&self) -> Result<Arc<Ledger>> {
+        let load = || Ledger::load(self.setup.store).map(Arc::new);
+        once(self.loaded.as_ref().map(|loaded| &loaded.ledger), load)
+    }
+
+    /// Changes the catalog that was loaded as the store was changed.
+    pub(super) fn update_catalog(&self, update: impl FnOnce(&mut Catalog)) {
+        if let Some(loaded) = &self.loaded {
+            update_loaded(&loaded.catalog, update);
+        }
+    }
+
+    /// Has the catalog loaded anew next time.
+    pub(super) fn forget_catalog(&self) {
+        if let Some(loaded) = &self.loaded {
+            *held(&loaded.catalog) = None;
+        }
+    }
+
+    /// Changes the ledger that was loaded as the store's was changed.
+    pub(super) fn update_ledger(&self, update: impl FnOnce(&mut Ledger)) {
+        if let Some(loaded) = &self.loaded {
+            update_loaded(&loaded.ledger, update);
+        }
+    }
+
+    /// Stored files of a backup, to be restored. That a database was checked before it was stored counts only where the
+    /// ledger says so of this host, and nothing was found against that backup since: a manifest may come from anywhere.
+    pub(crate) fn stored_files(&self, entry: &Entry) -> Result<Vec<StoredFile>> {
+        let mut files = entry.stored_files(self.store())?;
+        if files.iter().any(StoredFile::is_checked) {
+            let ledger = self.ledger().unwrap_or_default();
+            let sound = earlier_checks::on_host(&ledger, &self.setup.host);
+            let is_sound = |digest| !ledger.is_known_bad(entry.id) && sound.contains(&digest);
+            for file in &mut files {
+                file.require_check_unless(is_sound);
+            }
+        }
+        Ok(files)
+    }
+
+    /// Databases that were checked before, as far as this run may rely on it.
+    pub fn earlier_checks(&self, ledger: &Ledger) -> EarlierChecks {
+        EarlierChecks::of(ledger, &self.tool(), &self.setup.host)
+    }
+
+    /// What reads the store's files.
+    pub(crate) fn reader(&self) -> Reader<'a> {
+        Reader { store: self.store(), progress: self.progress(), max_foreign: self.setup.max_foreign }
+    }
+
+    /// A folder of its own for decoded files, removed when dropped, with room for `bytes`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NoSpace`], with both figures; else as the operating system says.
+    pub(crate) fn scratch(&self, bytes: u64) -> Result<TempDir> {
+        let (place, name) = match (&self.setup.scratch, &self.staging) {
+            (None, Some(staging)) => (staging, self.setup.store.location()),
+            (given, _) => {
+                let place = given.as_ref().unwrap_or(&self.setup.temp);
+                (place, place.display().to_string())
+            }
+        };
+        space::require_space(place, &name, bytes)?;
+        tempfile::Builder::new()
+            .prefix("scratch-")
+            .tempdir_in(place)
+            .map_err(|e| Error::io("create a folder in", place, e))
+    }
+
+    /// Takes the run's events.
+    pub(crate) fn progress(&self) -> &'a dyn Progress {
+        self.setup.progress
+    }
+
+    /// Ends the run if it was asked to stop.
+    pub(crate) fn check_stop(&self) -> Result<()> {
+        if self.progress().should_stop() { Err(Error::interrupted()) } else { Ok(()) }
+    }
+
+    /// What the caller gave.
+    pub(super) fn setup(&self) -> &Setup<'a> {
+        &self.setup
+    }
+
+    /// When it began.
+    pub fn now(&self) -> DateTime<FixedOffset> {
+        self.setup.now
+    }
+
+    /// Milliseconds since it began.
+    pub fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn busy_timeout(&self) -> Duration {
+        self.setup.busy_timeout
+    }
+
+    pub(crate) fn tool(&self) -> Tool {
+        Tool { version: self.setup.version.clone(), sqlite: rusqlite::version().to_string() }
+    }
+}
+
+/// What was loaded before; else loads it and keeps it there, if there is a place to keep it.
+fn once<T>(place: Option<&Mutex<Option<Arc<T>>>>, load: impl FnOnce() -> Result<Arc<T>>) -> Result<Arc<T>> {
+    let Some(place) = place else { return load() };
+    let mut place = held(place);
+    if let Some(loaded) = &*place {
+        return Ok(Arc::clone(loaded));
+    }
+    Ok(Arc::clone(place.insert(load()?)))
+}
+
+/// Changes what was loaded; what somebody still looks at is loaded anew next time.
+fn update_loaded<T>(place: &Mutex<Option<Arc<T>>>, update: impl FnOnce(&mut T)) {
+    let mut place = held(place);
+    if let Some(mut loaded) = place.take()
+        && let Some(unshared) = Arc::get_mut(&mut loaded)
+    {
+        update(unshared);
+        *place = Some(loaded);
+    }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

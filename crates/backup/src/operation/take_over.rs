@@ -1,0 +1,58 @@
+//! What changes whose backups count: a store is taken over, or a host is admitted.
+
+use std::collections::BTreeSet;
+
+use super::look::Setup;
+use super::run::Run;
+use crate::catalog::owner::{self, OtherProject};
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::ledger::{Command, Line, Outcome};
+
+/// The other project that the store belongs to; `None` if it is this one's, or nobody's yet.
+///
+/// # Errors
+/// As for every run, but for [`ErrorKind::ForeignStore`].
+pub fn other_project(setup: &Setup<'_>) -> Result<Option<OtherProject>> {
+    owner::other_project(setup.store, setup.project())
+}
+
+/// Makes the store of another project this one's. The other one's backups stay, and are never taken for this one's,
+/// unless it is called the same. Gives that project; `None` if there was nothing to take over.
+///
+/// # Errors
+/// As [`Run::begin`], but for [`ErrorKind::ForeignStore`].
+pub fn take_over(setup: Setup<'_>, waiting: &mut dyn FnMut(&str)) -> Result<Option<OtherProject>> {
+    let run = Run::begin_on_any(setup, waiting)?;
+    run.recover()?;
+    let Some(other) = other_project(run.setup())? else { return Ok(None) };
+    // The line comes first: cut short between the two, it is done again. The other way round, what the other project did
+    // would count as this one's.
+    let from = Some(other.name.clone());
+    run.record(Line { from, ..Line::new(run.now(), Command::TakeOver, Outcome::Ok) })?;
+    let hosts = if other.has_same_name() {
+        owner::other_hosts(run.setup().store, run.setup().project())?
+    } else {
+        Some(BTreeSet::new())
+    };
+    run.write_owner(hosts)?;
+    Ok(Some(other))
+}
+
+/// Makes the backups of a host count that the store doesn't know as one of the project's. Gives how many they are.
+///
+/// # Errors
+/// [`ErrorKind::NoSuchBackup`] if there are none; what keeps the store from being read or written.
+pub fn admit(run: &Run<'_>, host: &str) -> Result<usize> {
+    let count = owner::of_other_hosts(&*run.own_catalog()?).filter(|other| *other == host).count();
+    if count == 0 {
+        let message = format!("no backup of host {host:?} is there, or they count already");
+        return Err(Error::new(ErrorKind::NoSuchBackup, message).with_hint("`list` names the hosts that don't count"));
+    }
+    run.record(Line { admitted: Some(host.into()), ..Line::new(run.now(), Command::TakeOver, Outcome::Ok) })?;
+    let mut hosts = owner::other_hosts(run.setup().store, run.setup().project())?;
+    if let Some(hosts) = &mut hosts {
+        hosts.insert(host.into());
+    }
+    run.write_owner(hosts)?;
+    Ok(count)
+}
