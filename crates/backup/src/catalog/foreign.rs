@@ -70,7 +70,7 @@ fn decoded(bytes: &[u8]) -> Option<Cow<'_, str>> {
     is_text.then_some(text)
 }
 
-/// Whether JSON has a format number, or so many keys of this program that it must have had one.
+/// Whether JSON has a format number, or enough keys of this program to have had one.
 fn has_format(json: &str) -> bool {
     #[derive(Deserialize)]
     struct Format {

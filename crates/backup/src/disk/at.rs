@@ -1,7 +1,7 @@
 //! Steps on a name in an open folder. A link in the place of that name is never followed.
 //!
-//! Paths are looked up anew by each system call, and whoever can write to a folder on the way can exchange it between two
-//! calls. An open folder stays the same folder.
+//! Each system call looks a path up again, and between two calls somebody can exchange a folder on the way. An open folder
+//! stays the same folder.
 
 use std::fs::File;
 use std::io;

@@ -10,7 +10,7 @@ use super::at;
 use super::paths::parent;
 use crate::error::{Error, Result};
 
-/// Opens `path` for writing, empty, and private if it is new. A link in its place is not followed: whoever could put it
+/// Opens `path` for writing, empty, and private if it is new. A link in its place is not followed: somebody who put it
 /// there would choose which file is overwritten, perhaps by root.
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     at::open_file(CWD, path, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)

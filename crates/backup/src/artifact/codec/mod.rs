@@ -71,7 +71,7 @@ mod tests {
         assert!(Encoding::new(Codec::None, 99).is_ok());
     }
 
-    /// What another program writes: one long stream, and one after members of ours.
+    /// Another program writes one long stream, perhaps after members of this program.
     #[test]
     fn streams_of_other_programs_are_decoded_as_well() {
         let bytes: Vec<u8> = (0..2 * MEMBER_BYTES + 7).map(|n| (n * n / 977).to_le_bytes()[0]).collect();

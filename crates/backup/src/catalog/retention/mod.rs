@@ -782,7 +782,7 @@ mod tests {
             );
         }
 
-        /// Of each collapse that nobody accepted.
+        /// For each collapse that nobody accepted.
         #[test]
         fn what_is_from_before_a_collapse_stays_for_the_days_set_whatever_the_other_rules_say(
             catalog in catalogs(), policy in policies(), now in moments(),

@@ -84,7 +84,7 @@ impl StatusInputs<'_> {
         line.id.and_then(|id| self.catalog.get(id).ok())
     }
 
-    /// Whether the run of this line holds the lock, and so goes on.
+    /// Whether the run of this line holds the lock, and so is still running.
     pub(super) fn goes_on(&self, line: &Line) -> bool {
         self.locked_since.is_some_and(|since| since.timestamp() == line.at.timestamp())
     }

@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
@@ -164,6 +164,9 @@ fn orphans(connection: &Connection, table: &str) -> rusqlite::Result<Findings> {
 
 type Found = Option<rusqlite::Result<Findings>>;
 
+/// The index of a part, and its findings.
+type PartResult = (usize, rusqlite::Result<Findings>);
+
 /// Runs the parts, one at a time on each connection; `None` for those that were not begun before the run was stopped.
 fn run(
     parts: &[Part],
@@ -177,14 +180,7 @@ fn run(
     thread::scope(|scope| {
         for connection in connections {
             let (sender, next) = (sender.clone(), &next);
-            let work = move || {
-                while !progress.should_stop() {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(part) = parts.get(at) else { return };
-                    // The receiver lives until all threads have ended.
-                    let _ = sender.send((at, part.run(&connection)));
-                }
-            };
+            let work = move || run_next_parts(parts, next, &connection, progress, &sender);
             thread::Builder::new().spawn_scoped(scope, work)?;
         }
         drop(sender);
@@ -199,8 +195,24 @@ fn run(
     })
 }
 
+/// Takes the next part again and again, until there are no more or the run is stopped.
+fn run_next_parts(
+    parts: &[Part],
+    next: &AtomicUsize,
+    connection: &Connection,
+    progress: &dyn Progress,
+    results: &Sender<PartResult>,
+) {
+    while !progress.should_stop() {
+        let at = next.fetch_add(1, Ordering::Relaxed);
+        let Some(part) = parts.get(at) else { return };
+        // The receiver lives until all threads have ended.
+        let _ = results.send((at, part.run(connection)));
+    }
+}
+
 /// Takes results until all threads have ended, and calls `tick` now and then.
-fn collect(results: &Receiver<(usize, rusqlite::Result<Findings>)>, found: &mut [Found], mut tick: impl FnMut()) {
+fn collect(results: &Receiver<PartResult>, found: &mut [Found], mut tick: impl FnMut()) {
     loop {
         match results.recv_timeout(TICK) {
             Ok((at, result)) => found[at] = Some(result),
