@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::disk::paths;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 pub use crate::source::sqlite::SqliteVersion;
@@ -39,9 +38,8 @@ pub fn inspect(path: &Path, busy_timeout: Duration) -> Result<Inspection> {
     let failed = |e| Error::sqlite("read database", path, &e);
     let page_size: u32 = pragma(&connection, "page_size").map_err(failed)?;
     let pages: u64 = pragma(&connection, "page_count").map_err(failed)?;
-    // SQLite follows a link first. Asking for the size of the log opens nothing.
-    let place = path.canonicalize().map_err(|e| Error::io("find", path, e))?;
-    let wal = fs::metadata(paths::with_suffix(&place, "-wal"));
+    // Asking for its size opens nothing.
+    let wal = fs::metadata(sqlite::beside(path, "-wal")?);
     Ok(Inspection {
         journal_mode: pragma(&connection, "journal_mode").map_err(failed)?,
         page_size,

@@ -17,9 +17,9 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::open::open_damaged;
+use super::query;
 use super::transaction::begin;
 use crate::disk::file;
-use crate::disk::paths::with_suffix;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::names::Kind;
 
@@ -58,9 +58,7 @@ pub(crate) fn hold(path: &Path, busy_timeout: Duration) -> Result<Option<Connect
 /// As [`Descriptors::open`].
 pub(crate) fn beside(path: &Path, kind: Kind) -> Result<Option<File>> {
     let suffix = if kind == Kind::Wal { "-wal" } else { "-journal" };
-    // SQLite follows a link first.
-    let place = path.canonicalize().map_err(|e| Error::io("find", path, e))?;
-    let place = with_suffix(&place, suffix);
+    let place = query::beside(path, suffix)?;
     let opened = file::open_plain(&place).and_then(|file| {
         // A journal that is no longer needed is empty or begins with zeros
         // (https://www.sqlite.org/fileformat2.html, section 3).
@@ -77,6 +75,7 @@ pub(crate) fn beside(path: &Path, kind: Kind) -> Result<Option<File>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::paths::with_suffix;
 
     #[test]
     fn a_log_is_kept_and_a_journal_that_could_be_rolled_back() {

@@ -23,7 +23,7 @@ pub(crate) use open::{
     open_read_only, open_read_write, open_recovered, open_restored, open_stoppable, open_to_replace,
 };
 pub(crate) use pages::pages;
-pub(crate) use query::{bytes_in_use, pragma, stoppable};
+pub(crate) use query::{beside, bytes_in_use, pragma, stoppable};
 pub(crate) use transaction::{begin_reading, begin_reading_with};
 pub use version::SqliteVersion;
 pub(crate) use version::require_sound_library;

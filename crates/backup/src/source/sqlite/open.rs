@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::guard;
 use super::header::Header;
-use super::query::TICK;
+use super::query::{TICK, beside};
 use crate::disk::paths::{parent, with_suffix};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Progress, Silent};
@@ -185,10 +185,8 @@ fn require_file(path: &Path) -> Result<()> {
 
 /// SQLite opens the files beside a database as well, and would wait for ever if one were a pipe.
 fn require_plain_beside(path: &Path) -> Result<()> {
-    // SQLite follows a link first.
-    let place = path.canonicalize().map_err(|e| Error::io("find", path, e))?;
     for suffix in ["-journal", "-wal", "-shm"] {
-        let beside = with_suffix(&place, suffix);
+        let beside = beside(path, suffix)?;
         if fs::metadata(&beside).is_ok_and(|found| !found.is_file()) {
             let message = format!("database {} can't be opened: {} is not a file", path.display(), beside.display());
             return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("move it away: SQLite creates its own"));

@@ -1,6 +1,6 @@
-//! Small queries that all parts use, and how a long one is stopped.
+//! Small questions that all parts ask, and how a long call is stopped.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -8,11 +8,21 @@ use std::time::Duration;
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, Row};
 
+use crate::disk::paths::with_suffix;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
 /// How often a long call of SQLite is interrupted if it should stop.
 pub(super) const TICK: Duration = Duration::from_millis(50);
+
+/// Where SQLite keeps a file beside the database at `path`, such as its `-wal`: it follows a link first.
+///
+/// # Errors
+/// As the operating system says.
+pub(crate) fn beside(path: &Path, suffix: &str) -> Result<PathBuf> {
+    let place = path.canonicalize().map_err(|e| Error::io("find", path, e))?;
+    Ok(with_suffix(&place, suffix))
+}
 
 /// The value of `PRAGMA name`.
 pub(crate) fn pragma<T: FromSql>(connection: &Connection, name: &str) -> rusqlite::Result<T> {
