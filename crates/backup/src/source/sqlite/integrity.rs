@@ -162,7 +162,7 @@ fn orphans(connection: &Connection, table: &str) -> rusqlite::Result<Findings> {
     Ok(Findings { problems: Vec::new(), orphans })
 }
 
-type Found = Option<rusqlite::Result<Findings>>;
+type PartOutcome = Option<rusqlite::Result<Findings>>;
 
 /// The index of a part, and its findings.
 type PartResult = (usize, rusqlite::Result<Findings>);
@@ -173,7 +173,7 @@ fn run(
     connections: Vec<Connection>,
     progress: &dyn Progress,
     step: &Step<'_>,
-) -> io::Result<Vec<Found>> {
+) -> io::Result<Vec<PartOutcome>> {
     let interrupts: Vec<InterruptHandle> = connections.iter().map(Connection::get_interrupt_handle).collect();
     let next = AtomicUsize::new(0);
     let (sender, results) = mpsc::channel();
@@ -184,7 +184,7 @@ fn run(
             thread::Builder::new().spawn_scoped(scope, work)?;
         }
         drop(sender);
-        let mut found: Vec<Found> = parts.iter().map(|_| None).collect();
+        let mut found: Vec<PartOutcome> = parts.iter().map(|_| None).collect();
         collect(&results, &mut found, || {
             step.advance(0);
             if progress.should_stop() {
@@ -212,7 +212,7 @@ fn run_next_parts(
 }
 
 /// Takes results until all threads have ended, and calls `tick` now and then.
-fn collect(results: &Receiver<PartResult>, found: &mut [Found], mut tick: impl FnMut()) {
+fn collect(results: &Receiver<PartResult>, found: &mut [PartOutcome], mut tick: impl FnMut()) {
     loop {
         match results.recv_timeout(TICK) {
             Ok((at, result)) => found[at] = Some(result),
