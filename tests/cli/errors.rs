@@ -517,11 +517,11 @@ fn a_manifest_that_isnt_json() {
 
 #[test]
 fn a_manifest_of_a_newer_format() {
-    let newer = |project: &Project, id: &str| project.edit_manifest(id, |manifest| manifest["format"] = 2.into());
+    let newer = |project: &Project, id: &str| project.edit_manifest(id, |manifest| manifest["format"] = 3.into());
     insta::assert_snapshot!(unreadable(1, newer), @"
     unsupported_format
     --
-    error: manifest of ID has format 2, this program reads 1
+    error: manifest of ID has format 3, this program reads 1 to 2
     hint: use the version of the program that wrote it, or a newer one
     => 1
     ");

@@ -576,23 +576,53 @@ fn pins_are_set_and_taken_back_with_a_word_on_what_changed() {
     let before = project.manifest(&id);
     assert_snapshot!(said("pin"), @"backup ID is now pinned");
     assert_snapshot!(said("pin"), @"backup ID is already pinned");
-    let mut pinned = project.manifest(&id);
-    assert_eq!(pinned["pinned"], true);
-    pinned["pinned"] = false.into();
-    assert_eq!(pinned, before, "a pin changes nothing else");
-    assert_eq!(shell(project.root(), &format!("stat -c %a backups/manifest_{id}.json")), "600\n");
+    assert_eq!(project.manifest(&id), before, "a pin changes nothing of the backup");
+    assert_eq!(shell(project.root(), &format!("stat -c '%a %s' backups/pin_{id}")), "600 0\n");
     assert_snapshot!(said("unpin"), @"backup ID is now not pinned");
     assert_snapshot!(said("unpin"), @"backup ID is already not pinned");
+    assert!(!project.is_pinned(&id));
     assert_eq!(project.manifest(&id), before);
     let commands: Vec<Value> = project.ended().iter().map(|line| json!([line["command"], line["id"]])).collect();
     assert_eq!(commands, [json!(["backup", id]), json!(["pin", id]), json!(["unpin", id])]);
 }
 
 #[test]
+fn a_pin_in_a_manifest_of_format_1_counts_until_a_person_takes_it_back() {
+    let shelf = Shelf::of(&[0, 30]);
+    let (project, old) = (&shelf.project, shelf.id(30));
+    project.edit_manifest(old, |manifest| {
+        (manifest["format"], manifest["pinned"]) = (1.into(), true.into());
+    });
+    let manifest = project.manifest(old);
+    let is_pinned = || {
+        let listed = project.run("list --json").expect(0).json();
+        let row = listed["backups"].as_array().unwrap().iter().find(|row| row["id"] == old).unwrap()["pinned"].clone();
+        project.run("rotate --keep-days 0").expect(0);
+        assert_eq!(project.run("list --json").expect(0).json()["backups"].as_array().unwrap().len(), 2);
+        row
+    };
+    assert_eq!(is_pinned(), true);
+    assert_eq!(project.run(&format!("pin {old} --json")).expect(0).json()["changed"], false);
+    let json = project.run(&format!("unpin {old} --json")).expect(0).json();
+    assert_eq!(json, json!({ "id": old, "pinned": false, "changed": true }));
+    assert_eq!(project.manifest(old), manifest, "it is not written again");
+    // Should the ledger be lost, more is kept.
+    let ledger = project.read("backups/history.jsonl");
+    project.write("backups/history.jsonl", "");
+    assert_eq!(is_pinned(), true);
+    project.write("backups/history.jsonl", &ledger);
+    project.run(&format!("pin {old}")).expect(0);
+    assert!(project.is_pinned(old) && is_pinned() == true);
+    project.run(&format!("unpin {old}")).expect(0);
+    project.run("rotate --keep-days 0").expect(0);
+    assert!(!ids(project).contains(old));
+}
+
+#[test]
 fn a_pin_takes_what_from_takes() {
     let shelf = Shelf::of(&[0, 30]);
     let (new, old) = (shelf.id(0), shelf.id(30));
-    let pinned = |id: &str| shelf.project.manifest(id)["pinned"] == true;
+    let pinned = |id: &str| shelf.project.is_pinned(id);
     shelf.project.run(&format!("pin {}", &old[..8])).expect(0);
     assert!(pinned(old) && !pinned(new));
     let json = shelf.project.run("pin latest --json").expect(0).json();
@@ -633,7 +663,7 @@ fn a_backup_without_a_manifest_cannot_be_pinned_and_need_not() {
         let said = refused(&shelf.project.run(&format!("{command} {id}")), 10);
         allow_duplicates! {
             assert_snapshot!(shelf.told(&said), @"
-            error: backup 0 days ago has no manifest to write a pin into
+            error: backup 0 days ago has no manifest, so it can't be pinned
             hint: rotation never removes it anyway
             ");
         }

@@ -109,6 +109,11 @@ impl Project {
         serde_json::from_str(&self.read(&format!("backups/manifest_{id}.json"))).unwrap()
     }
 
+    /// Whether an object pins a backup.
+    pub fn is_pinned(&self, id: &str) -> bool {
+        self.path(&format!("backups/pin_{id}")).exists()
+    }
+
     /// Changes the manifest of a backup.
     pub fn edit_manifest(&self, id: &str, edit: impl FnOnce(&mut Value)) {
         let mut manifest = self.manifest(id);

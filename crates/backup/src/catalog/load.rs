@@ -13,6 +13,9 @@ use crate::record::names::{self, ArtifactName};
 use crate::store::manifest::read_manifest;
 use crate::store::{LocalStore, Store};
 
+/// How often a catalog is read again that was out of date at once.
+const TRIES: usize = 10;
+
 impl Catalog {
     /// Reads all manifests of this host's own store. A backup that is being published or removed, or whose publication or
     /// removal was cut short, is not in it.
@@ -20,6 +23,18 @@ impl Catalog {
     /// # Errors
     /// What keeps the store from being listed. A manifest that can't be read is an entry: [`Record::Unreadable`].
     pub fn load(store: &dyn LocalStore) -> Result<Self> {
+        let mut catalog = Self::load_once(store)?;
+        // All that was listed may have gone while it was read, and others may have come.
+        for _ in 0..TRIES {
+            if !catalog.entries.is_empty() || store.list("manifest_")?.is_empty() {
+                break;
+            }
+            catalog = Self::load_once(store)?;
+        }
+        Ok(catalog)
+    }
+
+    fn load_once(store: &dyn LocalStore) -> Result<Self> {
         // A staged manifest is there before its artifacts are published, and until its own publication.
         let mut unfinished = unfinished(store)?;
         let sizes = sizes(store)?;

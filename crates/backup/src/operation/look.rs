@@ -263,3 +263,62 @@ fn update_loaded<T>(place: &Mutex<Option<Arc<T>>>, update: impl FnOnce(&mut T)) 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operation::run::Run;
+    use crate::operation::session::Session;
+    use crate::record::ledger::Command;
+    use crate::record::selection::Selection;
+    use crate::store::MemoryStore;
+    use crate::testing::fixtures::{Site, id, published};
+    use crate::{Codec, Encoding, restore};
+
+    const EARLIER: &str = "20251209_140000";
+    const NOW: &str = "20251210_140000";
+
+    #[test]
+    fn a_restore_from_another_store_keeps_what_it_replaces_and_its_ledger_in_this_hosts_own() {
+        let (site, elsewhere, own) = (Site::new(), MemoryStore::new(), MemoryStore::new());
+        site.backup(&elsewhere, EARLIER);
+        let before = (elsewhere.list("").unwrap(), Ledger::load(&elsewhere).unwrap().lines().len());
+        site.execute("DELETE FROM sessions WHERE id > 1");
+        let setup = Setup { from: Some(&elsewhere), ..site.setup(&own, NOW) };
+        let session: Session<'_> = Run::begin(setup, &mut |_| {}).unwrap().into();
+        let catalog = session.catalog().unwrap();
+        let entry = catalog.get(id(EARLIER)).unwrap();
+        let plan = restore::plan(&session, entry, site.root(), Selection::ALL, &site.sources).unwrap();
+        let keep = Some(Encoding::new(Codec::None, 0).unwrap());
+        let report = restore::restore(&session, &plan, keep, &mut || Ok(())).unwrap();
+        assert_eq!((site.sessions(), report.kept), (3, Some(id(NOW))));
+        assert!(published(&own).iter().all(|name| name.contains(NOW)) && !published(&own).is_empty());
+        assert_eq!(Ledger::load(&own).unwrap().last(Command::Restore).unwrap().id, Some(id(EARLIER)));
+        assert_eq!((elsewhere.list("").unwrap(), Ledger::load(&elsewhere).unwrap().lines().len()), before);
+    }
+
+    #[test]
+    fn neither_store_may_be_another_projects() {
+        let (site, elsewhere, own) = (Site::new(), MemoryStore::new(), MemoryStore::new());
+        let other = Setup { project: "other".into(), root: "/srv/other".into(), ..site.setup(&elsewhere, EARLIER) };
+        site.back_up(&Run::begin(other, &mut |_| {}).unwrap()).unwrap();
+        let refused = |setup: Setup<'_>| Look::new(setup).err().map(|error| error.kind());
+        assert_eq!(refused(site.setup(&own, NOW)), None);
+        let from = Setup { from: Some(&elsewhere), ..site.setup(&own, NOW) };
+        assert_eq!(refused(from), Some(crate::ErrorKind::ForeignStore));
+    }
+
+    #[test]
+    fn a_run_loads_catalog_and_ledger_once() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        let watched = crate::testing::faults::Watched::new(&store);
+        let run = site.begin(&watched, EARLIER);
+        site.back_up(&run).unwrap();
+        let policy = crate::retention::Policy::default();
+        let plan = crate::rotate::plan(&run, &policy, Some(id(EARLIER))).unwrap();
+        crate::rotate::apply(&run, &plan).unwrap();
+        assert_eq!(watched.count("read history.jsonl"), 1);
+        assert_eq!(run.catalog().unwrap().entries().len(), 1);
+        assert_eq!(watched.count("read manifest_"), 0, "what the run has published is known");
+    }
+}

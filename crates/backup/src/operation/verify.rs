@@ -270,7 +270,7 @@ mod tests {
     use crate::record::ledger::Ledger;
     use crate::record::manifest::{Manifest, Table};
     use crate::record::names;
-    use crate::store::{LocalStore as _, MemoryStore};
+    use crate::store::{LocalStore as _, MemoryStore, Store as _};
     use crate::testing::fixtures::{Site, id, publish, staged};
 
     const NOW: &str = "20251210_140000";
@@ -326,6 +326,31 @@ mod tests {
             [Aspect::Content, Aspect::Integrity, Aspect::ForeignKeys, Aspect::Schema, Aspect::Header, Aspect::Rows];
         assert_eq!(whats, [&database[..], &[Aspect::Content, Aspect::Entries]].concat());
         assert!(report.recorded);
+    }
+
+    #[test]
+    fn stored_bytes_alone_prove_nothing_of_their_content() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, NOW);
+        let session = site.session(&store, NOW);
+        let verify_at = |level| {
+            let catalog = session.catalog().unwrap();
+            let report = verify(&session, catalog.get(id(NOW)).unwrap(), level, &EarlierChecks::none()).unwrap();
+            let ledger = Ledger::load(&store).unwrap();
+            assert_eq!(ledger.lines().last().unwrap().depth, Some(report.depth));
+            (report.verdict, ledger.is_known_bad(id(NOW)), ledger.last_proved(id(NOW)).is_some())
+        };
+        assert_eq!(verify_at(Level::Stored), (Verdict::Ok, false, false));
+        assert_eq!(verify_at(Level::Content), (Verdict::Ok, false, true));
+        // The manifest and the stored bytes agree, and what these decode to is not what was saved.
+        let mut manifest = Catalog::load(&store).unwrap().entries()[0].read_manifest(&store).unwrap();
+        manifest.artifacts[0].plain_sha256 = Digest::of(b"");
+        publish(&store, &names::manifest(id(NOW)), &manifest.to_json());
+        assert_eq!(verify_at(Level::Content), (Verdict::Damaged, true, true));
+        assert_eq!(verify_at(Level::Stored), (Verdict::Ok, true, true), "it takes nothing back");
+        store.remove(&manifest.artifacts[0].file).unwrap();
+        publish(&store, &manifest.artifacts[0].file, b"something else");
+        assert_eq!(verify_at(Level::Stored).0, Verdict::Damaged);
     }
 
     #[test]

@@ -66,6 +66,11 @@ impl<'a> Watched<'a> {
         self.log.calls.lock().unwrap().iter().filter(is_change).cloned().collect()
     }
 
+    /// How many calls began so.
+    pub fn count(&self, call: &str) -> usize {
+        self.log.calls.lock().unwrap().iter().filter(|made| made.starts_with(call)).count()
+    }
+
     /// Whether the fault came to pass.
     pub fn has_failed(&self) -> bool {
         self.log.fault.is_some_and(|(at, _)| self.log.calls.lock().unwrap().len() > at)

@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
     use crate::record::codec::Codec;
-    use crate::record::manifest::{Content, Status, Table, Trigger};
+    use crate::record::manifest::{Content, Snapshot, Status, Table, Trigger};
     use crate::record::names::Kind;
 
     /// What version 0.1.0 wrote. It stays as it is for ever: what it says must remain readable.
@@ -113,6 +113,34 @@ mod tests {
         let written: Value = serde_json::from_slice(&manifest.to_json()).unwrap();
         assert_eq!(written, frozen());
         assert_eq!(String::from_utf8(manifest.to_json()), String::from_utf8(FROZEN.to_vec()), "to the byte");
+    }
+
+    /// What a later version wrote, the first of this format.
+    const FROZEN_2: &[u8] = include_bytes!("../../../tests/data/manifest_v2.json");
+
+    #[test]
+    fn format_2_is_written_and_read_as_it_always_was() {
+        let manifest = Manifest::parse("20261127_184116".parse().unwrap(), FROZEN_2).unwrap();
+        assert_eq!(String::from_utf8(manifest.to_json()), String::from_utf8(FROZEN_2.to_vec()), "to the byte");
+        assert_eq!((manifest.format, manifest.status, manifest.pinned), (2, Status::Partial, false));
+        assert_eq!((manifest.absent.as_slice(), manifest.warnings.len()), (&["certificates".to_string()][..], 3));
+        let collapse = &manifest.collapses[0];
+        assert_eq!((collapse.table.as_deref(), collapse.was, collapse.now), (Some("sessions"), 400, 12));
+        let [database, files] = &manifest.artifacts[..] else { panic!("{:?}", manifest.artifacts) };
+        assert_eq!((database.codec, database.bytes, database.plain_bytes), (Codec::Zstd, 337, 12_288));
+        let Content::Database(content) = &database.content else { panic!("{database:?}") };
+        assert!(content.checked && content.read_ms.is_some() && content.snapshot == Snapshot::Vacuum);
+        assert_eq!(content.facts.tables[0], Table { name: "sessions".into(), rows: 12 });
+        assert_eq!(files.file, "config_20261127_184116.tar.zst");
+    }
+
+    #[test]
+    fn a_manifest_of_format_2_says_nothing_of_pins() {
+        let mut json: Value = serde_json::from_slice(FROZEN_2).unwrap();
+        json["pinned"] = true.into();
+        let manifest = Manifest::parse("20261127_184116".parse().unwrap(), json.to_string().as_bytes()).unwrap();
+        assert!(!manifest.pinned);
+        assert_bad(|json| drop(json.as_object_mut().unwrap().remove("pinned")));
     }
 
     #[test]

@@ -1,0 +1,197 @@
+//! Holds the code to its own structure: imports point down, files and functions stay short.
+//!
+//! The `use` lines are read, and paths that begin with `crate` or `super`. A module's own tests may import anything. A
+//! folder's `mod.rs` that only declares and re-exports is no import of what is in the folder.
+
+mod imports;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use imports::imports;
+
+/// The storeys of the library, the lowest first. A file imports from its own storey and those below.
+const STOREYS: [&str; 10] =
+    ["error", "progress", "record", "disk", "store", "artifact", "source", "catalog", "operation", "testing"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// Each file of a crate by its module path, without its tests.
+fn modules(sources: &str) -> BTreeMap<String, String> {
+    let (base, mut modules) = (root().join(sources), BTreeMap::new());
+    let mut folders = vec![base.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let relative = path.strip_prefix(&base).unwrap().with_extension("");
+                let name = relative.to_str().unwrap().replace('/', "::");
+                let name = name.strip_suffix("::mod").unwrap_or(&name);
+                modules.insert(name.to_string(), without_tests(&fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    assert!(modules.len() > 30, "{sources}: {}", modules.len());
+    modules
+}
+
+fn without_tests(text: &str) -> String {
+    let mut code = Vec::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let begins_tests = lines.peek().is_some_and(|next| next.ends_with("mod tests {"));
+        if line == "#[cfg(test)]" && begins_tests {
+            break;
+        }
+        code.push(line);
+    }
+    code.join("\n")
+}
+
+/// What each module imports, of the same crate.
+fn graph(modules: &BTreeMap<String, String>) -> BTreeMap<String, BTreeSet<String>> {
+    let is_module = |path: &str| modules.contains_key(path);
+    modules
+        .iter()
+        .filter(|(name, _)| !matches!(name.as_str(), "lib" | "main"))
+        .map(|(name, text)| (name.clone(), imports(name, text, &is_module)))
+        .collect()
+}
+
+/// A way from a module back to itself, if there is one.
+fn circle(graph: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
+    /// Modules that lead into no circle.
+    fn follow<'a>(
+        graph: &'a BTreeMap<String, BTreeSet<String>>,
+        at: &'a str,
+        way: &mut Vec<&'a str>,
+        done: &mut BTreeSet<&'a str>,
+    ) -> Option<Vec<String>> {
+        if let Some(begin) = way.iter().position(|module| *module == at) {
+            return Some(way[begin..].iter().map(ToString::to_string).collect());
+        }
+        if done.contains(at) {
+            return None;
+        }
+        way.push(at);
+        let found = graph.get(at).into_iter().flatten().find_map(|next| follow(graph, next, way, done));
+        way.pop();
+        done.insert(at);
+        found
+    }
+    let mut done = BTreeSet::new();
+    graph.keys().find_map(|module| follow(graph, module, &mut Vec::new(), &mut done))
+}
+
+#[test]
+fn no_file_of_the_library_imports_from_a_storey_above_its_own() {
+    let storey = |module: &str| {
+        let first = module.split("::").next().unwrap();
+        STOREYS.iter().position(|storey| *storey == first).unwrap_or_else(|| panic!("{module} is on no storey"))
+    };
+    for (module, imports) in graph(&modules("crates/backup/src")) {
+        for import in imports {
+            assert!(storey(&import) <= storey(&module), "{module} imports {import}, which is above it");
+        }
+    }
+}
+
+#[test]
+fn no_imports_go_in_a_circle() {
+    for sources in ["crates/backup/src", "xtask/src"] {
+        assert_eq!(circle(&graph(&modules(sources))), None, "in {sources}");
+    }
+}
+
+#[test]
+fn a_circle_is_found_however_long_it_is() {
+    let graph = |edges: &[(&str, &str)]| {
+        let mut graph = BTreeMap::<String, BTreeSet<String>>::new();
+        for (from, to) in edges {
+            graph.entry(from.to_string()).or_default().insert(to.to_string());
+        }
+        graph
+    };
+    assert_eq!(circle(&graph(&[("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")])), None);
+    let found = circle(&graph(&[("a", "b"), ("b", "c"), ("c", "d"), ("d", "b")])).unwrap();
+    assert_eq!(found, ["b", "c", "d"]);
+}
+
+/// Lines of a file, its tests left out.
+const LONGEST_FILE: usize = 450;
+
+/// Lines of a function, from its first to the closing brace.
+const LONGEST_FUNCTION: usize = 50;
+
+/// So many of a hundred functions are no longer than [`SHORT`].
+const MOST: usize = 90;
+const SHORT: usize = 20;
+
+#[test]
+fn files_are_short() {
+    for sources in ["crates/backup/src", "xtask/src"] {
+        for (module, text) in modules(sources) {
+            let lines = text.lines().count();
+            assert!(lines <= LONGEST_FILE, "{sources}: {module} has {lines} lines");
+        }
+    }
+}
+
+#[test]
+fn functions_are_short() {
+    for sources in ["crates/backup/src", "xtask/src"] {
+        let mut lengths = Vec::new();
+        for (module, text) in modules(sources) {
+            for (name, length) in functions(&text) {
+                assert!(length <= LONGEST_FUNCTION, "{sources}: {module}::{name} has {length} lines");
+                lengths.push(length);
+            }
+        }
+        lengths.sort_unstable();
+        let length = lengths[lengths.len() * MOST / 100];
+        assert!(length <= SHORT, "{sources}: a tenth of the functions have more than {length} lines");
+    }
+}
+
+/// Names of all functions with a body, and their lengths in lines, as rustfmt lays them out.
+fn functions(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut functions = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let words: Vec<&str> = line.split_whitespace().take_while(|word| !word.starts_with("//")).collect();
+        let Some(word) = words.iter().position(|word| *word == "fn") else { continue };
+        if !words[..word].iter().all(|word| word.starts_with("pub") || matches!(*word, "const" | "unsafe" | "extern")) {
+            continue;
+        }
+        let name = words[word + 1].split(['(', '<']).next().unwrap().to_string();
+        if line.ends_with('}') {
+            functions.push((name, 1));
+            continue;
+        }
+        let end = format!("{indent}}}");
+        let length = lines[at..].iter().position(|line| *line == end);
+        // One without a body ends before, in a line of its own.
+        let declared =
+            lines[at..].iter().position(|line| line.ends_with(';') && !line.starts_with(&format!("{indent} ")));
+        match (length, declared) {
+            (Some(length), declared) if declared.is_none_or(|declared| length < declared) => {
+                functions.push((name, length + 1));
+            }
+            _ => {}
+        }
+    }
+    functions
+}
+
+#[test]
+fn functions_are_counted_with_their_braces() {
+    let text = "pub fn one() {}\n\nimpl A {\n    fn three(\n        self,\n    ) -> B {\n        x;\n    }\n}\n\n\
+                trait T {\n    fn none(&self) -> A;\n    fn also_none(\n        &self,\n    ) -> A;\n}\n";
+    assert_eq!(functions(text), [("one".to_string(), 1), ("three".to_string(), 5)]);
+}
