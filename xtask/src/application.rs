@@ -14,10 +14,12 @@ use xshell::Shell;
 use crate::context::Context;
 use crate::exit::Signals;
 use crate::output::Output;
-use crate::privilege;
-use crate::schedule::steps::{self, Step};
-use crate::schedule::systemd::{self, Manager, Scope, State};
+use crate::step::{self, Step};
+use crate::systemd::manager::Manager;
+use crate::systemd::state::State;
+use crate::systemd::{self, Scope};
 use crate::text::printable;
+use crate::user::account;
 
 /// The application's unit, as systemd knows it.
 pub struct Application<'a> {
@@ -59,7 +61,7 @@ impl<'a> Application<'a> {
         if self.switch.borrow().is_some() {
             return Ok(());
         }
-        if let Some(account) = privilege::became().filter(|_| self.manager.scope == Scope::System) {
+        if let Some(account) = account::became().filter(|_| self.manager.scope == Scope::System) {
             let message = format!("root stops no unit that settings name which {} can write", account.name);
             let hint = format!("name it: --stop {}, or let the application run on meanwhile: --no-stop", self.unit);
             return Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint));
@@ -73,16 +75,16 @@ impl<'a> Application<'a> {
     ///
     /// # Errors
     /// Names the command that failed. Then it is started again, for systemd may go on stopping it.
-    pub fn stop(&self, output: &'a Output) -> backup::Result<Stopped<'_>> {
+    pub fn stop(&self, output: &'a Output) -> backup::Result<Outage<'_>> {
         Signals::hold();
-        let stopped = Stopped { application: self, output, over: false };
+        let stopped = Outage { application: self, output, over: false };
         let stop = self.systemctl("stop");
         output.line(&printable(&format!("$ {stop}")));
         let ended = self.switched("stop").unwrap_or_else(|| stop.run(self.manager.shell).map(drop));
         ended.map_err(|error| match error.downcast::<Error>() {
             Ok(own) => own,
             Err(error) => Error::new(ErrorKind::Io, format!("{error:#}; nothing was changed"))
-                .with_hint("mend that, or let the application run on meanwhile: --no-stop"),
+                .with_hint("fix that, or let the application run on meanwhile: --no-stop"),
         })?;
         Ok(stopped)
     }
@@ -101,13 +103,13 @@ impl<'a> Application<'a> {
 }
 
 /// An application that was stopped. Dropped, it is started again.
-pub struct Stopped<'a> {
+pub struct Outage<'a> {
     application: &'a Application<'a>,
     output: &'a Output,
     over: bool,
 }
 
-impl Stopped<'_> {
+impl Outage<'_> {
     /// Starts it again.
     ///
     /// # Errors
@@ -128,7 +130,7 @@ impl Stopped<'_> {
     }
 }
 
-impl Drop for Stopped<'_> {
+impl Drop for Outage<'_> {
     fn drop(&mut self) {
         if !self.over
             && let Err(error) = self.start_again()
@@ -164,7 +166,7 @@ impl Switch {
         if !systemd::is_booted() {
             return Ok(None);
         }
-        let shell = steps::shell()?;
+        let shell = step::shell()?;
         let state = Manager::new(Scope::System, &shell).states(&[unit.to_string()])?.pop();
         let state = state.filter(|state| state.get("LoadState") == "loaded");
         let Some(state) = state else { return Ok(None) };

@@ -8,7 +8,7 @@ use backup::{Event, Phase, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::exit::Signals;
-use crate::output::Notes;
+use crate::notes::Notes;
 use crate::text::{printable, size, took};
 
 /// A step that is over sooner than this shows no bar.
@@ -23,12 +23,12 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Shows a run's events, and passes the wish to stop on to it.
 #[derive(Debug)]
 pub struct Bars {
-    shown: Shown,
+    style: Style,
     current: Mutex<Option<Step>>,
 }
 
 #[derive(Debug)]
-enum Shown {
+enum Style {
     Nothing,
     Bars,
     Lines(Notes),
@@ -37,21 +37,21 @@ enum Shown {
 impl Bars {
     /// Nothing is shown.
     pub fn none() -> Self {
-        Self::new(Shown::Nothing)
+        Self::new(Style::Nothing)
     }
 
     /// Bars on a terminal.
     pub fn drawn() -> Self {
-        Self::new(Shown::Bars)
+        Self::new(Style::Bars)
     }
 
     /// Lines among the `notes`.
     pub fn lines(notes: Notes) -> Self {
-        Self::new(Shown::Lines(notes))
+        Self::new(Style::Lines(notes))
     }
 
-    fn new(shown: Shown) -> Self {
-        Self { shown, current: Mutex::new(None) }
+    fn new(style: Style) -> Self {
+        Self { style, current: Mutex::new(None) }
     }
 }
 
@@ -59,11 +59,11 @@ impl Bars {
 #[derive(Debug)]
 struct Step {
     begun: Instant,
-    shown: StepShown,
+    view: StepView,
 }
 
 #[derive(Debug)]
-enum StepShown {
+enum StepView {
     Bar(Bar),
     Lines(Lines),
 }
@@ -138,27 +138,27 @@ impl Bar {
 
 impl Step {
     /// None if nothing is to be seen of it.
-    fn new(shown: &Shown, label: String, total: Option<u64>) -> Option<Self> {
-        let shown = match shown {
-            Shown::Nothing => return None,
-            Shown::Bars => StepShown::Bar(Bar::new(label, total)),
-            Shown::Lines(_) => StepShown::Lines(Lines::new(label, total)),
+    fn new(style: &Style, label: String, total: Option<u64>) -> Option<Self> {
+        let view = match style {
+            Style::Nothing => return None,
+            Style::Bars => StepView::Bar(Bar::new(label, total)),
+            Style::Lines(_) => StepView::Lines(Lines::new(label, total)),
         };
-        Some(Self { begun: Instant::now(), shown })
+        Some(Self { begun: Instant::now(), view })
     }
 
     /// Draws, or gives a line to print.
     fn advance(&mut self, bytes: u64) -> Option<String> {
         let elapsed = self.begun.elapsed();
-        match &mut self.shown {
-            StepShown::Bar(bar) => bar.advance(elapsed, bytes),
-            StepShown::Lines(lines) => return lines.advance(elapsed, bytes),
+        match &mut self.view {
+            StepView::Bar(bar) => bar.advance(elapsed, bytes),
+            StepView::Lines(lines) => return lines.advance(elapsed, bytes),
         }
         None
     }
 
     fn end(self) {
-        if let StepShown::Bar(bar) = self.shown {
+        if let StepView::Bar(bar) = self.view {
             bar.line.finish_and_clear();
         }
     }
@@ -170,11 +170,11 @@ impl Progress for Bars {
         match event {
             Event::Begin { phase, subject, total } => {
                 let name = subject.rsplit('/').next().unwrap_or(subject);
-                *current = Step::new(&self.shown, format!("{} {}", verb(phase), printable(name)), total);
+                *current = Step::new(&self.style, format!("{} {}", verb(phase), printable(name)), total);
             }
             Event::Advance { bytes } => {
                 let line = current.as_mut().and_then(|step| step.advance(bytes));
-                if let (Some(line), Shown::Lines(notes)) = (line, &self.shown) {
+                if let (Some(line), Style::Lines(notes)) = (line, &self.style) {
                     notes.note(&line);
                 }
             }

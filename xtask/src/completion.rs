@@ -12,7 +12,7 @@ use backup::{Entry, Status};
 use clap::Parser as _;
 use clap_complete::Shell;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, NAME};
 use crate::context::Context;
 use crate::invocation;
 use crate::output::Output;
@@ -127,7 +127,7 @@ pub fn answer() -> bool {
 
 fn print_backups() -> anyhow::Result<()> {
     let flags = places(env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()));
-    let words = [invocation::NAME.to_string()].into_iter().chain(flags).chain(["list".into(), "--quiet".into()]);
+    let words = [NAME.to_string()].into_iter().chain(flags).chain(["list".into(), "--quiet".into()]);
     let cli = Cli::try_parse_from(words.map(OsString::from))?;
     let output = Output::new(&cli.global);
     privilege::give_up_silently(&cli)?;

@@ -4,13 +4,17 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use clap::CommandFactory as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
-use crate::cli::{Cli, Global};
-use crate::schedule::steps::Step;
+use crate::cli::{Cli, Global, NAME};
+use crate::step::Step;
 
-/// The name of this program where nobody says how it was called, and of the alias that runs it by cargo.
-pub const NAME: &str = "xtask";
+/// Parses this process's arguments. Messages name the program as it was called.
+pub fn parse() -> Result<Cli, clap::Error> {
+    let mut command = Cli::command().bin_name(program().join(" ")).display_name(title());
+    let matches = command.try_get_matches_from_mut(env::args_os())?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
 
 /// The words that called this program: `cargo xtask`, or the name or path that it was started by.
 pub fn program() -> Vec<String> {
@@ -28,7 +32,7 @@ pub fn name() -> String {
 }
 
 /// What `--version` calls this program: `cargo xtask`, or its [`name`].
-pub fn title() -> String {
+fn title() -> String {
     let program = program();
     if program.len() > 1 { program.join(" ") } else { name() }
 }

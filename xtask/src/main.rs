@@ -1,7 +1,6 @@
 //! The command line of the backup library. It parses, makes one library call, and renders what came
 //! of it.
 
-mod apart;
 mod application;
 mod bars;
 mod bench;
@@ -13,20 +12,21 @@ mod confine;
 mod context;
 mod doctor;
 mod exit;
-mod folder;
 mod invocation;
 mod json;
+mod notes;
 mod output;
 mod privilege;
-mod root;
 mod sample;
 mod schedule;
+mod step;
 mod survey;
+mod systemd;
 mod table;
 mod template;
 mod text;
+mod user;
 mod words;
-mod writers;
 
 use std::process::ExitCode;
 
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     if completion::answer() {
         return ExitCode::SUCCESS;
     }
-    let cli = match cli::Cli::try_parse_as_called() {
+    let cli = match invocation::parse() {
         Ok(cli) => cli,
         Err(usage) => return output::usage(&usage),
     };

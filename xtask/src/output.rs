@@ -20,22 +20,9 @@ use crate::cli::{Color, Global};
 use crate::exit::Exit;
 use crate::invocation::Invocation;
 use crate::json;
+use crate::notes::{Notes, Priority, is_journal, write_line};
 use crate::table::Layout;
 use crate::text::{Tone, paint, shown};
-
-/// Priorities that the journal reads from the beginning of a line: `man 3 sd-daemon`.
-#[derive(Debug, Clone, Copy)]
-enum Priority {
-    Error = 3,
-    Warning = 4,
-    Info = 6,
-}
-
-impl Priority {
-    fn prefix(self, journal: bool) -> String {
-        if journal { format!("<{}>", self as u8) } else { String::new() }
-    }
-}
 
 /// The only printer.
 #[derive(Debug, Default)]
@@ -104,7 +91,7 @@ impl Output {
     fn result(&self, shown: &str) {
         if !self.quiet && !self.json {
             let prefix = self.prefix(Priority::Info);
-            self.keep(print(&mut anstream::stdout(), format_args!("{prefix}{shown}")));
+            self.keep(write_line(&mut anstream::stdout(), format_args!("{prefix}{shown}")));
         }
     }
 
@@ -255,31 +242,6 @@ impl Output {
     }
 }
 
-/// What is said on stderr, beside the result: for whoever outlives a borrow of the printer.
-#[derive(Debug, Clone, Copy)]
-pub struct Notes {
-    journal: bool,
-}
-
-impl Notes {
-    /// A remark on the way.
-    pub fn note(self, text: &str) {
-        self.print(Priority::Info, &paint(Tone::Faint, text));
-    }
-
-    fn print(self, priority: Priority, text: &str) {
-        let prefix = priority.prefix(self.journal);
-        // Where this can't be said, there is no place to say that either.
-        let _ = print(&mut anstream::stderr(), format_args!("{prefix}{}", shown(text)));
-    }
-}
-
-/// Whether systemd reads what is printed. A terminal may inherit its variables: that is a person still.
-fn is_journal() -> bool {
-    let under_systemd = ["JOURNAL_STREAM", "INVOCATION_ID"].iter().any(|name| std::env::var_os(name).is_some());
-    under_systemd && !io::stderr().is_terminal()
-}
-
 fn choose_colors(color: Color, journal: bool) {
     match color {
         Color::Never => anstream::ColorChoice::Never.write_global(),
@@ -299,12 +261,12 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     choose_colors(color, journal);
     if !error.use_stderr() {
         let help = error.render().ansi().to_string();
-        let written = unless_closed(print(&mut anstream::stdout(), format_args!("{}", help.trim_end())));
+        let written = unless_closed(write_line(&mut anstream::stdout(), format_args!("{}", help.trim_end())));
         return if written.is_ok() { Exit::Done } else { Exit::Failed }.into();
     }
     let prefix = Priority::Error.prefix(journal);
     for line in error.render().ansi().to_string().trim_end().lines().filter(|line| !journal || !line.is_empty()) {
-        let _ = print(&mut anstream::stderr(), format_args!("{prefix}{line}"));
+        let _ = write_line(&mut anstream::stderr(), format_args!("{prefix}{line}"));
     }
     if arguments.iter().any(|argument| argument == "--json") {
         let text = error.to_string();
@@ -320,10 +282,6 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 fn print_json(document: &impl Serialize) -> io::Result<()> {
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     json::write(document, &mut stdout).and_then(|()| stdout.flush())
-}
-
-fn print(stream: &mut dyn io::Write, line: std::fmt::Arguments<'_>) -> io::Result<()> {
-    writeln!(stream, "{line}").and_then(|()| stream.flush())
 }
 
 /// A reader that went away (`| head`) is no reason to fail.

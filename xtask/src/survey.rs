@@ -79,19 +79,26 @@ impl Survey {
                     break;
                 };
                 left = rest;
-                match entry.file_type() {
-                    Ok(kind) if kind.is_dir() && is_looked_into(&entry) => {
-                        found.is_cut |= depth == DEEPEST;
-                        folders.extend((depth < DEEPEST).then(|| (entry.path(), depth + 1)));
-                    }
-                    Ok(kind) if kind.is_file() => found.add(root, &entry),
-                    _ => {}
-                }
+                let inner = found.look_at(root, &entry, depth);
+                folders.extend(inner.map(|folder| (folder, depth + 1)));
             }
         }
         found.databases.sort();
         found.files.sort();
         Ok(found)
+    }
+
+    /// Adds a file, and gives a folder that has to be looked through.
+    fn look_at(&mut self, root: &Path, entry: &DirEntry, depth: usize) -> Option<PathBuf> {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() && is_looked_into(entry) => {
+                self.is_cut |= depth == DEEPEST;
+                return (depth < DEEPEST).then(|| entry.path());
+            }
+            Ok(kind) if kind.is_file() => self.add(root, entry),
+            _ => {}
+        }
+        None
     }
 
     fn add(&mut self, root: &Path, entry: &DirEntry) {

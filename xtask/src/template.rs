@@ -19,23 +19,28 @@ pub fn fill(survey: &Survey) -> (Vec<(String, &RelPath)>, String) {
         text +=
             "# No configuration file was found. A [[files]] section would take the place of this line.\nfiles = []\n\n";
     }
-    match names.split_first() {
-        None if nothing => text.extend(["# No database was found: correct `path` below.\n", database]),
-        None => text += &commented(database),
-        Some(((name, path), others)) => {
-            text += &set(&set(database, "name", &quoted(name)), "path", &quoted(path.as_str()));
-            for (name, path) in others {
-                let (name, path) = (quoted(name), quoted(path.as_str()));
-                text.extend(["\n[[database]]\nname = ", &name, "\npath = ", &path, "\n"]);
-            }
-        }
-    }
+    text += &match names.split_first() {
+        None if nothing => format!("# No database was found: correct `path` below.\n{database}"),
+        None => commented(database),
+        Some((first, others)) => sections(database, first, others),
+    };
     text += between;
     text += &match survey.files.as_slice() {
         [] => commented(files),
         paths => set(files, "paths", &list(paths)),
     };
     (names, text + after)
+}
+
+/// A section for each database: that which explains its keys, with the first, and short ones.
+fn sections(database: &str, first: &(String, &RelPath), others: &[(String, &RelPath)]) -> String {
+    let (name, path) = first;
+    let mut text = set(&set(database, "name", &quoted(name)), "path", &quoted(path.as_str()));
+    for (name, path) in others {
+        let (name, path) = (quoted(name), quoted(path.as_str()));
+        text.extend(["\n[[database]]\nname = ", &name, "\npath = ", &path, "\n"]);
+    }
+    text
 }
 
 /// What comes before the sections of databases and of files, those sections with what explains them, and the rest.

@@ -1,5 +1,6 @@
 //! Words for figures and colours for meanings, as people read them.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use anstyle::{AnsiColor, Style};
@@ -76,6 +77,13 @@ pub fn printable(text: &str) -> String {
 pub fn is_printable(c: char) -> bool {
     let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     !c.is_control() && !turns && !matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// A word as a shell reads it, whatever is in it. What no terminal should be told, no command can have, or a hint would
+/// take for the beginning of one, is replaced: the command names another thing then, and never does another.
+pub fn quoted(word: &str) -> String {
+    let word = printable(word).replace('`', "\u{fffd}");
+    shlex::try_quote(&word).map_or_else(|_| "''".into(), Cow::into_owned)
 }
 
 /// A size as people say it: `1.07 GB`.

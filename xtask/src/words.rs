@@ -1,7 +1,7 @@
 //! Sentences for what the library has judged.
 
 use backup::status::{Concern, RunEnd, SourceState, Status};
-use backup::{Objection, Outcome, SkippedBackup};
+use backup::{BackupId, Objection, Outcome, SkippedBackup};
 
 use crate::text::{age, local, size};
 
@@ -9,22 +9,7 @@ use crate::text::{age, local, size};
 pub fn concern(concern: &Concern, status: &Status) -> String {
     match concern {
         Concern::NoBackup => "there is no backup yet".into(),
-        Concern::Source { name, state, id, age_s } => {
-            let id = id.map(|id| id.to_string()).unwrap_or_default();
-            let (old, limit) = (age(age_s.unwrap_or(0)), age(status.max_age_s));
-            match state {
-                SourceState::NeverSaved => format!("{name} was never saved"),
-                SourceState::OnlyBad => {
-                    format!("{name} has no sound copy: the newest one, in {id}, is damaged or not whole")
-                }
-                SourceState::Future => format!("{name}: its newest copy, in {id}, is dated in the future"),
-                SourceState::TooOld | SourceState::Fresh => {
-                    format!(
-                        "{name}: its newest sound copy, in {id}, is {old} old, and it should be younger than {limit}"
-                    )
-                }
-            }
-        }
+        Concern::Source { name, state, id, age_s } => source(name, *state, *id, age_s.unwrap_or(0), status.max_age_s),
         Concern::Ahead { id, ahead_s } => format!("backup {id} is dated {} ahead of the clock", age(*ahead_s)),
         Concern::LastRun { end, at } => format!("the last run, begun {}, {}", local(*at), run_end(*end)),
         Concern::NewestUnfit { id, why } => format!("the newest backup, {id}, {}", unfit(why)),
@@ -44,12 +29,22 @@ pub fn concern(concern: &Concern, status: &Status) -> String {
         Concern::Drill { outcome, id, age_s } => {
             format!("the last drill, {} ago, {}", age(*age_s), drill_end(*outcome, id.is_some()))
         }
-        Concern::NoRoom { free_bytes, needed_bytes } => {
-            format!(
-                "{} are free; two more backups, with room to make them, take {}",
-                size(*free_bytes),
-                size(*needed_bytes)
-            )
+        Concern::NoRoom { free_bytes: free, needed_bytes: needed } => {
+            format!("{} are free; two more backups, with room to make them, take {}", size(*free), size(*needed))
+        }
+    }
+}
+
+/// What is wrong with the copies of a source.
+fn source(name: &str, state: SourceState, id: Option<BackupId>, age_s: u64, max_age_s: u64) -> String {
+    let id = id.map(|id| id.to_string()).unwrap_or_default();
+    match state {
+        SourceState::NeverSaved => format!("{name} was never saved"),
+        SourceState::OnlyBad => format!("{name} has no sound copy: the newest one, in {id}, is damaged or not whole"),
+        SourceState::Future => format!("{name}: its newest copy, in {id}, is dated in the future"),
+        SourceState::TooOld | SourceState::Fresh => {
+            let (old, limit) = (age(age_s), age(max_age_s));
+            format!("{name}: its newest sound copy, in {id}, is {old} old, and it should be younger than {limit}")
         }
     }
 }

@@ -7,7 +7,7 @@ use std::thread::available_parallelism;
 use serde::Serialize;
 use xshell::cmd;
 
-use crate::schedule::steps;
+use crate::step;
 
 const UNKNOWN: &str = "unknown";
 
@@ -47,7 +47,7 @@ pub fn cores() -> usize {
 }
 
 fn file_system(dir: &Path) -> Option<String> {
-    let shell = steps::shell().ok()?;
+    let shell = step::shell().ok()?;
     cmd!(shell, "findmnt --noheadings --output FSTYPE --target {dir}").quiet().ignore_stderr().read().ok()
 }
 

@@ -19,10 +19,10 @@ use anyhow::{Context as _, ensure};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::exit::Signals;
-use crate::folder;
+use crate::sample::folder;
 use crate::sample::{self, DATABASE};
 use machine::Machine;
-use measure::Measured;
+use measure::Measurement;
 use peers::{Contestant, LineUp, Task};
 use report::{JobReport, Report, Row, Tool};
 
@@ -181,7 +181,7 @@ struct Turn<'a> {
     /// Where it restores to, empty before each run.
     out: PathBuf,
     /// What was measured.
-    runs: Vec<Measured>,
+    runs: Vec<Measurement>,
 }
 
 impl<'a> Turn<'a> {
@@ -191,7 +191,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Makes all as it was, and runs it.
-    fn run(&self, program: &Path) -> anyhow::Result<Measured> {
+    fn run(&self, program: &Path) -> anyhow::Result<Measurement> {
         let emptied = [Some(&self.home), Some(&self.out), Some(&self.store).filter(|_| self.task == Task::Backup)];
         for dir in emptied.into_iter().flatten() {
             folder::remove(dir)?;

@@ -21,7 +21,7 @@ use backup::{Error, ErrorKind};
 use serde::Serialize;
 use xshell::cmd;
 
-use crate::schedule::steps;
+use crate::step;
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,12 +51,12 @@ pub struct Contestant {
     restore: &'static str,
     verify: &'static str,
     /// Whose times its own are compared with.
-    against: Against,
+    against: Rivals,
 }
 
 /// Names of others, task by task.
 #[derive(Debug)]
-struct Against {
+struct Rivals {
     backup: &'static [&'static str],
     restore: &'static [&'static str],
     verify: &'static [&'static str],
@@ -72,7 +72,7 @@ const ELSE: Contestant = Contestant {
     backup: "",
     restore: "",
     verify: "",
-    against: Against { backup: &[], restore: &[], verify: &[] },
+    against: Rivals { backup: &[], restore: &[], verify: &[] },
 };
 
 const OWN_RESTORE: &str =
@@ -103,7 +103,7 @@ pub const OWN: [Contestant; 5] = [
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup"#,
         restore: OWN_RESTORE,
         verify: OWN_VERIFY,
-        against: Against { backup: &["pigz", "python"], restore: &["pigz"], verify: &["restic"] },
+        against: Rivals { backup: &["pigz", "python"], restore: &["pigz"], verify: &["restic"] },
         ..ELSE
     },
     Contestant {
@@ -111,7 +111,7 @@ pub const OWN: [Contestant; 5] = [
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup --codec zstd"#,
         restore: OWN_RESTORE,
         verify: OWN_VERIFY,
-        against: Against { backup: &["zstd"], restore: &["zstd"], verify: &["restic"] },
+        against: Rivals { backup: &["zstd"], restore: &["zstd"], verify: &["restic"] },
         ..ELSE
     },
     Contestant {
@@ -120,7 +120,7 @@ pub const OWN: [Contestant; 5] = [
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config pages.toml backup"#,
         restore: OWN_RESTORE,
         verify: OWN_VERIFY,
-        against: Against { backup: &["zstd"], restore: &["zstd"], verify: &["restic"] },
+        against: Rivals { backup: &["zstd"], restore: &["zstd"], verify: &["restic"] },
         ..ELSE
     },
     Contestant {
@@ -128,14 +128,14 @@ pub const OWN: [Contestant; 5] = [
         prepare: CHECK_WHOLE,
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup"#,
         verify: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" verify --from latest"#,
-        against: Against { backup: &[], restore: &[], verify: &["restic"] },
+        against: Rivals { backup: &[], restore: &[], verify: &["restic"] },
         ..ELSE
     },
     Contestant {
         name: "unchecked pages",
         prepare: PAGES,
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config pages.toml backup --no-check"#,
-        against: Against { backup: &["zstd"], restore: &[], verify: &[] },
+        against: Rivals { backup: &["zstd"], restore: &[], verify: &[] },
         ..ELSE
     },
 ];
@@ -299,11 +299,6 @@ impl Contestant {
     }
 }
 
-/// What `--peers` takes.
-pub fn choices() -> impl Iterator<Item = &'static str> {
-    ["auto", "none"].into_iter().chain(PEERS.iter().map(|peer| peer.name))
-}
-
 /// A peer that takes part.
 #[derive(Debug, Serialize)]
 pub struct Peer {
@@ -328,7 +323,7 @@ pub struct LineUp {
 }
 
 impl LineUp {
-    /// The peers asked for, which are among [`choices`].
+    /// The peers asked for, which are among those that the command line knows.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if one was named that is not installed.
@@ -355,7 +350,7 @@ fn not_installed(peer: &Contestant, program: &str) -> Error {
 
 /// The version that a command says.
 fn version(command: &str) -> anyhow::Result<String> {
-    let shell = steps::shell()?;
+    let shell = step::shell()?;
     let said =
         cmd!(shell, "sh -c {command}").quiet().ignore_status().output().with_context(|| format!("run `{command}`"))?;
     let said = [said.stdout, said.stderr].concat();
@@ -393,6 +388,12 @@ mod tests {
                 assert!(peer.script(task).is_some(), "{name} {task:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_command_line_knows_every_peer() {
+        let names: Vec<&str> = ["auto", "none"].into_iter().chain(PEERS.iter().map(|peer| peer.name)).collect();
+        assert_eq!(names, crate::cli::PEERS);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::rotate;
 use crate::cli;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::schedule::steps::Step;
+use crate::step::Step;
 use crate::text::{Tone, count, size, took};
 
 pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<Exit> {

@@ -1,11 +1,11 @@
 //! `bench`.
 
-use crate::bench::report::{Compared, JobReport, Report, Row};
+use crate::bench::report::{Comparison, JobReport, Report, Row};
 use crate::bench::{self, Options};
 use crate::cli;
 use crate::exit::Exit;
-use crate::folder;
 use crate::output::Output;
+use crate::sample::folder;
 use crate::table::Layout;
 use crate::text::size;
 
@@ -73,7 +73,7 @@ fn cells(row: &Row) -> Vec<String> {
     cells
 }
 
-fn compared(Compared { peer, ratio }: &Compared) -> String {
+fn compared(Comparison { peer, ratio }: &Comparison) -> String {
     ratio.map_or_else(|| format!("   – {peer}"), |ratio| format!("{ratio:.2} {peer}"))
 }
 

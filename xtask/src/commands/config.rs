@@ -6,11 +6,11 @@ use serde_json::json;
 use crate::config::Config;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::writers;
+use crate::user::writers;
 
 pub fn show(context: &Context<'_>) -> anyhow::Result<Exit> {
     let settings = Config::table(context.settings.as_deref())?;
-    let writer = writers::who(&context.settings_file())?.map(|who| who.name);
+    let writer = writers::outsider(&context.settings_file())?.map(|outsider| outsider.name);
     let (root, folder) = (context.root.display().to_string(), context.store.folder().display().to_string());
     let file = context.settings.as_ref().map(|path| path.display().to_string());
     let followed = match &writer {

@@ -16,11 +16,11 @@ use xshell::{Shell, cmd};
 
 use crate::cli;
 use crate::exit::Exit;
-use crate::folder;
 use crate::invocation;
 use crate::output::Output;
+use crate::sample::folder;
 use crate::sample::{self, DATABASE, Writers};
-use crate::schedule::steps::Step;
+use crate::step::Step;
 
 const SEED: u64 = 16;
 

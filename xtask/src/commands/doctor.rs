@@ -7,12 +7,12 @@ use crate::context::Context;
 use crate::doctor::{Finding, Verdict, examine};
 use crate::exit::Exit;
 use crate::output::Output;
-use crate::schedule::steps;
+use crate::step;
 use crate::text::{Tone, count, paint};
 
 pub fn run(global: &Global, output: &Output, args: &cli::Doctor) -> anyhow::Result<Exit> {
     let (context, broken) = Context::despite_settings(global, output)?;
-    let findings = examine(&context, &steps::shell()?, args.deep, broken);
+    let findings = examine(&context, &step::shell()?, args.deep, broken);
     for finding in &findings {
         show(output, finding);
     }

@@ -14,8 +14,8 @@ use crate::cli;
 use crate::confine;
 use crate::context::Context;
 use crate::exit::{Exit, Signals};
-use crate::privilege;
 use crate::text::{Tone, count, paint, took};
+use crate::user::account;
 
 pub fn run(context: &Context<'_>, args: &cli::Drill) -> anyhow::Result<Exit> {
     let session = context.begin_session("drill")?;
@@ -95,7 +95,7 @@ fn run_command(
     arguments: &[String],
     folder: &Path,
 ) -> backup::Result<Option<String>> {
-    let command = match privilege::became() {
+    let command = match account::became() {
         // In a session of its own: the terminal is root's, and whoever has it can type there.
         Some(account) => {
             duct::cmd("setsid", [&[program.to_string()], arguments].concat()).full_env(account.environment())

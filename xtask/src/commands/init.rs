@@ -12,10 +12,10 @@ use serde_json::json;
 
 use crate::cli::{self, Global};
 use crate::config::FILE;
+use crate::context::root;
 use crate::exit::Exit;
 use crate::output::Output;
-use crate::root;
-use crate::schedule::steps::Step;
+use crate::step::Step;
 use crate::survey::Survey;
 use crate::template;
 use crate::text::{Tone, size};

@@ -6,13 +6,14 @@ use serde_json::json;
 use crate::cli;
 use crate::context::Context;
 use crate::exit::{Exit, Signals};
-use crate::schedule::{cron, steps};
+use crate::schedule::cron::{self, table};
+use crate::step;
 use crate::text::Tone;
 
 pub fn install(context: &Context<'_>, args: &cli::InstallCron) -> anyhow::Result<Exit> {
-    let shell = steps::shell()?;
+    let shell = step::shell()?;
     Signals::catch_hangup().context("catch signals")?;
-    let report = cron::install(context, &shell, args)?;
+    let report = cron::install::install(context, &shell, args)?;
     let whose = report.user.as_ref().map_or("your crontab".into(), |user| format!("the crontab of {user}"));
     let done = match (args.dry_run, report.unchanged) {
         (true, _) => "dry run: nothing was changed".into(),
@@ -20,7 +21,7 @@ pub fn install(context: &Context<'_>, args: &cli::InstallCron) -> anyhow::Result
         _ => format!("{whose} has the schedule; what it says goes to {}", report.log.display()),
     };
     context.output.done(Tone::Good, &done);
-    if let Some(problem) = cron::not_running() {
+    if let Some(problem) = table::not_running() {
         context.output.warn(&problem.what);
         context.output.hint(&problem.remedy);
     }
@@ -29,9 +30,9 @@ pub fn install(context: &Context<'_>, args: &cli::InstallCron) -> anyhow::Result
 }
 
 pub fn uninstall(context: &Context<'_>, args: &cli::UninstallCron) -> anyhow::Result<Exit> {
-    let shell = steps::shell()?;
+    let shell = step::shell()?;
     Signals::catch_hangup().context("catch signals")?;
-    let removed = cron::uninstall(context, &shell, args.dry_run)?;
+    let removed = cron::install::uninstall(context, &shell, args.dry_run)?;
     context.output.done(
         Tone::Good,
         match (removed, args.dry_run) {

@@ -8,12 +8,14 @@ use crate::cli::{self, Which};
 use crate::context::Context;
 use crate::doctor;
 use crate::exit::{Exit, Signals};
-use crate::schedule::install::{self, Report};
-use crate::schedule::{self, steps, timers};
+use crate::schedule::timer::install::{self, Report};
+use crate::schedule::timer::uninstall::uninstall as uninstall_timer;
+use crate::schedule::{timers, which};
+use crate::step;
 use crate::text::Tone;
 
 pub fn install(context: &Context<'_>, args: &cli::InstallTimer) -> anyhow::Result<Exit> {
-    let shell = steps::shell()?;
+    let shell = step::shell()?;
     Signals::catch_hangup().context("catch signals")?;
     let report = install::install(context, &shell, args)?;
     if args.dry_run {
@@ -53,13 +55,13 @@ fn say(context: &Context<'_>, args: &cli::InstallTimer, report: &Report) {
 }
 
 pub fn uninstall(context: &Context<'_>, args: &cli::UninstallTimer) -> anyhow::Result<Exit> {
-    let shell = steps::shell()?;
+    let shell = step::shell()?;
     Signals::catch_hangup().context("catch signals")?;
-    let installed = schedule::find(context, &shell, &args.which)?;
+    let installed = which::find(context, &shell, &args.which)?;
     match &installed {
         None => context.output.line("no timer is installed for this project: there is nothing to remove"),
         Some(installed) => {
-            let left = install::uninstall(context, &shell, installed, args.dry_run)?;
+            let left = uninstall_timer(context, &shell, installed, args.dry_run)?;
             for left in left {
                 context.output.note(&format!("left as it is: {left}"));
             }

@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::schedule::steps::quoted;
 use crate::table::Layout;
+use crate::text::quoted;
 use crate::text::{Tone, age, local, paint, size};
 use crate::words;
 

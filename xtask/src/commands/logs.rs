@@ -11,9 +11,10 @@ use signal_hook::consts::SIGINT;
 use crate::cli;
 use crate::context::Context;
 use crate::exit::{Exit, Signals};
-use crate::schedule::steps::{self, Step};
-use crate::schedule::systemd::Manager;
-use crate::schedule::{self, Installed};
+use crate::schedule::timer::installation::Installation;
+use crate::schedule::which;
+use crate::step::{self, Step};
+use crate::systemd::manager::Manager;
 
 /// How often a signal is looked for.
 const TICK: Duration = Duration::from_millis(50);
@@ -27,8 +28,8 @@ pub fn run(context: &Context<'_>, args: &cli::Logs) -> anyhow::Result<Exit> {
             .with_hint("`logs -v` shows the command: add -o json to it")
             .into());
     }
-    let shell = steps::shell()?;
-    let installed = schedule::require(context, &shell, &args.which)?;
+    let shell = step::shell()?;
+    let installed = which::require(context, &shell, &args.which)?;
     if let Some(since) = &args.since {
         let known = Step::new(["systemd-analyze", "timestamp", "--", since]).run(&shell);
         known.map_err(|_| {
@@ -68,8 +69,8 @@ fn was_interrupted(status: ExitStatus) -> bool {
 }
 
 /// All units of a schedule; of the one that reports failures, all instances.
-fn units(installed: &Installed) -> Vec<String> {
-    installed.origin.files().map(|file| file.replace("@.", "@*.")).collect()
+fn units(installed: &Installation) -> Vec<String> {
+    installed.files.iter().map(|file| file.replace("@.", "@*.")).collect()
 }
 
 fn flags(args: &cli::Logs) -> Vec<String> {

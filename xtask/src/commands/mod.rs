@@ -30,7 +30,9 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::Output;
 use crate::privilege;
-use crate::schedule::{self, steps, systemd};
+use crate::schedule::which::as_maker;
+use crate::step;
+use crate::user::account;
 
 /// Carries a command out. `switch` is what root has left a restore to stop the application with.
 pub fn run(cli: &Cli, output: &Output, switch: Option<Switch>) -> anyhow::Result<Exit> {
@@ -100,7 +102,7 @@ fn run_in_project(context: &Context<'_>, command: &ProjectCommand, switch: Optio
 
 /// A command that stays root's opens nothing in a store of another user's.
 fn warn_of_unfinished_restore(context: &Context<'_>) {
-    if !systemd::is_root() || privilege::writer(context).is_ok_and(|writer| writer.is_none()) {
+    if !account::is_root() || privilege::writer(context).is_ok_and(|writer| writer.is_none()) {
         context.warn_of_unfinished_restore();
     }
 }
@@ -110,11 +112,11 @@ fn hint_at_user(context: &Context<'_>, error: anyhow::Error) -> anyhow::Error {
     let Some(own) = error.downcast_ref::<Error>().filter(|own| own.kind() == ErrorKind::PermissionDenied) else {
         return error;
     };
-    let hint = match privilege::became() {
+    let hint = match account::became() {
         Some(account) => Some([own.hint(), Some(&account.hint())].into_iter().flatten().collect::<Vec<_>>().join("; ")),
-        None => steps::shell()
+        None => step::shell()
             .ok()
-            .and_then(|shell| schedule::as_maker(context, &shell))
+            .and_then(|shell| as_maker(context, &shell))
             .map(|maker| format!("run this as the backup user: {maker} ...")),
     };
     match hint {

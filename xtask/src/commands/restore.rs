@@ -10,12 +10,12 @@ use backup::{BackupId, Error, ErrorKind, Look, RestoreLine};
 use serde_json::json;
 use xshell::Shell;
 
-use crate::apart::resolved;
-use crate::application::{Application, Stopped, Switch};
+use crate::application::{Application, Outage, Switch};
 use crate::cli;
 use crate::context::Context;
+use crate::context::apart::resolved;
 use crate::exit::{Exit, Signals};
-use crate::schedule::steps;
+use crate::step;
 use crate::text::{Tone, age, count, local, paint, size, took};
 
 /// How often a plan is made again whose backup was removed meanwhile.
@@ -34,7 +34,7 @@ pub fn run(context: &Context<'_>, args: &cli::Restore, switch: Option<Switch>) -
         note_restore_elsewhere(context)?;
     }
     let shown = plan_without_lock(context, &look, args)?;
-    let shell = steps::shell()?;
+    let shell = step::shell()?;
     let unit = args.stop.as_deref().unwrap_or(&context.config.restore.stop_unit);
     let stays = args.no_stop || shown.target != context.root;
     let application = if stays { None } else { to_be_stopped(context, &shell, unit, switch)? };
@@ -94,7 +94,7 @@ fn carry_out(
     })
     .map_err(|error| hint_at_no_keep(error, args))?;
     show(context, args, &restored);
-    let started = stopped.map_or(Ok(()), Stopped::start).inspect_err(|error| context.output.problem(error));
+    let started = stopped.map_or(Ok(()), Outage::start).inspect_err(|error| context.output.problem(error));
     let error = started.as_ref().err().map(|error| context.output.error_document(error));
     let stops = application.map(|application| application.unit);
     context.output.json(&json!({

@@ -7,20 +7,23 @@ use serde_json::json;
 use crate::cli;
 use crate::context::Context;
 use crate::exit::{Exit, Signals};
-use crate::schedule::systemd::{Manager, Ran};
-use crate::schedule::{self, Installed, journal, steps, timers};
+use crate::schedule::timer::installation::Installation;
+use crate::schedule::{journal, timers, which};
+use crate::step;
+use crate::systemd::manager::Manager;
+use crate::systemd::state::ServiceRun;
 use crate::text::{Tone, took};
 
 pub fn run(context: &Context<'_>, args: &cli::RunNow) -> anyhow::Result<Exit> {
-    let shell = steps::shell()?;
-    let Installed { scope, origin } = schedule::require(context, &shell, &args.which)?;
+    let shell = step::shell()?;
+    let Installation { scope, origin, drill, .. } = which::require(context, &shell, &args.which)?;
     let manager = Manager::new(scope, &shell);
-    let unit = format!("{}{}.service", origin.unit, if args.drill { "-verify" } else { "" });
+    let unit = format!("{}.service", if args.drill { drill } else { origin.unit });
     manager.require_root(context, &["systemctl", "start", "--no-block", &unit])?;
     Signals::catch().context("catch signals")?;
     let ran = journal::run(context, &manager, &unit)?;
     let ok = ran.result == "success";
-    let Ran { at, duration_ms, result, exit_status } = ran;
+    let ServiceRun { at, duration_ms, result, exit_status } = ran;
     let time = duration_ms.map(|time| format!(", in {}", took(time))).unwrap_or_default();
     if ok {
         context.output.done(Tone::Good, &format!("{unit} went well{time}"));

@@ -6,14 +6,15 @@ use serde_json::json;
 use crate::cli::Which;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::schedule::program::Compared;
-use crate::schedule::steps;
-use crate::schedule::timers::{self, Job, Problem, Schedule};
+use crate::schedule::problem::Problem;
+use crate::schedule::program::CopyState;
+use crate::schedule::timers::{self, Job, Schedule};
+use crate::step;
 use crate::table::Layout;
 use crate::text::{Tone, age, local, paint, took};
 
 pub fn run(context: &Context<'_>, which: &Which) -> anyhow::Result<Exit> {
-    let schedule = timers::read(context, &steps::shell()?, which)?;
+    let schedule = timers::read(context, &step::shell()?, which)?;
     let problems = schedule.as_ref().map_or_else(|| vec![nothing(context)], Schedule::problems);
     if let Some(schedule) = &schedule {
         show(context, schedule);
@@ -48,9 +49,9 @@ pub fn show(context: &Context<'_>, schedule: &Schedule) {
     context.output.table(&[&|| layout(true), &|| layout(false)]);
     let program = &schedule.program;
     let than = match program.state {
-        Compared::Older => "older than",
-        Compared::Newer => "another build than",
-        Compared::Current | Compared::Missing => return,
+        CopyState::Older => "older than",
+        CopyState::Newer => "another build than",
+        CopyState::Current | CopyState::Missing => return,
     };
     context.output.warn(&format!("{} is {than} this program", program.path.display()));
     context.output.hint(&format!("replace it: {}", schedule.again));

@@ -2,7 +2,7 @@
 
 use xshell::Shell;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::application::Application;
 use crate::context::Context;
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use backup::inspect::{self, Inspection};
 
-use super::Finding;
+use super::finding::Finding;
 use crate::config::Files;
 use crate::context::Context;
 use crate::text::{count, size};

@@ -1,7 +1,7 @@
 //! Following one run of a service in the journal, from its start to its last words.
 //!
-//! The journal may be closed to who asks, or lag behind; systemd may have forgotten the service a moment after its end.
-//! So both are asked, and either can tell that the run is over and how it went.
+//! The user may not be allowed to read the journal, and it may lag behind; systemd may forget the service a moment after
+//! its end. So both are asked, and either can tell that the run is over and how it went.
 
 use std::io::{BufRead as _, BufReader};
 use std::slice::from_ref;
@@ -9,14 +9,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use backup::Error;
+use chrono::{DateTime, FixedOffset};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::systemd::{Manager, Ran, State};
 use crate::context::Context;
 use crate::exit::Signals;
+use crate::systemd::manager::Manager;
+use crate::systemd::state::{ServiceRun, State};
 use crate::text::{Tone, local, paint};
 
 /// How often systemd is asked, if the journal says nothing.
@@ -33,30 +35,24 @@ const PATIENCE: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// That it could not be started, or that this was interrupted: then the service goes on.
-pub fn run(context: &Context<'_>, manager: &Manager<'_>, unit: &String) -> anyhow::Result<Ran> {
+pub fn run(context: &Context<'_>, manager: &Manager<'_>, unit: &String) -> anyhow::Result<ServiceRun> {
     let before = state(manager, unit)?;
     let cursor = cursor(manager)?;
     let start = manager.systemctl(&["start", "--no-block", unit]);
     context.output.line(&format!("$ {start}"));
-    if let Some(ran) = before.ran().filter(|_| before.is_active()) {
-        context.output.note(&format!("it is running already, since {}", local(ran.at)));
+    if let Some(run) = before.last_run().filter(|_| before.is_active()) {
+        context.output.note(&format!("it is running already, since {}", local(run.at)));
     }
     start.run(manager.shell)?;
     let journal = Journal::follow(manager, unit, cursor)?;
-    let heard = journal.show(context, manager, unit, &before).inspect_err(|_| {
+    let end = journal.show(context, manager, unit, &before).inspect_err(|_| {
         let stop = manager.systemctl(&["stop", unit]);
         context.output.hint(&format!("{unit} goes on without being watched; to stop it: {stop}"));
     })?;
     let after = state(manager, unit)?;
     let is_new = before.is_active() || after.get("InvocationID") != before.get("InvocationID");
-    match (after.ran().filter(|_| is_new && !after.is_active()), heard.result) {
-        (Some(ran), _) => Ok(ran),
-        (None, Some(result)) => {
-            let result = if result == "done" { "success".into() } else { result };
-            Ok(Ran { at: context.now, duration_ms: None, result, exit_status: heard.exit_status })
-        }
-        (None, None) => bail!("{unit} did not start: systemctl status {unit}"),
-    }
+    let known = after.last_run().filter(|_| is_new && !after.is_active());
+    known.or_else(|| end.run(context.now)).with_context(|| format!("{unit} did not start: systemctl status {unit}"))
 }
 
 fn state(manager: &Manager<'_>, unit: &String) -> anyhow::Result<State> {
@@ -107,11 +103,61 @@ impl Entry {
     }
 }
 
-/// What the journal told of a run.
+/// How a run ended, by what the journal says.
 #[derive(Default)]
-struct Heard {
+struct Ending {
     result: Option<String>,
     exit_status: Option<u8>,
+}
+
+impl Ending {
+    /// The run that ended so; none if the journal says nothing of an end.
+    fn run(self, at: DateTime<FixedOffset>) -> Option<ServiceRun> {
+        let result = self.result?;
+        let result = if result == "done" { "success".into() } else { result };
+        Some(ServiceRun { at, duration_ms: None, result, exit_status: self.exit_status })
+    }
+}
+
+/// How far the following of a run is.
+struct Watch {
+    end: Ending,
+    /// Whether systemd says that the run is over.
+    is_over: bool,
+    /// Whether the journal has said nothing at all.
+    is_silent: bool,
+    silent_since: Instant,
+}
+
+impl Watch {
+    fn new() -> Self {
+        Self { end: Ending::default(), is_over: false, is_silent: true, silent_since: Instant::now() }
+    }
+
+    /// Takes an entry. What belongs to the `earlier` run is no end of this one.
+    fn take(&mut self, entry: &Entry, earlier: &str) {
+        (self.is_silent, self.silent_since) = (false, Instant::now());
+        if !entry.is_of(earlier) {
+            self.end.result = entry.result().or(self.end.result.take());
+            self.end.exit_status = entry.exit_status.parse().ok().or(self.end.exit_status);
+        }
+    }
+
+    /// Asks systemd whether the run is over, until it is.
+    fn ask(&mut self, manager: &Manager<'_>, unit: &String) -> anyhow::Result<()> {
+        if !self.is_over {
+            let now = state(manager, unit)?;
+            self.is_over = !now.is_active() && now.get("Job").is_empty();
+            self.silent_since = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Whether nothing more is to be expected of the journal.
+    fn is_done(&self) -> bool {
+        let enough = if self.end.result.is_some() { LAST_WORDS } else { PATIENCE };
+        self.is_over && self.silent_since.elapsed() > enough
+    }
 }
 
 /// A journal that is followed.
@@ -138,41 +184,29 @@ impl Journal {
         manager: &Manager<'_>,
         unit: &String,
         before: &State,
-    ) -> anyhow::Result<Heard> {
+    ) -> anyhow::Result<Ending> {
         // The end of an earlier run may come late.
         let earlier = if before.is_active() { "" } else { before.get("InvocationID") };
-        let (mut heard, mut over, mut silent) = (Heard::default(), false, true);
-        let mut silent_since = Instant::now();
-        loop {
+        let mut watch = Watch::new();
+        while !watch.is_done() {
             if Signals::received().is_some() {
                 return Err(Error::interrupted().into());
             }
             match self.entries.recv_timeout(TICK) {
                 Ok(entry) => {
                     entry.show(context);
-                    (silent, silent_since) = (false, Instant::now());
-                    if !entry.is_of(earlier) {
-                        heard.result = entry.result().or(heard.result);
-                        heard.exit_status = entry.exit_status.parse().ok().or(heard.exit_status);
-                    }
+                    watch.take(&entry, earlier);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                // It heard the same signal, or can't be read: systemd alone is left.
+                // It got the same signal, or can't be read: only systemd is left to ask.
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(TICK),
             }
-            if !over {
-                let now = state(manager, unit)?;
-                over = !now.is_active() && now.get("Job").is_empty();
-                silent_since = Instant::now();
-            }
-            let enough = if heard.result.is_some() { LAST_WORDS } else { PATIENCE };
-            if over && silent_since.elapsed() > enough {
-                if silent {
-                    context.output.warn("its journal can't be read: be root, or in the group systemd-journal");
-                }
-                return Ok(heard);
-            }
+            watch.ask(manager, unit)?;
         }
+        if watch.is_silent {
+            context.output.warn("its journal can't be read: be root, or in the group systemd-journal");
+        }
+        Ok(watch.end)
     }
 }
 

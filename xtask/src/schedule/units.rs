@@ -240,8 +240,27 @@ impl Spec {
 
     /// What stands for each other `{{word}}`, but for the places.
     fn words(&self) -> Result<BTreeMap<&'static str, String>> {
-        let is_newer = self.systemd >= NEWER;
-        let private_ipc = if is_newer { "\nPrivateIPC=yes" } else { "" };
+        let arguments = self.arguments.iter().map(|word| quoted(word)).collect::<Result<Vec<_>>>()?;
+        let program = [paths("", &[&self.origin.program])?, arguments.join(" ")].join(" ");
+        let mut words = self.words_of_identity();
+        words.extend([
+            ("unit", self.origin.unit.clone()),
+            ("project", line(&self.project)?),
+            ("landlock", if self.systemd >= NEWER { LANDLOCK } else { "" }.into()),
+            // A command line has variables in it.
+            ("program", program.replace('$', "$$")),
+            ("on_calendar", line(&self.on_calendar)?),
+            ("drill_on_calendar", line(&self.drill_on_calendar)?),
+            ("randomized_delay", humantime::format_duration(self.randomized_delay).to_string()),
+            ("mounts", paths("", &self.mounts)?),
+            ("no_compiler", if self.has_command { "no" } else { "yes" }.into()),
+        ]);
+        Ok(words)
+    }
+
+    /// Those that depend on who the services run as.
+    fn words_of_identity(&self) -> BTreeMap<&'static str, String> {
+        let private_ipc = if self.systemd >= NEWER { "\nPrivateIPC=yes" } else { "" };
         let (identity, by_scope, journalctl) = match &self.identity {
             Identity::System { user, group } => {
                 (format!("User={user}\nGroup={group}"), format!("{OF_SYSTEM_SERVICES}{private_ipc}"), "journalctl -u")
@@ -254,25 +273,14 @@ impl Spec {
             ),
         };
         let as_root = matches!(&self.identity, Identity::System { user, .. } if user == "root");
-        let arguments = self.arguments.iter().map(|word| quoted(word)).collect::<Result<Vec<_>>>()?;
-        let program = [paths("", &[&self.origin.program])?, arguments.join(" ")].join(" ");
-        Ok(BTreeMap::from([
-            ("unit", self.origin.unit.clone()),
-            ("project", line(&self.project)?),
+        // Without these, root may read and write less than the owner of the files.
+        let capabilities = if as_root { "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER" } else { "" };
+        BTreeMap::from([
             ("identity", identity),
             ("by_scope", by_scope),
-            ("landlock", if is_newer { LANDLOCK } else { "" }.into()),
-            // Without these, root may read and write less than the owner of the files.
-            ("capabilities", if as_root { "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER" } else { "" }.into()),
+            ("capabilities", capabilities.into()),
             ("journalctl", journalctl.into()),
-            // A command line has variables in it.
-            ("program", program.replace('$', "$$")),
-            ("on_calendar", line(&self.on_calendar)?),
-            ("drill_on_calendar", line(&self.drill_on_calendar)?),
-            ("randomized_delay", humantime::format_duration(self.randomized_delay).to_string()),
-            ("mounts", paths("", &self.mounts)?),
-            ("no_compiler", if self.has_command { "no" } else { "yes" }.into()),
-        ]))
+        ])
     }
 
     fn places_of_backup(&self) -> Result<BTreeMap<&'static str, String>> {

@@ -1,5 +1,9 @@
 //! Settings: `ops/backup.toml` below the project's root. Flags beat the file, the file beats the defaults.
 
+mod file;
+mod shape;
+pub mod unit_name;
+
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,17 +14,8 @@ use backup::{Codec, DatabaseSource, Encoding, Error, ErrorKind, FilesSource, Rel
 use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 
-use crate::schedule::unit_name::{UNIT_NAMES, is_any_unit, is_unit_name};
-
-// By its path, since the fuzz targets include this file by its own.
-#[path = "shape.rs"]
-mod shape;
-
-/// Where the settings are, relative to the root.
-pub const FILE: &str = "ops/backup.toml";
-
-/// Every setting with its default.
-pub const SHOWN: &str = include_str!("../../ops/backup.toml");
+pub use file::{FILE, SHOWN};
+use unit_name::{UNIT_NAMES, is_any_unit, is_unit_name};
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -375,11 +370,11 @@ mod duration {
 }
 
 #[cfg(test)]
-#[path = "../../crates/backup/fuzz/mutate.rs"]
+#[path = "../../../crates/backup/fuzz/mutate.rs"]
 mod mutate;
 
 #[cfg(test)]
-#[path = "../../crates/backup/fuzz/settings.rs"]
+#[path = "../../../crates/backup/fuzz/settings.rs"]
 mod settings;
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use backup::{Error, ErrorKind, Result};
 use nix::unistd::{Uid, User};
 
-use crate::schedule::steps::Step;
+use crate::text::quoted;
 
 /// As many links as the kernel follows on the way to one file: `man 7 path_resolution`.
 const MOST_LINKS: usize = 40;
@@ -61,17 +61,15 @@ pub fn of_way_to(path: &Path) -> Result<Option<Writer>> {
 
 /// Whether what `path` leads to `counts`, if it is no folder.
 fn walk(path: &Path, counts: bool) -> Result<Option<Writer>> {
-    let mut place = PathBuf::from("/");
-    let mut rest = names(path);
-    let mut links = 0;
-    while let Some(name) = rest.pop_front() {
-        let next = place.join(&name);
+    let mut walk = Walk { place: PathBuf::from("/"), rest: names(path), links: 0 };
+    while let Some(name) = walk.rest.pop_front() {
+        let next = walk.place.join(&name);
         let found = match fs::symlink_metadata(&next) {
             Ok(found) => found,
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
             Err(e) => return Err(Error::io("look at", &next, e)),
         };
-        if !counts && rest.is_empty() && !found.is_symlink() && !found.is_dir() {
+        if !counts && walk.rest.is_empty() && !found.is_symlink() && !found.is_dir() {
             return Ok(None);
         }
         if found.uid() != 0 {
@@ -79,27 +77,42 @@ fn walk(path: &Path, counts: bool) -> Result<Option<Writer>> {
         }
         require_closed(&next, &found)?;
         if found.is_symlink() {
-            links += 1;
-            if links > MOST_LINKS {
-                return Err(Error::io("follow", &next, rustix::io::Errno::LOOP.into()));
-            }
-            let target = fs::read_link(&next).map_err(|e| Error::io("follow", &next, e))?;
-            if target.is_absolute() {
-                place = PathBuf::from("/");
-            }
-            names(&target).into_iter().rev().for_each(|name| rest.push_front(name));
+            walk.follow(&next)?;
         } else if name == ".." {
-            place.pop();
+            walk.place.pop();
         } else {
-            place = next;
+            walk.place = next;
         }
     }
     Ok(None)
 }
 
+/// A walk along a path, name by name.
+struct Walk {
+    place: PathBuf,
+    rest: VecDeque<OsString>,
+    links: usize,
+}
+
+impl Walk {
+    /// Goes on where a link leads.
+    fn follow(&mut self, link: &Path) -> Result<()> {
+        self.links += 1;
+        if self.links > MOST_LINKS {
+            return Err(Error::io("follow", link, rustix::io::Errno::LOOP.into()));
+        }
+        let target = fs::read_link(link).map_err(|e| Error::io("follow", link, e))?;
+        if target.is_absolute() {
+            self.place = PathBuf::from("/");
+        }
+        names(&target).into_iter().rev().for_each(|name| self.rest.push_front(name));
+        Ok(())
+    }
+}
+
 /// Somebody besides root who can write something.
 #[derive(Debug)]
-pub struct Who {
+pub struct Outsider {
     /// How messages call them.
     pub name: String,
     /// The user's number, if it is one user.
@@ -110,11 +123,11 @@ pub struct Who {
 ///
 /// # Errors
 /// Of the file system.
-pub fn who(path: &Path) -> Result<Option<Who>> {
+pub fn outsider(path: &Path) -> Result<Option<Outsider>> {
     match besides_root(path) {
-        Ok(writer) => Ok(writer.map(|writer| Who { name: writer.name(), uid: Some(writer.uid) })),
+        Ok(writer) => Ok(writer.map(|writer| Outsider { name: writer.name(), uid: Some(writer.uid) })),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            Ok(Some(Who { name: "a group, or everybody,".into(), uid: None }))
+            Ok(Some(Outsider { name: "a group, or everybody,".into(), uid: None }))
         }
         Err(error) => Err(error),
     }
@@ -145,7 +158,7 @@ fn require_closed(place: &Path, found: &Metadata) -> Result<()> {
         (false, false) => format!("the group {}", found.gid()),
     };
     let message = format!("{who} can write to {}, so root doesn't act on it", place.display());
-    let take = Step::new(["chmod".into(), "go-w".into(), place.display().to_string()]);
+    let take = format!("chmod go-w {}", quoted(&place.display().to_string()));
     let hint = format!("run this as the application's user, or take that right away: {take}");
     Err(Error::new(ErrorKind::PermissionDenied, message).with_hint(hint))
 }

@@ -1,29 +1,33 @@
 //! What a command needs, built once: the root, the settings, the store, the clock, the printer.
 
+pub mod apart;
+mod restores;
+pub mod root;
+
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use backup::owner::OtherProject;
-use backup::restore::{self, RestoredPlace, Selection};
+use backup::restore::Selection;
 use backup::status::{self, Status, StatusInputs};
 use backup::{
-    BackupId, Catalog, Entry, Error, ErrorKind, FolderStore, Ledger, LocalStore as _, Look, Progress, RelPath,
-    RestoreLine, Run, Selector, Session, Setup, seconds_since, take_over,
+    Catalog, Entry, Error, ErrorKind, FolderStore, Ledger, LocalStore as _, Look, Progress, Run, Selector, Session,
+    Setup, seconds_since, take_over,
 };
 use chrono::{DateTime, FixedOffset, Local};
 
-use crate::apart;
 use crate::bars::Bars;
 use crate::cli::Global;
 use crate::config::{Config, FILE};
 use crate::exit::Signals;
 use crate::output::Output;
-use crate::privilege;
-use crate::root;
-use crate::schedule::steps::Step;
-use crate::text::{age, local, size};
+use crate::step::Step;
+use crate::text::age;
+use crate::user::account;
+use crate::user::writers::Writer;
 use crate::words;
 
 /// The schedule drills once a week: two of these in a row went wrong, or were not made.
@@ -41,7 +45,7 @@ pub struct Context<'a> {
     /// The file they were read from, absolute; none if they are the defaults.
     pub settings: Option<PathBuf>,
     /// Flags that say where things are.
-    pub given: Given,
+    pub flags: PlaceFlags,
     /// Where backups live.
     pub store: FolderStore,
     /// When the command was given, in local time.
@@ -54,11 +58,22 @@ pub struct Context<'a> {
 
 /// Flags that say where things are, absolute.
 #[derive(Debug, Clone, Default)]
-pub struct Given {
+pub struct PlaceFlags {
     /// `--config`.
     pub config: Option<PathBuf>,
     /// `--backup-dir`.
     pub backup_dir: Option<PathBuf>,
+}
+
+impl PlaceFlags {
+    /// A flag is relative to where it is typed, a setting to the root.
+    fn new(global: &Global) -> anyhow::Result<Self> {
+        let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
+        Ok(Self {
+            config: absolute(&global.config).context("find the settings")?,
+            backup_dir: absolute(&global.backup_dir).context("find the backup folder")?,
+        })
+    }
 }
 
 impl<'a> Context<'a> {
@@ -71,31 +86,17 @@ impl<'a> Context<'a> {
     /// The same for commands that can do without the settings: with the defaults, and what is wrong with the settings.
     pub fn despite_settings(global: &Global, output: &'a Output) -> anyhow::Result<(Self, Option<Error>)> {
         let root = root::find(global.root.as_deref())?;
-        let (mut config, broken) = match Config::load(&root, global.config.as_deref()) {
-            Ok(config) => (config, None),
-            Err(error) => (Config::default(), Some(error)),
-        };
-        config.lock_wait = global.lock_wait.unwrap_or(config.lock_wait);
-        config.busy_timeout = global.busy_timeout.unwrap_or(config.busy_timeout);
-        // A flag is relative to where it is typed, a setting to the root.
-        let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
-        let given = Given {
-            config: absolute(&global.config).context("find the settings")?,
-            backup_dir: absolute(&global.backup_dir).context("find the backup folder")?,
-        };
-        if let Some(scratch) = global.scratch.as_deref().filter(|scratch| !scratch.is_dir()) {
-            let message = format!("the scratch folder {} doesn't exist", scratch.display());
-            return Err(Error::new(ErrorKind::InvalidInput, message)
-                .with_hint("make it, or name another with --scratch")
-                .into());
-        }
-        let settings = Config::path(&root, given.config.as_deref());
-        let folder = given.backup_dir.clone().unwrap_or_else(|| root.join(&config.backup_dir));
+        let (config, broken) = load(&root, global);
+        let flags = PlaceFlags::new(global)?;
+        require_scratch(global.scratch.as_deref())?;
+        let settings = Config::path(&root, flags.config.as_deref());
+        let folder = flags.backup_dir.clone().unwrap_or_else(|| root.join(&config.backup_dir));
         let broken = broken.or_else(|| apart::require(&folder, &root, &config, settings.as_deref()).err());
+        warn_of_store(&folder, output);
         let context = Self {
             settings,
             store: FolderStore::new(folder),
-            given,
+            flags,
             root,
             config,
             now: Local::now().fixed_offset(),
@@ -103,7 +104,6 @@ impl<'a> Context<'a> {
             bars: output.bars(),
             scratch: global.scratch.clone(),
         };
-        privilege::warn_of_store(context.store.folder(), output);
         Ok((context, broken))
     }
 
@@ -261,7 +261,7 @@ impl<'a> Context<'a> {
     /// Makes sure that a backup folder that was named is there: a slip of the hand, or a disk that isn't mounted, is no
     /// store without backups.
     pub fn require_named_folder(&self) -> anyhow::Result<()> {
-        let is_named = self.given.backup_dir.is_some() || self.config.backup_dir != Config::default().backup_dir;
+        let is_named = self.flags.backup_dir.is_some() || self.config.backup_dir != Config::default().backup_dir;
         if !is_named || self.store.folder().symlink_metadata().is_ok() {
             return Ok(());
         }
@@ -276,108 +276,37 @@ impl<'a> Context<'a> {
             self.output.warn(&format!("the ledger doesn't know of this run: {why}"));
         }
     }
+}
 
-    /// What a restore that was cut short has left to be removed by the next run that may write, in words. Nothing while a
-    /// run goes on, which may be a restore.
-    pub fn leftovers(&self) -> Option<String> {
-        self.left_at(&self.places())
-    }
+/// The settings with the flags over them: the defaults, and what is wrong, if they can't be used.
+fn load(root: &Path, global: &Global) -> (Config, Option<Error>) {
+    let (config, broken) = match Config::load(root, global.config.as_deref()) {
+        Ok(config) => (config, None),
+        Err(error) => (Config::default(), Some(error)),
+    };
+    let lock_wait = global.lock_wait.unwrap_or(config.lock_wait);
+    let busy_timeout = global.busy_timeout.unwrap_or(config.busy_timeout);
+    (Config { lock_wait, busy_timeout, ..config }, broken)
+}
 
-    fn left_at(&self, places: &[RestoredPlace]) -> Option<String> {
-        let left = restore::leftovers(places);
-        if left.is_empty() || self.store.lock_holder().is_ok_and(|holder| holder.is_some()) {
-            return None;
-        }
-        let names: Vec<String> =
-            left.iter().map(|(path, bytes)| format!("{} ({})", path.display(), size(*bytes))).collect();
-        Some(format!("a restore was cut short and left {}", names.join(", ")))
-    }
+fn require_scratch(folder: Option<&Path>) -> backup::Result<()> {
+    let Some(missing) = folder.filter(|folder| !folder.is_dir()) else { return Ok(()) };
+    let message = format!("the scratch folder {} doesn't exist", missing.display());
+    Err(Error::new(ErrorKind::InvalidInput, message).with_hint("make it, or name another with --scratch"))
+}
 
-    /// One that can't be removed keeps no run from its work.
-    fn remove_leftovers(&self, run: &Run<'_>) {
-        if let Err(error) = restore::remove_leftovers(run, &self.places()) {
-            self.output.warn(&format!("what a restore left stays: {}", error.one_line()));
-        }
-    }
-
-    /// Where a restore into the root may have decoded something: beside all that is configured, and beside what the last one
-    /// was to write.
-    fn places(&self) -> Vec<RestoredPlace> {
-        let databases = self.config.database.iter().map(|database| &database.path);
-        let paths = databases.chain(self.config.files.iter().flat_map(|files| &files.paths));
-        let mut places: Vec<RestoredPlace> = paths.map(|path| (self.root.clone(), path.clone())).collect();
-        places.extend(self.unfinished_places().into_iter().filter(|(folder, _)| *folder == self.root));
-        places.sort();
-        places.dedup();
-        places
-    }
-
-    /// Where the last restore was to write, if it was cut short. The ledger may be somebody else's: outside of the root,
-    /// nothing is removed because of what it says.
-    fn unfinished_places(&self) -> Vec<RestoredPlace> {
-        let ledger = self.ledger().unwrap_or_default();
-        let Some((_, restore)) = ledger.unfinished_restore() else { return Vec::new() };
-        let paths = restore.written.iter().filter_map(|path| RelPath::new(path).ok());
-        let mut places: Vec<RestoredPlace> = paths.map(|path| (restore.target.clone(), path)).collect();
-        places.sort();
-        places
-    }
-
-    /// Says so if a restore was cut short: the state may be half old and half new.
-    pub fn warn_of_unfinished_restore(&self) {
-        if let Some(left) = self.leftovers() {
-            self.output.warn(&left);
-            self.output.hint("the next run that may write removes it: backup, verify, restore");
-        }
-        let elsewhere = self.unfinished_places().into_iter().filter(|(folder, _)| *folder != self.root);
-        if let Some(left) = self.left_at(&elsewhere.collect::<Vec<_>>()) {
-            self.output.warn(&left);
-            self.output.hint("a restore into that folder removes it, and nothing else does");
-        }
-        if let Some((what, remedy)) = self.unfinished_restore() {
-            self.output.warn(&what);
-            self.output.hint(&remedy);
-        }
-    }
-
-    /// A restore that was cut short, and what to do about it. An unreadable ledger is the command's own to complain
-    /// about.
-    pub fn unfinished_restore(&self) -> Option<(String, String)> {
-        let ledger = self.ledger().ok()?;
-        let unfinished = ledger.unfinished_restore()?;
-        // One that goes on isn't cut short; if it is another run that holds the lock, that has said this itself. And it may
-        // have ended since the ledger was read.
-        let goes_on = self.store.lock_holder().is_ok_and(|holder| holder.is_some());
-        if goes_on || self.ledger().ok()?.unfinished_restore() != Some(unfinished) {
-            return None;
-        }
-        let (line, restore) = unfinished;
-        let id = line.id?;
-        let is_unlisted = restore.selection.is_some_and(|selection| selection.unlisted);
-        let undo = || format!(", or take it back: {}", self.undo(&restore.target, is_unlisted));
-        let undo = restore.kept.map(|_| undo()).unwrap_or_default();
-        let what = format!("the restore of {id} begun {} did not finish", local(line.at));
-        Some((what, format!("repeat it: {}{undo}", self.again(id, restore))))
-    }
-
-    /// The command that undoes a restore into `target`. Another folder than the root has to be named again.
-    pub fn undo(&self, target: &Path, is_unlisted: bool) -> Step {
-        let to = (target != self.root).then(|| ["--to".to_string(), target.display().to_string()]);
-        let undo = self.command(&["restore", "--undo"]).and(to.into_iter().flatten());
-        undo.and(is_unlisted.then_some("--unlisted"))
-    }
-
-    /// The command that repeats a restore.
-    fn again(&self, id: BackupId, restore: &RestoreLine) -> Step {
-        let only = match restore.selection {
-            Some(Selection { databases: true, files: false, .. }) => Some("--database-only"),
-            Some(Selection { databases: false, files: true, .. }) => Some("--config-only"),
-            _ => None,
-        };
-        let elsewhere = restore.target != self.root;
-        let to = elsewhere.then(|| ["--to".to_string(), restore.target.display().to_string()]);
-        let unlisted = restore.selection.is_some_and(|selection| selection.unlisted).then_some("--unlisted");
-        self.command(&["restore", "--from", &id.to_string()]).and(to.into_iter().flatten()).and(only).and(unlisted)
+/// Warns of a store that belongs neither to root nor to the user that this process has become.
+fn warn_of_store(folder: &Path, output: &Output) {
+    let Some(account) = account::became() else { return };
+    let Ok(found) = folder.metadata() else { return };
+    if found.uid() != 0 && found.uid() != account.uid {
+        let owner = Writer { uid: found.uid(), gid: found.gid(), place: folder.into() }.name();
+        output.warn(&format!(
+            "the backup folder {} belongs to {owner}; {} is used for it, who owns {}",
+            folder.display(),
+            account.name,
+            account.place.display()
+        ));
     }
 }
 

@@ -13,34 +13,33 @@ use crate::config::Config;
 /// # Errors
 /// [`ErrorKind::InvalidInput`], saying what it is or holds.
 pub fn require(folder: &Path, root: &Path, config: &Config, settings: Option<&Path>) -> Result<()> {
-    let unusable = |why: &str| {
-        let message = format!("{} can't be the backup folder: {why}", folder.display());
-        Err(Error::new(ErrorKind::InvalidInput, message)
-            .with_hint("give backups a folder of their own: `backup_dir` in the settings, or --backup-dir"))
-    };
-    // What a shell would have made another path of. The flag has been through one.
-    let begins = config.backup_dir.to_string_lossy();
-    if (begins == "~" || begins.starts_with("~/") || begins.starts_with('$')) && folder == root.join(&config.backup_dir)
-    {
-        return unusable("~ and $ mean nothing in the settings");
+    let Some(why) = objection(folder, root, config, settings) else { return Ok(()) };
+    let message = format!("{} can't be the backup folder: {why}", folder.display());
+    Err(Error::new(ErrorKind::InvalidInput, message)
+        .with_hint("give backups a folder of their own: `backup_dir` in the settings, or --backup-dir"))
+}
+
+/// What speaks against a backup folder.
+fn objection(folder: &Path, root: &Path, config: &Config, settings: Option<&Path>) -> Option<String> {
+    // A shell would have replaced these. The flag has been through one.
+    let set = config.backup_dir.to_string_lossy();
+    if (set == "~" || set.starts_with("~/") || set.starts_with('$')) && folder == root.join(&config.backup_dir) {
+        return Some("~ and $ mean nothing in the settings".into());
     }
-    let place = resolved(folder);
-    let root = resolved(root);
+    let (place, root) = (resolved(folder), resolved(root));
     if root == place {
-        return unusable("it is the application's folder");
+        return Some("it is the application's folder".into());
     }
     if root.starts_with(&place) {
-        return unusable("the application's folder is in it");
+        return Some("the application's folder is in it".into());
     }
     let files = config.files.iter().flat_map(|set| &set.paths);
-    let sources = config.database.iter().map(|database| &database.path).chain(files);
-    if let Some(source) = sources.into_iter().find(|source| resolved(&source.under(&root)).starts_with(&place)) {
-        return unusable(&format!("{source}, which is backed up, is in it"));
+    let mut sources = config.database.iter().map(|database| &database.path).chain(files);
+    if let Some(source) = sources.find(|source| resolved(&source.under(&root)).starts_with(&place)) {
+        return Some(format!("{source}, which is backed up, is in it"));
     }
-    if settings.is_some_and(|settings| resolved(settings).starts_with(&place)) {
-        return unusable("the settings are in it");
-    }
-    Ok(())
+    let holds_settings = settings.is_some_and(|settings| resolved(settings).starts_with(&place));
+    holds_settings.then(|| "the settings are in it".into())
 }
 
 /// Where a path leads, also where its end doesn't exist yet.

@@ -5,7 +5,7 @@ use backup::{Error, ErrorKind, Result};
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::SHOWN;
+use super::file::{FILE, SHOWN};
 
 /// What a section that there can be several of has to have.
 const REQUIRED: [(&str, &[&str]); 2] = [("database", &["name", "path"]), ("files", &["name", "paths"])];
@@ -14,7 +14,7 @@ const REQUIRED: [(&str, &[&str]); 2] = [("database", &["name", "path"]), ("files
 pub const EVERY_SETTING: &str = "every setting with its default: `init --dry-run -v`";
 
 /// What is wrong, and the byte where it is.
-struct Wrong {
+struct Mistake {
     at: usize,
     what: String,
     hint: String,
@@ -25,10 +25,10 @@ struct Wrong {
 /// # Errors
 /// [`ErrorKind::InvalidInput`], naming the key and the line.
 pub fn check(text: &str, name: &str) -> Result<()> {
-    let shown = DeTable::parse(SHOWN).map_err(|e| not_toml(SHOWN, super::FILE, &e))?;
+    let shown = DeTable::parse(SHOWN).map_err(|e| not_toml(SHOWN, FILE, &e))?;
     let table = DeTable::parse(text).map_err(|e| not_toml(text, name, &e))?;
     let found = compare_tables(table.get_ref(), shown.get_ref());
-    found.map_err(|Wrong { at, what, hint }| wrong_at(text, name, at, &what).with_hint(hint))
+    found.map_err(|Mistake { at, what, hint }| wrong_at(text, name, at, &what).with_hint(hint))
 }
 
 /// A file that isn't TOML, or holds what no setting can be.
@@ -45,7 +45,7 @@ fn wrong_at(text: &str, name: &str, at: usize, what: &str) -> Error {
     Error::new(ErrorKind::InvalidInput, format!("{name}, line {line}: {what}"))
 }
 
-fn compare_tables(table: &DeTable<'_>, shown: &DeTable<'_>) -> Result<(), Wrong> {
+fn compare_tables(table: &DeTable<'_>, shown: &DeTable<'_>) -> Result<(), Mistake> {
     for (key, value) in table {
         let name: &str = key.get_ref();
         let Some(model) = shown.get(name) else { return Err(unknown(name, key.span().start, shown)) };
@@ -55,20 +55,12 @@ fn compare_tables(table: &DeTable<'_>, shown: &DeTable<'_>) -> Result<(), Wrong>
     Ok(())
 }
 
-fn compare(name: &str, value: &DeValue<'_>, model: &DeValue<'_>, at: usize) -> Result<(), Box<Wrong>> {
-    let wrong = |what: String, hint: &str| Err(Box::new(Wrong { at, what, hint: hint.into() }));
+fn compare(name: &str, value: &DeValue<'_>, model: &DeValue<'_>, at: usize) -> Result<(), Box<Mistake>> {
+    let wrong = |what: String, hint: &str| Err(Box::new(Mistake { at, what, hint: hint.into() }));
     match (model, value) {
         (DeValue::Table(shown), DeValue::Table(table)) => compare_tables(table, shown).map_err(Box::new),
         (DeValue::Table(_), _) => wrong(format!("`{name}` is a section"), &format!("write [{name}]")),
-        (DeValue::Array(models), DeValue::Array(values)) => {
-            let model = models.first().map(Spanned::get_ref);
-            values.iter().try_for_each(|value| compare_entry(name, value.get_ref(), model, value.span().start))
-        }
-        (DeValue::Array(models), _) if models.iter().any(|model| model.get_ref().is_table()) => wrong(
-            format!("there can be several sections `{name}`"),
-            &format!("write [[{name}]], or {name} = [] for none"),
-        ),
-        (DeValue::Array(_), _) => wrong(format!("`{name}` must be a list: [\"…\", \"…\"]"), EVERY_SETTING),
+        (DeValue::Array(models), value) => compare_list(name, value, models.first().map(Spanned::get_ref), at),
         // Days have a unit of their own, so that a bare number can't be misread.
         (DeValue::String(example), DeValue::Integer(number)) if is_days(example) => {
             check_number(name, number, example, at)
@@ -88,13 +80,27 @@ fn compare(name: &str, value: &DeValue<'_>, model: &DeValue<'_>, at: usize) -> R
     }
 }
 
+fn compare_list(name: &str, value: &DeValue<'_>, model: Option<&DeValue<'_>>, at: usize) -> Result<(), Box<Mistake>> {
+    let wrong = |what: String, hint: &str| Err(Box::new(Mistake { at, what, hint: hint.into() }));
+    match value {
+        DeValue::Array(values) => {
+            values.iter().try_for_each(|value| compare_entry(name, value.get_ref(), model, value.span().start))
+        }
+        _ if model.is_some_and(DeValue::is_table) => wrong(
+            format!("there can be several sections `{name}`"),
+            &format!("write [[{name}]], or {name} = [] for none"),
+        ),
+        _ => wrong(format!("`{name}` must be a list: [\"…\", \"…\"]"), EVERY_SETTING),
+    }
+}
+
 fn is_days(example: &str) -> bool {
     example.strip_suffix('d').is_some_and(|days| days.parse::<u32>().is_ok())
 }
 
 /// More than any setting allows is refused here, and what a setting allows by the setting.
-fn check_number(name: &str, number: &DeInteger<'_>, example: &str, at: usize) -> Result<(), Box<Wrong>> {
-    let wrong = |what: String| Err(Box::new(Wrong { at, what, hint: EVERY_SETTING.into() }));
+fn check_number(name: &str, number: &DeInteger<'_>, example: &str, at: usize) -> Result<(), Box<Mistake>> {
+    let wrong = |what: String| Err(Box::new(Mistake { at, what, hint: EVERY_SETTING.into() }));
     match i64::from_str_radix(number.as_str(), number.radix()) {
         Ok(..0) => wrong(format!("`{name}` must be 0 or more")),
         Ok(0..1_000_000_000) => Ok(()),
@@ -103,8 +109,8 @@ fn check_number(name: &str, number: &DeInteger<'_>, example: &str, at: usize) ->
 }
 
 /// An entry of a list: text, or a section with all that it must have.
-fn compare_entry(name: &str, value: &DeValue<'_>, model: Option<&DeValue<'_>>, at: usize) -> Result<(), Box<Wrong>> {
-    let wrong = |what: String, hint: String| Err(Box::new(Wrong { at, what, hint }));
+fn compare_entry(name: &str, value: &DeValue<'_>, model: Option<&DeValue<'_>>, at: usize) -> Result<(), Box<Mistake>> {
+    let wrong = |what: String, hint: String| Err(Box::new(Mistake { at, what, hint }));
     match (model, value) {
         (Some(model @ DeValue::Table(_)), DeValue::Table(table)) => {
             compare(name, value, model, at)?;
@@ -120,9 +126,9 @@ fn compare_entry(name: &str, value: &DeValue<'_>, model: Option<&DeValue<'_>>, a
     }
 }
 
-fn unknown(name: &str, at: usize, shown: &DeTable<'_>) -> Wrong {
+fn unknown(name: &str, at: usize, shown: &DeTable<'_>) -> Mistake {
     let likeness = |key: &str| strsim::jaro_winkler(key, name);
     let keys = shown.keys().map(|key| key.get_ref().as_ref());
     let nearest = keys.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or_default();
-    Wrong { at, what: format!("unknown key `{name}`"), hint: format!("did you mean `{nearest}`? {EVERY_SETTING}") }
+    Mistake { at, what: format!("unknown key `{name}`"), hint: format!("did you mean `{nearest}`? {EVERY_SETTING}") }
 }

@@ -1,0 +1,70 @@
+//! What a check found.
+
+use backup::ErrorKind;
+use serde::Serialize;
+
+/// How a check came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// All is well.
+    Ok,
+    /// Worth a look, or not to be found out.
+    Warning,
+    /// Backups are not made, can't be made, or can't be relied on.
+    Failure,
+}
+
+/// What a check found.
+#[derive(Debug, Serialize)]
+pub struct Finding {
+    /// What was checked.
+    pub check: String,
+    /// How it came out.
+    pub verdict: Verdict,
+    /// What was found, in one line.
+    pub detail: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// Whether it could not be looked at by who asks.
+    #[serde(skip)]
+    pub denied: bool,
+}
+
+impl Finding {
+    /// All is well.
+    pub fn ok(check: &str, detail: impl Into<String>) -> Self {
+        Self { check: check.into(), verdict: Verdict::Ok, detail: detail.into(), hint: None, denied: false }
+    }
+
+    /// Something worth a look, and what to do about it.
+    pub fn warning(check: &str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Warning, hint: Some(hint.into()), ..Self::ok(check, detail) }
+    }
+
+    /// Something wrong, and what to do about it.
+    pub fn failure(check: &str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Failure, ..Self::warning(check, detail, hint) }
+    }
+
+    /// A check that could not be made, because of this.
+    pub fn error(check: &str, error: &anyhow::Error) -> Self {
+        let own = error.downcast_ref::<backup::Error>();
+        Self {
+            verdict: Verdict::Failure,
+            hint: own.and_then(backup::Error::hint).map(str::to_string),
+            denied: own.is_some_and(|own| own.kind() == ErrorKind::PermissionDenied),
+            ..Self::ok(check, own.map_or_else(|| format!("{error:#}"), backup::Error::one_line))
+        }
+    }
+
+    /// Whether something is wrong that who asks could see.
+    pub fn is_wrong(&self) -> bool {
+        self.verdict != Verdict::Ok && !self.denied
+    }
+
+    /// What a check found, or why it could not be made.
+    pub fn of(check: &str, result: anyhow::Result<Self>) -> Self {
+        result.unwrap_or_else(|error| Self::error(check, &error))
+    }
+}

@@ -1,0 +1,80 @@
+//! Timers that are installed. They are found by the second line of their units, which says for which project they were
+//! made.
+
+use std::fs;
+use std::io::{self, ErrorKind, Read as _};
+use std::path::Path;
+
+use crate::context::Context;
+use crate::schedule::spec::{default_unit, slug};
+use crate::schedule::units::{Flags, Origin};
+use crate::systemd::Scope;
+use crate::systemd::manager::Manager;
+
+/// A schedule that is installed.
+#[derive(Debug)]
+pub struct Installation {
+    /// For whose service manager.
+    pub scope: Scope,
+    /// What its units were made from.
+    pub origin: Origin,
+    /// Its units, without those that are another project's.
+    pub files: Vec<String>,
+    /// What the units of the drill are called, without an ending.
+    pub drill: String,
+}
+
+impl Installation {
+    /// What is installed for this manager and says that it was made from `origin`.
+    pub fn new(manager: &Manager<'_>, origin: Origin) -> anyhow::Result<Self> {
+        let folder = manager.unit_folder()?;
+        let is_ours = |file: &String| match read_unit(&folder.join(file)) {
+            Ok(text) => Origin::read(&text).is_some_and(|other| other.root == origin.root),
+            Err(e) => e.kind() == ErrorKind::NotFound,
+        };
+        let files = origin.files().filter(is_ours).collect();
+        let drill = format!("{}-verify", origin.unit);
+        Ok(Self { scope: manager.scope, origin, files, drill })
+    }
+
+    /// The command that installs it again.
+    pub fn again(&self, context: &Context<'_>) -> String {
+        let default = slug(context).is_ok_and(|slug| self.origin.unit == default_unit(&slug));
+        let unit = (!default).then_some(["--unit", &self.origin.unit]);
+        let user = (self.scope == Scope::User).then_some("--user");
+        // The other flags are remembered.
+        let Flags { config, backup_dir, .. } = self.origin.flags.clone();
+        let config = config.filter(|_| context.flags.config.is_none());
+        let backup_dir = backup_dir.filter(|_| context.flags.backup_dir.is_none());
+        let places = Flags { config, backup_dir, ..Flags::default() }.words();
+        context.command(&["install-timer"]).and(user).and(unit.into_iter().flatten()).and(places).to_string()
+    }
+}
+
+/// What all that is installed for this manager was made from.
+pub fn origins(manager: &Manager<'_>) -> anyhow::Result<Vec<Origin>> {
+    Ok(origins_in(&manager.unit_folder()?))
+}
+
+/// What all units in a folder were made from, as far as they are this program's and can be read.
+pub fn origins_in(folder: &Path) -> Vec<Origin> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let texts = entries.filter_map(|entry| read_unit(&entry.path()).ok());
+    let mut origins: Vec<Origin> = texts.filter_map(|text| Origin::read(&text)).collect();
+    // Of those that belong together, the one with the flags comes first, and stays.
+    let key = |origin: &Origin| (origin.unit.clone(), origin.root.clone());
+    origins.sort_by_key(|origin| (key(origin), origin.flags == Flags::default()));
+    origins.dedup_by_key(|origin| key(origin));
+    origins
+}
+
+/// Read limit for a unit; ours are smaller.
+const MAX_UNIT: u64 = 64 << 10;
+
+/// Reads a unit's text. Root reads in folders of other users, who may have put anything there: a pipe would be waited
+/// for without end.
+pub fn read_unit(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    backup::open_plain(path)?.take(MAX_UNIT).read_to_string(&mut text)?;
+    Ok(text)
+}
