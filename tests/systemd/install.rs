@@ -32,7 +32,7 @@ fn a_step_that_fails_is_named_and_those_before_it_are_taken_back() {
 
     // The same over an older installation, which then is as it was.
     host.xtask("install-timer --no-start").expect(0);
-    host.machine.run(&format!("systemctl disable charger-backup-verify.timer; echo old > {INSTALLED}"));
+    host.machine.run(&format!("systemctl disable charger-backup-drill.timer; echo old > {INSTALLED}"));
     let before = host.listing() + &host.machine.run("cat /etc/systemd/system/charger-* /usr/local/lib/charger-ops/*");
     let enabled = host.machine.path(&format!("{in_the_way}/charger-backup.timer"));
     assert!(enabled.symlink_metadata().is_ok());
@@ -80,10 +80,10 @@ fn units_of_others_are_left_alone() {
         .run(&format!("rm {UNIT} /etc/systemd/system/charger-backup.timer /etc/systemd/system/timers.target.wants"));
 
     // One of the distribution's, which ours would cover.
-    host.machine.write("/usr/lib/systemd/system/charger-backup-verify.service", foreign);
+    host.machine.write("/usr/lib/systemd/system/charger-backup-drill.service", foreign);
     host.machine.run("systemctl daemon-reload");
     let refused = host.xtask("install-timer");
-    assert!(refused.expect(2).stderr.contains("/systemd/system/charger-backup-verify.service is in the way"));
+    assert!(refused.expect(2).stderr.contains("/systemd/system/charger-backup-drill.service is in the way"));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::schedule::problem::Problem;
 use crate::schedule::program::CopyState;
+use crate::schedule::timer::installation::OlderUnit;
 use crate::schedule::timers::{self, Job, Schedule};
 use crate::step;
 use crate::table::Layout;
@@ -47,6 +48,10 @@ pub fn show(context: &Context<'_>, schedule: &Schedule) {
         rows: schedule.jobs.iter().map(|job| row(context, job, wide)).collect(),
     };
     context.output.table(&[&|| layout(true), &|| layout(false)]);
+    for OlderUnit { file, now } in schedule.older.iter().filter(|unit| unit.file.ends_with(".timer")) {
+        context.output.warn(&format!("{file} is from an older version: it is called {now} now"));
+        context.output.hint(&format!("renew it: {}", schedule.again));
+    }
     let program = &schedule.program;
     let than = match program.state {
         CopyState::Older => "older than",

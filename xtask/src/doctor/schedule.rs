@@ -93,8 +93,13 @@ fn cron(schedule: &Schedule) -> Finding {
 /// Whether the units are what would be installed today, and systemd has read them.
 fn units(context: &Context<'_>, shell: &Shell, again: &str) -> anyhow::Result<Finding> {
     let (check, installation) = ("units", require(context, shell, &Which::default())?);
-    let Installation { scope, origin, .. } = &installation;
+    let Installation { scope, origin, older, .. } = &installation;
     let manager = Manager::new(*scope, shell);
+    if !older.is_empty() {
+        let names: Vec<&str> = older.iter().map(|unit| unit.file.as_str()).collect();
+        let detail = format!("from an older version: {}", names.join(", "));
+        return Ok(Finding::warning(check, detail, format!("renew it: {again}")));
+    }
     let differ = different(context, &manager, &installation)?;
     let files: Vec<String> = origin.files().filter(|file| !file.contains('@')).collect();
     let stale = manager.states(&files)?.iter().any(|state| state.get("NeedDaemonReload") == "yes");

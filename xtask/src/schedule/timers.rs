@@ -10,7 +10,7 @@ use xshell::Shell;
 use super::cron::table;
 use super::problem::Problem;
 use super::program::{self, CopyState};
-use super::timer::installation::Installation;
+use super::timer::installation::{Installation, OlderUnit};
 use super::which::find;
 use crate::cli::Which;
 use crate::context::Context;
@@ -41,6 +41,9 @@ pub struct Schedule {
     /// What keeps all of its jobs from being started.
     #[serde(skip)]
     pub problem: Option<Problem>,
+    /// Units of an older version, which `install-timer` replaces.
+    #[serde(skip)]
+    pub older: Vec<OlderUnit>,
 }
 
 /// What starts jobs.
@@ -173,6 +176,7 @@ fn of_systemd(context: &Context<'_>, shell: &Shell, installation: &Installation)
         jobs: jobs.collect(),
         again: installation.again(context),
         problem: None,
+        older: installation.older.clone(),
     })
 }
 
@@ -261,6 +265,7 @@ fn of_cron(context: &Context<'_>, shell: &Shell) -> anyhow::Result<Option<Schedu
         program: Program { state: program::compare(&cron.program)?, path: cron.program },
         again: context.command(&["install-cron"]).to_string(),
         problem: table::not_running(),
+        older: Vec::new(),
     }))
 }
 

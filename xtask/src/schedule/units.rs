@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 const TEMPLATES: [(&str, &str); 5] = [
     (".service", include_str!("../../../ops/systemd/backup.service")),
     (".timer", include_str!("../../../ops/systemd/backup.timer")),
-    ("-verify.service", include_str!("../../../ops/systemd/backup-verify.service")),
-    ("-verify.timer", include_str!("../../../ops/systemd/backup-verify.timer")),
+    ("-drill.service", include_str!("../../../ops/systemd/backup-drill.service")),
+    ("-drill.timer", include_str!("../../../ops/systemd/backup-drill.timer")),
     ("-failure@.service", include_str!("../../../ops/systemd/backup-failure@.service")),
 ];
 
@@ -220,7 +220,7 @@ impl Spec {
             let flags = if ending == ".timer" { self.origin.flags.clone() } else { Flags::default() };
             let origin = Origin { flags, ..self.origin.clone() };
             let origin = serde_json::to_string(&origin).map_err(|_| unwritable(&self.origin.root.display()))?;
-            let places = if ending == "-verify.service" { self.places_of_drill()? } else { self.places_of_backup()? };
+            let places = if ending == "-drill.service" { self.places_of_drill()? } else { self.places_of_backup()? };
             let body = fill(&fill(&fill(template, &parts), &words), &places);
             Ok(Unit { text: format!("{MARK} {file}\n# {origin}\n\n{body}"), file })
         };
@@ -592,7 +592,7 @@ mod tests {
 
     #[test]
     fn a_drill_writes_the_lock_and_the_ledger_alone() {
-        let text = unit(&spec(), "charger-api-backup-verify.service");
+        let text = unit(&spec(), "charger-api-backup-drill.service");
         assert_eq!(line(&text, "BindPaths="), "-/srv/charger/backups/.lock -/srv/charger/backups/history.jsonl");
         assert_eq!((line(&text, "ReadWritePaths="), line(&text, "BindReadOnlyPaths=")), ("", "-/srv/charger"));
     }
@@ -609,8 +609,8 @@ mod tests {
     fn only_the_command_of_a_drill_may_compile_as_it_runs() {
         let spec = Spec { has_command: true, ..spec() };
         let allowed = |file: &str| line(&unit(&spec, file), "MemoryDenyWriteExecute=").to_string();
-        assert_eq!(allowed("charger-api-backup-verify.service"), "no");
+        assert_eq!(allowed("charger-api-backup-drill.service"), "no");
         assert_eq!(allowed("charger-api-backup.service"), "yes");
-        assert_eq!(line(&unit(&self::spec(), "charger-api-backup-verify.service"), "MemoryDenyWriteExecute="), "yes");
+        assert_eq!(line(&unit(&self::spec(), "charger-api-backup-drill.service"), "MemoryDenyWriteExecute="), "yes");
     }
 }

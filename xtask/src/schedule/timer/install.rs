@@ -13,7 +13,7 @@ use serde::Serialize;
 use xshell::Shell;
 
 use super::files::{self, UnitFile};
-use super::{flags, start};
+use super::{flags, older, start};
 use crate::cli;
 use crate::context::Context;
 use crate::schedule::conflict::require_only;
@@ -112,8 +112,9 @@ fn carry_out(
     let copied = program::install(&mut steps, &origin.program, &context.root)?;
     let put = files::put(context, &mut steps, &plan.files)?;
     let enabled = start::enable(&mut steps, &plan.files, !args.no_start)?;
+    let replaced = older::remove(context, &mut steps, origin)?;
     steps.finish();
-    Ok(lingers || made || copied || put || enabled)
+    Ok(lingers || made || copied || put || enabled || replaced)
 }
 
 fn check_calendars(shell: &Shell, spec: &Spec, args: &cli::InstallTimer) -> anyhow::Result<()> {

@@ -11,6 +11,18 @@ use crate::schedule::units::{Flags, Origin};
 use crate::systemd::Scope;
 use crate::systemd::manager::Manager;
 
+/// How the names of the drill's units ended in an older version, and how they end now.
+const RENAMED: [(&str, &str); 2] = [("-verify.service", "-drill.service"), ("-verify.timer", "-drill.timer")];
+
+/// A unit of an older version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OlderUnit {
+    /// Its name.
+    pub file: String,
+    /// What it is called now.
+    pub now: String,
+}
+
 /// A schedule that is installed.
 #[derive(Debug)]
 pub struct Installation {
@@ -18,8 +30,10 @@ pub struct Installation {
     pub scope: Scope,
     /// What its units were made from.
     pub origin: Origin,
-    /// Its units, without those that are another project's.
+    /// Its units by all names that they have or had, without those that are another project's.
     pub files: Vec<String>,
+    /// Those of an older version that are still there.
+    pub older: Vec<OlderUnit>,
     /// What the units of the drill are called, without an ending.
     pub drill: String,
 }
@@ -28,13 +42,15 @@ impl Installation {
     /// What is installed for this manager and says that it was made from `origin`.
     pub fn new(manager: &Manager<'_>, origin: Origin) -> anyhow::Result<Self> {
         let folder = manager.unit_folder()?;
+        let older = older(&folder, &origin);
         let is_ours = |file: &String| match read_unit(&folder.join(file)) {
             Ok(text) => Origin::read(&text).is_some_and(|other| other.root == origin.root),
             Err(e) => e.kind() == ErrorKind::NotFound,
         };
-        let files = origin.files().filter(is_ours).collect();
-        let drill = format!("{}-verify", origin.unit);
-        Ok(Self { scope: manager.scope, origin, files, drill })
+        let files = origin.files().chain(names(&origin.unit).map(|unit| unit.file)).filter(is_ours).collect();
+        let is_older = older.iter().any(|unit| !folder.join(&unit.now).exists());
+        let drill = format!("{}-{}", origin.unit, if is_older { "verify" } else { "drill" });
+        Ok(Self { scope: manager.scope, origin, files, older, drill })
     }
 
     /// The command that installs it again.
@@ -49,6 +65,20 @@ impl Installation {
         let places = Flags { config, backup_dir, ..Flags::default() }.words();
         context.command(&["install-timer"]).and(user).and(unit.into_iter().flatten()).and(places).to_string()
     }
+}
+
+/// Units of an older version in `folder` that belong to a schedule: for the same project, or for one that is gone.
+pub fn older(folder: &Path, origin: &Origin) -> Vec<OlderUnit> {
+    let is_ours = |unit: &OlderUnit| {
+        let other = read_unit(&folder.join(&unit.file)).ok().and_then(|text| Origin::read(&text));
+        other.is_some_and(|other| other.unit == origin.unit && (other.root == origin.root || !other.root.exists()))
+    };
+    names(&origin.unit).filter(is_ours).collect()
+}
+
+/// All units that an older version can have installed, and this one calls otherwise.
+fn names(unit: &str) -> impl Iterator<Item = OlderUnit> {
+    RENAMED.iter().map(move |(old, new)| OlderUnit { file: format!("{unit}{old}"), now: format!("{unit}{new}") })
 }
 
 /// What all that is installed for this manager was made from.

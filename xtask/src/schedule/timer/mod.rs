@@ -4,6 +4,7 @@ mod files;
 mod flags;
 pub mod install;
 pub mod installation;
+mod older;
 mod start;
 mod traces;
 pub mod uninstall;
