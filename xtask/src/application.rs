@@ -1,7 +1,7 @@
 //! The application's own unit, which a restore can stop while it replaces what the application has open.
 //!
-//! A process of root's that has become the project's owner can't stop it any more. So a process that stays root's, and
-//! can stop and start that one unit, is begun before: a [`Switch`].
+//! Once root has become the project's owner, it can't stop the unit any more. So before that it starts a process that
+//! stays root and can only stop and start this one unit: a [`Switch`].
 
 use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -31,8 +31,8 @@ pub struct Application<'a> {
 }
 
 impl<'a> Application<'a> {
-    /// The unit of that name: the system's, or else the user's own. None if systemd knows none. With a `switch`, that
-    /// stops and starts the system's.
+    /// The unit of that name: the system's, or else the user's own. None if systemd knows none. A `switch` stops and
+    /// starts the system's.
     pub fn find(shell: &'a Shell, unit: &'a str, switch: Option<Switch>) -> anyhow::Result<Option<Self>> {
         if unit.is_empty() || !systemd::is_booted() {
             return Ok(None);
@@ -53,7 +53,7 @@ impl<'a> Application<'a> {
         self.state.is_active()
     }
 
-    /// Makes sure that it can be stopped, as far as that can be told.
+    /// Makes sure that this process may stop it, as far as can be known.
     ///
     /// # Errors
     /// [`ErrorKind::PermissionDenied`], or [`ErrorKind::InvalidInput`] if root has to name it; with what to do instead.
@@ -70,11 +70,11 @@ impl<'a> Application<'a> {
         self.manager.require_root(context, &["systemctl", "stop", self.unit]).map_err(|error| error.with_hint(hint))
     }
 
-    /// Stops it until what this returns is dropped. No second signal ends this process from now on: it would leave the
-    /// application stopped.
+    /// Stops it until the result is dropped. From now on a second signal doesn't end this process: the application would
+    /// stay stopped.
     ///
     /// # Errors
-    /// Names the command that failed. Then it is started again, for systemd may go on stopping it.
+    /// Names the command that failed. Then the unit is started again: systemd may still be stopping it.
     pub fn stop(&self, output: &'a Output) -> backup::Result<Outage<'_>> {
         Signals::hold();
         let stopped = Outage { application: self, output, over: false };
@@ -89,7 +89,7 @@ impl<'a> Application<'a> {
         Ok(stopped)
     }
 
-    /// What came of the `verb`, if there is a switch for it.
+    /// Has the switch run the `verb`; none if there is no switch.
     fn switched(&self, verb: &str) -> Option<anyhow::Result<()>> {
         self.switch.borrow_mut().as_mut().map(|switch| switch.turn(verb))
     }
@@ -102,7 +102,7 @@ impl<'a> Application<'a> {
     }
 }
 
-/// An application that was stopped. Dropped, it is started again.
+/// The time for which the application is stopped. Dropped, it starts it again.
 pub struct Outage<'a> {
     application: &'a Application<'a>,
     output: &'a Output,
@@ -140,8 +140,8 @@ impl Drop for Outage<'_> {
     }
 }
 
-/// What the process that stays root's does, for the unit that is its argument. It reads a verb a line, and answers each
-/// with a line: the exit status of `systemctl`, and what that said. No signal ends it, but the end of its input does.
+/// The script of the process that stays root; its argument is the unit. It reads one verb per line and answers with one
+/// line: the exit status of `systemctl` and its output. Signals don't end it, the end of its input does.
 const SWITCH: &str = r#"trap '' HUP INT TERM
 while read -r verb; do
     case $verb in
@@ -149,7 +149,7 @@ while read -r verb; do
     esac
 done"#;
 
-/// A process of root's that can stop and start one unit, and nothing else. Dropped, it ends.
+/// A process that runs as root and can only stop and start one unit. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Switch {
     unit: String,

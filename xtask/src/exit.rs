@@ -32,7 +32,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// How a run of this program ended that exited with `status`; [`Exit::Failed`] for one that it doesn't know.
+    /// The code of that number; [`Exit::Failed`] for a number that isn't one.
     pub fn of_status(status: u8) -> Self {
         const ALL: [Exit; 9] = [
             Exit::Done,
@@ -55,7 +55,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The exit code for an error: what the library's kind of error asks for, else 1.
+/// The exit code for an error: by the kind of a library error, else 1.
 pub fn of_error(error: &anyhow::Error) -> Exit {
     match error.downcast_ref::<backup::Error>().map(backup::Error::kind) {
         Some(ErrorKind::InvalidInput | ErrorKind::ForeignStore) => Exit::Usage,
@@ -81,13 +81,13 @@ pub struct Signals {
 static SIGNALS: std::sync::OnceLock<Signals> = std::sync::OnceLock::new();
 
 impl Signals {
-    /// Catches SIGINT and SIGTERM from now on: the run ends at its next safe place. A second one of the same kind ends
-    /// the process at once, which is safe too, but leaves the clearing up to the next run.
+    /// Catches SIGINT and SIGTERM from now on: the run ends at its next safe place. A second one of the same kind ends the
+    /// process at once. That is safe too, but the next run has to clear up.
     pub fn catch() -> std::io::Result<&'static Self> {
         Self::catch_all(&[SIGINT, SIGTERM])
     }
 
-    /// The same, and SIGHUP, where the next run would not clear up: the terminal may go away in the middle.
+    /// The same, and SIGHUP: for commands after which no next run clears up, should the terminal go away.
     pub fn catch_hangup() -> std::io::Result<&'static Self> {
         Self::catch_all(&[SIGHUP, SIGINT, SIGTERM])
     }

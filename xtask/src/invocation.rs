@@ -1,5 +1,5 @@
-//! How this program was called. A command that it tells people to type must work as it stands: with the name by which
-//! they called it, and the flags that they gave.
+//! How this program was called. Commands in hints can be pasted: they have the program's name as it was called, and the
+//! same flags.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub fn parse() -> Result<Cli, clap::Error> {
 
 /// The words that called this program: `cargo xtask`, or the name or path that it was started by.
 pub fn program() -> Vec<String> {
-    // Set by `cargo run`, and by nobody for a program that is installed.
+    // Set by `cargo run` only.
     if env::var("CARGO_PKG_NAME").is_ok_and(|package| package == env!("CARGO_PKG_NAME")) {
         return ["cargo", NAME].map(str::to_string).to_vec();
     }
@@ -62,7 +62,7 @@ impl Invocation {
         Step::new(self.words.clone()).and(words.iter().copied())
     }
 
-    /// Makes a hint's commands complete: the library writes "`restore --undo`", and doesn't know how it was called.
+    /// Completes the commands in a hint: "`restore --undo`" gets the program's name and flags.
     pub fn complete(&self, hint: &str) -> String {
         let cli = Cli::command();
         let is_command = |text: &str| text.split(' ').next().is_some_and(|word| cli.find_subcommand(word).is_some());

@@ -1,4 +1,4 @@
-//! JSON for programs, in which what a terminal could take for a command is escaped.
+//! JSON for programs. Characters that a terminal takes for commands are escaped.
 
 use std::io::{self, Write};
 
@@ -8,13 +8,13 @@ use serde_json::ser::{Formatter, PrettyFormatter};
 
 use crate::text::is_printable;
 
-/// Writes a document, indented, as it is made: that of ten thousand backups is never in memory whole.
+/// Writes an indented document piece by piece: ten thousand backups never are in memory as a whole.
 pub fn write(document: &impl Serialize, sink: &mut impl Write) -> io::Result<()> {
     document.serialize(&mut Serializer::with_formatter(&mut *sink, Printable(PrettyFormatter::new())))?;
     writeln!(sink)
 }
 
-/// JSON itself escapes some of what a terminal takes for commands, but not all.
+/// JSON itself escapes only some of the characters that a terminal takes for commands.
 struct Printable(PrettyFormatter<'static>);
 
 impl Formatter for Printable {

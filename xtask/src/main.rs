@@ -1,5 +1,4 @@
-//! The command line of the backup library. It parses, makes one library call, and renders what came
-//! of it.
+//! The command line of the backup library. It parses, makes one library call, and renders the result.
 
 mod application;
 mod bars;
@@ -33,7 +32,7 @@ use std::process::ExitCode;
 use output::Output;
 
 fn main() -> ExitCode {
-    // Whatever is created from here on, SQLite's files included, is for this user alone.
+    // All new files, SQLite's included, can be read by this user only.
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     if completion::answer() {
         return ExitCode::SUCCESS;

@@ -16,13 +16,13 @@ pub enum Priority {
 }
 
 impl Priority {
-    /// What a line begins with, if it is for the `journal`.
+    /// The beginning of a line for the `journal`; empty elsewhere.
     pub fn prefix(self, journal: bool) -> String {
         if journal { format!("<{}>", self as u8) } else { String::new() }
     }
 }
 
-/// What is said on stderr, beside the result: for whoever outlives a borrow of the printer.
+/// Prints lines on stderr, beside the result. It borrows nothing, so it can outlive the printer.
 #[derive(Debug, Clone, Copy)]
 pub struct Notes {
     /// Whether the journal reads them.
@@ -38,18 +38,18 @@ impl Notes {
     /// A line of that priority.
     pub fn print(self, priority: Priority, text: &str) {
         let prefix = priority.prefix(self.journal);
-        // Where this can't be said, there is no place to say that either.
+        // If stderr is gone, there is no other place to report that.
         let _ = write_line(&mut anstream::stderr(), format_args!("{prefix}{}", shown(text)));
     }
 }
 
-/// Whether systemd reads what is printed. A terminal may inherit its variables: that is a person still.
+/// Whether the output goes to systemd's journal. A terminal may inherit systemd's variables: that is a person still.
 pub fn is_journal() -> bool {
     let under_systemd = ["JOURNAL_STREAM", "INVOCATION_ID"].iter().any(|name| std::env::var_os(name).is_some());
     under_systemd && !io::stderr().is_terminal()
 }
 
-/// Writes a line at once.
+/// Writes a line and flushes.
 pub fn write_line(stream: &mut dyn io::Write, line: std::fmt::Arguments<'_>) -> io::Result<()> {
     writeln!(stream, "{line}").and_then(|()| stream.flush())
 }

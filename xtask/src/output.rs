@@ -1,10 +1,10 @@
 //! The only printer: lines and tables for people, JSON for programs, lines with priorities for the journal, bars.
 //!
-//! Names and messages come from files that others may have written. So whatever is printed here is [`shown`] first: it
-//! has no command to the terminal in it but this program's colours, and is one line.
+//! Names and messages come from files that others may have written. So every line passes through [`shown`], which leaves
+//! no command to the terminal in it but this program's colours.
 //!
 //! Results go to stdout; warnings, errors, hints and bars go to stderr. With `--json` stdout has the one document and
-//! nothing else. A result that can't be written is a failure; a reader that went away (`| head`) is none.
+//! nothing else. A result that can't be written is a failure; a reader that went away (`| head`) is not.
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -52,13 +52,13 @@ impl Output {
         &self.invocation
     }
 
-    /// A printer for tests of what is done, not of what is said.
+    /// A printer that prints only warnings and errors.
     #[cfg(test)]
     pub fn silent() -> Self {
         Self { quiet: true, ..Self::default() }
     }
 
-    /// Whether systemd runs this, and nobody is at the keyboard.
+    /// Whether the output goes to systemd's journal.
     pub fn is_journal(&self) -> bool {
         self.journal
     }
@@ -78,7 +78,7 @@ impl Output {
         self.verbose
     }
 
-    /// Whether a person who wants to read more sits before it. A terminal keeps nothing of what it shows.
+    /// Whether more is wanted on a terminal, which keeps nothing of what it shows.
     pub fn is_verbose_terminal(&self) -> bool {
         self.verbose && !self.journal && std::io::stderr().is_terminal()
     }
@@ -95,7 +95,7 @@ impl Output {
         }
     }
 
-    /// A result that is no line, as it is.
+    /// A result that isn't made of lines, as it is.
     pub fn raw(&self, bytes: &[u8]) {
         let mut stdout = io::stdout();
         self.keep(stdout.write_all(bytes).and_then(|()| stdout.flush()));
@@ -107,8 +107,8 @@ impl Output {
         }
     }
 
-    /// How a command ends that has done its work: as it did, if its result could be written. One that `changes`
-    /// something has done so all the same.
+    /// The exit code after the work is done: `exit`, unless the result could not be written. `changes`: the command has
+    /// changed something, and did so all the same.
     pub fn finish(&self, exit: Exit, changes: bool) -> Exit {
         let Some(error) = self.lost.get() else { return exit };
         let is_done = exit == Exit::Done;
@@ -124,7 +124,7 @@ impl Output {
         }
     }
 
-    /// The line that says what was done, in the colour of how well.
+    /// The summary, in a colour that says how well it went.
     pub fn done(&self, tone: Tone, text: &str) {
         self.line(&paint(tone, text));
     }
@@ -136,7 +136,7 @@ impl Output {
         }
     }
 
-    /// Something that a person should know. It is said once, however often it is found out.
+    /// A warning. The same one is printed once.
     pub fn warn(&self, text: &str) {
         let is_new = self.warned.lock().map_or(true, |mut warned| warned.insert(text.to_string()));
         if is_new {
@@ -144,12 +144,12 @@ impl Output {
         }
     }
 
-    /// Something that is wrong, where the command goes on.
+    /// Something that is wrong; the command goes on.
     pub fn failure(&self, text: &str) {
         self.aside(Priority::Error, &format!("{} {text}", paint(Tone::Bad, "failure:")));
     }
 
-    /// What to do about it. Commands of this program in it, in backquotes, are made complete.
+    /// What to do about it. Commands of this program in backquotes are completed.
     pub fn hint(&self, text: &str) {
         self.aside(Priority::Info, &format!("hint: {}", self.invocation.complete(text)));
     }
@@ -158,7 +158,7 @@ impl Output {
         Notes { journal: self.journal }.print(priority, text);
     }
 
-    /// Something that went wrong, where the command goes on.
+    /// An error after which the command goes on.
     pub fn problem(&self, error: &backup::Error) {
         self.aside(Priority::Error, &format!("{} {}", paint(Tone::Bad, "error:"), error.one_line()));
         if let Some(hint) = error.hint() {
@@ -166,7 +166,7 @@ impl Output {
         }
     }
 
-    /// Why the command failed: for people and, with `--json`, as the document.
+    /// Why the command failed: for people, and with `--json` as the document.
     pub fn error(&self, error: &anyhow::Error) {
         match error.downcast_ref::<backup::Error>() {
             Some(own) => self.explain(own),
@@ -195,7 +195,7 @@ impl Output {
         Ok(())
     }
 
-    /// A table in the first layout that fits the terminal, or else in the last. Where there is no terminal, the first.
+    /// A table in the first layout that fits the terminal, or else in the last. Without a terminal, in the first.
     pub fn table(&self, layouts: &[&dyn Fn() -> Layout]) {
         let terminal = rustix::termios::tcgetwinsize(io::stdout()).ok().filter(|_| io::stdout().is_terminal());
         let fits = |table: &Layout| terminal.is_none_or(|size| table.width() <= size.ws_col.into());
@@ -226,7 +226,7 @@ impl Output {
         Some(read.map(|_| answer.trim().to_string()).unwrap_or_default())
     }
 
-    /// What shows on stderr how far a run is: bars if a person is looking, lines where it is a journal or a log.
+    /// Shows progress on stderr: bars on a terminal, lines in a journal or a log.
     pub fn bars(&self) -> Bars {
         let is_terminal = io::stderr().is_terminal();
         match (self.quiet, is_terminal && !self.journal) {
@@ -252,7 +252,7 @@ fn choose_colors(color: Color, journal: bool) {
 }
 
 /// Prints clap's own message, help or error, and with `--json` an error's document. The flags could not be parsed, so
-/// the two that matter here are looked for by hand.
+/// this looks for the two that matter here by hand.
 pub fn usage(error: &clap::Error) -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     let color = arguments.iter().skip_while(|argument| *argument != "--color").nth(1);

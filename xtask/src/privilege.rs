@@ -1,12 +1,12 @@
-//! What root gives up. Started by root on a project or a store of another user's, this program becomes that user before it
-//! opens settings, store or sources: for good, with that user's groups. So nothing that the user can write there decides
-//! what root does, and nothing that a race could win is worth more than the user has anyway.
+//! Giving up root. If root starts this program on a project or a store of another user, the program becomes that user
+//! before it opens settings, store or sources: for good, with that user's groups. So no file of that user decides what root
+//! does, and winning a race gains no right that the user doesn't have.
 //!
-//! Root's own are: installing and removing a schedule, starting one of its units, the system's journal; and, of a restore,
-//! stopping and starting the application's unit, by way of a process that can do just that ([`crate::application`]).
+//! Root stays root to install and remove a schedule, to start one of its units, and to read the system's journal. In a
+//! restore, a process of its own stays root to stop and start the application's unit ([`crate::application`]).
 //!
-//! This process isn't started anew for it. So the kernel keeps the user from tracing it (`man 2 prctl`,
-//! `PR_SET_DUMPABLE`), and with it from root's terminal.
+//! The process is not started anew. So the kernel keeps the user from tracing it (`man 2 prctl`, `PR_SET_DUMPABLE`), and
+//! from getting at root's terminal.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -23,8 +23,8 @@ use crate::sample::folder;
 use crate::user::account::{self, Account};
 use crate::user::writers::{self, Outsider, Writer};
 
-/// Becomes the user whose project or store this is about, if root started this process and it is another user's. Gives
-/// what can stop and start the application's unit in a restore.
+/// Becomes the owner of the project or store, if root started this process and the owner is another user. Gives the switch
+/// of the application's unit for a restore.
 ///
 /// # Errors
 /// [`ErrorKind::PermissionDenied`] if a group or everybody can write where root would act, or if the system doesn't let
@@ -50,14 +50,14 @@ pub fn give_up(cli: &Cli, output: &Output) -> anyhow::Result<Option<Switch>> {
     Ok(switch)
 }
 
-/// As [`give_up`], to answer a shell, which wants to hear of nothing.
+/// As [`give_up`], without a message: for the answer to a shell.
 pub fn give_up_silently(cli: &Cli) -> anyhow::Result<()> {
     let writer = if account::is_root() { owner(cli)? } else { None };
     writer.map_or(Ok(()), |(writer, _)| Account::of(writer).enter())
 }
 
-/// Cargo runs build scripts, and then this program, of whoever can write to the checkout. It is too late for the first,
-/// but not for saying so.
+/// Refuses to run under cargo as root in a checkout that others can write: cargo has run their build scripts by now, but
+/// they should know.
 fn refuse_cargo() -> anyhow::Result<()> {
     let Some(checkout) = env::var_os("CARGO_MANIFEST_DIR").filter(|_| env::var_os("CARGO").is_some()) else {
         return Ok(());
@@ -72,7 +72,7 @@ fn refuse_cargo() -> anyhow::Result<()> {
         .into())
 }
 
-/// Whether a command is root's own, or opens nothing of anybody's.
+/// Whether a command stays root: it needs that, or opens no file of others.
 fn stays_root(command: &Command) -> bool {
     match command {
         Command::Project(command) => {
@@ -84,7 +84,7 @@ fn stays_root(command: &Command) -> bool {
     }
 }
 
-/// The folder that a command makes something in, if it is about no project yet.
+/// The folder in which a command makes a new project.
 fn workplace(cli: &Cli) -> anyhow::Result<Option<PathBuf>> {
     let folder = match &cli.command {
         Command::Init(args) => args.dir.clone().or(cli.global.root.clone()).unwrap_or_else(|| ".".into()),
@@ -96,7 +96,7 @@ fn workplace(cli: &Cli) -> anyhow::Result<Option<PathBuf>> {
     Ok(Some(std::path::absolute(folder).context("find the current folder")?))
 }
 
-/// Who but root can change what a run of this project's acts on; none if only root can.
+/// Who besides root can change the files that a run of this project acts on; none if only root can.
 pub fn writer(context: &Context<'_>) -> backup::Result<Option<Writer>> {
     match first_writer([context.root.clone(), context.settings_file()])? {
         None => writer_of(context.store.folder(), &context.root, &context.config, (true, true)),
@@ -104,15 +104,15 @@ pub fn writer(context: &Context<'_>) -> backup::Result<Option<Writer>> {
     }
 }
 
-/// Who can write the settings, and has no right to decide what root does by them: neither root nor who asks root for it.
+/// Who can write the settings but must not decide what root does: neither root nor the user who runs this.
 pub fn stranger(context: &Context<'_>) -> backup::Result<Option<Outsider>> {
     let own = rustix::process::geteuid();
     let outsider = writers::outsider(&context.settings_file())?;
     Ok(outsider.filter(|outsider| own.is_root() || outsider.uid != Some(own.as_raw())))
 }
 
-/// Whose the project is, or else the store, or else the folders of the sources, if not root's; and the settings, if they
-/// are root's. None if nobody but root can change any of it, or if it can't be found, which the command itself will say.
+/// The user, not root, who owns the project, or else the store, or else the folders of the sources; with the settings if
+/// only root can write them. None if only root can change all of it, or if there is no project: the command will say so.
 fn owner(cli: &Cli) -> anyhow::Result<Option<(Writer, Option<Config>)>> {
     let global = &cli.global;
     if let Some(folder) = workplace(cli)? {
@@ -159,7 +159,7 @@ fn concerned(command: &Command) -> (bool, bool) {
     }
 }
 
-/// Who can exchange the store, or where databases and files lead, if they are `concerned`. Their content doesn't matter.
+/// Who can exchange the store, or the places of databases and files if they are `concerned`. Content doesn't matter.
 fn writer_of(store: &Path, root: &Path, config: &Config, concerned: (bool, bool)) -> backup::Result<Option<Writer>> {
     if let Some(writer) = writers::besides_root(store)? {
         return Ok(Some(writer));
@@ -169,7 +169,7 @@ fn writer_of(store: &Path, root: &Path, config: &Config, concerned: (bool, bool)
     for source in databases.chain(files) {
         match writers::of_way_to(&source.under(root)) {
             Ok(None) => {}
-            // A source that leads nowhere costs no more than itself, which the command will say.
+            // A broken source doesn't stop the others; the command will report it.
             Err(error) if error.kind() != ErrorKind::PermissionDenied => {}
             other => return other,
         }
@@ -186,7 +186,7 @@ fn first_writer(places: impl IntoIterator<Item = PathBuf>) -> backup::Result<Opt
     Ok(None)
 }
 
-/// What stops the unit that root names, with `--stop` or in settings that only root can write.
+/// The switch for the unit that root names, with `--stop` or in settings that only root can write.
 fn switch(args: &Restore, config: Option<&Config>, account: &Account) -> anyhow::Result<Option<Switch>> {
     let set = config.map(|config| config.restore.stop_unit.as_str()).filter(|unit| !unit.is_empty());
     match args.stop.as_deref().or(set).filter(|_| !args.no_stop) {

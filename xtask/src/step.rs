@@ -15,12 +15,12 @@ use crate::user::account;
 /// Where the user's service manager is to be found: `man 5 user@.service`.
 pub const RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 
-/// Where this user's service manager is, for whoever has come by `su` or `sudo`, and lacks it in the environment.
+/// The folder of this user's service manager. The environment lacks it after `su` or `sudo`.
 pub fn runtime_folder() -> PathBuf {
     format!("/run/user/{}", rustix::process::geteuid()).into()
 }
 
-/// What runs steps. In the root folder: the one that this process was started in may be closed to it.
+/// Runs steps in the root folder: this process may not be allowed to read the one that it was started in.
 pub fn shell() -> anyhow::Result<Shell> {
     let shell = Shell::new().context("find the current folder")?;
     shell.change_dir("/");
@@ -67,32 +67,32 @@ impl Step {
         Self { stdin: Some(stdin), ..self }
     }
 
-    /// The same, which fails too if what it says has this in it: some commands only warn.
+    /// The same, but it also fails if its output contains `text`: some commands only warn.
     pub fn refusing(self, text: &str) -> Self {
         Self { refused: Some(text.to_string()), ..self }
     }
 
-    /// The same for whoever wants to stream what it says, or go on while it runs.
+    /// The same, for a caller that streams the output or goes on while it runs.
     pub fn expression(&self, shell: &Shell) -> duct::Expression {
         let (program, arguments) = self.words.split_first().expect("a step has words");
         let command = duct::cmd(program, arguments).dir(shell.current_dir()).unchecked();
-        // What the shell has set for its commands is not in the environment of this process.
+        // The shell's variables are not in the environment of this process.
         match shell.var_os(RUNTIME_DIR) {
             Some(folder) => command.env(RUNTIME_DIR, folder),
             None => command,
         }
     }
 
-    /// Runs it and gives what it said on stdout.
+    /// Runs it and gives its stdout.
     ///
     /// # Errors
-    /// Names the command, how it ended and what it said; or that it was interrupted, as this process was.
+    /// Names the command, how it ended and its output; or that it was interrupted together with this process.
     pub fn run(&self, shell: &Shell) -> anyhow::Result<String> {
         let ended = self.run_words(shell, &self.words)?;
         let said = [ended.stderr.as_slice(), &ended.stdout].concat();
         let said = String::from_utf8_lossy(&said);
         let how = match &self.refused {
-            // It has heard the signal as well.
+            // It got the same signal.
             _ if !ended.status.success() && Signals::received().is_some() => return Err(Error::interrupted().into()),
             _ if !ended.status.success() => format!("failed ({})", ended.status),
             Some(text) if said.contains(text) => "found fault".into(),
@@ -103,7 +103,7 @@ impl Step {
         Err(anyhow!("`{self}` {how}: {said}"))
     }
 
-    /// The same, whatever signals come in the meantime.
+    /// The same, and signals don't end it.
     pub fn run_unswerving(&self, shell: &Shell) -> anyhow::Result<()> {
         let deaf = ["sh", "-c", "trap '' HUP INT TERM; exec \"$@\"", "sh"].map(str::to_string);
         let ended = self.run_words(shell, &[deaf.as_slice(), &self.words].concat())?;

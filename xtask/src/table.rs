@@ -13,7 +13,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Lines that can be shown, one after the other: of ten thousand rows no second copy is made.
+    /// The lines, one after the other: ten thousand rows are not copied as a whole.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         let widths = self.widths();
         let header = self.header.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -22,7 +22,7 @@ impl Layout {
         rows.flat_map(move |row| self.lines_of(&row, &widths))
     }
 
-    /// How many columns of a terminal it takes.
+    /// Its width in columns of a terminal.
     pub fn width(&self) -> usize {
         let widths = self.widths();
         widths.iter().sum::<usize>() + widths.len().saturating_sub(1)

@@ -1,5 +1,5 @@
-//! The settings that `init` writes: the text of `ops/backup.toml`, which shows every setting with its default, with what
-//! was found in place of its databases and files. Pure.
+//! The settings that `init` writes: `ops/backup.toml`, which shows every setting with its default, but with the databases
+//! and files that were found. Pure.
 
 use backup::{RelPath, is_set_name};
 
@@ -19,11 +19,11 @@ pub fn fill(survey: &Survey) -> (Vec<(String, &RelPath)>, String) {
         text +=
             "# No configuration file was found. A [[files]] section would take the place of this line.\nfiles = []\n\n";
     }
-    text += &match names.split_first() {
-        None if nothing => format!("# No database was found: correct `path` below.\n{database}"),
-        None => commented(database),
-        Some((first, others)) => sections(database, first, others),
-    };
+    match names.split_first() {
+        None if nothing => text.extend(["# No database was found: correct `path` below.\n", database]),
+        None => text += &commented(database),
+        Some((first, others)) => text += &sections(database, first, others),
+    }
     text += between;
     text += &match survey.files.as_slice() {
         [] => commented(files),
@@ -32,7 +32,7 @@ pub fn fill(survey: &Survey) -> (Vec<(String, &RelPath)>, String) {
     (names, text + after)
 }
 
-/// A section for each database: that which explains its keys, with the first, and short ones.
+/// A section for each database: for the first the one that explains its keys, for the others short ones.
 fn sections(database: &str, first: &(String, &RelPath), others: &[(String, &RelPath)]) -> String {
     let (name, path) = first;
     let mut text = set(&set(database, "name", &quoted(name)), "path", &quoted(path.as_str()));
@@ -43,7 +43,7 @@ fn sections(database: &str, first: &(String, &RelPath), others: &[(String, &RelP
     text
 }
 
-/// What comes before the sections of databases and of files, those sections with what explains them, and the rest.
+/// The parts of the file: before the databases, databases, between, files, after. Explanations belong to their section.
 fn parts() -> (&'static str, &'static str, &'static str, &'static str, &'static str) {
     let at = |section: &str| SHOWN.find(section).unwrap_or(SHOWN.len());
     // An explanation begins after an empty line, and a section ends with one.
@@ -80,7 +80,7 @@ fn list(paths: &[RelPath]) -> String {
     }
 }
 
-/// A name for each database, made of its file's, with its folder's where two files are called the same.
+/// A name for each database: its file's, with its folder's if two files have the same name.
 fn names<'a>(paths: impl Iterator<Item = &'a RelPath>) -> Vec<(String, &'a RelPath)> {
     let mut names: Vec<(String, &RelPath)> = Vec::new();
     for path in paths {
@@ -96,7 +96,7 @@ fn names<'a>(paths: impl Iterator<Item = &'a RelPath>) -> Vec<(String, &'a RelPa
     names
 }
 
-/// `text` in lower case, with `_` for all that isn't a letter or a digit.
+/// `text` in lower case, with `_` for everything but letters and digits.
 fn word(text: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
     text.chars().map(plain).collect::<String>().trim_matches('_').to_string()

@@ -1,4 +1,4 @@
-//! Sentences for what the library has judged.
+//! Sentences for the library's judgements.
 
 use backup::status::{Concern, RunEnd, SourceState, Status};
 use backup::{BackupId, Objection, Outcome, SkippedBackup};
@@ -49,7 +49,7 @@ fn source(name: &str, state: SourceState, id: Option<BackupId>, age_s: u64, max_
     }
 }
 
-/// What to do about it. Commands are in backquotes, for the printer to complete.
+/// What to do about it. Commands are in backquotes; the printer completes them.
 pub fn remedy(concern: &Concern) -> String {
     let remedy = match concern {
         Concern::NoBackup => "make one now: `backup`",
@@ -82,7 +82,7 @@ pub fn run_end(end: RunEnd) -> &'static str {
     }
 }
 
-/// How a verification ended, after its name. One without a backup found nothing out about any.
+/// How a verification ended, after its name. One without a backup says nothing about any.
 pub fn verify_end(outcome: Outcome, is_of_backup: bool) -> &'static str {
     match outcome {
         Outcome::Ok | Outcome::Partial => "passed",
@@ -93,7 +93,7 @@ pub fn verify_end(outcome: Outcome, is_of_backup: bool) -> &'static str {
     }
 }
 
-/// How a drill ended, after its name. One without a backup found nothing out about any.
+/// How a drill ended, after its name. One without a backup says nothing about any.
 pub fn drill_end(outcome: Outcome, is_of_backup: bool) -> &'static str {
     match outcome {
         Outcome::Ok => "passed",
@@ -105,12 +105,12 @@ pub fn drill_end(outcome: Outcome, is_of_backup: bool) -> &'static str {
     }
 }
 
-/// Why a backup was passed over.
+/// Why a newer backup was skipped.
 pub fn passed_over(other: &SkippedBackup) -> String {
     format!("{} is newer, but {}", other.id, unfit(&other.why))
 }
 
-/// Why a backup doesn't do, after its name.
+/// Why a backup can't be used, after its name.
 fn unfit(why: &Objection) -> String {
     match why {
         Objection::Failed => "saved nothing".into(),

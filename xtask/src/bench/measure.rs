@@ -13,26 +13,26 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::machine::kilobytes;
 use crate::exit::Signals;
 
-/// How long until its memory is looked at, and a signal is looked for: first, and at last. In between it doubles, since a
-/// look takes time from what is measured.
+/// The time between two looks at the memory and at signals: first and longest. In between it doubles, since each look
+/// slows the process down.
 const TICKS: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(100)];
 
-/// What a script took.
+/// Time and memory of a script.
 #[derive(Debug, Clone, Copy)]
 pub struct Measurement {
     /// From its start to its end.
     pub seconds: f64,
-    /// The most anonymous memory that it was seen with, if it is a single process: a script that begins with `exec`.
+    /// The peak of its anonymous memory, if it is a single process: a script that begins with `exec`.
     pub peak_anon_bytes: Option<u64>,
 }
 
 /// Runs a script in `dir`, with nothing in its environment but `env`.
 ///
 /// # Errors
-/// Names the script, how it ended and what it said; or that it was interrupted, and then all of it is killed.
+/// Names the script, how it ended and its output; or that it was interrupted. Then its processes are killed.
 pub fn script(script: &str, dir: &Path, env: &[(&str, OsString)]) -> anyhow::Result<Measurement> {
     let command = cmd("sh", ["-euc", script]).dir(dir).full_env(env.iter().cloned()).stdin_null();
-    // In a group of its own, so that whatever the script has started can be ended with it.
+    // In a group of its own, so that its children can be killed with it.
     let command = command.before_spawn(|command| {
         command.process_group(0);
         Ok(())
@@ -49,7 +49,7 @@ pub fn script(script: &str, dir: &Path, env: &[(&str, OsString)]) -> anyhow::Res
     Ok(Measurement { seconds, peak_anon_bytes })
 }
 
-/// Waits for the end. Gives the most anonymous memory that was seen, if it `is_single`.
+/// Waits for the end. Gives the peak of anonymous memory if it `is_single`, that is, one process.
 fn watch(process: &Handle, is_single: bool) -> anyhow::Result<Option<u64>> {
     let (mut peak, [mut tick, longest]) = (None, TICKS);
     while process.wait_timeout(tick).context("wait for sh")?.is_none() {
@@ -72,7 +72,7 @@ fn kill(process: &Handle) {
     let _ = process.wait();
 }
 
-/// What the process has of memory that no file is behind: `man 5 proc_pid_status`.
+/// The memory of the process that isn't backed by a file: `man 5 proc_pid_status`.
 fn anonymous(process: &Handle) -> Option<u64> {
     kilobytes(&format!("/proc/{}/status", process.pids().first()?), "RssAnon")
 }

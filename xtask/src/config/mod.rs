@@ -21,7 +21,7 @@ use unit_name::{UNIT_NAMES, is_any_unit, is_unit_name};
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Config {
-    /// Whose state this is; empty for the name of the root's folder.
+    /// The project's name; empty for the name of the root's folder.
     pub project: String,
     /// The backup folder, relative to the root, or absolute.
     pub backup_dir: PathBuf,
@@ -33,7 +33,7 @@ pub struct Config {
     pub busy_timeout: Duration,
     /// How many megabytes a stored file may decode to if no manifest says how many they are.
     pub max_foreign_mb: u64,
-    /// Whether a backup makes sure that its databases are sound before it counts.
+    /// Whether a backup checks that its databases are sound.
     pub check: bool,
     /// Databases.
     pub database: Vec<Database>,
@@ -41,7 +41,7 @@ pub struct Config {
     pub files: Vec<Files>,
     /// How artifacts are encoded.
     pub codec: CodecSettings,
-    /// What rotation keeps. A section that is there says it all, so what it leaves out is off.
+    /// What rotation keeps. If the section is there, a rule that it leaves out is off.
     pub retention: Policy,
     /// When `status` is content.
     pub status: StatusSettings,
@@ -202,10 +202,10 @@ impl Default for ScheduleSettings {
     }
 }
 
-/// Settings are short: no file is read that is longer than this, 1 MiB.
+/// Read limit for settings, 1 MiB.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The text of a plain file: a pipe would be waited for without end, and a device has no end.
+/// The text of a plain file. A pipe or a device could block for ever, or never end.
 fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     backup::open_plain(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
@@ -236,10 +236,10 @@ impl Config {
         }
     }
 
-    /// Every setting as it counts: what the `file` says, and the defaults of all that it leaves out.
+    /// Every setting: those of the `file`, and the defaults of the others.
     ///
     /// # Errors
-    /// As [`Config::load`], which finds more wrong than this.
+    /// As [`Config::load`], which checks more.
     pub fn table(file: Option<&Path>) -> Result<Table> {
         let text = file.map_or(Ok(String::new()), |path| read(path).map_err(|e| unreadable(path, e)))?;
         let not_toml = |e: toml::de::Error| Error::new(ErrorKind::InvalidInput, e.message());
@@ -248,7 +248,7 @@ impl Config {
             match (settings.get_mut(&name), value) {
                 (Some(Value::Table(section)), Value::Table(own)) => {
                     if name == "retention" {
-                        // One that is there names every rule, but for what keeps a backup from before a collapse.
+                        // A section of the file names every rule, except the one about collapses.
                         section.retain(|_, rule| !rule.is_integer());
                     }
                     section.extend(own);
@@ -322,7 +322,7 @@ impl Config {
     }
 }
 
-/// Why the settings can't be read. What is no text file is a mistake in the settings.
+/// Why the settings can't be read. A file that isn't text is a mistake in the settings.
 fn unreadable(path: &Path, error: std::io::Error) -> Error {
     const A_FILE: &str = "they have to be a file; one with every setting and its default: `init --dry-run -v`";
     let (what, hint) = match error.kind() {
@@ -335,7 +335,7 @@ fn unreadable(path: &Path, error: std::io::Error) -> Error {
     Error::new(ErrorKind::InvalidInput, format!("the settings {} {what}", path.display())).with_hint(hint)
 }
 
-/// The longest duration that is taken; SQLite's own timeouts end before a month.
+/// The longest duration allowed; SQLite's own timeouts end before a month.
 const LONGEST: Duration = Duration::from_secs(24 * 24 * 60 * 60);
 
 /// Reads a duration as people write it: `30s`, `10m`, `26h`, `1d 2h`; at most 24 days.

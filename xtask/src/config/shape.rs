@@ -1,5 +1,5 @@
-//! Whether settings have the shape of those that show every one: known keys, values of the same kind. So what is wrong
-//! is said in TOML's words and the settings' own, with the line, and nothing has to be listed twice.
+//! Compares settings with the file that shows every one: known keys, values of the same kind. So messages name the key, the
+//! kind and the line, and no list of keys is kept in the code.
 
 use backup::{Error, ErrorKind, Result};
 use toml::Spanned;
@@ -7,20 +7,20 @@ use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::file::{FILE, SHOWN};
 
-/// What a section that there can be several of has to have.
+/// Keys that must be in a section of which there can be several.
 const REQUIRED: [(&str, &[&str]); 2] = [("database", &["name", "path"]), ("files", &["name", "paths"])];
 
-/// The hint of whatever is wrong with a value.
+/// The hint for a wrong value.
 pub const EVERY_SETTING: &str = "every setting with its default: `init --dry-run -v`";
 
-/// What is wrong, and the byte where it is.
+/// A mistake, and the byte where it is.
 struct Mistake {
     at: usize,
     what: String,
     hint: String,
 }
 
-/// Compares settings with those that show every one; `name` is how messages call the file.
+/// Compares settings with the file that shows every one; messages call the file `name`.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`], naming the key and the line.
@@ -31,10 +31,10 @@ pub fn check(text: &str, name: &str) -> Result<()> {
     found.map_err(|Mistake { at, what, hint }| wrong_at(text, name, at, &what).with_hint(hint))
 }
 
-/// A file that isn't TOML, or holds what no setting can be.
+/// The error for a file that isn't TOML, or has a value that no setting can have.
 pub fn not_toml(text: &str, name: &str, error: &toml::de::Error) -> Error {
     let at = error.span().map_or(0, |span| span.start);
-    // What it would have had to be, of a date that is none, is no help: no setting is a date.
+    // The parser's hint about dates doesn't help: no setting is a date.
     let what = error.message().lines().map(|line| line.split(", expected a ").next().unwrap_or(line));
     let what = what.collect::<Vec<_>>().join("; ");
     wrong_at(text, name, at, &what).with_hint(EVERY_SETTING)
@@ -98,7 +98,7 @@ fn is_days(example: &str) -> bool {
     example.strip_suffix('d').is_some_and(|days| days.parse::<u32>().is_ok())
 }
 
-/// More than any setting allows is refused here, and what a setting allows by the setting.
+/// Refuses numbers that are too large for any setting. The setting itself checks its own limits.
 fn check_number(name: &str, number: &DeInteger<'_>, example: &str, at: usize) -> Result<(), Box<Mistake>> {
     let wrong = |what: String| Err(Box::new(Mistake { at, what, hint: EVERY_SETTING.into() }));
     match i64::from_str_radix(number.as_str(), number.radix()) {
@@ -108,7 +108,7 @@ fn check_number(name: &str, number: &DeInteger<'_>, example: &str, at: usize) ->
     }
 }
 
-/// An entry of a list: text, or a section with all that it must have.
+/// An entry of a list: text, or a section with all its required keys.
 fn compare_entry(name: &str, value: &DeValue<'_>, model: Option<&DeValue<'_>>, at: usize) -> Result<(), Box<Mistake>> {
     let wrong = |what: String, hint: String| Err(Box::new(Mistake { at, what, hint }));
     match (model, value) {

@@ -1,5 +1,5 @@
-//! Whether the backup folder is a folder of its own. Backups of a folder that they lie in would be lost with it, rotation
-//! and `chmod` would be let loose on what isn't theirs, and each backup would hold the ones before.
+//! Whether the backup folder is a folder of its own. Otherwise backups would be lost together with their source, rotation
+//! and `chmod` would touch files that aren't backups, and each backup would contain the earlier ones.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -7,11 +7,11 @@ use backup::{Error, ErrorKind, Result};
 
 use crate::config::Config;
 
-/// Makes sure that `folder` is not the application's folder or above it, and holds neither what is backed up nor the
+/// Makes sure that `folder` is not the application's folder or above it, and contains neither a source nor the
 /// `settings`.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`], saying what it is or holds.
+/// [`ErrorKind::InvalidInput`], naming the reason.
 pub fn require(folder: &Path, root: &Path, config: &Config, settings: Option<&Path>) -> Result<()> {
     let Some(why) = objection(folder, root, config, settings) else { return Ok(()) };
     let message = format!("{} can't be the backup folder: {why}", folder.display());
@@ -21,7 +21,7 @@ pub fn require(folder: &Path, root: &Path, config: &Config, settings: Option<&Pa
 
 /// What speaks against a backup folder.
 fn objection(folder: &Path, root: &Path, config: &Config, settings: Option<&Path>) -> Option<String> {
-    // A shell would have replaced these. The flag has been through one.
+    // A shell replaces these in a flag; nothing does in the settings.
     let set = config.backup_dir.to_string_lossy();
     if (set == "~" || set.starts_with("~/") || set.starts_with('$')) && folder == root.join(&config.backup_dir) {
         return Some("~ and $ mean nothing in the settings".into());
@@ -42,7 +42,7 @@ fn objection(folder: &Path, root: &Path, config: &Config, settings: Option<&Path
     holds_settings.then(|| "the settings are in it".into())
 }
 
-/// Where a path leads, also where its end doesn't exist yet.
+/// The path without links, also if its end doesn't exist yet.
 pub fn resolved(path: &Path) -> PathBuf {
     let mut place = PathBuf::new();
     for part in path.components() {

@@ -30,10 +30,10 @@ use crate::user::account;
 use crate::user::writers::Writer;
 use crate::words;
 
-/// The schedule drills once a week: two of these in a row went wrong, or were not made.
+/// A bit more than two weeks: the schedule drills once a week, and two drills in a row failed or are missing.
 const MAX_DRILL_AGE: Duration = Duration::from_secs(15 * 24 * 60 * 60);
 
-/// Of more backups that were passed over, only the newest are named.
+/// The most skipped backups that are named, newest first.
 const MOST_PASSED_OVER: usize = 3;
 
 /// What a command needs.
@@ -83,7 +83,7 @@ impl<'a> Context<'a> {
         broken.map_or(Ok(context), |error| Err(error.into()))
     }
 
-    /// The same for commands that can do without the settings: with the defaults, and what is wrong with the settings.
+    /// The same for commands that work without settings: with the defaults, and the error in the settings.
     pub fn despite_settings(global: &Global, output: &'a Output) -> anyhow::Result<(Self, Option<Error>)> {
         let root = root::find(global.root.as_deref())?;
         let (config, broken) = load(&root, global);
@@ -112,13 +112,12 @@ impl<'a> Context<'a> {
         self.settings.clone().unwrap_or_else(|| self.root.join(FILE))
     }
 
-    /// A command of this program's for this project, as a person would type it.
+    /// A command of this program for this project, as a person would type it.
     pub fn command(&self, words: &[&str]) -> Step {
         self.output.invocation().command(words)
     }
 
-    /// Begins a run that makes something, in a store that may not exist yet. `command` is what others who wait for the
-    /// lock will read.
+    /// Begins a run that writes to the store, which may not exist yet. `command` is shown to others who wait for the lock.
     pub fn begin(&self, command: &str) -> anyhow::Result<Run<'_>> {
         Signals::catch().context("catch signals")?;
         let run = Run::begin(self.setup(command), &mut |holder| self.waiting(holder))?;
@@ -126,13 +125,13 @@ impl<'a> Context<'a> {
         Ok(run)
     }
 
-    /// Begins a run on a store that has to hold something.
+    /// Begins a run on a store that must have backups.
     pub fn begin_on_existing(&self, command: &str) -> anyhow::Result<Run<'_>> {
         self.catalog()?.require_any()?;
         self.begin(command)
     }
 
-    /// Begins a run that only proves something, on a store that may be read-only.
+    /// Begins a run that only checks backups, on a store that may be read-only.
     pub fn begin_session(&self, command: &str) -> anyhow::Result<Session<'_>> {
         self.catalog()?.require_any()?;
         Signals::catch().context("catch signals")?;
@@ -144,18 +143,18 @@ impl<'a> Context<'a> {
         Ok(session)
     }
 
-    /// A run that only looks.
+    /// Opens the store read-only.
     pub fn look(&self) -> anyhow::Result<Look<'_>> {
         Ok(Look::new(self.setup("look"))?)
     }
 
-    /// Makes the backup folder of another project this one's. Gives that project; none if it is this one's.
+    /// Makes the backup folder of another project this one's. Gives that project; none if the folder is this one's.
     pub fn take_over(&self) -> anyhow::Result<Option<OtherProject>> {
         Signals::catch().context("catch signals")?;
         Ok(take_over::take_over(self.setup("take-over"), &mut |holder| self.waiting(holder))?)
     }
 
-    /// What the library takes from its caller.
+    /// What the library needs from its caller.
     pub fn setup(&self, command: &str) -> Setup<'_> {
         Setup {
             store: &self.store,
@@ -187,7 +186,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// What shows how long work goes on, and hears the wish to stop it.
+    /// Shows progress, and tells the library to stop when a signal comes.
     pub fn progress(&self) -> &dyn Progress {
         &self.bars
     }
@@ -202,8 +201,8 @@ impl<'a> Context<'a> {
         Ok(self.look()?.ledger()?)
     }
 
-    /// The backup that `--from` means; the newest one without it. It holds all of the configured things that are asked
-    /// for. Says so if newer ones don't do.
+    /// The backup that `--from` means; the newest one without it. It contains all that is configured and asked for. Warns
+    /// about newer ones that can't be used.
     pub fn select<'c>(&self, catalog: &'c Catalog, from: Option<&str>, asked: Selection) -> anyhow::Result<&'c Entry> {
         let sources = self.config.sources();
         let databases = sources.databases.iter().map(|database| &database.name).filter(|_| asked.databases);
@@ -211,8 +210,8 @@ impl<'a> Context<'a> {
         self.select_with(catalog, from, &databases.chain(files).cloned().collect::<Vec<_>>())
     }
 
-    /// The newest backup that holds all that is configured; if there is none, the newest that holds anything; and if
-    /// something speaks against all of them, the newest, for another look at it.
+    /// The newest backup that contains all that is configured; if there is none, the newest that contains anything; if none
+    /// can be used, the newest, to check it again.
     pub fn select_to_prove<'c>(&self, catalog: &'c Catalog) -> anyhow::Result<&'c Entry> {
         self.select(catalog, None, Selection::ALL).or_else(|error| match kind(&error) {
             Some(ErrorKind::NoSuchBackup) => {
@@ -246,20 +245,19 @@ impl<'a> Context<'a> {
             now: self.now,
             max_age: self.config.status.max_age,
             max_drill_age: MAX_DRILL_AGE,
-            // A folder that doesn't exist yet has the space of the one it will be in; one that can't be asked has none
-            // known.
+            // For a folder that doesn't exist yet, that of its parent. Unknown if it can't be read.
             free_bytes: self.store.free_bytes().ok().flatten(),
             locked_since: self.store.locked_since().ok().flatten(),
         })
     }
 
-    /// How long ago that was, as people say it.
+    /// How long ago that was, in words.
     pub fn age_of(&self, at: DateTime<FixedOffset>) -> String {
         age(seconds_since(at, self.now))
     }
 
-    /// Makes sure that a backup folder that was named is there: a slip of the hand, or a disk that isn't mounted, is no
-    /// store without backups.
+    /// Makes sure that a backup folder that was named exists. A typing error, or a disk that isn't mounted, must not look
+    /// like an empty store.
     pub fn require_named_folder(&self) -> anyhow::Result<()> {
         let is_named = self.flags.backup_dir.is_some() || self.config.backup_dir != Config::default().backup_dir;
         if !is_named || self.store.folder().symlink_metadata().is_ok() {
@@ -270,7 +268,7 @@ impl<'a> Context<'a> {
         Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint).into())
     }
 
-    /// Says so if the ledger should have a line of this run, and could not get one.
+    /// Warns if the ledger could not get its line of this run.
     pub fn warn_of_unrecorded(&self, why: Option<&str>) {
         if let Some(why) = why {
             self.output.warn(&format!("the ledger doesn't know of this run: {why}"));
@@ -278,7 +276,7 @@ impl<'a> Context<'a> {
     }
 }
 
-/// The settings with the flags over them: the defaults, and what is wrong, if they can't be used.
+/// The settings with the flags over them; if they can't be used, the defaults and the error.
 fn load(root: &Path, global: &Global) -> (Config, Option<Error>) {
     let (config, broken) = match Config::load(root, global.config.as_deref()) {
         Ok(config) => (config, None),

@@ -1,4 +1,4 @@
-//! Restores that were cut short: what they left behind, and how to finish or undo them.
+//! Restores that were cut short: their leftovers, and how to finish or undo them.
 
 use std::path::Path;
 
@@ -10,8 +10,8 @@ use crate::step::Step;
 use crate::text::{local, size};
 
 impl Context<'_> {
-    /// What a restore that was cut short has left to be removed by the next run that may write, in words. Nothing while a
-    /// run goes on, which may be a restore.
+    /// Leftovers of a restore that was cut short, in words; the next run that writes removes them. None while a run is going
+    /// on: it may be a restore.
     pub fn leftovers(&self) -> Option<String> {
         self.left_at(&self.places())
     }
@@ -26,15 +26,15 @@ impl Context<'_> {
         Some(format!("a restore was cut short and left {}", names.join(", ")))
     }
 
-    /// One that can't be removed keeps no run from its work.
+    /// Warns if they can't be removed; the run goes on.
     pub(super) fn remove_leftovers(&self, run: &Run<'_>) {
         if let Err(error) = restore::remove_leftovers(run, &self.places()) {
             self.output.warn(&format!("what a restore left stays: {}", error.one_line()));
         }
     }
 
-    /// Where a restore into the root may have decoded something: beside all that is configured, and beside what the last one
-    /// was to write.
+    /// Places beside which a restore into the root may have decoded files: all configured paths, and the targets of the last
+    /// restore.
     fn places(&self) -> Vec<RestoredPlace> {
         let databases = self.config.database.iter().map(|database| &database.path);
         let paths = databases.chain(self.config.files.iter().flat_map(|files| &files.paths));
@@ -45,8 +45,8 @@ impl Context<'_> {
         places
     }
 
-    /// Where the last restore was to write, if it was cut short. The ledger may be somebody else's: outside of the root,
-    /// nothing is removed because of what it says.
+    /// Targets of the last restore, if it was cut short. Somebody else may have written the ledger: outside of the root,
+    /// nothing is removed because of it.
     fn unfinished_places(&self) -> Vec<RestoredPlace> {
         let ledger = self.ledger().unwrap_or_default();
         let Some((_, restore)) = ledger.unfinished_restore() else { return Vec::new() };
@@ -56,7 +56,7 @@ impl Context<'_> {
         places
     }
 
-    /// Says so if a restore was cut short: the state may be half old and half new.
+    /// Warns if a restore was cut short: the state may be half old and half new.
     pub fn warn_of_unfinished_restore(&self) {
         if let Some(left) = self.leftovers() {
             self.output.warn(&left);
@@ -73,13 +73,12 @@ impl Context<'_> {
         }
     }
 
-    /// A restore that was cut short, and what to do about it. An unreadable ledger is the command's own to complain
-    /// about.
+    /// A restore that was cut short, and what to do about it. The command itself reports an unreadable ledger.
     pub fn unfinished_restore(&self) -> Option<(String, String)> {
         let ledger = self.ledger().ok()?;
         let unfinished = ledger.unfinished_restore()?;
-        // One that goes on isn't cut short; if it is another run that holds the lock, that has said this itself. And it may
-        // have ended since the ledger was read.
+        // A run that is going on may be that restore, or has warned about it. It may also have ended since the ledger was
+        // read.
         let goes_on = self.store.lock_holder().is_ok_and(|holder| holder.is_some());
         if goes_on || self.ledger().ok()?.unfinished_restore() != Some(unfinished) {
             return None;
@@ -93,7 +92,7 @@ impl Context<'_> {
         Some((what, format!("repeat it: {}{undo}", self.again(id, restore))))
     }
 
-    /// The command that undoes a restore into `target`. Another folder than the root has to be named again.
+    /// The command that undoes a restore into `target`. It names the folder if that isn't the root.
     pub fn undo(&self, target: &Path, is_unlisted: bool) -> Step {
         let to = (target != self.root).then(|| ["--to".to_string(), target.display().to_string()]);
         let undo = self.command(&["restore", "--undo"]).and(to.into_iter().flatten());

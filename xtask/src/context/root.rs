@@ -1,9 +1,9 @@
 //! Where the application is: the folder that `--root` names, or the nearest one from the current folder up that has
 //! settings. Where this program was built doesn't matter.
 //!
-//! The hazard is a settings file that somebody else put in or above the current folder: it names a command that `drill`
-//! runs. So one that is found counts only if it belongs to root or to whoever runs this. Root itself becomes the user whose
-//! settings they are ([`crate::privilege`]).
+//! The hazard is a settings file that somebody else put in or above the current folder: `drill` would run the command in
+//! it. So settings that are found must belong to root or to the current user. Root itself becomes the user whose settings
+//! they are ([`crate::privilege`]).
 
 use std::env;
 use std::fs::{self, Metadata};
@@ -18,7 +18,7 @@ use crate::config::FILE;
 /// The application's folder, absolute and without links.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] if there is none, or if its settings are not to be trusted.
+/// [`ErrorKind::InvalidInput`] if there is none, or if its settings can't be trusted.
 pub fn find(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     match given {
         Some(folder) => Ok(named(folder)?),
@@ -26,7 +26,7 @@ pub fn find(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// A folder that is named.
+/// A folder that was named.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`] if it isn't one.
@@ -50,7 +50,7 @@ fn search(here: &Path) -> backup::Result<PathBuf> {
         .with_hint("write one: `init`; or name the application's folder with --root DIR"))
 }
 
-/// Looks at links too: somebody else's could lead to trusted settings for a folder that these are not about.
+/// Checks links too: somebody else's link could lead to trusted settings that are for another folder.
 fn require_trusted(folder: &Path) -> backup::Result<()> {
     let own = rustix::process::geteuid().as_raw();
     let owner = |path: &Path, look: fn(&Path) -> std::io::Result<Metadata>| {

@@ -1,32 +1,32 @@
-//! What a check found.
+//! The result of a check.
 
 use backup::ErrorKind;
 use serde::Serialize;
 
-/// How a check came out.
+/// How severe a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// All is well.
     Ok,
-    /// Worth a look, or not to be found out.
+    /// Worth a look, or unknown.
     Warning,
-    /// Backups are not made, can't be made, or can't be relied on.
+    /// There are no backups, there will be none, or they can't be relied on.
     Failure,
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Serialize)]
 pub struct Finding {
     /// What was checked.
     pub check: String,
-    /// How it came out.
+    /// How severe it is.
     pub verdict: Verdict,
     /// What was found, in one line.
     pub detail: String,
     /// What to do about it.
     pub hint: Option<String>,
-    /// Whether it could not be looked at by who asks.
+    /// Whether the current user lacked the permission to check it.
     #[serde(skip)]
     pub denied: bool,
 }
@@ -47,7 +47,7 @@ impl Finding {
         Self { verdict: Verdict::Failure, ..Self::warning(check, detail, hint) }
     }
 
-    /// A check that could not be made, because of this.
+    /// A check that failed with an error.
     pub fn error(check: &str, error: &anyhow::Error) -> Self {
         let own = error.downcast_ref::<backup::Error>();
         Self {
@@ -58,12 +58,12 @@ impl Finding {
         }
     }
 
-    /// Whether something is wrong that who asks could see.
+    /// Whether something is wrong. A check without permission says nothing.
     pub fn is_wrong(&self) -> bool {
         self.verdict != Verdict::Ok && !self.denied
     }
 
-    /// What a check found, or why it could not be made.
+    /// The finding, or the error instead of one.
     pub fn of(check: &str, result: anyhow::Result<Self>) -> Self {
         result.unwrap_or_else(|error| Self::error(check, &error))
     }

@@ -1,4 +1,4 @@
-//! What `doctor` looks at: everything that a backup, a restore and the schedule depend on. It changes nothing.
+//! The checks of `doctor`: everything that a backup, a restore and the schedule depend on. They change nothing.
 
 mod application;
 mod finding;
@@ -14,8 +14,8 @@ use crate::schedule::timers;
 use crate::schedule::which::as_maker;
 pub use finding::{Finding, Verdict};
 
-/// Makes every check, in the order in which data flows: settings, sources, store, schedule. A `deep` one reads the
-/// databases whole. With `broken` settings, those who depend on them can't be made.
+/// Makes every check, in the order in which data flows: settings, sources, store, schedule. `deep` reads whole databases.
+/// With `broken` settings, checks that depend on them are left out.
 pub fn examine(context: &Context<'_>, shell: &Shell, deep: bool, broken: Option<backup::Error>) -> Vec<Finding> {
     let schedule = timers::read(context, shell, &Which::default());
     let known = schedule.as_ref().ok().and_then(Option::as_ref);
@@ -42,7 +42,7 @@ pub fn examine(context: &Context<'_>, shell: &Shell, deep: bool, broken: Option<
     findings
 }
 
-/// Whether the backup folder is one for `user`, who makes the backups.
+/// Checks that the backup folder is right for `user`, who makes the backups.
 pub fn backup_folder(context: &Context<'_>, shell: &Shell, user: Option<&str>) -> Finding {
     store::owner(context, shell, user)
 }

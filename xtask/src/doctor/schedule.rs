@@ -1,4 +1,4 @@
-//! Checks of the schedule, and of the clock that it goes by.
+//! Checks of the schedule and of the clock.
 
 use xshell::{Shell, cmd};
 
@@ -17,7 +17,7 @@ use crate::systemd::manager::Manager;
 use crate::systemd::{self, Scope};
 use crate::text::local;
 
-/// Whether units are what they should be can't be said where the settings are `broken`.
+/// With `broken` settings, the units can't be compared with what they should be.
 pub fn examine(
     context: &Context<'_>,
     shell: &Shell,
@@ -76,7 +76,7 @@ fn program(schedule: &Schedule) -> Finding {
     }
 }
 
-/// Whether there is somebody to read the crontab.
+/// Whether a cron daemon reads the crontab.
 fn cron(schedule: &Schedule) -> Finding {
     let check = "cron";
     match (&schedule.problem, table::is_running()) {
@@ -90,7 +90,7 @@ fn cron(schedule: &Schedule) -> Finding {
     }
 }
 
-/// Whether the units are what would be installed today, and systemd has read them.
+/// Whether the units are as they would be installed now, and systemd has read them.
 fn units(context: &Context<'_>, shell: &Shell, again: &str) -> anyhow::Result<Finding> {
     let (check, installation) = ("units", require(context, shell, &Which::default())?);
     let Installation { scope, origin, older, .. } = &installation;

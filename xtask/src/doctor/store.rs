@@ -1,4 +1,4 @@
-//! Checks of where backups go, and of those that are there.
+//! Checks of the backup folder, and of the backups in it.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
@@ -22,7 +22,7 @@ use crate::words;
 /// The check of the folder itself.
 const FOLDER: &str = "backup folder";
 
-/// Checks the folder, and if it is there, what is in it.
+/// Checks the folder and the backups in it.
 pub fn examine(context: &Context<'_>, shell: &Shell, schedule: Option<&Schedule>) -> Vec<Finding> {
     let folder = context.store.folder();
     let found = match exists(context, folder, schedule) {
@@ -36,7 +36,7 @@ pub fn examine(context: &Context<'_>, shell: &Shell, schedule: Option<&Schedule>
     ];
     match context.catalog().and_then(|catalog| Ok((catalog, context.ledger()?))) {
         Ok((catalog, ledger)) => findings.extend(inside(context, &catalog, &ledger)),
-        // What is true of all that is in it needs to be said but once.
+        // One finding for all checks that need them.
         Err(error) => findings.push(Finding::error("backups", &error)),
     }
     findings
@@ -71,7 +71,7 @@ fn inside(context: &Context<'_>, catalog: &Catalog, ledger: &Ledger) -> [Finding
     ]
 }
 
-/// The finding that renders those concerns that are `about` something; else `ok`.
+/// A finding for the concerns that `about` selects; `ok` if there are none.
 fn judged(status: &Status, check: &str, about: impl Fn(&Concern) -> bool, ok: impl FnOnce() -> String) -> Finding {
     let concerns: Vec<&Concern> = status.concerns.iter().filter(|concern| about(concern)).collect();
     let Some(worst) = concerns.first() else { return Finding::ok(check, ok()) };
@@ -83,13 +83,13 @@ fn judged(status: &Status, check: &str, about: impl Fn(&Concern) -> bool, ok: im
     }
 }
 
-/// Whose the folder is, who can look into it, and whether it can be written.
+/// Checks who owns the folder, who can read it, and whether it can be written.
 pub fn owner(context: &Context<'_>, shell: &Shell, user: Option<&str>) -> Finding {
     let found = check_owner(context.store.folder(), shell, user);
     Finding::of(FOLDER, found.and_then(|other| other.map_or_else(|| check_mode(context.store.folder()), Ok)))
 }
 
-/// What `user`, who makes the backups, can't do with a folder of somebody else's.
+/// A failure if the folder doesn't belong to `user`, who makes the backups.
 fn check_owner(folder: &Path, shell: &Shell, user: Option<&str>) -> anyhow::Result<Option<Finding>> {
     let Some(user) = user else { return Ok(None) };
     let uid = cmd!(shell, "id -u -- {user}").quiet().ignore_stderr().read();
@@ -126,10 +126,10 @@ fn metadata(folder: &Path) -> backup::Result<Metadata> {
     fs::metadata(folder).map_err(|e| backup::Error::io("look at", folder, e))
 }
 
-/// Whether the disk that breaks takes both.
+/// Whether backups and databases are on the same file system: a broken disk would take both.
 fn disk(context: &Context<'_>, folder: &Path, found: &Metadata) -> Finding {
     let check = "file system";
-    // Folders, since an overlay knows its files by the disks below it.
+    // Of the folders: on an overlay, files have the number of the disk below.
     let databases = context.config.database.iter().map(|database| database.path.under(&context.root));
     let folders = databases.filter_map(|path| fs::metadata(path.canonicalize().ok()?.parent()?).ok());
     let together = folders.map(|folder| folder.dev()).any(|device| device == found.dev());
@@ -143,7 +143,7 @@ fn disk(context: &Context<'_>, folder: &Path, found: &Metadata) -> Finding {
     )
 }
 
-/// Whether git leaves it alone, if it is in the folder of a repository.
+/// Whether git ignores the folder, if it is in a repository.
 fn git(shell: &Shell, folder: &Path) -> anyhow::Result<Finding> {
     let check = "ignored by git";
     let place = folder.canonicalize().with_context(|| format!("find {}", folder.display()))?;
@@ -151,7 +151,7 @@ fn git(shell: &Shell, folder: &Path) -> anyhow::Result<Finding> {
         return Ok(Finding::ok(check, "it is in no git repository"));
     };
     if is_root() {
-        // Git runs what a repository's own settings name.
+        // Git runs commands that the settings of a repository name.
         return Ok(Finding::warning(check, "not checked: root doesn't run git in it", "ask as another user"));
     }
     let asked = cmd!(shell, "git -C {top} check-ignore --quiet -- {place}").quiet().ignore_status().output();

@@ -1,5 +1,4 @@
-//! A folder of this program's own to work in. It is emptied and removed, so it must never be somebody's: what may go
-//! bears a mark.
+//! A folder for this program to work in. It is emptied and removed, so only a folder with this program's mark is used.
 
 use std::io::ErrorKind::NotFound;
 use std::path::{Path, PathBuf};
@@ -8,15 +7,15 @@ use std::{env, fs};
 use anyhow::Context as _;
 use backup::{Error, ErrorKind};
 
-/// Where `command` works if no folder is given: in the `target` of the Cargo workspace around the current folder, or
-/// else in the current folder. Not where all users have their temporary files: there, others could prepare it, and a
-/// benchmark's gigabytes may have to fit into memory.
+/// The folder of `command` if none is given: in the `target` of the Cargo workspace around the current folder, or else in
+/// the current folder. Not in the common folder for temporary files: others could prepare it there, and it may be in
+/// memory, too small for a benchmark.
 pub fn default(command: &str) -> anyhow::Result<PathBuf> {
     let here = env::current_dir().context("find the current folder")?;
     Ok(below(&here, command))
 }
 
-/// As short as it can be named from `here`.
+/// The same, as a short path relative to `here`.
 fn below(here: &Path, command: &str) -> PathBuf {
     let is_target = |folder: &Path| folder.join("CACHEDIR.TAG").is_file();
     let targets = here.ancestors().map(|folder| folder.join("target"));
@@ -26,11 +25,10 @@ fn below(here: &Path, command: &str) -> PathBuf {
     }
 }
 
-/// Makes `dir` an empty folder of `command`'s. Of what is there, only an earlier one of the same command is removed:
-/// then it returns true.
+/// Makes `dir` an empty folder of `command`. An earlier one of the same command is removed: then it returns true.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] if it has anything else in it.
+/// [`ErrorKind::InvalidInput`] if it contains anything else.
 pub fn make(dir: &Path, command: &str) -> anyhow::Result<bool> {
     let marker = dir.join(format!(".{command}-project"));
     let empty = match fs::read_dir(dir) {

@@ -56,7 +56,7 @@ name = "config"
 paths = [".env", "data/station_info.json"]
 "#;
 
-/// Makes the project in `dir`, with a database of `size_mb` · 10⁶ bytes. What is there already stays and is an error.
+/// Makes the project in `dir`, with a database of `size_mb` · 10⁶ bytes. A file that exists stays and is an error.
 pub fn create(dir: &Path, size_mb: u64, seed: u64) -> anyhow::Result<()> {
     let mut rng = Rng::with_seed(seed);
     let secrets = format!("API_KEY=demo-{:032x}\nOCPP_PASSWORD=demo-{:016x}", rng.u128(..), rng.u64(..));

@@ -1,4 +1,4 @@
-//! Charging sessions: what a station tells, in rows and in OCPP messages.
+//! Charging sessions, as rows and as OCPP messages.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use fastrand::Rng;
@@ -37,7 +37,7 @@ pub fn session(db: &Connection, rng: &mut Rng, start: Time, samples: i64) -> rus
     call(db, rng, station, end, "StatusNotification", &status(number, "Available"))
 }
 
-/// A station says that it is there; now and then it was started anew.
+/// A station says that it is there; sometimes that it was restarted.
 fn greet(db: &Connection, rng: &mut Rng, station: i64, at: Time) -> rusqlite::Result<()> {
     let boot = json!({"chargePointVendor": "Voltwerk", "chargePointModel": "Duo 22"});
     let (name, args) = if rng.u8(..) < 8 { ("BootNotification", boot) } else { ("Heartbeat", json!({})) };
@@ -48,7 +48,7 @@ fn status(connector: i64, status: &str) -> Value {
     json!({"connectorId": connector, "errorCode": "NoError", "status": status})
 }
 
-/// What a station tells of its meter.
+/// The message of a station with its meter's values.
 fn meter_values(connector: i64, id: i64, at: Time, wh: i64, w: i64) -> Value {
     let values = [("Energy.Active.Import.Register", "Wh", wh), ("Power.Active.Import", "W", w)]
         .map(|(measurand, unit, value)| json!({"measurand": measurand, "unit": unit, "value": value.to_string()}));

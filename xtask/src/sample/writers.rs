@@ -1,5 +1,5 @@
-//! Writers that keep the sample's database busy. They use the clock, and number their commits without a gap, so that what
-//! a copy holds of them can be told afterwards.
+//! Writers that keep the sample's database busy. They use the clock. They number their commits without a gap, so that a
+//! copy can be checked for missing ones.
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::session::{run, session, stamp};
 
-/// Threads that commit small transactions all the while, each on its own connection. Dropped, they stop.
+/// Threads that commit small transactions without a pause, each on its own connection. Dropped, they stop.
 pub struct Writers {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<anyhow::Result<()>>>,
@@ -73,7 +73,7 @@ impl Writers {
 
 impl Drop for Writers {
     fn drop(&mut self) {
-        // Who wants to know how they ended calls `stop`.
+        // Errors are reported by `stop`.
         let _ = self.join();
     }
 }
@@ -117,8 +117,8 @@ fn commit(db: &mut Connection, rng: &mut Rng, writer: usize, seq: u64) -> rusqli
     tx.commit()
 }
 
-/// Checks that the database holds of each writer the commits from 1 to some k without a gap, and at least as many as
-/// `at_least` says for it; returns the k of each. An error names a writer and what of it is missing.
+/// Checks that the database contains the commits of each writer from 1 to some k without a gap, and that k is not below
+/// `at_least`. Returns the k of each. An error names a writer and the missing commits.
 pub fn check_commits(db: &Path, at_least: &[u64]) -> anyhow::Result<Vec<u64>> {
     let file = Connection::open_with_flags(db, OpenFlags::SQLITE_OPEN_READ_ONLY).context("open the database")?;
     let mut commits = file.prepare("SELECT writer, seq FROM commits ORDER BY writer, seq")?;

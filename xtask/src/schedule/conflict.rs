@@ -1,4 +1,5 @@
-//! That a project is scheduled once: by systemd or by cron, for the system or for a user.
+//! A project is scheduled once: by systemd or by cron, for the system or for a user. Two schedules would back up and rotate
+//! twice, and removing one would remove the program of the other.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -13,7 +14,7 @@ use crate::context::Context;
 use crate::systemd::Scope;
 use crate::systemd::manager::Manager;
 
-/// Makes sure that this project isn't scheduled otherwise, as far as that can be seen from here.
+/// Makes sure that nothing else schedules this project, as far as the current user can see.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`], naming what schedules it.
@@ -39,7 +40,7 @@ pub fn require_only(
     require_no_cron(context, shell, Some(user), !dry_run)
 }
 
-/// The same of the service manager of the `user` that the jobs run as.
+/// The same for the own service manager of the `user` that the jobs run as.
 fn require_no_timer_of(context: &Context<'_>, shell: &Shell, user: &str) -> anyhow::Result<()> {
     let entry = cmd!(shell, "getent passwd -- {user}").quiet().ignore_stderr().read().unwrap_or_default();
     let Some(home) = entry.split(':').nth(5) else { return Ok(()) };
@@ -56,7 +57,7 @@ fn require_no_cron(context: &Context<'_>, shell: &Shell, user: Option<&str>, ask
     }
 }
 
-/// That something else schedules this project, and the command that removes it.
+/// The error: something else schedules this project; its hint is the command that removes it.
 pub fn scheduled_already(by: &str, remedy: &impl Display) -> anyhow::Error {
     Error::new(ErrorKind::InvalidInput, format!("this project is scheduled already, by {by}"))
         .with_hint(format!("remove that first: {remedy}"))

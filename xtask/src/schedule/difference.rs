@@ -1,11 +1,11 @@
-//! What an installation will change in a text that is there.
+//! The changes that an installation makes to a text.
 
 use similar::TextDiff;
 
 use crate::output::Output;
 use crate::text::{Tone, paint};
 
-/// Shows what will be different in a text.
+/// Shows them.
 pub fn show(output: &Output, name: &str, old: &str, new: &str) {
     let diff = TextDiff::from_lines(old, new).unified_diff().header(name, "as it will be").to_string();
     for line in diff.lines() {

@@ -8,7 +8,7 @@ use super::identity::uid;
 use super::steps::Steps;
 use crate::step::word;
 
-/// Makes a folder for everybody to read, as the manager's files are, and those above it.
+/// Makes a folder, and those above it, that everybody can read, like the other files of the manager.
 pub fn make_public(steps: &mut Steps<'_>, folder: &Path) -> anyhow::Result<()> {
     let (manager, missing) = (steps.manager, missing(folder));
     if missing.is_empty() {
@@ -20,10 +20,10 @@ pub fn make_public(steps: &mut Steps<'_>, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes a folder of the `user` that the jobs run as, who could not make it from there; none is the one who asks.
-/// `false` if it is there.
+/// Makes a folder that belongs to the `user` that the jobs run as; none is the current user. The jobs can't make it
+/// themselves. `false` if it exists.
 ///
-/// Where the folder it goes into is the user's, so is the making: root would follow a link that the user puts there in
+/// If its parent belongs to the user, the command runs as that user: root would follow a link that the user puts there in
 /// the meantime.
 pub fn make_private(steps: &mut Steps<'_>, user: Option<&str>, folder: &Path) -> anyhow::Result<bool> {
     let (manager, name) = (steps.manager, word(folder)?);

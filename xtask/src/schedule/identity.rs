@@ -1,4 +1,4 @@
-//! Who the jobs run as, and what root lets settings decide about that.
+//! The user that the jobs run as, and the settings that root doesn't follow.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -13,13 +13,13 @@ use crate::context::Context;
 use crate::privilege;
 use crate::user::account::is_root;
 
-/// Who runs a system service, or cron's jobs: `run_as`, or whom the settings name, or the owner of the project's folder.
+/// The user of a system service, or of cron's jobs: `run_as`, or the setting, or the owner of the project's folder.
 pub fn identity(context: &Context<'_>, shell: &Shell, run_as: Option<&str>) -> anyhow::Result<Identity> {
     let named = run_as.or(Some(context.config.schedule.run_as.as_str()).filter(|user| !user.is_empty()));
     let folder = fs::metadata(&context.root).context("find the owner of the project's folder")?;
     let user = named.map_or_else(|| folder.uid().to_string(), str::to_string);
     let name = id(shell, "-un", &user)?;
-    // The folder's group, for one whose folder it is: its files may be open to that group alone.
+    // The owner gets the folder's group: it may be needed to read the files.
     let is_folders = named.is_none() && folder.gid() != 0;
     let group = if is_folders { group_name(shell, folder.gid()) } else { id(shell, "-gn", &user)? };
     Ok(Identity::System { user: name, group })
@@ -37,7 +37,7 @@ pub fn uid(shell: &Shell, user: &str) -> anyhow::Result<String> {
     id(shell, "-u", user)
 }
 
-/// Asks `id`, and no library: it asks every source of users that this host has.
+/// Asks `id`: unlike a library, it knows every source of users on this host.
 fn id(shell: &Shell, flag: &str, user: &str) -> anyhow::Result<String> {
     cmd!(shell, "id {flag} -- {user}").quiet().ignore_stderr().read().map_err(|_| {
         Error::new(ErrorKind::InvalidInput, format!("there is no user {user} to run the backup"))
@@ -46,11 +46,11 @@ fn id(shell: &Shell, flag: &str, user: &str) -> anyhow::Result<String> {
     })
 }
 
-/// Makes sure that nothing which takes root's right is decided by settings that somebody else can write: who the jobs run
-/// as, and which folder root makes, or tells to give away. The hint names another `way` first.
+/// Makes sure that root doesn't follow settings that somebody else can write, where they would decide who the jobs run as,
+/// or which folder root makes. The hint names another `way` first.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`], with the flag that says it instead.
+/// [`ErrorKind::InvalidInput`], with the flag to use instead.
 pub fn require_choice_of_root(
     context: &Context<'_>,
     shell: &Shell,
@@ -76,7 +76,7 @@ pub fn require_choice_of_root(
     Ok(())
 }
 
-/// The user that the jobs run as, unless it is root and nobody said that it may be. None for a user's own.
+/// The user that the jobs run as; root only if `allow_root` is set. None for a user's own.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`], with the flag that allows it.
@@ -105,7 +105,7 @@ pub fn allowed_user(
     Err(Error::new(ErrorKind::InvalidInput, message).with_hint(format!("{hint}; or insist: --allow-root")).into())
 }
 
-/// Makes sure that nobody but root can change what a run as root acts on.
+/// Makes sure that only root can change the files that a run as root acts on.
 fn require_no_writer(context: &Context<'_>) -> backup::Result<()> {
     let Some(writer) = privilege::writer(context)? else { return Ok(()) };
     let (root, name, place) = (context.root.display(), writer.name(), writer.place.display());

@@ -1,4 +1,4 @@
-//! Following one run of a service in the journal, from its start to its last words.
+//! Follows one run of a service in the journal, from its start to its last line.
 //!
 //! The user may not be allowed to read the journal, and it may lag behind; systemd may forget the service a moment after
 //! its end. So both are asked, and either can tell that the run is over and how it went.
@@ -24,17 +24,16 @@ use crate::text::{Tone, local, paint};
 /// How often systemd is asked, if the journal says nothing.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How long the journal has to be silent after the end of a run: a service's own last lines may come after systemd's.
+/// How long to wait for more lines after the end of a run: the service's last lines may come after systemd's.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
-/// The same, if the journal has not told of the end.
+/// The same, if the journal has no entry of the end.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Starts the service `unit`, or joins its run if there is one, shows what the journal says of it, and gives how it
-/// went.
+/// Starts the service `unit`, or joins its run if it is running; shows its journal, and gives the result.
 ///
 /// # Errors
-/// That it could not be started, or that this was interrupted: then the service goes on.
+/// If it could not be started, or if this was interrupted: then the service goes on.
 pub fn run(context: &Context<'_>, manager: &Manager<'_>, unit: &String) -> anyhow::Result<ServiceRun> {
     let before = state(manager, unit)?;
     let cursor = cursor(manager)?;
@@ -59,7 +58,7 @@ fn state(manager: &Manager<'_>, unit: &String) -> anyhow::Result<State> {
     manager.states(from_ref(unit))?.pop().context("ask systemd how the service stands")
 }
 
-/// The end of the journal, as far as it is open. Without one there is nothing in it yet.
+/// The end of the journal, as far as it can be read; none if it is empty.
 fn cursor(manager: &Manager<'_>) -> anyhow::Result<Option<String>> {
     let tail = manager.journalctl(&["--no-pager", "-n", "0", "--show-cursor"]);
     let tail = tail.run(manager.shell).context("look at the end of the journal")?;
@@ -82,18 +81,18 @@ struct Entry {
 }
 
 impl Entry {
-    /// How the start of the service ended, which for one of type `oneshot` is its end: `done`, `failed`, `dependency`.
+    /// The result of the service's start: `done`, `failed`, `dependency`. For type `oneshot` that is the result of the run.
     fn result(&self) -> Option<String> {
         (self.job_type == "start" && !self.job_result.is_empty()).then(|| self.job_result.clone())
     }
 
-    /// Whether systemd says it of this run.
+    /// Whether it is a message of systemd about this run.
     fn is_of(&self, invocation: &str) -> bool {
         !invocation.is_empty() && [&self.invocation_id, &self.user_invocation_id].into_iter().any(|id| id == invocation)
     }
 
     fn show(&self, context: &Context<'_>) {
-        // What isn't text comes as numbers: not for people.
+        // Binary data comes as numbers.
         let text = self.message.as_str().unwrap_or("(not text)");
         context.output.line(&match self.priority.as_str() {
             "0" | "1" | "2" | "3" => paint(Tone::Bad, text),
@@ -103,7 +102,7 @@ impl Entry {
     }
 }
 
-/// How a run ended, by what the journal says.
+/// The end of a run, by the journal.
 #[derive(Default)]
 struct Ending {
     result: Option<String>,
@@ -111,7 +110,7 @@ struct Ending {
 }
 
 impl Ending {
-    /// The run that ended so; none if the journal says nothing of an end.
+    /// The run with this end; none if the journal has no entry of it.
     fn run(self, at: DateTime<FixedOffset>) -> Option<ServiceRun> {
         let result = self.result?;
         let result = if result == "done" { "success".into() } else { result };
@@ -119,7 +118,7 @@ impl Ending {
     }
 }
 
-/// How far the following of a run is.
+/// The state of following a run.
 struct Watch {
     end: Ending,
     /// Whether systemd says that the run is over.
@@ -134,7 +133,7 @@ impl Watch {
         Self { end: Ending::default(), is_over: false, is_silent: true, silent_since: Instant::now() }
     }
 
-    /// Takes an entry. What belongs to the `earlier` run is no end of this one.
+    /// Takes an entry. One of the `earlier` run says nothing about the end of this one.
     fn take(&mut self, entry: &Entry, earlier: &str) {
         (self.is_silent, self.silent_since) = (false, Instant::now());
         if !entry.is_of(earlier) {
@@ -153,21 +152,21 @@ impl Watch {
         Ok(())
     }
 
-    /// Whether nothing more is to be expected of the journal.
+    /// Whether no more entries are expected.
     fn is_done(&self) -> bool {
         let enough = if self.end.result.is_some() { LAST_WORDS } else { PATIENCE };
         self.is_over && self.silent_since.elapsed() > enough
     }
 }
 
-/// A journal that is followed.
+/// A `journalctl` that follows a unit.
 struct Journal {
     process: Arc<duct::ReaderHandle>,
     entries: Receiver<Box<Entry>>,
 }
 
 impl Journal {
-    /// Follows what `unit` says since `cursor`.
+    /// Follows `unit` from `cursor` on.
     fn follow(manager: &Manager<'_>, unit: &String, cursor: Option<String>) -> anyhow::Result<Self> {
         // Not `--after-cursor`: among entries of one unit, that skips the first one as well.
         let from = cursor.clone().map_or(["-n".into(), "all".into()], |cursor| ["--cursor".to_string(), cursor]);
@@ -212,7 +211,7 @@ impl Journal {
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        // One that `sudo` started is not ours to stop; it ends when it finds nobody to read it.
+        // This process can't kill one that `sudo` started; it ends when nobody reads its output.
         let _ = self.process.kill();
     }
 }
@@ -224,7 +223,7 @@ fn read(journal: Arc<duct::ReaderHandle>, cursor: Option<String>) -> Receiver<Bo
         let lines = BufReader::new(&*journal).lines().map_while(Result::ok);
         let entries = lines.filter_map(|line| serde_json::from_str(&line).ok());
         let mut entries = entries.filter(|entry: &Entry| cursor.as_ref() != Some(&entry.cursor));
-        // Nobody listens any more: the run has ended.
+        // An error means that the run has ended.
         let _ = entries.by_ref().map(Box::new).try_for_each(|entry| sender.send(entry));
     });
     entries

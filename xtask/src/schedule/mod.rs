@@ -1,7 +1,7 @@
-//! The schedule: what makes the nightly backup and the weekly drill happen, by systemd or by cron.
+//! The schedule of the nightly backup and the weekly drill, by systemd or by cron.
 //!
-//! What is installed is rendered from the settings, the flags and the project's place. It carries what it was made from,
-//! so that it can be found by the project it is for, and held against what would be rendered today.
+//! Units and crontab lines are rendered from the settings, the flags and the project's place. They contain a line that says
+//! what they were made from. By it they are found, and compared with what would be rendered now.
 
 pub mod conflict;
 pub mod cron;

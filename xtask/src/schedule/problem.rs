@@ -1,6 +1,6 @@
-//! What is wrong with a schedule.
+//! Problems of a schedule.
 
-/// Something that keeps backups from being made, and what to do about it.
+/// A reason why no backups are made, and what to do about it.
 #[derive(Debug, Clone)]
 pub struct Problem {
     /// What is wrong, in a line.

@@ -1,8 +1,8 @@
 //! The installed copy of this program, which the schedule runs: neither `cargo clean` nor a broken checkout stops
 //! tonight's backup, and nothing is compiled at night.
 //!
-//! Beside it, a file says which project it is for. Two projects may be called the same, and neither may take the
-//! other's program.
+//! A file beside it says which project it is for: two projects may have the same name, and neither may take the other's
+//! program.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,10 +17,10 @@ use crate::step::{Step, word};
 use crate::systemd::Scope;
 use crate::user::account::home;
 
-/// What a copy is called until it is complete.
+/// The name of a copy until it is complete.
 const NEW: &str = ".xtask.new";
 
-/// The file that says whose it is.
+/// The file that names the project.
 const PROJECT: &str = "project";
 
 /// How an installed copy compares to this program.
@@ -62,7 +62,7 @@ pub fn compare(path: &Path) -> anyhow::Result<CopyState> {
     Ok(if older { CopyState::Older } else { CopyState::Newer })
 }
 
-/// Makes sure that the copy at `path` is not another project's, which is still there.
+/// Makes sure that the copy at `path` doesn't belong to another project that still exists.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`], naming that project.
@@ -73,8 +73,8 @@ pub fn require_own(path: &Path, root: &Path) -> backup::Result<()> {
         .with_hint("give this project another name: `project` in the settings"))
 }
 
-/// Installs a copy of this program at `path`, for the project in `root`: written beside it and renamed, so that a backup
-/// that starts in between finds the old one or the new one. `false` if it is there already.
+/// Installs a copy of this program at `path`, for the project in `root`. It is written beside it and renamed, so that a
+/// backup that starts in between finds the old one or the new one. `false` if it is there already.
 pub fn install(steps: &mut Steps<'_>, path: &Path, root: &Path) -> anyhow::Result<bool> {
     let is_current = compare(path)? == CopyState::Current;
     if is_current && project(path).as_deref() == Some(root) {
@@ -89,7 +89,7 @@ pub fn install(steps: &mut Steps<'_>, path: &Path, root: &Path) -> anyhow::Resul
     Ok(true)
 }
 
-/// Removes the copy at `path` and its folder, unless it is not that of the project in `root`.
+/// Removes the copy at `path` and its folder, if it belongs to the project in `root`.
 pub fn remove(steps: &mut Steps<'_>, path: &Path, root: &Path) -> anyhow::Result<()> {
     let manager = steps.manager;
     let folder = path.parent().context("find the folder of the installed program")?;
@@ -102,13 +102,13 @@ pub fn remove(steps: &mut Steps<'_>, path: &Path, root: &Path) -> anyhow::Result
     steps.run(&manager.change(&["rmdir", "--ignore-fail-on-non-empty", word(folder)?]))
 }
 
-/// The project that the copy at `path` is for, if that is known.
+/// The project that the copy at `path` belongs to, if known.
 fn project(path: &Path) -> Option<PathBuf> {
     let text = fs::read_to_string(path.parent()?.join(PROJECT)).ok()?;
     text.strip_suffix('\n').map(PathBuf::from)
 }
 
-/// Says at `target` whose program it is.
+/// Writes the project's name to `target`.
 fn mark(steps: &mut Steps<'_>, root: &Path, target: &Path) -> anyhow::Result<()> {
     let manager = steps.manager;
     let (new, old) = (steps.temporary().join(PROJECT), steps.temporary().join("old-project"));

@@ -1,4 +1,4 @@
-//! What a project's schedule is made from: its settings, its place, the flags.
+//! Collects the input of a project's schedule: its settings, its place, the flags.
 
 use std::path::{Path, PathBuf};
 
@@ -13,15 +13,15 @@ use crate::context::Context;
 use crate::step::word;
 use crate::systemd::{self, Scope};
 
-/// What units are called, if nobody says otherwise.
+/// The default name of units.
 pub fn default_unit(slug: &str) -> String {
     format!("{slug}-backup")
 }
 
-/// A name made of the project's, for files of the system.
+/// The project's name in a form for file names.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] if there is nothing to make it of.
+/// [`ErrorKind::InvalidInput`] if it has no letter or digit.
 pub fn slug(context: &Context<'_>) -> backup::Result<String> {
     let project = context.project();
     let slug = units::slug(&project);
@@ -33,7 +33,7 @@ pub fn slug(context: &Context<'_>) -> backup::Result<String> {
     Ok(slug)
 }
 
-/// The units called `unit`, as the settings and the project's place are now, and the `flags` over them.
+/// The units called `unit`, for the current settings and place of the project, with the `flags` over them.
 pub fn spec(context: &Context<'_>, shell: &Shell, scope: Scope, unit: String, flags: Flags) -> anyhow::Result<Spec> {
     let config = &context.config.schedule;
     let program = program::path(scope, &slug(context)?)?;
@@ -68,7 +68,7 @@ fn data(context: &Context<'_>) -> Vec<PathBuf> {
     distinct(databases.iter().filter_map(|path| path.parent()).map(Path::to_path_buf))
 }
 
-/// What a job reads: the project, the program, the sources, the settings.
+/// Paths that a job reads: the project, the program, the sources, the settings.
 fn readable(context: &Context<'_>, program: &Path) -> Vec<PathBuf> {
     let needed = [context.root.clone(), program.to_path_buf()].into_iter().chain(sources(context));
     distinct(needed.chain(context.settings.iter().cloned()).flat_map(|path| ways_to(&path)))
@@ -92,7 +92,7 @@ pub fn arguments(context: &Context<'_>) -> anyhow::Result<Vec<String>> {
     words.iter().map(|path| Ok(word(path)?.to_string())).collect()
 }
 
-/// A path as it is written, and where it leads.
+/// A path as it is written, and without links.
 fn ways_to(path: &Path) -> Vec<PathBuf> {
     distinct([Some(path.to_path_buf()), path.canonicalize().ok()].into_iter().flatten())
 }

@@ -1,4 +1,7 @@
-//! Steps of an installation: shown and run one after the other, and taken back if one of them fails.
+//! Steps of an installation: they are shown and run one after the other, and undone if one of them fails.
+//!
+//! The undo of a step is registered before the step runs. So an installation that fails or is interrupted at any step
+//! leaves everything as it was; only a kill leaves a part, which the next installation completes.
 
 use std::path::Path;
 
@@ -12,38 +15,38 @@ use crate::output::Output;
 use crate::step::{Step, word};
 use crate::systemd::manager::Manager;
 
-/// A piece of work done in steps. Dropped before [`Steps::finish`], it takes back what was done.
+/// Work done in steps. Dropped before [`Steps::finish`], it undoes them.
 pub struct Steps<'a> {
     /// The service manager whose files are changed.
     pub manager: &'a Manager<'a>,
     output: &'a Output,
     dry_run: bool,
-    /// What is needed to take steps back is in here, so it goes after that.
+    /// The undo needs its files, so it is removed after that.
     temporary: TempDir,
     undo: Vec<Step>,
 }
 
 impl<'a> Steps<'a> {
-    /// No step yet. A dry run only shows them. `name` is for a temporary folder.
+    /// No steps yet. A dry run only shows them. `name` is for the temporary folder.
     pub fn new(manager: &'a Manager<'a>, output: &'a Output, name: &str, dry_run: bool) -> anyhow::Result<Self> {
         let temporary = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir();
         let temporary = temporary.context("make a folder for temporary files")?;
         Ok(Self { manager, output, dry_run, temporary, undo: Vec::new() })
     }
 
-    /// A folder for what is to be installed, and for what is needed to take that back.
+    /// A folder for files to be installed, and for files that the undo needs.
     pub fn temporary(&self) -> &Path {
         self.temporary.path()
     }
 
-    /// Goes on in the temporary folder, which names of files are then relative to, until what this returns is dropped.
+    /// Enters the temporary folder until the result is dropped: names of files are relative to it.
     pub fn enter(&self) -> PushDir<'a> {
         let step = Step::new(["cd".into(), self.temporary().display().to_string()]);
         self.output.line(&format!("$ {step}"));
         self.manager.shell.push_dir(self.temporary())
     }
 
-    /// Keeps a copy of a file until all is done. Gives the step that puts it back.
+    /// Keeps a copy of a file until the end. Gives the step that puts it back.
     pub fn keep(&mut self, path: &Path) -> anyhow::Result<Step> {
         let file = path.file_name().unwrap_or_default().to_string_lossy();
         let (copy, path) = (self.temporary().join(format!("old-{file}")), word(path)?);
@@ -55,7 +58,7 @@ impl<'a> Steps<'a> {
     /// Shows a step and runs it.
     ///
     /// # Errors
-    /// As [`Step::run`], or that the run was asked to stop.
+    /// As [`Step::run`], or that a signal came.
     pub fn run(&mut self, step: &Step) -> anyhow::Result<()> {
         self.output.line(&format!("$ {step}"));
         if self.dry_run {
@@ -67,14 +70,14 @@ impl<'a> Steps<'a> {
         step.run(self.manager.shell).map(drop)
     }
 
-    /// What is done next, all of it or a part, is taken back by this, in this order.
+    /// Registers the undo of the next steps, in this order. It also works if they were done only in part.
     pub fn undo_by(&mut self, undo: impl IntoIterator<Item = Step, IntoIter: DoubleEndedIterator>) {
         if !self.dry_run {
             self.undo.extend(undo.into_iter().rev());
         }
     }
 
-    /// All is done, and nothing is to be taken back.
+    /// Ends the work; nothing is undone.
     pub fn finish(mut self) {
         self.undo.clear();
     }
@@ -84,7 +87,7 @@ impl Drop for Steps<'_> {
     fn drop(&mut self) {
         if !self.undo.is_empty() {
             self.output.note("taking back what was done");
-            // Half taken back would be worse than done.
+            // A half undone installation would be worse than a finished one.
             Signals::hold();
         }
         while let Some(step) = self.undo.pop() {

@@ -1,4 +1,4 @@
-//! How the schedule stands: what is installed, when it runs next, how it last went, and what is wrong with it.
+//! The state of the schedule: what is installed, its next and last runs, its problems.
 
 use std::path::PathBuf;
 
@@ -29,7 +29,7 @@ pub struct Schedule {
     pub unit: Option<String>,
     /// Whose service manager has them; none for cron.
     pub scope: Option<Scope>,
-    /// Who the jobs run as, if it is not just whoever installed them.
+    /// Who the jobs run as, if not the user who installed them.
     pub user: Option<String>,
     /// The installed copy of this program.
     pub program: Program,
@@ -38,7 +38,7 @@ pub struct Schedule {
     /// The command that installs it again.
     #[serde(skip)]
     pub again: String,
-    /// What keeps all of its jobs from being started.
+    /// A problem of all its jobs.
     #[serde(skip)]
     pub problem: Option<Problem>,
     /// Units of an older version, which `install-timer` replaces.
@@ -64,7 +64,7 @@ pub struct Program {
     pub state: CopyState,
 }
 
-/// What is done regularly.
+/// A scheduled job.
 #[derive(Debug, Serialize)]
 pub struct Job {
     /// `backup` or `drill`.
@@ -95,9 +95,9 @@ pub struct LastRun {
     pub duration_ms: Option<u64>,
     /// Whether all went well, as far as is known.
     pub ok: bool,
-    /// `success`, or why not: systemd's word for it, or the backup's status.
+    /// `success`, or the reason of the failure: systemd's word, or the backup's status.
     pub result: String,
-    /// What the program exited with, if it was it that ended the run.
+    /// The exit status of the program, if it ended by itself.
     pub exit_status: Option<u8>,
 }
 
@@ -124,7 +124,7 @@ impl Schedule {
 }
 
 impl LastRun {
-    /// How it went, for people.
+    /// How it went, in words.
     pub fn outcome(&self) -> String {
         match (self.ok, self.exit_status) {
             (true, _) => self.result.clone(),
@@ -135,16 +135,16 @@ impl LastRun {
     }
 }
 
-/// What a run that did a part of its work is called: by the manifest, and by the exit status.
+/// The result of a run that did only a part of its work.
 const PARTLY: &str = "partly done";
 
-/// What a run is called that ended with this exit status, which isn't 0.
+/// The result of a run with this exit status, which isn't 0.
 pub fn failure(status: u8) -> String {
     let what = if Exit::of_status(status) == Exit::Partly { PARTLY } else { "failed" };
     format!("{what} (exit {status})")
 }
 
-/// How the schedule of this project stands; none if there is none to be seen from here.
+/// The schedule of this project; none if the current user can see none.
 pub fn read(context: &Context<'_>, shell: &Shell, which: &Which) -> anyhow::Result<Option<Schedule>> {
     let installed = if systemd::is_booted() { find(context, shell, which)? } else { None };
     match installed {
@@ -180,7 +180,7 @@ fn of_systemd(context: &Context<'_>, shell: &Shell, installation: &Installation)
     })
 }
 
-/// That a user's service manager doesn't run, if so.
+/// The problem that a user's service manager doesn't run.
 fn not_up(manager: &Manager<'_>) -> Option<Problem> {
     (!manager.is_up()).then(|| Problem {
         what: "your service manager doesn't run, and so no timer does".into(),
@@ -204,7 +204,7 @@ fn job(context: &Context<'_>, name: &'static str, unit: &str, timer: &State, ser
         active: timer.is_ticking(),
         running,
         next: timer.time("NextElapseUSecRealtime"),
-        // systemd forgets with each start of the machine; that a drill was the schedule's, the ledger doesn't know.
+        // systemd forgets at each start of the machine. The ledger doesn't know which drills were scheduled.
         last: last.or_else(|| scheduled_backup(context).filter(|_| name == "backup")),
         problem: None,
     }
@@ -232,7 +232,7 @@ fn problem(
     Some(Problem { what, remedy: format!("see why: {logs}; then try again: {now}") })
 }
 
-/// What keeps a job from its next run.
+/// The reason why a job will not run.
 fn obstacle(job: &Job, timer: &State, service: &State) -> Option<String> {
     let entry = &job.entry;
     if service.get("LoadState") != "loaded" {
@@ -269,7 +269,7 @@ fn of_cron(context: &Context<'_>, shell: &Shell) -> anyhow::Result<Option<Schedu
     }))
 }
 
-/// What is wrong with a job of cron's. Only the store tells of its runs.
+/// The problem of a job in a crontab. Its runs are known from the store only.
 fn problem_of_cron(context: &Context<'_>, name: &str, last: Option<&LastRun>) -> Option<String> {
     let last = last?;
     if !last.ok {
@@ -285,7 +285,7 @@ fn last(at: DateTime<FixedOffset>, duration_ms: u64, ok: bool, failure: &str) ->
     LastRun { at, duration_ms: Some(duration_ms), ok, result, exit_status: None }
 }
 
-/// The last scheduled backup that the store knows of. Where that can't be read, nothing is known.
+/// The last scheduled backup in the store. None if the store can't be read.
 fn scheduled_backup(context: &Context<'_>) -> Option<LastRun> {
     let catalog = context.catalog().ok()?;
     let mut manifests = catalog.entries().iter().rev().filter_map(|entry| entry.manifest());
@@ -294,7 +294,7 @@ fn scheduled_backup(context: &Context<'_>) -> Option<LastRun> {
     Some(last(backup.created_at, backup.duration_ms, backup.status == Status::Complete, failure))
 }
 
-/// The last drill, whoever asked for it.
+/// The last drill, scheduled or not.
 fn drill(context: &Context<'_>) -> Option<LastRun> {
     let ledger = context.ledger().ok()?;
     let drill =

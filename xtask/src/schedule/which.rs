@@ -14,11 +14,11 @@ use crate::systemd::manager::Manager;
 use crate::systemd::{self, Scope};
 use crate::user::account::is_root;
 
-/// The schedule of this project that `which` means: of what is installed the system's, if there is one. None if
-/// nothing is installed.
+/// The schedule of this project that `which` names; without a name the system's, if there is one. None if nothing is
+/// installed.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] if it could be several, or if it is called otherwise.
+/// [`ErrorKind::InvalidInput`] if there are several, or if it has another name.
 pub fn find(context: &Context<'_>, shell: &Shell, which: &Which) -> anyhow::Result<Option<Installation>> {
     let scopes: &[Scope] = if which.user { &[Scope::User] } else { &[Scope::System, Scope::User] };
     let wrong = |message: String| {
@@ -26,7 +26,7 @@ pub fn find(context: &Context<'_>, shell: &Shell, which: &Which) -> anyhow::Resu
     };
     for scope in scopes {
         let manager = Manager::new(*scope, shell);
-        // Those of a project that is gone can still be named.
+        // A schedule of a project that is gone can be named.
         let named = |origin: &Origin| which.unit.as_ref().is_some_and(|unit| *unit == origin.unit);
         let mut found = origins(&manager)?;
         found.retain(|origin| origin.root == context.root || named(origin) && !origin.root.exists());
@@ -44,7 +44,7 @@ pub fn find(context: &Context<'_>, shell: &Shell, which: &Which) -> anyhow::Resu
     Ok(None)
 }
 
-/// The same, where there has to be one.
+/// The same, if there must be one.
 ///
 /// # Errors
 /// As [`find`], or that nothing is installed.
@@ -66,8 +66,8 @@ pub fn require(context: &Context<'_>, shell: &Shell, which: &Which) -> anyhow::R
     Err(Error::new(ErrorKind::Io, message).with_hint(hint).into())
 }
 
-/// Who makes the backups: whom an installed service names, or whom one would. None is whoever installs it, or nobody
-/// that is known.
+/// The user who makes the backups: of the installed service, or of the one that would be installed. None if it is the user
+/// who installs it, or unknown.
 pub fn maker(context: &Context<'_>, shell: &Shell) -> Option<String> {
     let installed = find(context, shell, &Which::default()).ok().flatten();
     let run_as = match &installed {
@@ -78,7 +78,7 @@ pub fn maker(context: &Context<'_>, shell: &Shell) -> Option<String> {
     identity(context, shell, run_as).ok()?.user()
 }
 
-/// The command that runs this program as the scheduled user, if that is another one than the caller.
+/// The command that runs this program as the scheduled user, if that isn't the current user.
 pub fn as_maker(context: &Context<'_>, shell: &Shell) -> Option<Step> {
     let installed = find(context, shell, &Which::default()).ok().flatten()?;
     let maker = maker(context, shell)?;
@@ -86,7 +86,7 @@ pub fn as_maker(context: &Context<'_>, shell: &Shell) -> Option<Step> {
     if is_root() || rustix::process::geteuid().to_string() == uid {
         return None;
     }
-    // The installed copy, which its user can run.
+    // The installed copy: the user can run it.
     let program = word(&installed.origin.program).ok()?;
     Some(Step::new(["sudo", "-u", &maker, program, "--root", word(&context.root).ok()?]))
 }

@@ -23,7 +23,7 @@ pub struct Manager<'a> {
     pub shell: &'a Shell,
 }
 
-/// What is asked of `systemctl show`: of all units, of timers, of services.
+/// Properties for `systemctl show`: of all units, of timers, of services.
 const PROPERTIES: &str = "LoadState,FragmentPath,UnitFileState,ActiveState,SubState,NeedDaemonReload,Job,\
                           NextElapseUSecRealtime,LastTriggerUSec,LastTriggerUSecMonotonic,\
                           User,Result,InvocationID,InactiveExitTimestamp,ExecMainCode,ExecMainStatus,\
@@ -33,13 +33,13 @@ impl<'a> Manager<'a> {
     /// The service manager of that scope.
     pub fn new(scope: Scope, shell: &'a Shell) -> Self {
         if scope == Scope::User && shell.var_os(RUNTIME_DIR).is_none() {
-            // Whoever came by `su` or `sudo` lacks it, and systemctl finds the manager by it.
+            // systemctl finds the manager by it, and it is missing after `su` or `sudo`.
             shell.set_var(RUNTIME_DIR, runtime_folder());
         }
         Self { scope, shell }
     }
 
-    /// Where the units are that an administrator, or the user, adds: `man 5 systemd.unit`.
+    /// The folder for units of the administrator, or of the user: `man 5 systemd.unit`.
     pub fn unit_folder(&self) -> anyhow::Result<PathBuf> {
         match self.scope {
             Scope::System => Ok("/etc/systemd/system".into()),
@@ -58,7 +58,7 @@ impl<'a> Manager<'a> {
         }
     }
 
-    /// A command as `user`, by way of root; none is the one who asks.
+    /// A command as `user`, by way of root; none is the current user.
     pub fn as_user(&self, user: Option<&str>, words: &[&str]) -> anyhow::Result<Step> {
         let own = self.user()?;
         Ok(match user.filter(|user| *user != own) {
@@ -67,7 +67,7 @@ impl<'a> Manager<'a> {
         })
     }
 
-    /// A command that changes files where this manager's are.
+    /// A command that changes files of this manager.
     pub fn change(&self, words: &[&str]) -> Step {
         let step = Step::new(words.iter().copied());
         if self.scope == Scope::System { step.sudo_unless(is_root()) } else { step }
@@ -80,17 +80,17 @@ impl<'a> Manager<'a> {
         Step::new(words.chain(files.iter().map(String::as_str)))
     }
 
-    /// A `journalctl` command, for which the system's journal takes root where it is closed to this user.
+    /// A `journalctl` command; as root if this user may not read the system's journal.
     pub fn journalctl(&self, words: &[&str]) -> Step {
         let open = self.scope == Scope::User || can_read_journal() || !may_sudo(self.shell, &["journalctl"]);
-        // Without the hint that there is more than a user's own journal.
+        // Without journalctl's hint that a user sees only a part.
         Step::new(["journalctl", "-q"].iter().chain(words).copied()).sudo_unless(open)
     }
 
-    /// What `journalctl` has to be told to show what these units say, and what is said of them.
+    /// Arguments by which `journalctl` shows the output of these units, and systemd's messages about them.
     ///
-    /// In a user's journal, what a process says in its last moment comes without the unit's name: so there it is looked
-    /// for by the identifier, which the units' templates set to their name.
+    /// In a user's journal, the last lines of a process come without the unit's name. There they are found by the
+    /// identifier, which the units' templates set to their name.
     pub fn entries_of(&self, units: &[String]) -> Vec<String> {
         if self.scope == Scope::System {
             return units.iter().flat_map(|unit| ["-u".to_string(), unit.clone()]).collect();
@@ -104,7 +104,7 @@ impl<'a> Manager<'a> {
         alternatives.collect::<Vec<_>>().join(&"+".to_string())
     }
 
-    /// Makes sure that a command of this manager's can have the root that it needs.
+    /// Makes sure that a command of this manager can run as root, if it has to.
     ///
     /// # Errors
     /// [`backup::ErrorKind::PermissionDenied`], with what an administrator would type instead of this command.
@@ -112,20 +112,20 @@ impl<'a> Manager<'a> {
         if self.scope == Scope::User { Ok(()) } else { sudo::require(context, self.shell, words) }
     }
 
-    /// Who this process belongs to.
+    /// The name of the current user.
     pub fn user(&self) -> anyhow::Result<String> {
         cmd!(self.shell, "id -un").quiet().read().context("find out who you are")
     }
 
-    /// How the units stand, in their order. To a user's manager that doesn't run, none is known.
+    /// The states of the units, in their order. They are empty if a user's manager doesn't run.
     pub fn states(&self, units: &[String]) -> anyhow::Result<Vec<State>> {
         if !self.is_up() {
             return Ok(vec![State::default(); units.len()]);
         }
         let scope = (self.scope == Scope::User).then_some("--user");
-        // A template is asked for by way of an instance.
+        // A template has no state; its instances have.
         let units = units.iter().map(|unit| unit.replace("@.", "@any."));
-        // In UTC, so that there are no names of time zones to understand.
+        // In UTC, so that no names of time zones have to be parsed.
         let words = ["env", "TZ=UTC", "systemctl"].into_iter().chain(scope).chain(["show", "--no-pager"]);
         let shown = Step::new(words)
             .and(["-p", PROPERTIES, "--"])
@@ -135,7 +135,7 @@ impl<'a> Manager<'a> {
         Ok(shown.split("\n\n").map(State::parse).collect())
     }
 
-    /// Where timers remember when they last ran: `man 5 systemd.timer`, `Persistent=`.
+    /// The file in which a timer remembers its last run: `man 5 systemd.timer`, `Persistent=`.
     pub fn stamp(&self, timer: &str) -> anyhow::Result<PathBuf> {
         let folder = match self.scope {
             Scope::System => "/var/lib/systemd/timers".into(),
@@ -147,13 +147,13 @@ impl<'a> Manager<'a> {
         Ok(folder.join(format!("stamp-{timer}")))
     }
 
-    /// Whether it can be talked to. A user's own runs while the user is logged in, or lingers.
+    /// Whether it runs. A user's own runs while the user is logged in, or lingers.
     pub fn is_up(&self) -> bool {
         let folder = self.shell.var_os(RUNTIME_DIR).unwrap_or_default();
         self.scope == Scope::System || Path::new(&folder).join("systemd/private").exists()
     }
 
-    /// Waits until the user's manager, which lingering has just started, can be talked to.
+    /// Waits until the user's manager runs; lingering has just started it.
     pub fn wait_until_up(&self) -> anyhow::Result<()> {
         let begun = Instant::now();
         while !self.is_up() {
@@ -164,7 +164,7 @@ impl<'a> Manager<'a> {
     }
 }
 
-/// Whether the system's journal is open to this user: `man 8 systemd-journald.service`, "Access control".
+/// Whether this user may read the system's journal: `man 8 systemd-journald.service`, "Access control".
 fn can_read_journal() -> bool {
     let folders = ["/var/log/journal", "/run/log/journal"].into_iter().filter_map(|folder| fs::read_dir(folder).ok());
     folders.flatten().flatten().any(|machine| fs::File::open(machine.path().join("system.journal")).is_ok())

@@ -1,4 +1,4 @@
-//! systemd: whether it runs this host, its service managers, how units stand.
+//! systemd: whether it runs this host, its service managers, the states of units.
 
 pub mod manager;
 pub mod state;

@@ -1,23 +1,23 @@
-//! How a unit stands, and how the last run of a service went.
+//! The state of a unit, and how the last run of a service went.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, FixedOffset, Local, NaiveDateTime, TimeDelta};
 
-/// How one unit stands: what `systemctl show` says, by property.
+/// The state of one unit: the properties that `systemctl show` prints.
 #[derive(Debug, Default, Clone)]
 pub struct State(BTreeMap<String, String>);
 
-/// How the last run of a service went, as long as systemd remembers: since the machine was started.
+/// The last run of a service since the machine was started; systemd remembers no longer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceRun {
     /// When it began.
     pub at: DateTime<FixedOffset>,
     /// How long it took, in milliseconds; unknown as long as it runs.
     pub duration_ms: Option<u64>,
-    /// `success`, or what systemd calls the failure: `man 5 systemd.exec`, `$SERVICE_RESULT`.
+    /// `success`, or systemd's word for the failure: `man 5 systemd.exec`, `$SERVICE_RESULT`.
     pub result: String,
-    /// What the program exited with; none if a signal ended it.
+    /// The exit status of the program; none if a signal ended it.
     pub exit_status: Option<u8>,
 }
 
@@ -33,24 +33,24 @@ impl State {
         self.0.get(name).map_or("", String::as_str)
     }
 
-    /// A moment; none if it has not come, or is none.
+    /// A time; none if the property has none.
     pub fn time(&self, name: &str) -> Option<DateTime<FixedOffset>> {
         let text = self.get(name).strip_suffix(" UTC")?;
         let time = NaiveDateTime::parse_from_str(text, "%a %Y-%m-%d %H:%M:%S").ok()?;
         Some(time.and_utc().with_timezone(&Local).fixed_offset())
     }
 
-    /// Whether a timer or service is at work: a timer waits, a service runs.
+    /// Whether a timer or service is active: a timer waits, a service runs.
     pub fn is_active(&self) -> bool {
         matches!(self.get("ActiveState"), "active" | "activating" | "reloading" | "deactivating")
     }
 
-    /// Whether a timer waits for its time, or for what it started to end.
+    /// Whether a timer waits for its time, or for the end of its service.
     pub fn is_ticking(&self) -> bool {
         self.is_active() && self.get("SubState") != "elapsed"
     }
 
-    /// Whether a timer started something in this uptime, more than a minute before `now`, which then did not run.
+    /// Whether the service did not run although its timer started it, in this uptime and more than a minute before `now`.
     pub fn missed(&self, service: &Self, now: DateTime<FixedOffset>) -> bool {
         let number = |state: &Self, name: &str| state.get(name).parse::<u64>().unwrap_or(0);
         let (triggered, began) =
@@ -59,12 +59,12 @@ impl State {
         triggered > began && a_while_ago && !service.is_active()
     }
 
-    /// Whether it will be started with the machine.
+    /// Whether it starts with the machine.
     pub fn is_enabled(&self) -> bool {
         self.get("UnitFileState") == "enabled"
     }
 
-    /// The last run, of a service.
+    /// The last run of a service.
     pub fn last_run(&self) -> Option<ServiceRun> {
         // A service that could not even be started has no main process, but did fail.
         let at = self.time("ExecMainStartTimestamp").or_else(|| self.time("InactiveExitTimestamp"))?;

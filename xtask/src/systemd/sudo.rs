@@ -1,4 +1,4 @@
-//! What takes root: whether this process may have it by `sudo`, and what to tell whoever may not.
+//! Whether this process may become root by `sudo`, and a hint for users who may not.
 
 use std::fs;
 
@@ -9,14 +9,14 @@ use crate::context::Context;
 use crate::step::Step;
 use crate::user::account::is_root;
 
-/// Whether this process may run a command as root: because it is root's, or by `sudo`, which may have to ask for a
-/// password at a terminal.
+/// Whether this process may run a command as root: because it runs as root, or by `sudo`, which may ask for a password at
+/// a terminal.
 pub fn may_sudo(shell: &Shell, words: &[&str]) -> bool {
     let listed = || Step::new(["sudo", "-n", "-l", "--"].iter().chain(words).copied()).run(shell).is_ok();
     is_root() || (has_sudo(shell) && (has_terminal() || listed()))
 }
 
-/// Makes sure that a command can have the root that it needs.
+/// Makes sure that a command can run as root.
 ///
 /// # Errors
 /// [`ErrorKind::PermissionDenied`], with what an administrator would type instead of this command.
@@ -38,12 +38,12 @@ fn has_sudo(shell: &Shell) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join("sudo").is_file())
 }
 
-/// Whether `sudo` can ask this user something.
+/// Whether `sudo` can ask for a password.
 fn has_terminal() -> bool {
     fs::File::options().read(true).write(true).open("/dev/tty").is_ok()
 }
 
-/// This very command, as it works for another user and in any folder.
+/// The current command in a form that works for another user and in any folder.
 fn this_command(context: &Context<'_>) -> Step {
     let program = std::env::current_exe().unwrap_or_else(|_| "xtask".into()).display().to_string();
     let places = [Some(&context.root), context.flags.config.as_ref(), context.flags.backup_dir.as_ref()];

@@ -1,5 +1,5 @@
-//! The user that this process runs as. Root becomes another user for good: there is no way back, and none of root's
-//! environment goes along that is a secret or leads somewhere.
+//! The user that this process runs as. Root becomes another user for good: there is no way back, and of root's environment
+//! no secret and no path is kept.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -26,7 +26,7 @@ pub struct Account {
     gid: Gid,
     /// The user's home folder; `/` if none is known.
     pub home: PathBuf,
-    /// What belongs to the user.
+    /// The user's place that made this process become the user.
     pub place: PathBuf,
 }
 
@@ -47,7 +47,7 @@ pub fn home() -> anyhow::Result<PathBuf> {
 }
 
 impl Account {
-    /// Of whoever owns that. A number that no user has keeps the group of what it owns.
+    /// The account of a writer. A number without a user keeps the group of its place.
     pub fn of(writer: Writer) -> Self {
         let Writer { uid, gid, place } = writer;
         if let Some(user) = User::from_uid(Uid::from_raw(uid)).ok().flatten() {
@@ -56,7 +56,7 @@ impl Account {
         Self { name: uid.to_string(), uid, gid: Gid::from_raw(gid), home: PathBuf::from("/"), place }
     }
 
-    /// Why something may be denied to the user, and what to do about it.
+    /// Why permission may be denied, and what to do about it.
     pub fn hint(&self) -> String {
         format!("this runs as {0}, who owns {1}: give what it needs to {0}", self.name, self.place.display())
     }
@@ -84,7 +84,7 @@ impl Account {
         let _ = BECAME.set(self);
     }
 
-    /// The environment for programs that the user's settings name: of root's, only what is no secret and leads nowhere.
+    /// The environment for programs that the user's settings name: of root's, only the language, the terminal and the like.
     pub fn environment(&self) -> BTreeMap<OsString, OsString> {
         let passed = |name: &str| ["PATH", "LANG", "TERM", "TZ"].contains(&name) || name.starts_with("LC_");
         let own = [("HOME", self.home.clone().into()), ("USER", self.name.clone().into())];

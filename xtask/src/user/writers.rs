@@ -1,8 +1,8 @@
-//! Who, besides root, can change what is at a path. Root must not act on what somebody else can exchange: that user could
-//! replace a folder by a link between the moment that root looks and the moment that root writes.
+//! Who besides root can change the file at a path. Root must not act on a path that another user can change: that user
+//! could replace a folder by a link after root has checked it and before root writes.
 //!
-//! Whoever owns a folder on the way to the end of a path can exchange all below it, and so can whoever owns a link on the
-//! way. A folder that root owns and nobody else can write to gives nobody that chance.
+//! The owner of any folder or link on the way can exchange all that comes after it. A folder that only root can write to is
+//! safe.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -22,12 +22,12 @@ const MOST_LINKS: usize = 40;
 /// Files in such a folder belong to whoever made them: `man 1 chmod`, "restricted deletion flag".
 const STICKY: u32 = 0o1000;
 
-/// A user, not root, who can change what is at a path.
+/// A user, not root, who can change the file at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Writer {
     /// The user's number.
     pub uid: u32,
-    /// The group of what the user owns.
+    /// The group of the place.
     pub gid: u32,
     /// What the user owns: the path itself, or a folder or link on the way to it.
     pub place: PathBuf,
@@ -41,17 +41,17 @@ impl Writer {
     }
 }
 
-/// The first user but root who can change what is at `path`, an absolute one. None if only root can. What doesn't exist
-/// yet is whoever's who can make it.
+/// The first user besides root who can change the file at `path`, which is absolute; or who can create it. None if only
+/// root can.
 ///
 /// # Errors
-/// [`ErrorKind::PermissionDenied`] if a group, or everybody, can write to something of root's on the way: then there is no
-/// one user to name. An error of the file system, too many links among them.
+/// [`ErrorKind::PermissionDenied`] if a group, or everybody, can write to a folder or file of root's on the way: then there
+/// is no single user. An error of the file system; too many links are one.
 pub fn besides_root(path: &Path) -> Result<Option<Writer>> {
     walk(path, true)
 }
 
-/// The same of the way to a file, whoever may write to that itself.
+/// The same for the way to a file; who can write to the file itself doesn't matter.
 ///
 /// # Errors
 /// As [`besides_root`].
@@ -59,7 +59,7 @@ pub fn of_way_to(path: &Path) -> Result<Option<Writer>> {
     walk(path, false)
 }
 
-/// Whether what `path` leads to `counts`, if it is no folder.
+/// `counts`: whether the end of the path counts too, if it isn't a folder.
 fn walk(path: &Path, counts: bool) -> Result<Option<Writer>> {
     let mut walk = Walk { place: PathBuf::from("/"), rest: names(path), links: 0 };
     while let Some(name) = walk.rest.pop_front() {
@@ -119,7 +119,7 @@ pub struct Outsider {
     pub uid: Option<u32>,
 }
 
-/// Who besides root can change what is at `path`; none if only root can.
+/// Who besides root can change the file at `path`; none if only root can.
 ///
 /// # Errors
 /// Of the file system.
@@ -141,10 +141,10 @@ fn names(path: &Path) -> VecDeque<OsString> {
     path.components().filter_map(name).collect()
 }
 
-/// Makes sure that only root can write to something of root's.
+/// Makes sure that only root can write to a folder or file of root's.
 fn require_closed(place: &Path, found: &Metadata) -> Result<()> {
     let is_shared = found.is_dir() && found.mode() & STICKY != 0;
-    // With a list of further users and groups (`man 5 acl`), the group's bits are what the most of these may do.
+    // With an access list (`man 5 acl`), the group's bits are the upper limit for all users and groups in it.
     let has_list = rustix::fs::lgetxattr_query(place, "system.posix_acl_access").is_ok();
     let group = found.mode() & 0o020 != 0 && (found.gid() != 0 || has_list);
     let all = found.mode() & 0o002 != 0;

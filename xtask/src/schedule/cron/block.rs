@@ -1,6 +1,6 @@
-//! A marked block of lines in a crontab, of which everything else is kept byte for byte. Pure.
+//! A marked block of lines in a crontab. The rest of the crontab is kept byte for byte. Pure.
 //!
-//! Its second line says what it was made from, as in units.
+//! Its second line says what the block was made from, as in units.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use backup::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-/// What a line's command begins with: the log is for nobody else to read.
+/// The beginning of each command: nobody else may read the log.
 const UMASK: &str = "umask 077";
 
 /// The lines of one project.
@@ -71,9 +71,9 @@ pub fn block(crontab: &[u8], root: &Path) -> Result<Option<Block>> {
     Ok(origin.map(|origin| Block { origin, lines: lines.iter().map(ToString::to_string).collect() }))
 }
 
-/// A line that runs `command` at the times of `schedule` and appends what it says to `log`. If it fails, the line says
-/// so itself, which cron sends by mail; so it does with all of it, if the log can't be written. Nothing is to be quoted
-/// beforehand.
+/// A line that runs `command` at the times of `schedule` and appends its output to `log`. If the command fails, the line
+/// prints a message, which cron sends by mail. If the log can't be written, cron mails the whole output. The arguments are
+/// not quoted.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`] if they can't stand on a line.
@@ -102,7 +102,7 @@ pub fn schedule(line: &str) -> &str {
     line.split_once(UMASK).map_or(line, |(schedule, _)| schedule).trim_end()
 }
 
-/// Five fields, or a word such as `@daily`: `man 5 crontab`. What is in the fields is left to `crontab` to check.
+/// Five fields, or a word such as `@daily`: `man 5 crontab`. `crontab` checks the content of the fields.
 fn check_schedule(schedule: &str) -> Result<()> {
     let fields = schedule.split([' ', '\t']).filter(|field| !field.is_empty()).count();
     let plain = |c: char| c.is_ascii_alphanumeric() || " \t*,-/@~".contains(c);

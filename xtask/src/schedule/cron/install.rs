@@ -1,7 +1,6 @@
 //! Installing the schedule into a crontab, and removing it: for hosts without systemd.
 //!
-//! The jobs are those of the user that the backup should run as. Who that is installs them for themselves; root does it
-//! for others.
+//! The jobs go into the crontab of the user that the backup runs as. That user can install them, or root.
 
 use std::path::{Path, PathBuf};
 
@@ -26,10 +25,10 @@ use crate::systemd::Scope;
 use crate::systemd::manager::Manager;
 use crate::user::account::is_root;
 
-/// What an installation did, or would do.
+/// The changes of an installation, or of a dry run.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// Whose crontab it is, if it is not the own one.
+    /// The crontab's user, if not the current user.
     pub user: Option<String>,
     /// The installed copy of this program.
     pub program: PathBuf,
@@ -71,10 +70,10 @@ pub fn install(context: &Context<'_>, shell: &Shell, args: &cli::InstallCron) ->
     Ok(Report { user, program, lines: block.lines, log, unchanged: unchanged && !copied && !made })
 }
 
-/// Whose crontab it may go into; none is the own one.
+/// The user whose crontab it may go into; none is the current user.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] if nobody said that it may be root's, or if systemd schedules the project.
+/// [`ErrorKind::InvalidInput`] if it would be root's without `--allow-root`, or if systemd schedules the project.
 fn allowed(context: &Context<'_>, manager: &Manager<'_>, args: &cli::InstallCron) -> anyhow::Result<Option<String>> {
     if is_root() {
         require_choice_of_root(context, manager.shell, None, "")?;
@@ -98,7 +97,7 @@ pub fn uninstall(context: &Context<'_>, shell: &Shell, dry_run: bool) -> anyhow:
         return Ok(false);
     }
     let program = block::block(&content, &context.root)?.map(|block| block.origin.program);
-    // Root's own work takes root to remove.
+    // Only root can remove root's files.
     let is_roots = program.as_ref().is_some_and(|program| program.starts_with("/usr/local"));
     let manager = Manager::new(if is_roots { Scope::System } else { Scope::User }, shell);
     let mut steps = Steps::new(&manager, context.output, "uninstall-cron", dry_run)?;
@@ -110,11 +109,10 @@ pub fn uninstall(context: &Context<'_>, shell: &Shell, dry_run: bool) -> anyhow:
     Ok(true)
 }
 
-/// Whose crontab it goes into; none is the own one.
+/// The user whose crontab it goes into; none is the current user.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] if that is root and nobody said that it may be, or somebody else, whose crontab only root
-/// can change.
+/// [`ErrorKind::InvalidInput`] if that is root without `--allow-root`, or another user: only root can change that crontab.
 fn user(context: &Context<'_>, manager: &Manager<'_>, allow_root: bool) -> anyhow::Result<Option<String>> {
     let shell = manager.shell;
     let identity = identity(context, shell, None)?;

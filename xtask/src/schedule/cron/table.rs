@@ -1,4 +1,4 @@
-//! The crontab of whoever makes the backups: what it holds for a project, and whether anything reads it.
+//! The crontab of the user who makes the backups: the jobs of a project in it, and whether a daemon reads it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,10 +15,10 @@ use crate::systemd::manager::Manager;
 use crate::systemd::{self, Scope};
 use crate::user::account::is_root;
 
-/// What is installed in a crontab.
+/// The jobs of a project in a crontab.
 #[derive(Debug)]
 pub struct CronJobs {
-    /// Whose crontab it is in; none for the own one.
+    /// The crontab's user; none for the current user.
     pub user: Option<String>,
     /// When each job runs.
     pub schedules: Vec<String>,
@@ -32,17 +32,17 @@ pub struct CronJobs {
 pub struct Crontab {
     user: Option<String>,
     sudo: bool,
-    /// What is in it; nothing if there is none.
+    /// Its content; none if there is no crontab.
     pub content: Option<Vec<u8>>,
 }
 
 /// Names of programs that read crontabs.
 const DAEMONS: [&str; 4] = ["cron", "crond", "fcron", "bcron-sched"];
 
-/// What turns crontabs into timers, where that is systemd-cron's part.
+/// systemd-cron turns crontabs into timers by this program.
 const GENERATOR: &str = "/usr/lib/systemd/system-generators/systemd-crontab-generator";
 
-/// Whether there is something that reads crontabs. None if that can't be seen: `/proc` may show own processes only.
+/// Whether a daemon reads crontabs. None if unknown: `/proc` may show only the current user's processes.
 pub fn is_running() -> Option<bool> {
     if systemd::is_booted() && Path::new(GENERATOR).exists() {
         return Some(true);
@@ -53,7 +53,7 @@ pub fn is_running() -> Option<bool> {
     (found || Path::new("/proc/1/comm").exists()).then_some(found)
 }
 
-/// That nothing reads the crontab, if so.
+/// The problem that no daemon reads the crontab.
 pub fn not_running() -> Option<Problem> {
     let start = if systemd::is_booted() { "systemctl enable --now cron" } else { "service cron start" };
     (is_running() == Some(false)).then(|| Problem {
@@ -62,12 +62,12 @@ pub fn not_running() -> Option<Problem> {
     })
 }
 
-/// What is installed in the crontab that an installation would put it into. None where there is no cron, too.
+/// The jobs in the crontab that an installation would use. None also without cron.
 pub fn installed(context: &Context<'_>, shell: &Shell) -> Option<CronJobs> {
     installed_for(context, shell, whose(context, shell).as_deref(), false)
 }
 
-/// The same in the crontab of `user`, as far as it can be seen: with `sudo`, if it may ask for that.
+/// The same in the crontab of `user`, if it can be read: by `sudo`, if `ask_sudo` allows that.
 pub fn installed_for(context: &Context<'_>, shell: &Shell, user: Option<&str>, ask_sudo: bool) -> Option<CronJobs> {
     let own = user.is_none_or(|user| Manager::new(Scope::User, shell).user().is_ok_and(|own| own == user));
     let sudo = !own && !is_root();
@@ -97,7 +97,7 @@ impl Crontab {
             crontab.content = Some(output.stdout);
             return Ok(crontab);
         }
-        // Told apart from a refusal by its words only; the exit code is the same.
+        // Only the message says whether there is none or it is refused: the exit code is the same.
         let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
         anyhow::ensure!(
             said.contains("no crontab for") || said.contains("No such file"),
@@ -122,7 +122,7 @@ impl Crontab {
     }
 }
 
-/// Whose crontab root chooses; none is the own one.
+/// The user whose crontab root uses; none is the current user.
 pub fn whose(context: &Context<'_>, shell: &Shell) -> Option<String> {
     is_root().then(|| identity(context, shell, None).ok()?.user()).flatten()
 }

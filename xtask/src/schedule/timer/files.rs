@@ -1,6 +1,6 @@
-//! The files of units: what is in their places, and putting them there.
+//! The files of units: what is in their places now, and how they get there.
 //!
-//! They are checked by systemd, strictly, before the first is in its place. What they replace is kept until all is done.
+//! systemd checks all of them, strictly, before the first is put in its place. Replaced files are kept until the end.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,13 +18,13 @@ use crate::step::{Step, word};
 use crate::systemd::manager::Manager;
 use crate::systemd::state::State;
 
-/// A unit, its place, and what is there.
+/// A unit, its place, and the file that is there.
 pub struct UnitFile {
-    /// What it will be.
+    /// The new unit.
     pub unit: Unit,
     /// Its place.
     pub path: PathBuf,
-    /// How the unit of that name stands.
+    /// The state of the unit of that name.
     pub state: State,
     exists: bool,
     /// The text that is there, if it is one.
@@ -37,7 +37,7 @@ impl UnitFile {
         Self { exists: path.symlink_metadata().is_ok(), old: read_unit(&path).ok(), unit, path, state }
     }
 
-    /// Whether it is not yet as it will be.
+    /// Whether the new unit differs from the file that is there.
     pub fn is_changed(&self) -> bool {
         self.old.as_ref() != Some(&self.unit.text)
     }
@@ -48,8 +48,8 @@ impl UnitFile {
         origin.is_some_and(|origin| origin.root == root || !origin.root.exists())
     }
 
-    /// What is in the way of it: a unit in its place that this program did not write, or the distribution's that it
-    /// would cover.
+    /// A file in the way: a unit in its place that this program did not write, or one of the distribution that it would
+    /// cover.
     fn foreign(&self, root: &Path) -> Option<PathBuf> {
         let fragment = Some(self.state.get("FragmentPath")).filter(|fragment| !fragment.is_empty());
         match fragment.map(PathBuf::from) {
@@ -58,7 +58,7 @@ impl UnitFile {
         }
     }
 
-    /// Shows what will be different in a unit that is there; in a dry run, with `-v`, the whole of one that is not.
+    /// Shows the changes to a unit; in a dry run, with `-v`, also the whole of a new one.
     pub fn show(&self, output: &Output, dry_run: bool) {
         let name = self.path.display().to_string();
         match &self.old {
@@ -70,10 +70,10 @@ impl UnitFile {
     }
 }
 
-/// The units with their places. What is there has to be this project's, unless `force` says otherwise.
+/// The units with their places. Files that are there must be this project's, unless `force` is set.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`], naming what is in the way.
+/// [`ErrorKind::InvalidInput`], naming the file in the way.
 pub fn place(manager: &Manager<'_>, spec: &Spec, force: bool) -> anyhow::Result<Vec<UnitFile>> {
     let folder = manager.unit_folder()?;
     let units = spec.render()?;
@@ -92,7 +92,7 @@ pub fn place(manager: &Manager<'_>, spec: &Spec, force: bool) -> anyhow::Result<
     }
 }
 
-/// Checks the units and puts those that changed in their places: `false` if systemd knows them already.
+/// Checks the units and puts those that changed in their places: `false` if there are none and systemd has read all.
 pub fn put(context: &Context<'_>, steps: &mut Steps<'_>, files: &[UnitFile]) -> anyhow::Result<bool> {
     let manager = steps.manager;
     let changed: Vec<&UnitFile> = files.iter().filter(|file| file.is_changed()).collect();
@@ -122,8 +122,8 @@ fn check(steps: &mut Steps<'_>, files: &[UnitFile]) -> anyhow::Result<()> {
     steps.run(&check)
 }
 
-/// Keeps what is in a unit's place until all is done, and gives the step that puts it back. What somebody else wrote is
-/// kept for good.
+/// Keeps the file in a unit's place until the end, and gives the step that puts it back. A file of somebody else is kept
+/// for good.
 fn keep(context: &Context<'_>, steps: &mut Steps<'_>, file: &UnitFile) -> anyhow::Result<Step> {
     let (manager, path) = (steps.manager, word(&file.path)?);
     if !file.exists {

@@ -1,4 +1,4 @@
-//! Flags of `install-timer`: those that are given, and of an earlier installation those that are not given again.
+//! Flags of `install-timer`: the given ones, and those of an earlier installation that are not given again.
 
 use backup::{Error, ErrorKind};
 
@@ -8,10 +8,10 @@ use crate::context::Context;
 use crate::schedule::units::{Flags, Origin};
 use crate::systemd::manager::Manager;
 
-/// The flags that count.
+/// All flags, given and remembered.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] if one is missing that decides what the command itself acts on.
+/// [`ErrorKind::InvalidInput`] if a flag is missing that says where settings or backups are.
 pub fn all(
     context: &Context<'_>,
     manager: &Manager<'_>,
@@ -22,7 +22,7 @@ pub fn all(
     let is_same = |origin: &Origin| origin.root == context.root && origin.unit == unit;
     let Some(origin) = origins(manager)?.into_iter().find(is_same) else { return Ok(given) };
     let earlier = origin.flags.clone();
-    // These decide what this very command looks at, so they can't be added afterwards.
+    // This command has already used these, so they can't be added now.
     let forgotten = (earlier.config.is_some() && given.config.is_none())
         || (earlier.backup_dir.is_some() && given.backup_dir.is_none());
     if forgotten {

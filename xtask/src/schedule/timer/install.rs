@@ -1,8 +1,8 @@
 //! Installing the timers.
 //!
-//! What can be checked is checked before anything is changed: the calendar, that no unit of somebody else's is in the
-//! way, that the schedule isn't installed elsewhere already. The units themselves have to wait until the program that
-//! they start is in its place. Whatever fails from then on, what was done is taken back.
+//! Everything that can be checked is checked before the first change: the calendar, that no foreign unit is in the way, that
+//! nothing else schedules the project. systemd can check the units only when the program that they start is in its place.
+//! If a step fails, all steps before it are undone ([`Steps`]).
 
 use std::fs;
 use std::io::ErrorKind::NotFound;
@@ -26,14 +26,14 @@ use crate::schedule::{folders, program};
 use crate::systemd::manager::Manager;
 use crate::systemd::{self, Scope};
 
-/// What an installation did, or would do.
+/// The changes of an installation, or of a dry run.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// What the units' names begin with.
     pub unit: String,
     /// Whose service manager has them.
     pub scope: Scope,
-    /// Who the services run as; none if they are a user's own.
+    /// The user of the services; none if they are a user's own.
     pub user: Option<String>,
     /// The installed copy of this program.
     pub program: PathBuf,
@@ -46,8 +46,8 @@ pub struct Report {
 /// Installs the timers.
 ///
 /// # Errors
-/// [`backup::ErrorKind::InvalidInput`] if a flag or setting can't be used or something is in the way; [`backup::ErrorKind::Locked`];
-/// a step that failed.
+/// [`backup::ErrorKind::InvalidInput`] if a flag or setting can't be used or a file is in the way;
+/// [`backup::ErrorKind::Locked`]; a step that failed.
 pub fn install(context: &Context<'_>, shell: &Shell, args: &cli::InstallTimer) -> anyhow::Result<Report> {
     systemd::require()?;
     let manager = Manager::new(if args.user { Scope::User } else { Scope::System }, shell);
@@ -57,7 +57,9 @@ pub fn install(context: &Context<'_>, shell: &Shell, args: &cli::InstallTimer) -
     let _lock = lock(context)?;
     let plan = plan(context, &manager, args)?;
     let changed: Vec<&UnitFile> = plan.files.iter().filter(|file| file.is_changed()).collect();
-    changed.iter().for_each(|file| file.show(context.output, args.dry_run));
+    for file in &changed {
+        file.show(context.output, args.dry_run);
+    }
     let unchanged = !carry_out(context, &manager, &plan, args)?;
     warn_of_sources(context, manager.scope);
     let changed = changed.into_iter().map(|file| file.path.clone()).collect();
@@ -65,7 +67,7 @@ pub fn install(context: &Context<'_>, shell: &Shell, args: &cli::InstallTimer) -
     Ok(Report { unit: spec.origin.unit, scope: manager.scope, user, program: spec.origin.program, changed, unchanged })
 }
 
-/// Makes sure that the steps of an installation can have the root that they need.
+/// Makes sure that the steps can run as root.
 fn require_root(context: &Context<'_>, manager: &Manager<'_>) -> backup::Result<()> {
     manager.require_root(context, &["systemctl", "daemon-reload"]).map_err(|error| {
         let hint = format!("{}; or install timers of your own with --user", error.hint().unwrap_or_default());
@@ -73,7 +75,7 @@ fn require_root(context: &Context<'_>, manager: &Manager<'_>) -> backup::Result<
     })
 }
 
-/// What will be installed.
+/// An installation to be carried out.
 struct Plan {
     spec: Spec,
     /// Who the services run as; none if they are a user's own.
@@ -98,7 +100,7 @@ fn plan(context: &Context<'_>, manager: &Manager<'_>, args: &cli::InstallTimer) 
     Ok(Plan { spec, user, files })
 }
 
-/// Installs it. `false` if nothing had to be done.
+/// Carries it out. `false` if nothing had to be done.
 fn carry_out(
     context: &Context<'_>,
     manager: &Manager<'_>,
@@ -123,7 +125,7 @@ fn check_calendars(shell: &Shell, spec: &Spec, args: &cli::InstallTimer) -> anyh
     systemd::check_calendar(shell, "`drill_on_calendar` in the settings", &spec.drill_on_calendar)
 }
 
-/// What the units are called: as given, or as set, or after the project.
+/// The name of the units: the flag, or the setting, or the project's.
 fn unit_name(context: &Context<'_>, given: Option<&str>) -> anyhow::Result<String> {
     let set = Some(context.config.schedule.unit.as_str()).filter(|unit| !unit.is_empty());
     Ok(match given.or(set) {
@@ -132,8 +134,8 @@ fn unit_name(context: &Context<'_>, given: Option<&str>) -> anyhow::Result<Strin
     })
 }
 
-/// Warns of sources that a backup would lack, and of those whose owner or group a user's own service can't tell: in its
-/// sandbox, all others are nobody.
+/// Warns of missing sources, and of sources whose owner or group a user's own service can't see: in its sandbox, all other
+/// users are nobody.
 fn warn_of_sources(context: &Context<'_>, scope: Scope) {
     let ours = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     for path in sources(context) {

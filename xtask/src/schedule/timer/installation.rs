@@ -1,5 +1,4 @@
-//! Timers that are installed. They are found by the second line of their units, which says for which project they were
-//! made.
+//! Installed timers. They are found by the second line of their units, which names the project.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read as _};
@@ -30,16 +29,16 @@ pub struct Installation {
     pub scope: Scope,
     /// What its units were made from.
     pub origin: Origin,
-    /// Its units by all names that they have or had, without those that are another project's.
+    /// Its units by their present and earlier names, without files of other projects.
     pub files: Vec<String>,
     /// Those of an older version that are still there.
     pub older: Vec<OlderUnit>,
-    /// What the units of the drill are called, without an ending.
+    /// The name of the drill's units, without an ending.
     pub drill: String,
 }
 
 impl Installation {
-    /// What is installed for this manager and says that it was made from `origin`.
+    /// The schedule of this manager whose units were made from `origin`.
     pub fn new(manager: &Manager<'_>, origin: Origin) -> anyhow::Result<Self> {
         let folder = manager.unit_folder()?;
         let older = older(&folder, &origin);
@@ -76,22 +75,22 @@ pub fn older(folder: &Path, origin: &Origin) -> Vec<OlderUnit> {
     names(&origin.unit).filter(is_ours).collect()
 }
 
-/// All units that an older version can have installed, and this one calls otherwise.
+/// All units of an older version that have another name now.
 fn names(unit: &str) -> impl Iterator<Item = OlderUnit> {
     RENAMED.iter().map(move |(old, new)| OlderUnit { file: format!("{unit}{old}"), now: format!("{unit}{new}") })
 }
 
-/// What all that is installed for this manager was made from.
+/// The origins of all units of this program for this manager.
 pub fn origins(manager: &Manager<'_>) -> anyhow::Result<Vec<Origin>> {
     Ok(origins_in(&manager.unit_folder()?))
 }
 
-/// What all units in a folder were made from, as far as they are this program's and can be read.
+/// The origins of all units of this program in a folder, as far as they can be read.
 pub fn origins_in(folder: &Path) -> Vec<Origin> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let texts = entries.filter_map(|entry| read_unit(&entry.path()).ok());
     let mut origins: Vec<Origin> = texts.filter_map(|text| Origin::read(&text)).collect();
-    // Of those that belong together, the one with the flags comes first, and stays.
+    // Of the units of one schedule, the one with the flags comes first, and stays.
     let key = |origin: &Origin| (origin.unit.clone(), origin.root.clone());
     origins.sort_by_key(|origin| (key(origin), origin.flags == Flags::default()));
     origins.dedup_by_key(|origin| key(origin));
@@ -101,8 +100,8 @@ pub fn origins_in(folder: &Path) -> Vec<Origin> {
 /// Read limit for a unit; ours are smaller.
 const MAX_UNIT: u64 = 64 << 10;
 
-/// Reads a unit's text. Root reads in folders of other users, who may have put anything there: a pipe would be waited
-/// for without end.
+/// Reads a unit's text. Root reads folders of other users, who may have put anything there: reading a pipe would block for
+/// ever.
 pub fn read_unit(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     backup::open_plain(path)?.take(MAX_UNIT).read_to_string(&mut text)?;

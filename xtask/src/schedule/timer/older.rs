@@ -1,7 +1,8 @@
-//! Units of an older version, whose names are not used any more. An installation replaces them.
+//! Units of an older version with names that are not used any more. An installation removes them.
 //!
-//! They go last, after the new timers have started. Killed in between, both are there, and the next installation removes
-//! the old ones. If a step fails, they are put back, enabled and started as they were.
+//! They are removed last, when the new timers are enabled: so there is a scheduled drill at every moment. After a
+//! kill in between both exist, and the next installation removes the old ones. If a step fails, they are put back, and
+//! enabled and started as they were.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +25,7 @@ pub fn remove(context: &Context<'_>, steps: &mut Steps<'_>, origin: &Origin) -> 
     let files: Vec<String> = units.iter().map(|unit| unit.file.clone()).collect();
     let timers: Vec<String> = files.iter().filter(|file| file.ends_with(".timer")).cloned().collect();
     let states = manager.states(&timers)?;
-    // The links go as the timers are disabled.
+    // Disabling a timer removes its link.
     let mut traces = traces(manager, &folder, &files)?;
     traces.retain(|path| !path.is_symlink());
 
@@ -40,7 +41,7 @@ pub fn remove(context: &Context<'_>, steps: &mut Steps<'_>, origin: &Origin) -> 
     Ok(true)
 }
 
-/// Keeps the files, and gives what puts all of it back.
+/// Keeps the files, and gives the steps that restore everything.
 fn undo(steps: &mut Steps<'_>, traces: &[PathBuf], timers: &[String], states: &[State]) -> anyhow::Result<Vec<Step>> {
     let manager = steps.manager;
     let mut undo = traces.iter().map(|path| steps.keep(path)).collect::<anyhow::Result<Vec<_>>>()?;
@@ -52,7 +53,7 @@ fn undo(steps: &mut Steps<'_>, traces: &[PathBuf], timers: &[String], states: &[
     Ok(undo)
 }
 
-/// Changes of an administrator's own count for the new units only once they are moved.
+/// Changes by `systemctl edit` don't apply to the new units until they are moved.
 fn warn_of_changes(context: &Context<'_>, folder: &Path, units: &[OlderUnit]) {
     for OlderUnit { file, now } in units {
         let changes = folder.join(format!("{file}.d"));

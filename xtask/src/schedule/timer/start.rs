@@ -1,4 +1,4 @@
-//! Starting the timers: with the machine, and now.
+//! Starts the timers: with the machine, and now.
 
 use backup::{Error, ErrorKind};
 
@@ -10,24 +10,25 @@ use crate::systemd::state::State;
 use crate::systemd::sudo::may_sudo;
 use crate::user::account::is_root;
 
-/// Lets the timers start with the machine, and, if `now` says so, starts them: `false` if they run already.
+/// Enables the timers, and, if `now` is set, starts them. `false` if nothing had to be done.
 pub fn enable(steps: &mut Steps<'_>, files: &[UnitFile], now: bool) -> anyhow::Result<bool> {
     let manager = steps.manager;
     let off = timers(files, |state| !state.is_enabled());
     let idle = timers(files, |state| now && !state.is_active());
-    // One whose time will not come again doesn't look at its calendar by itself.
+    // A timer that has elapsed doesn't read its new calendar by itself.
     let elapsed = timers(files, |state| now && state.is_active() && !state.is_ticking());
     for (verb, timers) in [("disable", &off), ("stop", &idle)] {
         steps.undo_by((!timers.is_empty()).then(|| manager.systemctl(&[verb]).and(timers.clone())));
     }
     let both = off == idle;
-    let enable: &[&str] = if both { &["enable", "--now"] } else { &["enable"] };
-    for (words, timers) in [(enable, &off), (&["start"], &idle), (&["restart"], &elapsed)] {
-        if !timers.is_empty() && !(both && words == ["start"]) {
-            steps.run(&manager.systemctl(words).and(timers.clone()))?;
-        }
-    }
+    systemctl(steps, if both { &["enable", "--now"] } else { &["enable"] }, &off)?;
+    systemctl(steps, &["start"], if both { &[] } else { &idle })?;
+    systemctl(steps, &["restart"], &elapsed)?;
     Ok(!(off.is_empty() && idle.is_empty() && elapsed.is_empty()))
+}
+
+fn systemctl(steps: &mut Steps<'_>, words: &[&str], timers: &[&str]) -> anyhow::Result<()> {
+    if timers.is_empty() { Ok(()) } else { steps.run(&steps.manager.systemctl(words).and(timers.iter().copied())) }
 }
 
 /// Names of timers in such a state.
@@ -36,7 +37,7 @@ fn timers(files: &[UnitFile], wanted: impl Fn(&State) -> bool) -> Vec<&str> {
     timers.map(|timer| timer.unit.file.as_str()).collect()
 }
 
-/// Lets the user's service manager run while the user is not logged in: `false` if it does already.
+/// Lets the user's service manager run while the user is not logged in. `false` if it does already.
 pub fn linger(steps: &mut Steps<'_>, dry_run: bool) -> anyhow::Result<bool> {
     let manager = steps.manager;
     let user = manager.user()?;
@@ -55,7 +56,7 @@ pub fn linger(steps: &mut Steps<'_>, dry_run: bool) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// The same where the administrator doesn't let users do it for themselves.
+/// The same as root, if users may not do it for themselves.
 fn linger_as_root(steps: &mut Steps<'_>, user: &str, dry_run: bool) -> anyhow::Result<()> {
     let as_root = |verb: &str| Step::new(["loginctl", verb, user]).sudo_unless(is_root());
     let refused = |why: String| {

@@ -1,4 +1,4 @@
-//! What units leave behind: files, and failures that systemd remembers.
+//! Traces of units: files, and failures that systemd remembers.
 
 use std::path::{Path, PathBuf};
 
@@ -6,8 +6,8 @@ use crate::schedule::steps::Steps;
 use crate::step::word;
 use crate::systemd::manager::Manager;
 
-/// Files of the units that are there: their own, the links by which timers are enabled, and when they last ran. A timer
-/// of that name that is installed later would make up for that.
+/// Existing files of the units: their own, the links that enable timers, and the stamps of their last runs. A stamp would
+/// make a later timer of the same name catch up on runs.
 pub fn traces(manager: &Manager<'_>, folder: &Path, files: &[String]) -> anyhow::Result<Vec<PathBuf>> {
     let mut traces: Vec<PathBuf> = files.iter().map(|file| folder.join(file)).collect();
     for timer in files.iter().filter(|file| file.ends_with(".timer")) {
@@ -22,8 +22,8 @@ pub fn words(paths: &[PathBuf]) -> anyhow::Result<Vec<String>> {
     paths.iter().map(|path| Ok(word(path)?.to_string())).collect()
 }
 
-/// Lets systemd forget that these units of the schedule `unit` failed, and those that report it: nobody can look into a
-/// failure whose unit is gone.
+/// Lets systemd forget failures of these units of the schedule `unit`, and of the units that report them: the failure of a
+/// unit that is gone can't be looked into.
 pub fn forget_failures(steps: &mut Steps<'_>, unit: &str, units: &[String]) -> anyhow::Result<()> {
     let services = units.iter().filter_map(|unit| unit.strip_suffix(".service"));
     let reports = services.map(|service| format!("{unit}-failure@{service}.service"));

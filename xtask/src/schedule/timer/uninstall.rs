@@ -1,4 +1,5 @@
-//! Removing the timers: they are stopped first, and the units, by which all of it is found, go last.
+//! Removes the timers. They are stopped first. The units go last: all of it is found by them, so an uninstallation that was
+//! cut short can be repeated.
 
 use std::path::Path;
 
@@ -15,7 +16,7 @@ use crate::systemd::manager::Manager;
 use crate::systemd::state::State;
 use crate::systemd::{self, Scope};
 
-/// Removes the timers. Backups are not touched. Gives what is left, in sentences.
+/// Removes the timers. Backups are not touched. Gives sentences about what is left.
 ///
 /// # Errors
 /// [`backup::ErrorKind::Locked`]; a step that failed: those before it were done, and it can be repeated.
@@ -67,7 +68,7 @@ fn named<'u>(units: &'u [String], states: &[State], wanted: impl Fn(&str, &State
     units.map(|(unit, _)| unit.as_str()).collect()
 }
 
-/// What an uninstallation leaves as it is.
+/// Sentences about what an uninstallation leaves.
 fn left(
     manager: &Manager<'_>,
     installation: &Installation,
