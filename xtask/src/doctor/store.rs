@@ -163,12 +163,14 @@ fn git(shell: &Shell, folder: &Path) -> anyhow::Result<Finding> {
             format!("echo '/{}/' >> {}", place.strip_prefix(top)?.display(), top.join(".gitignore").display()),
         ),
         _ => {
-            let said = asked.map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
-            let said = said.unwrap_or_else(|error| error.to_string());
-            let said = said.lines().next().unwrap_or("git said nothing").to_string();
-            Finding::warning(check, format!("not known: {said}"), "ask as the owner of the repository, where git is")
+            let why = asked.map_or_else(|error| error.to_string(), |output| first_line(&output.stderr));
+            Finding::warning(check, format!("not known: {why}"), "ask as the owner of the repository, where git is")
         }
     })
+}
+
+fn first_line(said: &[u8]) -> String {
+    String::from_utf8_lossy(said).lines().next().unwrap_or("git said nothing").to_string()
 }
 
 fn lock(context: &Context<'_>) -> anyhow::Result<Finding> {

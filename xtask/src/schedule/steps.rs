@@ -1,7 +1,7 @@
 //! Steps of an installation: they are shown and run one after the other, and undone if one of them fails.
 //!
-//! The undo of a step is registered before the step runs. So an installation that fails or is interrupted at any step
-//! leaves everything as it was; only a kill leaves a part, which the next installation completes.
+//! The undo of a step is registered before it runs, or right after it if the step is atomic. So an installation that fails
+//! or is interrupted at any step leaves everything as it was. Only a kill leaves a part, which the next one completes.
 
 use std::path::Path;
 
