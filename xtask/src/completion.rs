@@ -12,7 +12,7 @@ use backup::{Entry, Status};
 use clap::Parser as _;
 use clap_complete::Shell;
 
-use crate::cli::{Cli, NAME};
+use crate::cli::{Cli, NAME, PLACES};
 use crate::context::Context;
 use crate::invocation;
 use crate::output::Output;
@@ -154,7 +154,7 @@ fn places(typed: impl Iterator<Item = String>) -> Vec<String> {
     let mut places = Vec::new();
     for (at, word) in words.iter().enumerate() {
         let (flag, value) = word.split_once('=').unwrap_or((word, ""));
-        if !["--root", "--config", "--backup-dir"].contains(&flag) {
+        if !PLACES.contains(&flag) {
             continue;
         }
         // bash takes `=` for a word of its own.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 
-use crate::cli::{Cli, Global, NAME};
+use crate::cli::{Cli, Global, NAME, PLACES};
 use crate::step::Step;
 
 /// Parses this process's arguments. Messages name the program as it was called.
@@ -52,8 +52,9 @@ impl Default for Invocation {
 impl Invocation {
     /// As this process was called.
     pub fn new(global: &Global) -> Self {
-        let flags = [("--root", &global.root), ("--config", &global.config), ("--backup-dir", &global.backup_dir)];
-        let given = flags.into_iter().filter_map(|(flag, path)| Some([flag.to_string(), place(path.as_ref()?)]));
+        let paths = [&global.root, &global.config, &global.backup_dir];
+        let given =
+            PLACES.into_iter().zip(paths).filter_map(|(flag, path)| Some([flag.to_string(), place(path.as_ref()?)]));
         Self { words: program().into_iter().chain(given.flatten()).collect() }
     }
 

@@ -78,6 +78,9 @@ pub struct Global {
     pub scratch: Option<PathBuf>,
 }
 
+/// Those flags that say where things are.
+pub const PLACES: [&str; 3] = ["--root", "--config", "--backup-dir"];
+
 /// When to use colours. (Its words speak for themselves: with help of their own, every help page doubles in length.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs, reason = "see above")]

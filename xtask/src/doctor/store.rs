@@ -12,6 +12,7 @@ use xshell::{Shell, cmd};
 
 use super::finding::Finding;
 use crate::context::Context;
+use crate::schedule::identity::uid;
 use crate::schedule::timers::Schedule;
 use crate::schedule::which::maker;
 use crate::step::Step;
@@ -92,9 +93,7 @@ pub fn owner(context: &Context<'_>, shell: &Shell, user: Option<&str>) -> Findin
 /// A failure if the folder doesn't belong to `user`, who makes the backups.
 fn check_owner(folder: &Path, shell: &Shell, user: Option<&str>) -> anyhow::Result<Option<Finding>> {
     let Some(user) = user else { return Ok(None) };
-    let uid = cmd!(shell, "id -u -- {user}").quiet().ignore_stderr().read();
-    let uid = uid.with_context(|| format!("look up {user}, who makes the backups"))?;
-    if metadata(folder)?.uid().to_string() == uid {
+    if metadata(folder)?.uid().to_string() == uid(shell, user)? {
         return Ok(None);
     }
     let owner = cmd!(shell, "stat -c %U -- {folder}").quiet().read().context("look up the folder's owner")?;

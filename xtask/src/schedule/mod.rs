@@ -7,7 +7,7 @@ pub mod conflict;
 pub mod cron;
 mod difference;
 mod folders;
-mod identity;
+pub mod identity;
 pub mod journal;
 mod lock;
 pub mod problem;

@@ -1,10 +1,10 @@
 //! Which schedule of a project a command is about, and who makes its backups.
 
 use backup::{Error, ErrorKind};
-use xshell::{Shell, cmd};
+use xshell::Shell;
 
 use super::cron::table;
-use super::identity::identity;
+use super::identity::{identity, uid};
 use super::timer::installation::{Installation, origins};
 use super::units::Origin;
 use crate::cli::Which;
@@ -82,7 +82,7 @@ pub fn maker(context: &Context<'_>, shell: &Shell) -> Option<String> {
 pub fn as_maker(context: &Context<'_>, shell: &Shell) -> Option<Step> {
     let installed = find(context, shell, &Which::default()).ok().flatten()?;
     let maker = maker(context, shell)?;
-    let uid = cmd!(shell, "id -u -- {maker}").quiet().ignore_stderr().read().ok()?;
+    let uid = uid(shell, &maker).ok()?;
     if is_root() || rustix::process::geteuid().to_string() == uid {
         return None;
     }

@@ -5,6 +5,7 @@ use std::fs;
 use backup::{Error, ErrorKind};
 use xshell::Shell;
 
+use crate::cli::PLACES;
 use crate::context::Context;
 use crate::step::Step;
 use crate::user::account::is_root;
@@ -44,7 +45,7 @@ fn has_terminal() -> bool {
 }
 
 /// The current command in a form that works for another user and in any folder.
-fn this_command(context: &Context<'_>) -> Step {
+pub fn this_command(context: &Context<'_>) -> Step {
     let program = std::env::current_exe().unwrap_or_else(|_| "xtask".into()).display().to_string();
     let places = [Some(&context.root), context.flags.config.as_ref(), context.flags.backup_dir.as_ref()];
     let places = PLACES.into_iter().zip(places);
@@ -52,9 +53,6 @@ fn this_command(context: &Context<'_>) -> Step {
     let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
     Step::new([program]).and(places.flatten()).and(without_places(words))
 }
-
-/// Flags that say where things are.
-const PLACES: [&str; 3] = ["--root", "--config", "--backup-dir"];
 
 /// A command's words without those flags.
 fn without_places(mut words: impl Iterator<Item = String>) -> Vec<String> {

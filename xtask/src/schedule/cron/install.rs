@@ -20,9 +20,10 @@ use crate::schedule::steps::Steps;
 use crate::schedule::units::Identity;
 use crate::schedule::which::find;
 use crate::schedule::{difference, folders, program};
-use crate::step::{Step, word};
+use crate::step::word;
 use crate::systemd::Scope;
 use crate::systemd::manager::Manager;
+use crate::systemd::sudo::this_command;
 use crate::user::account::is_root;
 
 /// The changes of an installation, or of a dry run.
@@ -123,10 +124,8 @@ fn user(context: &Context<'_>, manager: &Manager<'_>, allow_root: bool) -> anyho
     if wanted.as_ref().is_some_and(|wanted| *wanted != own) {
         let wanted = wanted.unwrap_or_default();
         let message = format!("the jobs of {} are {wanted}'s, and you are {own}", context.root.display());
-        let program = std::env::current_exe().unwrap_or_else(|_| "xtask".into());
-        let words = ["sudo", word(&program)?, "--root", word(&context.root)?, "install-cron"];
         return Err(Error::new(ErrorKind::InvalidInput, message)
-            .with_hint(format!("install them as {wanted}, or as root: {}", Step::new(words)))
+            .with_hint(format!("install them as {wanted}, or as root: {}", this_command(context).sudo_unless(false)))
             .into());
     }
     allowed_user(context, shell, &Identity::User, allow_root)
