@@ -16,5 +16,6 @@ pub mod spec;
 mod steps;
 pub mod timer;
 pub mod timers;
+mod unit_text;
 pub mod units;
 pub mod which;

@@ -47,7 +47,7 @@ impl Installation {
             Err(e) => e.kind() == ErrorKind::NotFound,
         };
         let files = origin.files().chain(names(&origin.unit).map(|unit| unit.file)).filter(is_ours).collect();
-        let is_older = older.iter().any(|unit| !folder.join(&unit.now).exists());
+        let is_older = older.iter().any(|unit| !belongs(&folder.join(&unit.now), &origin));
         let drill = format!("{}-{}", origin.unit, if is_older { "verify" } else { "drill" });
         Ok(Self { scope: manager.scope, origin, files, older, drill })
     }
@@ -66,13 +66,15 @@ impl Installation {
     }
 }
 
-/// Units of an older version in `folder` that belong to a schedule: for the same project, or for one that is gone.
+/// Units of an older version in `folder` that belong to a schedule.
 pub fn older(folder: &Path, origin: &Origin) -> Vec<OlderUnit> {
-    let is_ours = |unit: &OlderUnit| {
-        let other = read_unit(&folder.join(&unit.file)).ok().and_then(|text| Origin::read(&text));
-        other.is_some_and(|other| other.unit == origin.unit && (other.root == origin.root || !other.root.exists()))
-    };
-    names(&origin.unit).filter(is_ours).collect()
+    names(&origin.unit).filter(|unit| belongs(&folder.join(&unit.file), origin)).collect()
+}
+
+/// Whether the file is a unit of a schedule: for the same project, or for one that is gone.
+fn belongs(path: &Path, origin: &Origin) -> bool {
+    let other = read_unit(path).ok().and_then(|text| Origin::read(&text));
+    other.is_some_and(|other| other.unit == origin.unit && (other.root == origin.root || !other.root.exists()))
 }
 
 /// All units of an older version that have another name now.
