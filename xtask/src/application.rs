@@ -82,7 +82,7 @@ impl<'a> Application<'a> {
         ended.map_err(|error| match error.downcast::<Error>() {
             Ok(own) => own,
             Err(error) => Error::new(ErrorKind::Io, format!("{error:#}; nothing was changed"))
-                .with_hint("mend that, or let the application run on meanwhile: --no-stop"),
+                .with_hint("fix that, or let the application run on meanwhile: --no-stop"),
         })?;
         Ok(stopped)
     }

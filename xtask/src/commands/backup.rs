@@ -79,7 +79,7 @@ fn in_days(days: u32) -> String {
 
 fn nothing_saved(manifest: &Manifest) -> Error {
     Error::new(ErrorKind::MissingSource, format!("backup {} failed: nothing was saved", manifest.id))
-        .with_hint("mend what failed above, then run `backup` again; older backups are untouched")
+        .with_hint("fix what failed above, then run `backup` again; older backups are untouched")
 }
 
 fn report(context: &Context<'_>, run: &Run<'_>, made: &BackupReport) {
@@ -116,7 +116,7 @@ fn report(context: &Context<'_>, run: &Run<'_>, made: &BackupReport) {
         Status::Complete => context.output.done(Tone::Good, &format!("backup {id} complete: {size}, in {time}")),
         Status::Partial => {
             context.output.done(Tone::Warning, &format!("backup {id} is partial: {size}, in {time}"));
-            context.output.hint("mend what failed above, then run `backup` again");
+            context.output.hint("fix what failed above, then run `backup` again");
         }
         Status::Failed => context.output.problem(&nothing_saved(manifest)),
     }

@@ -127,7 +127,7 @@ fn cannot_start(program: &str, error: io::Error) -> Error {
         io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
             let message = format!("the drill's command {program} can't be started: {error}");
             Error::new(ErrorKind::InvalidInput, message)
-                .with_hint("mend `command` in the settings' [drill]; it is started in the restored folder")
+                .with_hint("fix `command` in the settings' [drill]; it is started in the restored folder")
         }
         _ => Error::io("start", Path::new(program), error),
     }

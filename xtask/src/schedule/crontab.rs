@@ -137,7 +137,7 @@ fn find(crontab: &[u8], root: &Path) -> Result<Option<Range<usize>>> {
     match place {
         None => Ok(None),
         Some(_) => Err(Error::new(ErrorKind::InvalidInput, format!("the crontab has `{begin}`, but no `{end}`"))
-            .with_hint("mend it by hand: crontab -e")),
+            .with_hint("fix it by hand: crontab -e")),
     }
 }
 
