@@ -32,6 +32,11 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// The exit code for an error of the library's.
+    pub fn of(error: &backup::Error) -> Self {
+        of_kind(Some(error.kind()))
+    }
+
     /// How a run of this program ended that exited with `status`; [`Exit::Failed`] for one that it doesn't know.
     pub fn of_status(status: u8) -> Self {
         const ALL: [Exit; 9] = [
@@ -55,9 +60,14 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The exit code for an error: what the library's kind of error asks for, else 1.
+/// The exit code for any error.
 pub fn of_error(error: &anyhow::Error) -> Exit {
-    match error.downcast_ref::<backup::Error>().map(backup::Error::kind) {
+    of_kind(error.downcast_ref::<backup::Error>().map(backup::Error::kind))
+}
+
+/// The exit code for an error of the library's of that kind, or for another error.
+fn of_kind(kind: Option<ErrorKind>) -> Exit {
+    match kind {
         Some(ErrorKind::InvalidInput | ErrorKind::ForeignStore) => Exit::Usage,
         Some(ErrorKind::NoSuchBackup | ErrorKind::AmbiguousId) => Exit::NoSuchBackup,
         Some(ErrorKind::Locked) => Exit::Locked,

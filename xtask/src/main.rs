@@ -1,5 +1,4 @@
-//! The command line of the backup library. It parses, makes one library call, and renders what came
-//! of it.
+//! The command line of the backup library. It parses, makes one library call, and renders the result.
 
 mod apart;
 mod application;
@@ -14,10 +13,12 @@ mod context;
 mod doctor;
 mod exit;
 mod folder;
+mod hints;
 mod invocation;
 mod json;
 mod output;
 mod privilege;
+mod report;
 mod root;
 mod sample;
 mod schedule;

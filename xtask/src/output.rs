@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::bars::Bars;
 use crate::cli::{Color, Global};
 use crate::exit::Exit;
+use crate::hints;
 use crate::invocation::Invocation;
 use crate::json;
 use crate::table::Layout;
@@ -157,6 +158,13 @@ impl Output {
         }
     }
 
+    /// Warns if the ledger should have a line of this run, and could not get one.
+    pub fn warn_of_unrecorded(&self, why: Option<&str>) {
+        if let Some(why) = why {
+            self.warn(&format!("the ledger doesn't know of this run: {why}"));
+        }
+    }
+
     /// Something that is wrong, where the command goes on.
     pub fn failure(&self, text: &str) {
         self.aside(Priority::Error, &format!("{} {text}", paint(Tone::Bad, "failure:")));
@@ -174,8 +182,8 @@ impl Output {
     /// Something that went wrong, where the command goes on.
     pub fn problem(&self, error: &backup::Error) {
         self.aside(Priority::Error, &format!("{} {}", paint(Tone::Bad, "error:"), error.one_line()));
-        if let Some(hint) = error.hint() {
-            self.hint(hint);
+        if let Some(hint) = hints::of(error) {
+            self.hint(&hint);
         }
     }
 
@@ -190,22 +198,19 @@ impl Output {
     fn explain(&self, error: &backup::Error) {
         self.problem(error);
         if self.json {
-            self.keep(print_json(&json!({ "error": self.error_document(error) })));
+            self.json(&json!({ "error": self.error_document(error) }));
         }
     }
 
     /// An error as `--json` has it.
     pub fn error_document(&self, error: &backup::Error) -> Value {
-        let hint = error.hint().map(|hint| self.invocation.complete(hint));
+        let hint = hints::of(error).map(|hint| self.invocation.complete(&hint));
         json!({ "kind": error.kind(), "message": error.one_line(), "hint": hint })
     }
 
-    /// The one document, with `--json`.
-    pub fn json(&self, document: &impl Serialize) -> anyhow::Result<()> {
-        if self.json {
-            self.keep(print_json(document));
-        }
-        Ok(())
+    /// The one document of `--json`.
+    pub fn json(&self, document: &impl Serialize) {
+        self.keep(print_json(document));
     }
 
     /// A table in the first layout that fits the terminal, or else in the last. Where there is no terminal, the first.

@@ -5,12 +5,15 @@ mod schedule;
 mod sources;
 mod store;
 
+use std::borrow::Cow;
+
 use backup::ErrorKind;
 use serde::Serialize;
 use xshell::Shell;
 
 use crate::cli::Which;
 use crate::context::Context;
+use crate::hints;
 use crate::schedule::{as_maker, timers};
 
 /// How a check came out.
@@ -59,7 +62,7 @@ impl Finding {
         let own = error.downcast_ref::<backup::Error>();
         Self {
             verdict: Verdict::Failure,
-            hint: own.and_then(backup::Error::hint).map(str::to_string),
+            hint: own.and_then(hints::of).map(Cow::into_owned),
             denied: own.is_some_and(|own| own.kind() == ErrorKind::PermissionDenied),
             ..Self::ok(check, own.map_or_else(|| format!("{error:#}"), backup::Error::one_line))
         }
