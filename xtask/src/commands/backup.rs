@@ -206,3 +206,38 @@ impl RotationSummary {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use backup::Manifest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn summary(rotation: backup::Result<Rotation>) -> BackupSummary {
+        let manifest = include_bytes!("../../../crates/backup/tests/data/manifest_v1.json");
+        let manifest = Manifest::parse("20261124_034135".parse().unwrap(), manifest).unwrap();
+        BackupSummary {
+            backup: BackupReport { manifest, failures: Vec::new() },
+            duration_ms: 0,
+            open_folder: None,
+            keep_before_collapse: 0,
+            rotation: Some(RotationSummary { stale: None, result: rotation }),
+        }
+    }
+
+    #[test]
+    fn a_backup_is_told_of_whatever_became_of_its_rotation() {
+        for (rotation, exit, kind) in [
+            (Ok(Rotation::default()), Exit::Done, Value::Null),
+            (Err(Error::new(ErrorKind::Io, "the disk is gone")), Exit::Partly, json!("io")),
+            (Err(Error::interrupted()), Exit::Interrupted, json!("interrupted")),
+        ] {
+            let summary = summary(rotation);
+            assert_eq!(summary.exit(), exit);
+            let document = serde_json::to_value(summary.document(&Output::silent())).unwrap();
+            assert_eq!(document["backup"]["id"], "20261124_034135");
+            assert_eq!(document["error"]["kind"], kind);
+        }
+    }
+}

@@ -121,7 +121,7 @@ fn hint_at_user(context: &Context<'_>, error: anyhow::Error) -> anyhow::Error {
         return error;
     };
     let hint = match privilege::became() {
-        Some(account) => Some(hints::joined(hints::of(own), &account.hint())),
+        Some(account) => Some(hints::joined(hints::of(own).as_deref(), &account.hint())),
         None => backup_user(context).map(|maker| format!("run this as the backup user: {maker} ...")),
     };
     match hint {

@@ -5,8 +5,6 @@ mod schedule;
 mod sources;
 mod store;
 
-use std::borrow::Cow;
-
 use backup::ErrorKind;
 use serde::Serialize;
 use xshell::Shell;
@@ -62,7 +60,7 @@ impl Finding {
         let own = error.downcast_ref::<backup::Error>();
         Self {
             verdict: Verdict::Failure,
-            hint: own.and_then(hints::of).map(Cow::into_owned),
+            hint: own.and_then(hints::of),
             denied: own.is_some_and(|own| own.kind() == ErrorKind::PermissionDenied),
             ..Self::ok(check, own.map_or_else(|| format!("{error:#}"), backup::Error::one_line))
         }
