@@ -122,8 +122,8 @@ impl Output {
         }
     }
 
-    /// How the program ends after a command that ended with `exit`: otherwise, if the result could not be written. A command
-    /// that `changes` something has done that all the same.
+    /// How the program ends after a command that ended with `exit`. It fails if the result could not be written; a command
+    /// that `changes` something is then partly done.
     pub fn finish(&self, exit: Exit, changes: bool) -> Exit {
         let Some(error) = self.lost.get() else { return exit };
         let is_done = exit == Exit::Done;
@@ -336,7 +336,7 @@ fn print(stream: &mut dyn io::Write, line: std::fmt::Arguments<'_>) -> io::Resul
     writeln!(stream, "{line}").and_then(|()| stream.flush())
 }
 
-/// A reader that went away (`| head`) is no reason to fail.
+/// No failure if the reader went away (`| head`).
 fn unless_closed(written: io::Result<()>) -> io::Result<()> {
     written.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
 }

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::output::Output;
 use crate::report::Report;
 
-/// A backup whose collapse was meant, or is no longer said to be.
+/// The backup whose collapses a person has accepted, or no longer accepts.
 #[derive(Debug, Serialize)]
 pub struct AcceptSummary {
     accepted: bool,

@@ -34,7 +34,7 @@ pub struct BackupSummary {
 /// The rotation after a backup.
 #[derive(Debug)]
 struct RotationSummary {
-    /// Why it removed nothing, if backups had stopped.
+    /// Why it was held back, if it was.
     stale: Option<Staleness>,
     result: backup::Result<Rotation>,
 }

@@ -17,7 +17,7 @@ pub struct ConfigSummary {
     /// Where they are read from; none if they are the defaults.
     file: Option<String>,
     backup_folder: String,
-    /// Who besides root can write them.
+    /// Who besides root can write the settings file.
     writer: Option<String>,
     settings: toml::Table,
     /// The same as TOML.

@@ -1,7 +1,7 @@
 //! `demo`: the whole cycle on a sample project, as a person would go through it.
 //!
-//! Each command runs as a process of its own on the folder alone, while the application's writers go on in this one:
-//! nothing is shown that somebody at a terminal couldn't do.
+//! Each command runs as a process of its own, while this process plays the application that writes. So everything that
+//! is shown can be repeated at a terminal.
 
 use std::env;
 use std::fmt::Display;
@@ -24,17 +24,17 @@ use crate::schedule::steps::Step;
 
 const SEED: u64 = 16;
 
-/// What came of a demo: its folder, and numbers of commits.
+/// The folder of a demo, and how many commits were made, lost and restored.
 #[derive(Debug, Serialize)]
 pub struct DemoSummary {
     folder: String,
-    /// Before the backup began: all of them have to be back.
+    /// Commits before the backup began. All of them must come back.
     before_backup: u64,
-    /// Found after the restore.
+    /// Commits found after the restore.
     restored: u64,
-    /// By the disaster.
+    /// Commits made until the disaster.
     made: u64,
-    /// On the restored database.
+    /// Commits made on the restored database.
     after_restore: u64,
 }
 
@@ -45,7 +45,7 @@ pub fn run(output: &Output, args: &cli::Demo) -> anyhow::Result<DemoSummary> {
 }
 
 impl Report for DemoSummary {
-    /// Nothing: each step was shown when it was made.
+    /// Nothing is left to say: each step was shown when it was taken.
     fn text(&self, _: &Output) {}
 
     fn document(&self, _: &Output) -> Option<impl Serialize> {
@@ -53,7 +53,7 @@ impl Report for DemoSummary {
     }
 }
 
-/// Makes a sample project of `size_mb` megabytes in `dir`, in place of an earlier demo's, and takes it through backup,
+/// Makes a sample project of `size_mb` megabytes in `dir`, in place of an earlier one, and takes it through backup,
 /// loss and restore with the program `exe`. An error names the command that failed, or the commits that are missing.
 fn cycle(output: &Output, dir: &Path, size_mb: u64, exe: &Path) -> anyhow::Result<DemoSummary> {
     let demo = Demo { output, dir, exe, shell: Shell::new()? };
@@ -156,7 +156,7 @@ impl Demo<'_> {
         let (Self { dir, exe, shell, .. }, words) = (self, args.split(' '));
         self.say(format!("$ {}", self.command_line(args)));
         let command = cmd!(shell, "{exe} --root {dir} {words...}").quiet();
-        // Their output is no part of the demo's one document.
+        // The demo prints one document, and the commands' own would stand beside it.
         let done = if self.output.is_json() { command.ignore_stdout() } else { command }.run();
         done.with_context(|| format!("the demo ends here, this command failed: {}", self.command_line(args)))
     }

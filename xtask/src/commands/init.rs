@@ -1,4 +1,4 @@
-//! `init`: settings for an application that has none yet, made of what is there.
+//! `init`: writes the first settings of an application, for the databases and files that are found.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -20,7 +20,7 @@ use crate::survey::Survey;
 use crate::template;
 use crate::text::{Tone, size};
 
-/// What git is to ignore: backups, and the logs of a schedule by cron.
+/// What git has to ignore: backups, and the logs of cron's runs.
 const IGNORED: [&str; 2] = ["/backups/", "/logs/"];
 
 /// Settings that were written, or would be.
@@ -36,7 +36,7 @@ pub struct InitSummary {
     is_cut: bool,
     /// What was added to `.gitignore`, or would be.
     ignored: Vec<&'static str>,
-    /// Whether commands have to name the folder.
+    /// Whether commands have to name the root, since the current folder isn't in it.
     elsewhere: bool,
 }
 
@@ -85,7 +85,7 @@ fn require_none(settings: &Path) -> backup::Result<()> {
     }
 }
 
-/// Readable by all, as source is: it holds no secret.
+/// Writes the settings, readable by all like source code: they hold no secret.
 fn write(settings: &Path, text: &str) -> backup::Result<()> {
     let folder = settings.parent().unwrap_or(settings);
     let make = |folder: &Path| {
@@ -131,7 +131,7 @@ fn ignore(root: &Path, names: &[&str]) -> io::Result<()> {
         return Ok(());
     }
     let path = root.join(".gitignore");
-    // Root would write wherever a link leads.
+    // As root, this must not write wherever a link leads.
     let no_link = i32::try_from(OFlags::NOFOLLOW.bits()).map_err(io::Error::other)?;
     let mut file = OpenOptions::new().read(true).append(true).create(true).custom_flags(no_link).open(&path)?;
     let mut before = String::new();

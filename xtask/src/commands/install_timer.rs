@@ -97,7 +97,7 @@ pub struct UninstallTimerSummary {
     dry_run: bool,
     /// What its units' names begin with; `None` if there was no timer.
     unit: Option<String>,
-    /// What was left as it is.
+    /// Files that were left as they are, in sentences.
     left: Vec<String>,
 }
 

@@ -1,7 +1,7 @@
 //! One file for each command: options in, one library call, a [`Report`] out.
 //!
-//! What is interactive is printed on the way, and so is what takes long: a restore shows its plan before it asks, `verify`
-//! each backup when it is done.
+//! A command prints by itself only what can't wait for its end: the plan of a restore before the question, each backup
+//! that `verify` has finished.
 //!
 //! [`Report`]: crate::report::Report
 
@@ -107,8 +107,8 @@ fn run_in_project(context: &Context<'_>, command: &ProjectCommand, switch: Optio
     result.map_err(|error| hint_at_user(context, error))
 }
 
-/// Warns of a restore that did not finish; whether there is one. A command that stays root's opens nothing in a store of
-/// another user's.
+/// Warns of a restore that did not finish, and says whether there is one. While this process is root's, it opens nothing in
+/// a store that another user can write.
 fn warn_of_unfinished_restore(context: &Context<'_>) -> bool {
     let may_open = !systemd::is_root() || privilege::writer(context).is_ok_and(|writer| writer.is_none());
     may_open && context.warn_of_unfinished_restore()

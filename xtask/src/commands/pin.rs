@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::output::Output;
 use crate::report::Report;
 
-/// A backup that rotation spares, or no longer does.
+/// The backup that rotation must keep, or may remove again.
 #[derive(Debug, Serialize)]
 pub struct PinSummary {
     changed: bool,

@@ -32,7 +32,7 @@ pub fn run(context: &Context<'_>, args: &cli::Rotate) -> anyhow::Result<RotateSu
     }
     let run = context.begin("rotate")?;
     let plan = rotate::plan(&run, &policy, None)?;
-    // Shown before anything is removed: the reasons are needed most if that fails.
+    // Shown before anything is removed: if that fails, the reasons are needed most.
     show_plan(context.output, &plan);
     let rotation = rotate::apply(&run, &plan)?;
     Ok(RotateSummary { plan, rotation: Some(rotation) })
@@ -79,7 +79,7 @@ fn show_plan(output: &Output, plan: &Plan) {
     }
 }
 
-/// Says what was removed.
+/// Prints what was removed.
 pub fn show_rotation(output: &Output, rotation: &Rotation) {
     for id in rotation.removed.iter().filter(|_| output.is_verbose()) {
         output.line(&format!("  removed {id}"));

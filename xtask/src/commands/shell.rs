@@ -1,4 +1,4 @@
-//! `completions` and `man`: what makes the command line a good citizen of the shell.
+//! `completions` and `man`: files for the shell and for `man`.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ pub struct CompletionsSummary {
     script: String,
 }
 
-/// For the name that this program was called by: a shell completes programs, and aliases of `cargo xtask`.
+/// Makes the script for the name that this program was called by, which may be an alias of `cargo xtask`.
 pub fn completions(shell: clap_complete::Shell) -> anyhow::Result<CompletionsSummary> {
     let (name, mut script) = (invocation::name(), Vec::new());
     clap_complete::generate(shell, &mut Cli::command().bin_name(&name), &name, &mut script);

@@ -78,7 +78,7 @@ impl StatusSummary {
         row(output, "measured RTO", &rto.unwrap_or_else(|| "not known yet: run a drill".into()));
     }
 
-    /// What is wrong, and what to do about the worst of it.
+    /// Shows what is wrong, and what to do about the worst of it.
     fn show_concerns(&self, output: &Output) {
         let is_said = |concern: &&Concern| self.unfinished_said && matches!(concern, Concern::UnfinishedRestore { .. });
         let concerns: Vec<&Concern> = self.status.concerns.iter().filter(|concern| !is_said(concern)).collect();
@@ -129,7 +129,7 @@ fn dated<T>(event: Option<&AtTime<T>>, what: impl Fn(&T) -> String) -> String {
     format!("{id}{} ({} ago){}", local(event.at), age(event.age_s), what(&event.what))
 }
 
-/// The last verify or drill, and how it ended in the words of `end`. One without an end may still be running.
+/// The last verify or drill, and in the words of `end` how it ended. It may still be running.
 fn proof(event: Option<&AtTime<Outcome>>, end: impl Fn(Outcome, bool) -> &'static str) -> String {
     let is_of_backup = event.is_some_and(|event| event.id.is_some());
     dated(event, |what| match what {

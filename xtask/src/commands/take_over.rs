@@ -14,7 +14,7 @@ use crate::output::Output;
 use crate::report::Report;
 use crate::text::count;
 
-/// Backups that now belong to this project.
+/// What now belongs to this project.
 #[derive(Debug)]
 pub enum TakeOverSummary {
     /// A person was asked, and said no.

@@ -62,7 +62,7 @@ impl Report for TimerSummary {
     }
 }
 
-/// Shows how a schedule stands at the time `now`.
+/// Prints how a schedule stands at the time `now`.
 pub fn show(output: &Output, schedule: &Schedule, now: DateTime<FixedOffset>) {
     let layout = |wide: bool| Layout {
         header: vec!["JOB", "NEXT RUN", "LAST RUN", "RESULT", "TOOK"],

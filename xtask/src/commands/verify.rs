@@ -59,7 +59,7 @@ fn entries<'c>(context: &Context<'_>, catalog: &'c Catalog, args: &cli::Verify) 
         }]
     };
     if entries.is_empty() {
-        // Fails, in the words that are used for a single backup.
+        // Fails with the same message as for a single backup.
         context.select_to_prove(catalog)?;
     }
     Ok(entries)
@@ -88,7 +88,7 @@ impl Report for VerifySummary {
 }
 
 impl Verification {
-    /// Verifies a backup. An unreadable one doesn't keep the others from being verified.
+    /// Verifies a backup. If it can't be read, the others are verified all the same.
     fn of(session: &Session<'_>, entry: &Entry, earlier: &EarlierChecks) -> backup::Result<Self> {
         match verify(session, entry, Level::Content, earlier) {
             Ok(report) => Ok(Self::Report(report)),

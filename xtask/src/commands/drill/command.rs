@@ -19,7 +19,7 @@ use crate::privilege;
 /// How often the running command is checked on.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How many bytes of what the command printed are shown: the last ones.
+/// How many bytes of the command's output are shown at most: the last ones.
 const SHOWN: u64 = 64 << 10;
 
 /// The command as people read it; empty if there is none.

@@ -17,7 +17,7 @@ use crate::report::Report;
 use crate::schedule::steps::quoted;
 use crate::words;
 
-/// Only so many hosts are named: anybody may have put manifests there that name many.
+/// The most hosts that are named. Manifests from elsewhere could name any number.
 const MOST_HOSTS: usize = 3;
 
 /// All backups of a store, newest first.
@@ -79,7 +79,7 @@ impl Report for ListSummary {
 }
 
 impl ListSummary {
-    /// Says how backups of other hosts can be made to count.
+    /// Prints how the backups of other hosts can be made to count.
     fn offer_hosts(&self, output: &Output) {
         for host in self.other_hosts.iter().take(MOST_HOSTS) {
             let host = quoted(host);

@@ -115,8 +115,8 @@ fn carry_out(
     Ok(RestoreSummary::Restore(RestoreEnd { preview, report, start }.into()))
 }
 
-/// A restore into another folder that replaces nothing may read from a store that can't be written: it may be a rescue
-/// from a failing disk.
+/// Begins the run. A restore that replaces nothing in another folder needs no right to write to the store: it may be a
+/// rescue from a failing disk.
 fn begin<'a>(context: &'a Context<'_>, args: &cli::Restore, plan: &Plan) -> anyhow::Result<Session<'a>> {
     if args.to.is_some() && !plan.replaces() {
         context.begin_session("restore")

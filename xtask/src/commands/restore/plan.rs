@@ -97,8 +97,8 @@ fn target(context: &Context<'_>, args: &cli::Restore) -> anyhow::Result<PathBuf>
     target.context("find the folder to restore to")
 }
 
-/// Says so if the last restore went into another folder: only an undo that names that folder takes it back. The ledger may
-/// be somebody else's, so it doesn't say where to write.
+/// Notes that the last restore went into another folder, if it did: then an undo has to name that folder. The ledger
+/// alone doesn't decide where to write, since somebody else may have written it.
 pub fn note_restore_elsewhere(context: &Context<'_>) -> anyhow::Result<()> {
     let ledger = context.ledger()?;
     let is_here = |restore: &RestoreLine| resolved(&restore.target) == resolved(&context.root);
@@ -111,7 +111,7 @@ pub fn note_restore_elsewhere(context: &Context<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Files restored into the backup folder would be taken for backups, or replace some.
+/// Refuses to restore into the backup folder: the files would be taken for backups, or replace some.
 fn require_outside_store(plan: &Plan, store: &Path) -> backup::Result<()> {
     let (store, target) = (resolved(store), resolved(&plan.target));
     match plan.items.iter().find(|item| resolved(&target.join(item.path.as_str())).starts_with(&store)) {
@@ -123,7 +123,7 @@ fn require_outside_store(plan: &Plan, store: &Path) -> backup::Result<()> {
     }
 }
 
-/// A restore that leaves out everything would change nothing, and look well.
+/// Refuses a restore that leaves out everything: it would change nothing, and seem to have worked.
 pub fn require_something(context: &Context<'_>, plan: &Plan) -> backup::Result<()> {
     if !plan.items.is_empty() {
         return Ok(());

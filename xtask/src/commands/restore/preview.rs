@@ -5,10 +5,10 @@ use backup::restore::{ChangesSince, Item, Occupant, Plan, RowsSince, SkipReason,
 use crate::output::Output;
 use crate::text::{Tone, age, count, local, paint, size};
 
-/// Only so many tables are named.
+/// The most tables that are named.
 const MOST_TABLES: usize = 5;
 
-/// Only so many of the files that are left out are named.
+/// The most files that are named as left out.
 const MOST_SKIPPED: usize = 50;
 
 /// What a restore would do.
