@@ -1,7 +1,7 @@
 //! `doctor`.
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::{self, Global};
 use crate::context::Context;
@@ -44,13 +44,23 @@ impl Report for DoctorSummary {
         output.done(tone, &format!("{checks}: {}, {}", count(failures, "failure"), count(warnings, "warning")));
     }
 
-    fn document(&self, _: &Output) -> Option<impl Serialize> {
-        Some(json!({ "ok": self.exit() == Exit::Done, "checks": self.findings }))
+    fn document(&self, output: &Output) -> Option<impl Serialize> {
+        let checks: Vec<Value> = self.findings.iter().map(|finding| document(output, finding)).collect();
+        Some(json!({ "ok": self.exit() == Exit::Done, "checks": checks }))
     }
 
     fn exit(&self) -> Exit {
         if self.number(Verdict::Failure) == 0 { Exit::Done } else { Exit::Failed }
     }
+}
+
+fn document(output: &Output, finding: &Finding) -> Value {
+    let Finding { check, verdict, detail, .. } = finding;
+    json!({ "check": check, "verdict": verdict, "detail": detail, "hint": hint(output, finding) })
+}
+
+fn hint(output: &Output, finding: &Finding) -> Option<String> {
+    finding.hint.as_ref().map(|hint| output.invocation().complete(hint))
 }
 
 fn show(output: &Output, finding: &Finding) {
@@ -60,7 +70,7 @@ fn show(output: &Output, finding: &Finding) {
         Verdict::Failure => paint(Tone::Bad, "failure"),
     };
     output.line(&format!("{verdict}  {}: {}", finding.check, finding.detail));
-    if let Some(hint) = &finding.hint {
+    if let Some(hint) = hint(output, finding) {
         output.line(&format!("         hint: {hint}"));
     }
 }

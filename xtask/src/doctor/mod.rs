@@ -27,7 +27,7 @@ pub enum Verdict {
 }
 
 /// What a check found.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Finding {
     /// What was checked.
     pub check: String,
@@ -37,8 +37,7 @@ pub struct Finding {
     pub detail: String,
     /// What to do about it.
     pub hint: Option<String>,
-    /// Whether it could not be looked at by who asks.
-    #[serde(skip)]
+    /// Whether this user may not look.
     denied: bool,
 }
 
@@ -98,9 +97,6 @@ pub fn examine(context: &Context<'_>, shell: &Shell, deep: bool, broken: Option<
         }
     }
     findings.extend(schedule::examine(context, shell, schedule, is_broken));
-    for hint in findings.iter_mut().filter_map(|finding| finding.hint.as_mut()) {
-        *hint = context.output.invocation().complete(hint);
-    }
     findings
 }
 
