@@ -20,7 +20,7 @@ pub struct AcceptSummary {
 pub fn run(context: &Context<'_>, args: &cli::AcceptArgs) -> anyhow::Result<AcceptSummary> {
     let run = context.begin_on_existing("accept")?;
     let catalog = run.catalog()?;
-    let entry = context.select(&catalog, Some(&args.id), Selection::ALL)?;
+    let entry = context.select(&run, &catalog, Some(&args.id), Selection::ALL)?;
     let accepted = !args.undo;
     let changed = marks::set_accepted(&run, entry, accepted)?;
     Ok(AcceptSummary { accepted, changed, id: entry.id })

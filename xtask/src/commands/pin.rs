@@ -20,7 +20,7 @@ pub struct PinSummary {
 pub fn run(context: &Context<'_>, args: &cli::PinArgs, pinned: bool) -> anyhow::Result<PinSummary> {
     let run = context.begin_on_existing(if pinned { "pin" } else { "unpin" })?;
     let catalog = run.catalog()?;
-    let entry = context.select(&catalog, Some(&args.id), Selection::ALL)?;
+    let entry = context.select(&run, &catalog, Some(&args.id), Selection::ALL)?;
     let changed = marks::set_pinned(&run, entry, pinned)?;
     Ok(PinSummary { changed, id: entry.id, pinned })
 }

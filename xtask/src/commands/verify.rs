@@ -32,7 +32,7 @@ enum Verification {
 pub fn run(context: &Context<'_>, args: &cli::Verify) -> anyhow::Result<VerifySummary> {
     let session = context.begin_session("verify")?;
     let catalog = session.catalog()?;
-    let entries = entries(context, &catalog, args)?;
+    let entries = entries(context, &session, &catalog, args)?;
     let earlier = match session.ledger() {
         Ok(ledger) if !args.full => session.earlier_checks(&ledger),
         // An unreadable ledger proves nothing. Each report says that it takes no line.
@@ -48,19 +48,24 @@ pub fn run(context: &Context<'_>, args: &cli::Verify) -> anyhow::Result<VerifySu
     Ok(VerifySummary { backups })
 }
 
-fn entries<'c>(context: &Context<'_>, catalog: &'c Catalog, args: &cli::Verify) -> anyhow::Result<Vec<&'c Entry>> {
+fn entries<'c>(
+    context: &Context<'_>,
+    session: &Session<'_>,
+    catalog: &'c Catalog,
+    args: &cli::Verify,
+) -> anyhow::Result<Vec<&'c Entry>> {
     let entries: Vec<&Entry> = if args.all {
         catalog.entries().iter().filter(|entry| holds_something(entry)).collect()
     } else {
         vec![match &args.from {
-            Some(from) => context.select(catalog, Some(from), Selection::ALL)?,
+            Some(from) => context.select(session, catalog, Some(from), Selection::ALL)?,
             // Finding an unreadable manifest is what a verification is for, so it isn't passed over here.
-            None => catalog.newest().map_or_else(|| context.select_to_prove(catalog), Ok)?,
+            None => catalog.newest().map_or_else(|| context.select_to_prove(session, catalog), Ok)?,
         }]
     };
     if entries.is_empty() {
         // Fails with the same message as for a single backup.
-        context.select_to_prove(catalog)?;
+        context.select_to_prove(session, catalog)?;
     }
     Ok(entries)
 }

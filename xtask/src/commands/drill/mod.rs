@@ -28,8 +28,8 @@ pub fn run(context: &Context<'_>, args: &cli::Drill) -> anyhow::Result<DrillSumm
     let session = context.begin_session("drill")?;
     let catalog = session.catalog()?;
     let entry = match args.from.as_deref() {
-        Some(from) => context.select(&catalog, Some(from), Selection::ALL)?,
-        None => context.select_to_prove(&catalog)?,
+        Some(from) => context.select(&session, &catalog, Some(from), Selection::ALL)?,
+        None => context.select_to_prove(&session, &catalog)?,
     };
     let probe = |folder: &Path| command::probe(context, folder);
     let drill = backup::drill(&session, entry, &context.config.sources(), &probe)?;

@@ -84,7 +84,7 @@ fn plan(
         let selection = Selection { databases, files, unlisted: args.unlisted };
         let entry = match agreed {
             Some(id) => catalog.get(id)?,
-            None => context.select(catalog, args.from.as_deref(), selection)?,
+            None => context.select(look, catalog, args.from.as_deref(), selection)?,
         };
         restore::plan(look, entry, &target, selection, &sources)?
     };
