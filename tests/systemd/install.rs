@@ -332,7 +332,7 @@ fn two_installations_at_once_take_turns() {
 
 #[test]
 #[ignore = "needs root and systemd: cargo test --workspace -- --ignored"]
-fn what_was_cut_short_or_damaged_is_mended_by_repeating_it() {
+fn what_was_cut_short_or_damaged_is_fixed_by_repeating_it() {
     let host = Host::new();
     let before = host.listing();
     host.xtask("install-timer --randomized-delay 0s --on-calendar 'Mon 06:00'").expect(0);
@@ -341,8 +341,8 @@ fn what_was_cut_short_or_damaged_is_mended_by_repeating_it() {
     host.xtask("install-timer --on-calendar 'Mon 05:00'").expect(0);
     host.machine
         .run("cp -p /tmp/new /etc/systemd/system/charger-backup.timer; touch /etc/systemd/system/charger-backup.timer");
-    let mended = host.xtask("install-timer --on-calendar 'Mon 06:00'");
-    assert!(mended.expect(0).stdout.contains("$ sudo systemctl daemon-reload\n"), "{mended:?}");
+    let fixed = host.xtask("install-timer --on-calendar 'Mon 06:00'");
+    assert!(fixed.expect(0).stdout.contains("$ sudo systemctl daemon-reload\n"), "{fixed:?}");
     let next = host.property("charger-backup.timer", "NextElapseUSecRealtime");
     assert!(next.contains("06:00:00"), "{next}");
 

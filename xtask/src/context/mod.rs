@@ -201,31 +201,43 @@ impl<'a> Context<'a> {
         Ok(self.look()?.ledger()?)
     }
 
-    /// The backup that `--from` means; the newest one without it. It contains all that is configured and asked for. Warns
-    /// about newer ones that can't be used.
-    pub fn select<'c>(&self, catalog: &'c Catalog, from: Option<&str>, asked: Selection) -> anyhow::Result<&'c Entry> {
+    /// The backup that `--from` means; the newest one without it. It holds everything that is configured and asked for.
+    /// Warns of newer ones that don't do.
+    pub fn select<'c>(
+        &self,
+        look: &Look<'_>,
+        catalog: &'c Catalog,
+        from: Option<&str>,
+        asked: Selection,
+    ) -> anyhow::Result<&'c Entry> {
         let sources = self.config.sources();
         let databases = sources.databases.iter().map(|database| &database.name).filter(|_| asked.databases);
         let files = sources.files.iter().map(|files| &files.name).filter(|_| asked.files);
-        self.select_with(catalog, from, &databases.chain(files).cloned().collect::<Vec<_>>())
+        self.select_with(look, catalog, from, &databases.chain(files).cloned().collect::<Vec<_>>())
     }
 
-    /// The newest backup that contains all that is configured; if there is none, the newest that contains anything; if none
-    /// can be used, the newest, to check it again.
-    pub fn select_to_prove<'c>(&self, catalog: &'c Catalog) -> anyhow::Result<&'c Entry> {
-        self.select(catalog, None, Selection::ALL).or_else(|error| match kind(&error) {
+    /// The newest backup that holds everything that is configured, or else the newest that holds anything. If all of them are
+    /// known to be bad, the newest is worth another try.
+    pub fn select_to_prove<'c>(&self, look: &Look<'_>, catalog: &'c Catalog) -> anyhow::Result<&'c Entry> {
+        self.select(look, catalog, None, Selection::ALL).or_else(|error| match kind(&error) {
             Some(ErrorKind::NoSuchBackup) => {
-                self.select_with(catalog, None, &[]).or_else(|_| catalog.newest().ok_or(error))
+                self.select_with(look, catalog, None, &[]).or_else(|_| catalog.newest().ok_or(error))
             }
             _ => Err(error),
         })
     }
 
-    fn select_with<'c>(&self, catalog: &'c Catalog, from: Option<&str>, names: &[String]) -> anyhow::Result<&'c Entry> {
+    fn select_with<'c>(
+        &self,
+        look: &Look<'_>,
+        catalog: &'c Catalog,
+        from: Option<&str>,
+        names: &[String],
+    ) -> anyhow::Result<&'c Entry> {
         let now = self.now.with_timezone(&Local);
         let selector = from.map_or(Ok(Selector::Latest), |text| Selector::parse(text, &now))?;
-        let ledger = self.ledger().unwrap_or_else(|error| {
-            self.output.warn(&format!("which backups were found damaged is not known: {error:#}"));
+        let ledger = look.ledger().unwrap_or_else(|error| {
+            self.output.warn(&format!("which backups were found damaged is not known: {}", error.one_line()));
             Arc::default()
         });
         let selected = catalog.select(&selector, names, &ledger)?;
@@ -266,13 +278,6 @@ impl<'a> Context<'a> {
         let message = format!("the backup folder {} doesn't exist", self.store.folder().display());
         let hint = "check its name, and that its disk is mounted; the first `backup` makes it";
         Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint).into())
-    }
-
-    /// Warns if the ledger could not get its line of this run.
-    pub fn warn_of_unrecorded(&self, why: Option<&str>) {
-        if let Some(why) = why {
-            self.output.warn(&format!("the ledger doesn't know of this run: {why}"));
-        }
     }
 }
 

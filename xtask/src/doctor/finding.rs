@@ -3,6 +3,8 @@
 use backup::ErrorKind;
 use serde::Serialize;
 
+use crate::hints;
+
 /// How severe a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -16,7 +18,7 @@ pub enum Verdict {
 }
 
 /// The result of a check.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Finding {
     /// What was checked.
     pub check: String,
@@ -27,7 +29,6 @@ pub struct Finding {
     /// What to do about it.
     pub hint: Option<String>,
     /// Whether the current user lacked the permission to check it.
-    #[serde(skip)]
     pub denied: bool,
 }
 
@@ -52,7 +53,7 @@ impl Finding {
         let own = error.downcast_ref::<backup::Error>();
         Self {
             verdict: Verdict::Failure,
-            hint: own.and_then(backup::Error::hint).map(str::to_string),
+            hint: own.and_then(hints::of),
             denied: own.is_some_and(|own| own.kind() == ErrorKind::PermissionDenied),
             ..Self::ok(check, own.map_or_else(|| format!("{error:#}"), backup::Error::one_line))
         }

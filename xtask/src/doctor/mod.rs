@@ -36,9 +36,6 @@ pub fn examine(context: &Context<'_>, shell: &Shell, deep: bool, broken: Option<
         }
     }
     findings.extend(schedule::examine(context, shell, schedule, is_broken));
-    for hint in findings.iter_mut().filter_map(|finding| finding.hint.as_mut()) {
-        *hint = context.output.invocation().complete(hint);
-    }
     findings
 }
 

@@ -68,7 +68,7 @@ fn inside(context: &Context<'_>, catalog: &Catalog, ledger: &Ledger) -> [Finding
         verify(&status),
         drill(&status),
         order(&status),
-        restore(context),
+        restore(context, ledger),
     ]
 }
 
@@ -263,9 +263,9 @@ fn order(status: &Status) -> Finding {
     judged(status, "newest backup and clock", about, || "in order".into())
 }
 
-fn restore(context: &Context<'_>) -> Finding {
+fn restore(context: &Context<'_>, ledger: &Ledger) -> Finding {
     let check = "restore";
-    match (context.unfinished_restore(), context.leftovers()) {
+    match (context.unfinished_restore(ledger), context.leftovers(ledger)) {
         (Some((what, remedy)), _) => Finding::failure(check, what, remedy),
         (None, Some(left)) => Finding::warning(check, left, "the next run removes it by itself"),
         (None, None) => Finding::ok(check, "none was cut short"),
