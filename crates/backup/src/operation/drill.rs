@@ -103,10 +103,10 @@ fn rehearse(look: &Look<'_>, entry: &Entry, sources: &Sources, probe: CallersPro
     let files = entry.stored_files(look.store())?;
     let scratch = look.scratch(files.iter().map(plain_bytes).fold(0, u64::saturating_add))?;
     let begun = look.elapsed_ms();
-    let plan = restore::plan_for_nothing(look, entry, scratch.path(), Selection::ALL, sources)?;
+    let plan = restore::plan_for_empty_folder(look, entry, scratch.path(), Selection::ALL, sources)?;
     restore::rehearse(look, &plan)?;
     let restore_ms = look.elapsed_ms() - begun;
-    restore::prove(look, &plan)?;
+    restore::check_databases(look, &plan)?;
 
     let restored: Vec<RelPath> = plan.items.iter().map(|item| item.path.clone()).collect();
     let databases = sources.databases.iter().filter(|database| restored.contains(&database.path));
