@@ -270,9 +270,9 @@ mod tests {
     use crate::operation::run::Run;
     use crate::operation::session::Session;
     use crate::record::ledger::Command;
+    use crate::record::selection::Selection;
     use crate::store::MemoryStore;
     use crate::testing::fixtures::{Site, id, published};
-    use crate::record::selection::Selection;
     use crate::{Codec, Encoding, restore};
 
     const EARLIER: &str = "20251209_140000";

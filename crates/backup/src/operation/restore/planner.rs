@@ -129,14 +129,12 @@ impl Planner<'_> {
     fn add_files(&mut self, file: &StoredFile) -> Result<()> {
         let mut members = Vec::new();
         read_stored_archive(self.reader, file, |member| {
-            match member_path(&member.path, file, self.sources) {
-                Some(path) => members.extend(self.add_file(&member, path)?),
-                None => {
-                    let path = &member.path;
-                    let warning = "the settings don't say where it belongs, so it is left out";
-                    self.plan.warnings.push(format!("{path}: {warning}"));
-                }
-            }
+            let Some(path) = member_path(&member.path, file, self.sources) else {
+                let (path, warning) = (&member.path, "the settings don't say where it belongs, so it is left out");
+                self.plan.warnings.push(format!("{path}: {warning}"));
+                return Ok(());
+            };
+            members.extend(self.add_file(&member, path)?);
             Ok(())
         })?;
         self.plan.artifacts.push(PlannedArtifact::Archive(PlannedArchive { file: file.clone(), members }));
