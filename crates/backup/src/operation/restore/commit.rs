@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, FixedOffset};
+
 use super::changes::{Changes, OverwrittenDatabase};
 use super::fault;
 use super::hold::Hold;
@@ -11,13 +13,12 @@ use super::placement::{place, place_over};
 use super::plan::Occupant;
 use super::staging::{StagedConfig, StagedDatabase, StagedFile, Staging};
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::id::BackupId;
 
 /// A commit, and what it has changed so far.
 pub(super) struct Commit<'a> {
     pub patience: Patience<'a>,
-    /// Part of the names of files that are moved aside.
-    pub now: BackupId,
+    /// When the restore began, for the names of files that are moved aside.
+    pub now: DateTime<FixedOffset>,
     /// Existing databases that are known to be damaged.
     pub damaged: &'a [PathBuf],
     pub changes: &'a mut Changes,
@@ -28,7 +29,7 @@ impl Commit<'_> {
     ///
     /// # Errors
     /// What keeps one from being put there; those before it have changed then.
-    pub fn put_all(&mut self, mut staging: Staging, holds: Vec<Option<Hold<'_>>>) -> Result<()> {
+    pub fn put_all(mut self, mut staging: Staging, holds: Vec<Option<Hold<'_>>>) -> Result<()> {
         staging.folders.sync()?;
         let mut holds = holds.into_iter();
         for file in staging.files.drain(..) {

@@ -91,8 +91,7 @@ fn replace(
     let record = RestoreRecord { session, plan, kept, unkept: keep.is_none() && plan.replaces() };
     record.begin()?;
     let mut changes = Changes { warnings, ..Changes::default() };
-    let now = BackupId::at(session.now().to_utc());
-    let mut commit = Commit { patience, now, damaged: &damaged, changes: &mut changes };
+    let commit = Commit { patience, now: session.now(), damaged: &damaged, changes: &mut changes };
     let committed = commit.put_all(staging, holds);
     drop(targets);
     let checked = committed.and_then(|()| settle_all(&changes.overwritten, patience.busy_timeout));

@@ -8,6 +8,7 @@
 
 use std::path::PathBuf;
 
+use chrono::{DateTime, FixedOffset};
 use rustix::fs::FileType;
 
 use super::changes::Changes;
@@ -24,9 +25,9 @@ use crate::record::id::BackupId;
 /// The mode of a database if none is recorded.
 const PRIVATE: u32 = 0o600;
 
-/// Puts the decoded file into its place. Existing files are moved aside, under a name with the id `now`: leftovers, and a
+/// Puts the decoded file into its place. Existing files are moved aside, under a name with the time `now`: leftovers, and a
 /// database that the plan knew of. One that has appeared since belongs to a running application, and is an error.
-pub(super) fn place(staged: StagedDatabase, now: BackupId, changes: &mut Changes) -> Result<()> {
+pub(super) fn place(staged: StagedDatabase, now: DateTime<FixedOffset>, changes: &mut Changes) -> Result<()> {
     changes.warnings.extend(make_ready(&staged)?);
     let path = &staged.path;
     if staged.present == Occupant::Absent && path.exists() {
@@ -39,7 +40,7 @@ pub(super) fn place(staged: StagedDatabase, now: BackupId, changes: &mut Changes
 
 /// The same over a sound database, which is one file, kept, and closed to others. If nothing belongs beside the new one,
 /// there is a database at any moment.
-pub(super) fn place_over(staged: StagedDatabase, now: BackupId, changes: &mut Changes) -> Result<()> {
+pub(super) fn place_over(staged: StagedDatabase, now: DateTime<FixedOffset>, changes: &mut Changes) -> Result<()> {
     changes.warnings.extend(make_ready(&staged)?);
     if !staged.beside.is_empty() {
         set_aside(&staged.place, &DATABASE_FILES[..1], now, changes)?;
@@ -65,7 +66,7 @@ fn put(staged: StagedDatabase, changes: &mut Changes) -> Result<()> {
     place.sync()
 }
 
-fn set_aside(place: &Place, files: &[&str], now: BackupId, changes: &mut Changes) -> Result<()> {
+fn set_aside(place: &Place, files: &[&str], now: DateTime<FixedOffset>, changes: &mut Changes) -> Result<()> {
     let moved = move_aside(place, files, now, &mut changes.moved_aside);
     changes.any |= !changes.moved_aside.is_empty();
     moved
@@ -73,7 +74,7 @@ fn set_aside(place: &Place, files: &[&str], now: BackupId, changes: &mut Changes
 
 /// Renames those of the `files` that exist, which are suffixes of the database at `place`. Under their new names they still
 /// belong together for SQLite.
-fn move_aside(place: &Place, files: &[&str], now: BackupId, moved: &mut Vec<PathBuf>) -> Result<()> {
+fn move_aside(place: &Place, files: &[&str], now: DateTime<FixedOffset>, moved: &mut Vec<PathBuf>) -> Result<()> {
     let aside = free_aside(place, now)?;
     for suffix in files {
         let to = aside.with_suffix(suffix);
@@ -85,7 +86,8 @@ fn move_aside(place: &Place, files: &[&str], now: BackupId, moved: &mut Vec<Path
 }
 
 /// A name for the files to be moved aside that no earlier restore has used, not even in the same second.
-fn free_aside(place: &Place, now: BackupId) -> Result<Place> {
+fn free_aside(place: &Place, now: DateTime<FixedOffset>) -> Result<Place> {
+    let now = BackupId::at(now.to_utc());
     let mut aside = place.with_suffix(&format!(".aside-{now}"));
     let mut number = 1;
     while is_taken(&aside)? {

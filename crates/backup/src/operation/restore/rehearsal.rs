@@ -8,7 +8,6 @@ use super::staging::stage;
 use crate::error::{Error, Result};
 use crate::operation::look::Look;
 use crate::operation::verify::require_sound;
-use crate::record::id::BackupId;
 use crate::source::integrity::Scope;
 
 /// Carries out a plan for such a folder.
@@ -20,8 +19,9 @@ pub(crate) fn rehearse(look: &Look<'_>, plan: &Plan) -> Result<()> {
     plan.databases().find_map(|database| saved_damaged(&database.file)).map_or(Ok(()), Err::<(), Error>)?;
     let staging = stage(plan, look.reader())?;
     look.check_stop()?;
-    let (patience, now) = (Patience::of(look), BackupId::at(look.now().to_utc()));
-    Commit { patience, now, damaged: &[], changes: &mut Changes::default() }.put_all(staging, Vec::new())
+    let commit =
+        Commit { patience: Patience::of(look), now: look.now(), damaged: &[], changes: &mut Changes::default() };
+    commit.put_all(staging, Vec::new())
 }
 
 /// Checks the databases that [`rehearse`] restored unchecked, because they were checked before they were stored.
