@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::operation::session::Session;
 use crate::record::id::BackupId;
 use crate::record::relpath::RelPath;
-use crate::source::bytes::Descriptors;
+use crate::source::sqlite::bytes::Descriptors;
 
 /// What a restore did.
 #[derive(Debug, Serialize)]
@@ -109,7 +109,7 @@ mod tests {
 
     use super::*;
     use crate::catalog::Catalog;
-    use crate::disk::fsutil;
+    use crate::disk::{file, paths};
     use crate::error::ErrorKind;
     use crate::operation::restore::file_names::DATABASE_FILES;
     use crate::operation::restore::record::partial;
@@ -236,7 +236,7 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
             site.backup(&store, BACKUP);
             for suffix in DATABASE_FILES {
-                fsutil::remove_file(&fsutil::with_suffix(&path, suffix)).unwrap();
+                file::remove_file(&paths::with_suffix(&path, suffix)).unwrap();
             }
             assert_eq!(restore_all(&site.session(&store, NOW), &site).unwrap().warnings, Vec::<String>::new());
             let mode: String = site.open().query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
@@ -386,7 +386,7 @@ mod tests {
     fn an_undo_brings_back_what_is_no_database_with_what_lies_beside_it() {
         let restored = assert_undone_to_the_byte("wal", |_, path| {
             fs::write(path, "no database, and nothing like it").unwrap();
-            fs::write(fsutil::with_suffix(path, "-wal"), "garbage").unwrap();
+            fs::write(paths::with_suffix(path, "-wal"), "garbage").unwrap();
         });
         assert_eq!(restored.moved_aside.len(), 3, "with the -shm of who looked: {restored:?}");
     }
@@ -650,7 +650,7 @@ mod tests {
         assert_eq!(present(&elsewhere, Selection::ALL), (absent, false));
         assert!(!elsewhere.exists());
         for suffix in ["-wal", "-shm"] {
-            fsutil::remove_file(&site.root().join(format!("sessions.db{suffix}"))).unwrap();
+            file::remove_file(&site.root().join(format!("sessions.db{suffix}"))).unwrap();
         }
         fs::write(site.root().join("sessions.db"), "this is no database, whatever its name says").unwrap();
         let databases = Selection { files: false, ..Selection::ALL };
@@ -677,7 +677,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::NoSuchBackup);
         assert_eq!(error.to_string(), nothing);
         for suffix in DATABASE_FILES {
-            fsutil::remove_file(&site.root().join(format!("sessions.db{suffix}"))).unwrap();
+            file::remove_file(&site.root().join(format!("sessions.db{suffix}"))).unwrap();
         }
         fs::remove_file(site.root().join(".env")).unwrap();
         restore_all(&run, &site).unwrap();

@@ -13,9 +13,9 @@ use rustix::io::Errno;
 use super::file_names::DATABASE_FILES;
 use super::patience::Patience;
 use super::staging::StagedDatabase;
-use crate::disk::fsutil;
+use crate::disk::{paths, space};
 use crate::error::{Error, ErrorKind};
-use crate::source::{integrity, sqlite};
+use crate::source::sqlite::{self, integrity};
 
 /// Whether the existing database is the cause of `error`. `is_damaged` if it is known to be damaged.
 pub(super) fn is_the_databases(
@@ -38,8 +38,8 @@ fn can_be_overwritten(staged: &StagedDatabase) -> bool {
     let Ok(place) = staged.path.canonicalize() else { return false };
     let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
     let journal_and_growth = size(&place).saturating_add(size(staged.temp.path()));
-    DATABASE_FILES.iter().all(|suffix| is_writable(&fsutil::with_suffix(&place, suffix)))
-        && has_room(fsutil::parent(&place), journal_and_growth)
+    DATABASE_FILES.iter().all(|suffix| is_writable(&paths::with_suffix(&place, suffix)))
+        && has_room(paths::parent(&place), journal_and_growth)
 }
 
 /// Whether this user can read and write it, or it doesn't exist.
@@ -53,7 +53,7 @@ fn has_room(folder: &Path, bytes: u64) -> bool {
     let Ok(file) = tempfile::tempfile_in(folder) else { return false };
     match fallocate(&file, FallocateFlags::empty(), 0, bytes.max(1)) {
         Ok(()) => true,
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => fsutil::free_bytes(folder).is_ok_and(|free| free >= bytes),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => space::free_bytes(folder).is_ok_and(|free| free >= bytes),
         Err(_) => false,
     }
 }

@@ -12,7 +12,7 @@ use super::journal_mode::{is_wal, set_mode};
 use super::patience::{BRIEF, Patience};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Silent;
-use crate::source::{integrity, sqlite};
+use crate::source::sqlite::{self, integrity};
 
 /// Leaves each database in its recorded journal mode, with its log emptied into it, and checks it. One that fails doesn't
 /// keep the others from that. Returns warnings.

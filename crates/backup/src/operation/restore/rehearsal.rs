@@ -8,7 +8,7 @@ use super::staging::stage;
 use crate::error::{Error, Result};
 use crate::operation::look::Look;
 use crate::operation::verify::require_sound;
-use crate::source::integrity::Scope;
+use crate::source::sqlite::integrity::Scope;
 
 /// Carries out a plan for such a folder.
 ///

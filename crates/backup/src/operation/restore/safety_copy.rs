@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::hold::Hold;
 use super::plan::{Occupant, Plan, PlannedArchive, PlannedArtifact, PlannedDatabase};
 use crate::artifact::codec::Encoding;
-use crate::disk::fsutil;
+use crate::disk::paths;
 use crate::error::{Error, ErrorKind, NO_SPACE_HINT, Result};
 use crate::operation::backup::{self, BackupReport, BackupRequest, Integrity};
 use crate::operation::run::Run;
@@ -17,7 +17,7 @@ use crate::record::figures;
 use crate::record::id::BackupId;
 use crate::record::manifest::{Snapshot, Trigger};
 use crate::record::relpath::RelPath;
-use crate::source::bytes::Descriptors;
+use crate::source::sqlite::bytes::Descriptors;
 use crate::source::{DatabaseSource, FilesSource, Sources};
 
 /// What is kept of the files that will be replaced.
@@ -134,7 +134,7 @@ fn no_room(run: &Run<'_>, plan: &Plan, sources: &Sources, error: Error) -> Error
 /// The most bytes that the safety copy takes. A database is copied before it is encoded.
 fn bytes_to_keep(plan: &Plan, sources: &Sources) -> u64 {
     let size = |path: &RelPath, suffix| {
-        fs::metadata(fsutil::with_suffix(&path.under(&plan.target), suffix)).map_or(0, |found| found.len())
+        fs::metadata(paths::with_suffix(&path.under(&plan.target), suffix)).map_or(0, |found| found.len())
     };
     let databases = sources.databases.iter().map(|it| size(&it.path, "").saturating_mul(2) + size(&it.path, "-wal"));
     let files = sources.files.iter().flat_map(|files| &files.paths).map(|path| size(path, ""));

@@ -9,15 +9,15 @@ use super::plan::{Occupant, Plan, PlannedArchive, PlannedArtifact, PlannedDataba
 use super::temp::{RecordedAccess, Temp};
 use crate::artifact::StoredFile;
 use crate::artifact::read::Reader;
-use crate::disk::fsutil;
 use crate::disk::place::{Identity, Place};
 use crate::disk::synced::SyncedFile;
+use crate::disk::{paths, space};
 use crate::error::{Error, Result};
 use crate::operation::verify::{plain_bytes, require_sound};
 use crate::record::manifest::{self, Content};
 use crate::record::names::Kind;
 use crate::source::files::{ConfigFile, read_stored_archive};
-use crate::source::integrity::Scope;
+use crate::source::sqlite::integrity::Scope;
 
 /// All staged files. When it is dropped, they are removed, and so are the folders that were made for them.
 #[derive(Default)]
@@ -156,7 +156,7 @@ impl Drop for NewFolders {
 /// Decodes a database. One that SQLite will copy over a live one needs no sync, but the transaction needs as much room again.
 fn decode_database(file: &StoredFile, temp: &Temp, place: &Place, is_copied: bool, reader: Reader<'_>) -> Result<()> {
     let (path, needed) = (place.path(), plain_bytes(file).saturating_mul(if is_copied { 2 } else { 1 }));
-    fsutil::require_space(&path, &fsutil::parent(&path).display().to_string(), needed)?;
+    space::require_space(&path, &paths::parent(&path).display().to_string(), needed)?;
     if is_copied { reader.copy(file, &mut temp.file()?) } else { decode_synced(file, temp, reader) }
 }
 

@@ -16,7 +16,7 @@ use super::patience::{Patience, in_use};
 use crate::disk::place::Place;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::names::Kind;
-use crate::source::{bytes, sqlite};
+use crate::source::sqlite::{self, bytes};
 
 /// Locks a database in rollback mode, for reading too. While it waits it locks nothing (decision 13).
 const LOCK_ALL: &str = "BEGIN EXCLUSIVE; PRAGMA main.locking_mode = exclusive; ROLLBACK";
