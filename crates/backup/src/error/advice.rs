@@ -27,6 +27,8 @@ pub enum Advice {
     OtherFolder,
     /// A snapshot method can't be configured.
     OtherMethod,
+    /// A probe can't be asked: correct it, or see whether the backup lacks what it asks for.
+    FixProbes,
 }
 
 impl Advice {
@@ -44,6 +46,7 @@ impl Advice {
             Self::NameOneBackup => "give more of the id, or a time: a day means its newest backup",
             Self::MakeFirst => "make a backup, or name another folder",
             Self::OtherFolder => "move that file away, or name another folder",
+            Self::FixProbes => "fix `probes` in the settings, or compare the schemas with a restored backup",
             Self::OtherMethod => "use \"vacuum\" or \"pages\"; bytes are how a damaged database is kept",
         }
     }
