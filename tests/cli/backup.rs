@@ -102,7 +102,7 @@ fn quiet_still_prints_warnings_and_errors() {
     warning: .env doesn't exist, so it is not in this backup
     error: database ROOT/data/sessions.db doesn't exist
     hint: check the path in the settings, or bring it back: `restore --from latest --database-only`
-    hint: mend what failed above, then run `backup` again
+    hint: fix what failed above, then run `backup` again
     => 3
     ");
 }
@@ -687,7 +687,7 @@ fn without_any_configuration_file_a_configuration_backup_fails() {
     warning: .env doesn't exist, so it is not in this backup
     warning: data/station_info.json doesn't exist, so it is not in this backup
     error: backup ID failed: nothing was saved
-    hint: mend what failed above, then run `backup` again; older backups are untouched
+    hint: fix what failed above, then run `backup` again; older backups are untouched
     => 1
     ");
     let listed = project.run("list --json").json()["backups"][0].clone();
@@ -731,7 +731,7 @@ fn a_missing_database_leaves_a_partial_backup_and_no_new_database() {
     --
     error: database ROOT/data/sessions.db doesn't exist
     hint: check the path in the settings, or bring it back: `restore --from latest --database-only`
-    hint: mend what failed above, then run `backup` again
+    hint: fix what failed above, then run `backup` again
     => 3
     ");
     assert_eq!(names(&project, "data"), ["station_info.json"]);
@@ -752,7 +752,7 @@ fn a_missing_database_fails_a_database_backup() {
     error: database ROOT/data/sessions.db doesn't exist
     hint: check the path in the settings, or bring it back: `restore --from latest --database-only`
     error: backup ID failed: nothing was saved
-    hint: mend what failed above, then run `backup` again; older backups are untouched
+    hint: fix what failed above, then run `backup` again; older backups are untouched
     => 1
     ");
     assert_eq!(project.ended()[0]["outcome"], "failed");
@@ -849,7 +849,7 @@ fn an_idle_wal_database_of_somebody_elses_is_not_closed_to_its_owner() {
     shell(elsewhere.path(), "chmod 777 .");
     let flags = format!("--backup-dir {}/b --database-only", elsewhere.path().display());
     let ran = as_nobody(&project, elsewhere.path(), &format!("backup {flags}"));
-    assert!(ran.expect(1).stderr.contains("to read it now would close it to its owner"), "{ran:?}");
+    assert!(ran.expect(1).stderr.contains("is idle; reading it would create -wal and -shm files"), "{ran:?}");
     let doctor = as_nobody(&project, elsewhere.path(), "doctor");
     assert!(doctor.stdout.contains("failure  database sessions_db: nobody has database"), "{doctor:?}");
     assert_eq!(shell(project.root(), "ls data"), "sessions.db\nstation_info.json\n");
@@ -896,7 +896,7 @@ fn under_systemd_every_line_has_its_priority_and_no_colour() {
     <6>hint: check the path in the settings, or bring it back: `restore --from latest --database-only`
     <3>error: .env doesn't exist, but backup ID holds it
     <6>hint: put it back from that backup; if it is meant to be gone, take it out of the settings
-    <6>hint: mend what failed above, then run `backup` again
+    <6>hint: fix what failed above, then run `backup` again
     => 3
     ");
     for command in ["list", "verify -v", "status", "rotate", "restore --from 2099"] {
@@ -1029,7 +1029,7 @@ fn a_file_that_has_vanished_makes_every_run_partial_until_it_is_back_or_dropped(
         --
         error: .env doesn't exist, but backup ID holds it
         hint: put it back from that backup; if it is meant to be gone, take it out of the settings
-        hint: mend what failed above, then run `backup` again
+        hint: fix what failed above, then run `backup` again
         => 3
         "); }
         assert!(ran.stderr.contains(&held), "{}", ran.stderr);

@@ -29,7 +29,7 @@ fn a_flaw_that_can_be_copied_is_found_before_it_is_published() {
             --
             error: database ROOT/data/sessions.db is damaged: row 500 missing from index by_station
             hint: restore it from a backup: `restore --from latest`; to save it as it is before that: `backup --allow-damaged`
-            hint: mend what failed above, then run `backup` again
+            hint: fix what failed above, then run `backup` again
             => 3
             ");
         }
@@ -72,8 +72,8 @@ fn a_damaged_database_can_be_saved_as_it_is_and_is_marked() {
     backup ID is partial: SIZE, from SIZE, in TIME
     --
     error: database sessions_db is damaged, and saved as it is: row 500 missing from index by_station
-    hint: no restore puts it back; decode it by hand, and sqlite3's .dump gives what can be read of it
-    hint: mend what failed above, then run `backup` again
+    hint: no restore puts it back; decode it by hand, and save what sqlite3's .dump can still read
+    hint: fix what failed above, then run `backup` again
     => 3
     ");
     let newest = project.run("list --json").json()["backups"][0].clone();
@@ -101,7 +101,7 @@ fn a_damaged_database_can_be_saved_as_it_is_and_is_marked() {
             insta::assert_snapshot!(ran.shown(), @r"
             --
             error: sessions_db_ID.db.gz holds a database that was damaged when it was saved: row 500 missing from index by_station
-            hint: no restore puts it back; decode it by hand, and sqlite3's .dump gives what can be read of it
+            hint: no restore puts it back; decode it by hand, and save what sqlite3's .dump can still read
             => 12
             ");
         }

@@ -449,7 +449,7 @@ fn a_database_that_doesnt_fit_leaves_nothing_but_the_record_of_it() {
     error: ROOT/backups has SIZE free, SIZE are needed
     hint: free some space (df -h, df -i), or remove old backups: `rotate`
     error: backup ID failed: nothing was saved
-    hint: mend what failed above, then run `backup` again; older backups are untouched
+    hint: fix what failed above, then run `backup` again; older backups are untouched
     => 1
     ");
     assert_eq!(disk.shell("ls backups | sed 's/_.*//'"), "history.jsonl\nmanifest\nstore.json\n");
@@ -471,7 +471,7 @@ fn a_disk_that_fills_up_on_the_way_leaves_nothing_but_the_record_of_it() {
     error: can't store sessions_db_ID.db: No space left on device (os error 28)
     hint: free some space (df -h, df -i), or remove old backups: `rotate`
     error: backup ID failed: nothing was saved
-    hint: mend what failed above, then run `backup` again; older backups are untouched
+    hint: fix what failed above, then run `backup` again; older backups are untouched
     => 1
     ");
     assert_eq!(disk.shell("ls backups | sed 's/_.*//'"), "history.jsonl\nmanifest\nstore.json\n");
@@ -490,7 +490,7 @@ fn without_room_for_as_much_as_the_last_backup_took_nothing_is_begun() {
     error: ROOT/backups has SIZE free, SIZE are needed
     hint: free some space (df -h, df -i), or remove old backups: `rotate`
     error: backup ID failed: nothing was saved
-    hint: mend what failed above, then run `backup` again; older backups are untouched
+    hint: fix what failed above, then run `backup` again; older backups are untouched
     => 1
     ");
 }
@@ -687,7 +687,7 @@ fn an_application_folder_that_cant_be_written_is_left_alone_and_says_so() {
     insta::assert_snapshot!(run("backup").expect(3).stderr, @"
     error: can't read database ROOT/data/sessions.db: attempt to write a readonly database
     hint: check that this user can read the file and write its folder (SQLite needs that for -shm)
-    hint: mend what failed above, then run `backup` again
+    hint: fix what failed above, then run `backup` again
     ");
     insta::assert_snapshot!(run("restore --from latest --yes --database-only").expect(1).stderr, @"
     warning: ID is newer, but does not hold all of sessions_db: this is about ID

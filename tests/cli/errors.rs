@@ -248,7 +248,7 @@ fn a_database_that_isnt_one() {
     error: can't read database ROOT/data/sessions.db: file is not a database
     hint: not an SQLite file, or an encrypted one: check the path in the settings
     error: backup ID failed: nothing was saved
-    hint: mend what failed above, then run `backup` again; older backups are untouched
+    hint: fix what failed above, then run `backup` again; older backups are untouched
     => 1
     ");
 }
@@ -262,7 +262,7 @@ fn a_folder_in_the_databases_place() {
     --
     error: database ROOT/data/sessions.db is not a file
     error: backup ID failed: nothing was saved
-    hint: mend what failed above, then run `backup` again; older backups are untouched
+    hint: fix what failed above, then run `backup` again; older backups are untouched
     => 1
     ");
 }
@@ -282,7 +282,7 @@ fn a_damaged_database() {
     error: can't check database ROOT/data/sessions.db: database disk image is malformed
     hint: restore it from a backup: `restore --from latest`; to save it as it is before that: `backup --allow-damaged`
     error: backup ID failed: nothing was saved
-    hint: mend what failed above, then run `backup` again; older backups are untouched
+    hint: fix what failed above, then run `backup` again; older backups are untouched
     => 1
     ");
 }
@@ -299,7 +299,7 @@ fn a_database_that_stays_locked() {
     error: can't read database ROOT/data/sessions.db: database is locked
     hint: another program holds it: wait for it, or allow more time with --busy-timeout
     error: backup ID failed: nothing was saved
-    hint: mend what failed above, then run `backup` again; older backups are untouched
+    hint: fix what failed above, then run `backup` again; older backups are untouched
     => 1
     ");
     project.write("ops/backup.toml", "busy_timeout = '100ms'");
@@ -763,9 +763,9 @@ fn a_configuration_file_that_is_a_folder() {
     insta::assert_snapshot!(project.run("backup --config-only").shown(), @"
     --
     error: ROOT/data is not a plain file
-    hint: name each configuration file by itself in the settings
+    hint: list each configuration file by itself in the settings
     error: backup ID failed: nothing was saved
-    hint: mend what failed above, then run `backup` again; older backups are untouched
+    hint: fix what failed above, then run `backup` again; older backups are untouched
     => 1
     ");
     project.run("backup").expect(3);

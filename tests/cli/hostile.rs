@@ -143,7 +143,7 @@ fn hostile_archives_are_refused_before_anything_is_written() {
         ("name /etc/passwd", "member 2 leads out of the project"),
         ("name a/../../x", "member 2 leads out of the project"),
         (r"name \x1b[31mred", "member 2 leads out of the project"),
-        ("twice", "member 2 stands in it twice"),
+        ("twice", "member 2 is in it twice"),
         ("huge", "member 2 is too large for a configuration file"),
         ("many", "member 10001 is one too many"),
         ("cut", "it is no readable tar archive"),
@@ -505,7 +505,7 @@ fn a_link_out_of_the_project_is_followed_if_who_made_it_could_follow_it() {
         }
         shell(project.root(), "chown -h 65534 .env");
         let said = bounded(&project, "backup");
-        assert!(said.expect(3).stderr.contains("/.env is a link to what belongs to somebody else"), "{said:?}");
+        assert!(said.expect(3).stderr.contains("/.env is a link to another user"), "{said:?}");
         shell(elsewhere.root(), "chown 65534 secret; chmod 0644 secret");
         bounded(&project, "backup").expect(0);
         // The same on the way, and for a restore.

@@ -192,7 +192,7 @@ fn a_backup_of_databases_alone_says_what_it_does_not_hold() {
     let _filters = project.filters();
     insta::assert_snapshot!(project.run("restore --from latest --yes").expect(10).stderr, @"
     error: no sound backup in ROOT/backups holds all of sessions_db, config; the newest of each: sessions_db: ID, config: none
-    hint: by its id any backup can be restored, whole or in part; `list` shows what each holds and what is wrong
+    hint: any backup can be restored by its id, whole or in part; `list` shows what each holds and what is wrong
     ");
     let ran = project.run(&format!("restore --from {id} --yes"));
     insta::assert_snapshot!(ran.expect(0).stderr, @"warning: backup ID holds no config: what is there now stays");

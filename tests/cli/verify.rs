@@ -704,7 +704,7 @@ fn what_is_wrong_with_the_settings_of_a_drill_says_nothing_about_the_backup() {
         let project = drilled(&probes, &command, "60s");
         let before = project.history().len();
         let ran = project.run("drill");
-        assert!(ran.expect(2).stderr.contains(message) && ran.stderr.contains("hint: mend"), "{ran:?}");
+        assert!(ran.expect(2).stderr.contains(message) && ran.stderr.contains("hint: fix"), "{ran:?}");
         assert_eq!(project.run("drill --json").expect(2).json()["error"]["kind"], "invalid_input");
         let told = project.history().split_off(before);
         assert_eq!(told.len(), 4, "that each began, and failed");

@@ -30,7 +30,7 @@ fn doctor_sees_what_is_wrong_with_a_schedule() {
 
     host.xtask("install-timer --on-calendar 'Mon 03:00'").expect(0);
     host.xtask("run-now").expect(0);
-    host.machine.run("systemctl start charger-backup-verify.service");
+    host.machine.run("systemctl start charger-backup-drill.service");
     let healthy = doctor().expect(0).json();
     for check in ["schedule", "schedule: backup", "schedule: drill", "installed program", "units", "last drill"] {
         assert_eq!(finding(&healthy, check).0, "ok", "{check}: {healthy:#}");
@@ -55,9 +55,9 @@ fn doctor_sees_what_is_wrong_with_a_schedule() {
     assert!(detail.ends_with("is older than this program"), "{detail}");
     host.xtask("install-timer --on-calendar 'Mon 03:00'").expect(0);
 
-    host.machine.run("systemctl disable --now charger-backup-verify.timer");
+    host.machine.run("systemctl disable --now charger-backup-drill.timer");
     assert_eq!(finding(&doctor().expect(1).json(), "schedule: drill").0, "failure");
-    host.machine.run("systemctl enable --now charger-backup-verify.timer; chown root: /srv/charger/backups");
+    host.machine.run("systemctl enable --now charger-backup-drill.timer; chown root: /srv/charger/backups");
     assert_eq!(finding(&doctor().expect(1).json(), "backup folder").0, "failure");
 
     host.machine.run("chown charger: /srv/charger/backups; chmod 500 /srv/charger/backups");

@@ -32,7 +32,7 @@ fn a_step_that_fails_is_named_and_those_before_it_are_taken_back() {
 
     // The same over an older installation, which then is as it was.
     host.xtask("install-timer --no-start").expect(0);
-    host.machine.run(&format!("systemctl disable charger-backup-verify.timer; echo old > {INSTALLED}"));
+    host.machine.run(&format!("systemctl disable charger-backup-drill.timer; echo old > {INSTALLED}"));
     let before = host.listing() + &host.machine.run("cat /etc/systemd/system/charger-* /usr/local/lib/charger-ops/*");
     let enabled = host.machine.path(&format!("{in_the_way}/charger-backup.timer"));
     assert!(enabled.symlink_metadata().is_ok());
@@ -80,10 +80,10 @@ fn units_of_others_are_left_alone() {
         .run(&format!("rm {UNIT} /etc/systemd/system/charger-backup.timer /etc/systemd/system/timers.target.wants"));
 
     // One of the distribution's, which ours would cover.
-    host.machine.write("/usr/lib/systemd/system/charger-backup-verify.service", foreign);
+    host.machine.write("/usr/lib/systemd/system/charger-backup-drill.service", foreign);
     host.machine.run("systemctl daemon-reload");
     let refused = host.xtask("install-timer");
-    assert!(refused.expect(2).stderr.contains("/systemd/system/charger-backup-verify.service is in the way"));
+    assert!(refused.expect(2).stderr.contains("/systemd/system/charger-backup-drill.service is in the way"));
 }
 
 #[test]
@@ -332,7 +332,7 @@ fn two_installations_at_once_take_turns() {
 
 #[test]
 #[ignore = "needs root and systemd: cargo test --workspace -- --ignored"]
-fn what_was_cut_short_or_damaged_is_mended_by_repeating_it() {
+fn what_was_cut_short_or_damaged_is_fixed_by_repeating_it() {
     let host = Host::new();
     let before = host.listing();
     host.xtask("install-timer --randomized-delay 0s --on-calendar 'Mon 06:00'").expect(0);
@@ -341,8 +341,8 @@ fn what_was_cut_short_or_damaged_is_mended_by_repeating_it() {
     host.xtask("install-timer --on-calendar 'Mon 05:00'").expect(0);
     host.machine
         .run("cp -p /tmp/new /etc/systemd/system/charger-backup.timer; touch /etc/systemd/system/charger-backup.timer");
-    let mended = host.xtask("install-timer --on-calendar 'Mon 06:00'");
-    assert!(mended.expect(0).stdout.contains("$ sudo systemctl daemon-reload\n"), "{mended:?}");
+    let fixed = host.xtask("install-timer --on-calendar 'Mon 06:00'");
+    assert!(fixed.expect(0).stdout.contains("$ sudo systemctl daemon-reload\n"), "{fixed:?}");
     let next = host.property("charger-backup.timer", "NextElapseUSecRealtime");
     assert!(next.contains("06:00:00"), "{next}");
 

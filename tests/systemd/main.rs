@@ -11,6 +11,7 @@ mod support;
 
 mod doctor;
 mod install;
+mod renewal;
 mod run;
 mod sandbox;
 mod user;

@@ -153,7 +153,7 @@ fn what_is_wrong_with_the_application_is_told_and_what_is_wrong_with_the_backup_
     let refused = restore(&host, "--from latest --yes");
     let told = format!("error: `systemctl stop {UNIT}` failed (exit status: ");
     assert!(refused.expect(1).stderr.contains(&told), "{refused:?}");
-    assert!(refused.stderr.contains("; nothing was changed\nhint: mend that, or "), "{refused:?}");
+    assert!(refused.stderr.contains("; nothing was changed\nhint: fix that, or "), "{refused:?}");
     assert_eq!((invocation(&host), sessions(&host)), (before, "3\n".into()));
 
     host.machine.run(&format!("rm -r {overrides}; systemctl daemon-reload; touch /srv/charger/broken"));

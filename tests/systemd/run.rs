@@ -48,7 +48,7 @@ fn a_timer_is_installed_runs_catches_up_and_goes_without_a_trace() {
     assert!(journal.iter().any(|(priority, text)| *priority == 6 && text.contains(" complete: ")), "{journal:?}");
     xtask("timer").expect(0);
     // systemd forgets a run when nothing needs the service any more, as with the next start of the machine.
-    let timers = "charger-backup.timer charger-backup-verify.timer";
+    let timers = "charger-backup.timer charger-backup-drill.timer";
     host.machine.run(&format!("systemctl disable --now {timers}"));
     wait_for("systemd to forget", || host.property("charger-backup.service", "ExecMainStartTimestamp").is_empty());
     host.machine.run(&format!("systemctl enable --now {timers}"));
@@ -148,7 +148,7 @@ fn a_project_in_any_place_works_in_the_sandbox() {
     host.xtask_as("charger", BUILT, root, "install-timer").expect(0);
     let ran = host.xtask_as("charger", BUILT, root, "run-now");
     assert!(!ran.expect(0).all().contains("warning"), "{ran:?}");
-    host.machine.run("systemctl start any-place-backup-verify.service");
+    host.machine.run("systemctl start any-place-backup-drill.service");
     let manifest = host.machine.run("cat /srv/disk/backups/manifest_*");
     assert!(manifest.contains("\"complete\"") && manifest.contains("\"Any Place\""), "{manifest}");
     host.xtask_as("charger", BUILT, root, "uninstall-timer").expect(0);
@@ -162,7 +162,7 @@ fn logs_show_the_units_journal_and_end_with_ctrl_c() {
     host.xtask("run-now").expect(0);
     let shown = |arguments: &str| host.xtask(&format!("logs {arguments}")).expect(0).stdout.clone();
     let all = shown("");
-    for text in ["charger-backup.timer", "charger-backup-verify.timer", "charger-backup[", " complete: "] {
+    for text in ["charger-backup.timer", "charger-backup-drill.timer", "charger-backup[", " complete: "] {
         assert!(all.contains(text), "{text} in {all}");
     }
     assert_eq!(shown("-n 1").lines().count(), 1);
@@ -227,13 +227,13 @@ fn run_now_that_is_interrupted_says_that_the_service_goes_on() {
     }
 
     // systemd has forgotten a service that nothing needs as soon as it ends.
-    host.machine.run("systemctl disable --now charger-backup.timer charger-backup-verify.timer");
+    host.machine.run("systemctl disable --now charger-backup.timer charger-backup-drill.timer");
     host.xtask("run-now").expect(0);
     host.machine.run("mv /srv/charger/data/sessions.db /srv/charger/data/gone");
     host.xtask("run-now").expect(3);
     host.machine.run("mv /srv/charger/data/gone /srv/charger/data/sessions.db");
     host.xtask("run-now --drill").expect(0);
-    assert!(host.journal("charger-backup-verify.service").iter().any(|(_, text)| text.contains("drill of ")));
+    assert!(host.journal("charger-backup-drill.service").iter().any(|(_, text)| text.contains("drill of ")));
 }
 
 #[test]

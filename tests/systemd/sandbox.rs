@@ -4,7 +4,7 @@ use crate::host::{BUILT, Host};
 use crate::support::wait_for;
 
 const BACKUP: &str = "charger-backup.service";
-const DRILL: &str = "charger-backup-verify.service";
+const DRILL: &str = "charger-backup-drill.service";
 
 /// Has the drill's command try each of `attempts`, shell commands; none may succeed. What it can do, the program could:
 /// it runs in the same sandbox.

@@ -62,11 +62,11 @@ fn a_users_own_timer_runs_without_a_login_and_goes_without_a_trace() {
     let as_ada = |command: &str| {
         host.machine.try_run("ada", &format!("XDG_RUNTIME_DIR=/run/user/$(id -u) {command}")).expect(0).stdout.clone()
     };
-    as_ada("systemctl --user start app-backup-verify.service");
+    as_ada("systemctl --user start app-backup-drill.service");
     assert_eq!(host.machine.run("find /home -name escaped"), "");
     assert!(xtask("timer").expect(0).stdout.contains("app-backup.timer of your own service manager"));
     let logs = xtask("logs");
-    assert!(logs.expect(0).stdout.contains("app-backup-verify[") && logs.stdout.contains("drill of "), "{logs:?}");
+    assert!(logs.expect(0).stdout.contains("app-backup-drill[") && logs.stdout.contains("drill of "), "{logs:?}");
 
     // A run that was missed is made up for.
     let made = host.manifests(ROOT).len();

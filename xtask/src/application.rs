@@ -1,7 +1,7 @@
 //! The application's own unit, which a restore can stop while it replaces what the application has open.
 //!
-//! A process of root's that has become the project's owner can't stop it any more. So a process that stays root's, and
-//! can stop and start that one unit, is begun before: a [`Switch`].
+//! Once root has become the project's owner, it can't stop the unit any more. So before that it starts a process that
+//! stays root and can only stop and start this one unit: a [`Switch`].
 
 use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -14,10 +14,12 @@ use xshell::Shell;
 use crate::context::Context;
 use crate::exit::Signals;
 use crate::output::Output;
-use crate::privilege;
-use crate::schedule::steps::{self, Step};
-use crate::schedule::systemd::{self, Manager, Scope, State};
+use crate::step::{self, Step};
+use crate::systemd::manager::Manager;
+use crate::systemd::state::State;
+use crate::systemd::{self, Scope};
 use crate::text::printable;
+use crate::user::account;
 
 /// The application's unit, as systemd knows it.
 pub struct Application<'a> {
@@ -29,8 +31,8 @@ pub struct Application<'a> {
 }
 
 impl<'a> Application<'a> {
-    /// The unit of that name: the system's, or else the user's own. None if systemd knows none. With a `switch`, that
-    /// stops and starts the system's.
+    /// The unit of that name: the system's, or else the user's own. None if systemd knows none. A `switch` stops and
+    /// starts the system's.
     pub fn find(shell: &'a Shell, unit: &'a str, switch: Option<Switch>) -> anyhow::Result<Option<Self>> {
         if unit.is_empty() || !systemd::is_booted() {
             return Ok(None);
@@ -51,7 +53,7 @@ impl<'a> Application<'a> {
         self.state.is_active()
     }
 
-    /// Makes sure that it can be stopped, as far as that can be told.
+    /// Makes sure that this process may stop it, as far as can be known.
     ///
     /// # Errors
     /// [`ErrorKind::PermissionDenied`], or [`ErrorKind::InvalidInput`] if root has to name it; with what to do instead.
@@ -59,7 +61,7 @@ impl<'a> Application<'a> {
         if self.switch.borrow().is_some() {
             return Ok(());
         }
-        if let Some(account) = privilege::became().filter(|_| self.manager.scope == Scope::System) {
+        if let Some(account) = account::became().filter(|_| self.manager.scope == Scope::System) {
             let message = format!("root stops no unit that settings name which {} can write", account.name);
             let hint = format!("name it: --stop {}, or let the application run on meanwhile: --no-stop", self.unit);
             return Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint));
@@ -68,26 +70,26 @@ impl<'a> Application<'a> {
         self.manager.require_root(context, &["systemctl", "stop", self.unit]).map_err(|error| error.with_hint(hint))
     }
 
-    /// Stops it until what this returns is dropped. No second signal ends this process from now on: it would leave the
-    /// application stopped.
+    /// Stops it until the result is dropped. From now on a second signal doesn't end this process: the application would
+    /// stay stopped.
     ///
     /// # Errors
-    /// Names the command that failed. Then it is started again, for systemd may go on stopping it.
-    pub fn stop(&self, output: &'a Output) -> backup::Result<Stopped<'_>> {
+    /// Names the command that failed. Then the unit is started again: systemd may still be stopping it.
+    pub fn stop(&self, output: &'a Output) -> backup::Result<Outage<'_>> {
         Signals::hold();
-        let stopped = Stopped { application: self, output, over: false };
+        let stopped = Outage { application: self, output, over: false };
         let stop = self.systemctl("stop");
         output.line(&printable(&format!("$ {stop}")));
         let ended = self.switched("stop").unwrap_or_else(|| stop.run(self.manager.shell).map(drop));
         ended.map_err(|error| match error.downcast::<Error>() {
             Ok(own) => own,
             Err(error) => Error::new(ErrorKind::Io, format!("{error:#}; nothing was changed"))
-                .with_hint("mend that, or let the application run on meanwhile: --no-stop"),
+                .with_hint("fix that, or let the application run on meanwhile: --no-stop"),
         })?;
         Ok(stopped)
     }
 
-    /// What came of the `verb`, if there is a switch for it.
+    /// Has the switch run the `verb`; none if there is no switch.
     fn switched(&self, verb: &str) -> Option<anyhow::Result<()>> {
         self.switch.borrow_mut().as_mut().map(|switch| switch.turn(verb))
     }
@@ -100,14 +102,14 @@ impl<'a> Application<'a> {
     }
 }
 
-/// An application that was stopped. Dropped, it is started again.
-pub struct Stopped<'a> {
+/// The time for which the application is stopped. Dropped, it starts it again.
+pub struct Outage<'a> {
     application: &'a Application<'a>,
     output: &'a Output,
     over: bool,
 }
 
-impl Stopped<'_> {
+impl Outage<'_> {
     /// Starts it again.
     ///
     /// # Errors
@@ -128,7 +130,7 @@ impl Stopped<'_> {
     }
 }
 
-impl Drop for Stopped<'_> {
+impl Drop for Outage<'_> {
     fn drop(&mut self) {
         if !self.over
             && let Err(error) = self.start_again()
@@ -138,8 +140,8 @@ impl Drop for Stopped<'_> {
     }
 }
 
-/// What the process that stays root's does, for the unit that is its argument. It reads a verb a line, and answers each
-/// with a line: the exit status of `systemctl`, and what that said. No signal ends it, but the end of its input does.
+/// The script of the process that stays root; its argument is the unit. It reads one verb per line and answers with one
+/// line: the exit status of `systemctl` and its output. Signals don't end it, the end of its input does.
 const SWITCH: &str = r#"trap '' HUP INT TERM
 while read -r verb; do
     case $verb in
@@ -147,7 +149,7 @@ while read -r verb; do
     esac
 done"#;
 
-/// A process of root's that can stop and start one unit, and nothing else. Dropped, it ends.
+/// A process that runs as root and can only stop and start one unit. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Switch {
     unit: String,
@@ -164,7 +166,7 @@ impl Switch {
         if !systemd::is_booted() {
             return Ok(None);
         }
-        let shell = steps::shell()?;
+        let shell = step::shell()?;
         let state = Manager::new(Scope::System, &shell).states(&[unit.to_string()])?.pop();
         let state = state.filter(|state| state.get("LoadState") == "loaded");
         let Some(state) = state else { return Ok(None) };

@@ -1,5 +1,5 @@
-//! How far a run is, on stderr. On a terminal: bars with bytes, rate and time left of anything that takes longer than
-//! half a second. Elsewhere, in a journal or a log: lines, of what takes longer than ten seconds.
+//! The progress of a run, on stderr. On a terminal: bars with bytes, rate and time left, for steps that take longer than
+//! half a second. In a journal or a log: lines, for steps that take longer than ten seconds.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,27 +8,27 @@ use backup::{Event, Phase, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::exit::Signals;
-use crate::output::Notes;
+use crate::notes::Notes;
 use crate::text::{printable, size, took};
 
-/// A step that is over sooner than this shows no bar.
+/// A shorter step shows no bar.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Lines come no sooner and no closer than this: a short run has none.
+/// The first line comes after this time, and each next one too: a short run has none.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Nor are they further apart than this.
+/// The longest time between two lines.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// Shows a run's events, and passes the wish to stop on to it.
+/// Shows the events of a run, and tells it to stop when a signal comes.
 #[derive(Debug)]
 pub struct Bars {
-    shown: Shown,
+    style: Style,
     current: Mutex<Option<Step>>,
 }
 
 #[derive(Debug)]
-enum Shown {
+enum Style {
     Nothing,
     Bars,
     Lines(Notes),
@@ -37,44 +37,44 @@ enum Shown {
 impl Bars {
     /// Nothing is shown.
     pub fn none() -> Self {
-        Self::new(Shown::Nothing)
+        Self::new(Style::Nothing)
     }
 
     /// Bars on a terminal.
     pub fn drawn() -> Self {
-        Self::new(Shown::Bars)
+        Self::new(Style::Bars)
     }
 
     /// Lines among the `notes`.
     pub fn lines(notes: Notes) -> Self {
-        Self::new(Shown::Lines(notes))
+        Self::new(Style::Lines(notes))
     }
 
-    fn new(shown: Shown) -> Self {
-        Self { shown, current: Mutex::new(None) }
+    fn new(style: Style) -> Self {
+        Self { style, current: Mutex::new(None) }
     }
 }
 
-/// The step that a run is at.
+/// The current step of a run.
 #[derive(Debug)]
 struct Step {
     begun: Instant,
-    shown: StepShown,
+    view: StepView,
 }
 
 #[derive(Debug)]
-enum StepShown {
+enum StepView {
     Bar(Bar),
     Lines(Lines),
 }
 
-/// A step's lines: one for each 10 % or minute.
+/// The lines of a step: one for each 10 % or minute.
 #[derive(Debug)]
 struct Lines {
     label: String,
     total: Option<u64>,
     done: u64,
-    /// When the last line came, since the step began, and how many tenths were done then.
+    /// When the last line came, counted from the beginning of the step, and how many tenths were done.
     last: (Duration, u64),
 }
 
@@ -83,7 +83,7 @@ impl Lines {
         Self { label, total: total.filter(|total| *total > 0), done: 0, last: (Duration::ZERO, 0) }
     }
 
-    /// What to say when that many more bytes are done, so long after the step began.
+    /// Counts bytes. Gives a line if one is due, `elapsed` after the beginning of the step.
     fn advance(&mut self, elapsed: Duration, bytes: u64) -> Option<String> {
         self.done = self.done.saturating_add(bytes);
         let percent = self.total.map(|total| self.done.min(total).saturating_mul(100) / total);
@@ -103,12 +103,12 @@ impl Lines {
     }
 }
 
-/// Whether a line is due after so long a silence; `is_further` if a tenth more is done.
+/// Whether a line is due after this `silence`; `is_further` if another tenth is done.
 fn is_due(silence: Duration, is_further: bool) -> bool {
     silence >= SILENCE || (silence >= LINE_EVERY && is_further)
 }
 
-/// A step's bar: fed from the beginning, so that it knows the rate, and drawn once the step takes long.
+/// The bar of a step. It counts from the beginning, so that it knows the rate, and is drawn only if the step takes long.
 #[derive(Debug)]
 struct Bar {
     drawn: bool,
@@ -137,28 +137,28 @@ impl Bar {
 }
 
 impl Step {
-    /// None if nothing is to be seen of it.
-    fn new(shown: &Shown, label: String, total: Option<u64>) -> Option<Self> {
-        let shown = match shown {
-            Shown::Nothing => return None,
-            Shown::Bars => StepShown::Bar(Bar::new(label, total)),
-            Shown::Lines(_) => StepShown::Lines(Lines::new(label, total)),
+    /// None if nothing is shown.
+    fn new(style: &Style, label: String, total: Option<u64>) -> Option<Self> {
+        let view = match style {
+            Style::Nothing => return None,
+            Style::Bars => StepView::Bar(Bar::new(label, total)),
+            Style::Lines(_) => StepView::Lines(Lines::new(label, total)),
         };
-        Some(Self { begun: Instant::now(), shown })
+        Some(Self { begun: Instant::now(), view })
     }
 
-    /// Draws, or gives a line to print.
+    /// Draws the bar, or gives a line to print.
     fn advance(&mut self, bytes: u64) -> Option<String> {
         let elapsed = self.begun.elapsed();
-        match &mut self.shown {
-            StepShown::Bar(bar) => bar.advance(elapsed, bytes),
-            StepShown::Lines(lines) => return lines.advance(elapsed, bytes),
+        match &mut self.view {
+            StepView::Bar(bar) => bar.advance(elapsed, bytes),
+            StepView::Lines(lines) => return lines.advance(elapsed, bytes),
         }
         None
     }
 
     fn end(self) {
-        if let StepShown::Bar(bar) = self.shown {
+        if let StepView::Bar(bar) = self.view {
             bar.line.finish_and_clear();
         }
     }
@@ -170,11 +170,11 @@ impl Progress for Bars {
         match event {
             Event::Begin { phase, subject, total } => {
                 let name = subject.rsplit('/').next().unwrap_or(subject);
-                *current = Step::new(&self.shown, format!("{} {}", verb(phase), printable(name)), total);
+                *current = Step::new(&self.style, format!("{} {}", verb(phase), printable(name)), total);
             }
             Event::Advance { bytes } => {
                 let line = current.as_mut().and_then(|step| step.advance(bytes));
-                if let (Some(line), Shown::Lines(notes)) = (line, &self.shown) {
+                if let (Some(line), Style::Lines(notes)) = (line, &self.style) {
                     notes.note(&line);
                 }
             }

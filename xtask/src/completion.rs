@@ -1,8 +1,8 @@
-//! Completion of backups: what a shell offers for `restore --from`, while somebody types.
+//! Completion of backups: the ids that a shell offers for `restore --from`.
 //!
-//! The scripts that clap makes know commands and flags. What backups there are, they ask this program, which gets what
-//! was typed so far as its arguments and [`VARIABLE`] in its environment. It answers in lines: an id, a tab, what it is.
-//! Whatever goes wrong, it says nothing: the terminal is in the middle of a command line.
+//! The scripts that clap makes know commands and flags. For backups they run this program, with the words typed so far as
+//! its arguments and [`VARIABLE`] in its environment. It answers in lines: an id, a tab, a description. On any error it
+//! prints nothing: the terminal is in the middle of a command line.
 
 use std::borrow::Cow;
 use std::env;
@@ -12,24 +12,24 @@ use backup::{Entry, Status};
 use clap::Parser as _;
 use clap_complete::Shell;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, NAME, PLACES};
 use crate::context::Context;
 use crate::invocation;
 use crate::output::Output;
 use crate::privilege;
 use crate::text::local;
 
-/// Set, it makes a run of this program an answer to a shell.
+/// If it is set, this program answers a shell.
 const VARIABLE: &str = "XTASK_COMPLETE";
 
-/// More than anybody chooses from.
+/// The most backups that are offered.
 const MOST: usize = 200;
 
-/// What a script says for this program's name, that name as clap has it in functions, the variable, and the program's
-/// file where no program of that name is found.
+/// Placeholders in the scripts: this program's name, the same as clap writes it in function names, the variable, and the
+/// program's file, for a shell that finds no program of that name.
 const NAMES: [&str; 4] = ["PROGRAM", "FUNCTION", "VARIABLE", "FILE"];
 
-/// bash shows what it inserts. So ages are shown where several backups are left, and only then.
+/// bash inserts what it shows. So ages are shown only where several backups are left.
 const BASH: &str = r#"
 _FUNCTION_backups() {
     local program line
@@ -86,9 +86,9 @@ for name in pin unpin accept
 end
 "#;
 
-/// clap's script for `shell`, and what completes backups where the shell can do that.
+/// clap's script for `shell`, with the completion of backups if the shell can do that.
 pub fn script(shell: Shell, program: &str, clap: &str) -> String {
-    // Called by its bare name, it is found by it; a package's scripts must not name the place where it was built.
+    // A program that was called by its bare name is found by it: a package's scripts must not name the build folder.
     let is_found = invocation::program() == [program];
     let file = env::current_exe().ok().filter(|_| !is_found).unwrap_or_else(|| program.into()).display().to_string();
     let file = shlex::try_quote(&file).map_or_else(|_| program.to_string(), Cow::into_owned);
@@ -104,7 +104,7 @@ pub fn script(shell: Shell, program: &str, clap: &str) -> String {
     }
 }
 
-/// zsh asks a function that the description of an argument names.
+/// In zsh, the description of an argument names the function that completes it.
 fn zsh(program: &str, clap: &str, functions: &str) -> String {
     let begin = format!("_{program}() {{\n");
     let asks = |line: &str| line.contains("--from=[") || line.starts_with("':id -- ");
@@ -116,7 +116,7 @@ fn zsh(program: &str, clap: &str, functions: &str) -> String {
     script.replacen(&begin, &format!("{functions}{begin}    local -a typed=(\"${{words[@]}}\")\n"), 1)
 }
 
-/// Answers a shell, if it is one that asks.
+/// Answers a shell, if a shell has started this program for that.
 pub fn answer() -> bool {
     let asked = env::var_os(VARIABLE).is_some();
     if asked {
@@ -127,7 +127,7 @@ pub fn answer() -> bool {
 
 fn print_backups() -> anyhow::Result<()> {
     let flags = places(env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()));
-    let words = [invocation::NAME.to_string()].into_iter().chain(flags).chain(["list".into(), "--quiet".into()]);
+    let words = [NAME.to_string()].into_iter().chain(flags).chain(["list".into(), "--quiet".into()]);
     let cli = Cli::try_parse_from(words.map(OsString::from))?;
     let output = Output::new(&cli.global);
     privilege::give_up_silently(&cli)?;
@@ -147,14 +147,14 @@ fn print_backups() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The flags that say where things are, of what was typed. A shell hands it over as it stands there, in quotes too.
+/// The flags among the typed words that say where things are. A shell passes the words as they were typed, with quotes.
 fn places(typed: impl Iterator<Item = String>) -> Vec<String> {
     let words: Vec<String> =
         typed.flat_map(|word| shlex::split(&word).unwrap_or_default()).map(|word| home(&word)).collect();
     let mut places = Vec::new();
     for (at, word) in words.iter().enumerate() {
         let (flag, value) = word.split_once('=').unwrap_or((word, ""));
-        if !["--root", "--config", "--backup-dir"].contains(&flag) {
+        if !PLACES.contains(&flag) {
             continue;
         }
         // bash takes `=` for a word of its own.

@@ -1,20 +1,20 @@
-//! Processes that can't write to other files than their own, by Landlock, which the kernel has since 5.13.
+//! Processes that can write only to their own files. This uses Landlock, which the kernel has since 5.13.
 //!
-//! It binds the thread that asks for it, and what that starts. So the process is started by a thread of its own.
+//! It restricts the calling thread and its children. So a thread of its own starts the process.
 
 use std::path::Path;
 
 use landlock::{ABI, AccessFs, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, path_beneath_rules};
 
-/// Where everybody may write, beside a folder of their own.
+/// Folders for everybody to write to.
 const COMMON: [&str; 3] = ["/dev", "/tmp", "/var/tmp"];
 
-/// Calls `start` where it, and what it starts, can write below `folder` and in temporary folders alone. On a kernel
-/// without Landlock it can write as before: the sandbox of a scheduled drill is there as well.
+/// Calls `start`, which can write only below `folder` and in temporary folders; so can its children. A kernel without
+/// Landlock doesn't restrict it; a scheduled drill has its sandbox as well.
 pub fn writing_below<T: Send>(folder: &Path, start: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            // Best effort: what goes wrong here leaves it as it would be without.
+            // Best effort: after an error it runs unrestricted.
             let _ = restrict(folder);
             start()
         });

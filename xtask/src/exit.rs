@@ -32,7 +32,12 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// How a run of this program ended that exited with `status`; [`Exit::Failed`] for one that it doesn't know.
+    /// The exit code for an error of the library's.
+    pub fn of(error: &backup::Error) -> Self {
+        of_kind(Some(error.kind()))
+    }
+
+    /// What another run of this program meant by its exit `status`; [`Exit::Failed`] if that is none of these.
     pub fn of_status(status: u8) -> Self {
         const ALL: [Exit; 9] = [
             Exit::Done,
@@ -55,9 +60,14 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The exit code for an error: what the library's kind of error asks for, else 1.
+/// The exit code for any error.
 pub fn of_error(error: &anyhow::Error) -> Exit {
-    match error.downcast_ref::<backup::Error>().map(backup::Error::kind) {
+    of_kind(error.downcast_ref::<backup::Error>().map(backup::Error::kind))
+}
+
+/// The exit code for an error of the library's of that kind, or for another error.
+fn of_kind(kind: Option<ErrorKind>) -> Exit {
+    match kind {
         Some(ErrorKind::InvalidInput | ErrorKind::ForeignStore) => Exit::Usage,
         Some(ErrorKind::NoSuchBackup | ErrorKind::AmbiguousId) => Exit::NoSuchBackup,
         Some(ErrorKind::Locked) => Exit::Locked,
@@ -81,13 +91,13 @@ pub struct Signals {
 static SIGNALS: std::sync::OnceLock<Signals> = std::sync::OnceLock::new();
 
 impl Signals {
-    /// Catches SIGINT and SIGTERM from now on: the run ends at its next safe place. A second one of the same kind ends
-    /// the process at once, which is safe too, but leaves the clearing up to the next run.
+    /// Catches SIGINT and SIGTERM from now on: the run ends at its next safe place. A second signal of the same kind ends
+    /// the process at once. That is safe too, but leaves the cleaning up to the next run.
     pub fn catch() -> std::io::Result<&'static Self> {
         Self::catch_all(&[SIGINT, SIGTERM])
     }
 
-    /// The same, and SIGHUP, where the next run would not clear up: the terminal may go away in the middle.
+    /// The same with SIGHUP, for commands after which no later run cleans up: the terminal may go away in the middle.
     pub fn catch_hangup() -> std::io::Result<&'static Self> {
         Self::catch_all(&[SIGHUP, SIGINT, SIGTERM])
     }
@@ -114,7 +124,7 @@ impl Signals {
         }
     }
 
-    /// The signal that came, if one did.
+    /// The signal that was received, if any.
     pub fn received() -> Option<i32> {
         let number = SIGNALS.get()?.received.load(Ordering::Relaxed);
         i32::try_from(number).ok().filter(|number| *number != 0)

@@ -1,20 +1,24 @@
-//! How this program was called. A command that it tells people to type must work as it stands: with the name by which
-//! they called it, and the flags that they gave.
+//! How this program was called. Commands in hints can be pasted: they have the program's name as it was called, and the
+//! same flags.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
-use clap::CommandFactory as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
-use crate::cli::{Cli, Global};
-use crate::schedule::steps::Step;
+use crate::cli::{Cli, Global, NAME, PLACES};
+use crate::step::Step;
 
-/// The name of this program where nobody says how it was called, and of the alias that runs it by cargo.
-pub const NAME: &str = "xtask";
+/// Parses this process's arguments. Messages name the program as it was called.
+pub fn parse() -> Result<Cli, clap::Error> {
+    let mut command = Cli::command().bin_name(program().join(" ")).display_name(title());
+    let matches = command.try_get_matches_from_mut(env::args_os())?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
 
 /// The words that called this program: `cargo xtask`, or the name or path that it was started by.
 pub fn program() -> Vec<String> {
-    // Set by `cargo run`, and by nobody for a program that is installed.
+    // Set by `cargo run` only.
     if env::var("CARGO_PKG_NAME").is_ok_and(|package| package == env!("CARGO_PKG_NAME")) {
         return ["cargo", NAME].map(str::to_string).to_vec();
     }
@@ -28,7 +32,7 @@ pub fn name() -> String {
 }
 
 /// What `--version` calls this program: `cargo xtask`, or its [`name`].
-pub fn title() -> String {
+fn title() -> String {
     let program = program();
     if program.len() > 1 { program.join(" ") } else { name() }
 }
@@ -48,8 +52,9 @@ impl Default for Invocation {
 impl Invocation {
     /// As this process was called.
     pub fn new(global: &Global) -> Self {
-        let flags = [("--root", &global.root), ("--config", &global.config), ("--backup-dir", &global.backup_dir)];
-        let given = flags.into_iter().filter_map(|(flag, path)| Some([flag.to_string(), place(path.as_ref()?)]));
+        let paths = [&global.root, &global.config, &global.backup_dir];
+        let given =
+            PLACES.into_iter().zip(paths).filter_map(|(flag, path)| Some([flag.to_string(), place(path.as_ref()?)]));
         Self { words: program().into_iter().chain(given.flatten()).collect() }
     }
 
@@ -58,7 +63,7 @@ impl Invocation {
         Step::new(self.words.clone()).and(words.iter().copied())
     }
 
-    /// Makes a hint's commands complete: the library writes "`restore --undo`", and doesn't know how it was called.
+    /// Completes the commands in a hint: "`restore --undo`" gets the program's name and flags.
     pub fn complete(&self, hint: &str) -> String {
         let cli = Cli::command();
         let is_command = |text: &str| text.split(' ').next().is_some_and(|word| cli.find_subcommand(word).is_some());

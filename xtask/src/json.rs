@@ -1,4 +1,4 @@
-//! JSON for programs, in which what a terminal could take for a command is escaped.
+//! JSON for programs. Whatever a terminal could take for a command is escaped.
 
 use std::io::{self, Write};
 
@@ -8,13 +8,13 @@ use serde_json::ser::{Formatter, PrettyFormatter};
 
 use crate::text::is_printable;
 
-/// Writes a document, indented, as it is made: that of ten thousand backups is never in memory whole.
+/// Writes a document, indented, while it is serialized: the document of ten thousand backups is never in memory whole.
 pub fn write(document: &impl Serialize, sink: &mut impl Write) -> io::Result<()> {
     document.serialize(&mut Serializer::with_formatter(&mut *sink, Printable(PrettyFormatter::new())))?;
     writeln!(sink)
 }
 
-/// JSON itself escapes some of what a terminal takes for commands, but not all.
+/// Escapes what JSON leaves as it is and a terminal takes for a command.
 struct Printable(PrettyFormatter<'static>);
 
 impl Formatter for Printable {

@@ -1,7 +1,5 @@
-//! The command line of the backup library. It parses, makes one library call, and renders what came
-//! of it.
+//! The command line of the backup library. It parses, makes one library call, and renders the result.
 
-mod apart;
 mod application;
 mod bars;
 mod bench;
@@ -13,32 +11,35 @@ mod confine;
 mod context;
 mod doctor;
 mod exit;
-mod folder;
+mod hints;
 mod invocation;
 mod json;
+mod notes;
 mod output;
 mod privilege;
-mod root;
+mod report;
 mod sample;
 mod schedule;
+mod step;
 mod survey;
+mod systemd;
 mod table;
 mod template;
 mod text;
+mod user;
 mod words;
-mod writers;
 
 use std::process::ExitCode;
 
 use output::Output;
 
 fn main() -> ExitCode {
-    // Whatever is created from here on, SQLite's files included, is for this user alone.
+    // All new files, SQLite's included, can be read by this user only.
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     if completion::answer() {
         return ExitCode::SUCCESS;
     }
-    let cli = match cli::Cli::try_parse_as_called() {
+    let cli = match invocation::parse() {
         Ok(cli) => cli,
         Err(usage) => return output::usage(&usage),
     };

@@ -1,10 +1,10 @@
 //! The only printer: lines and tables for people, JSON for programs, lines with priorities for the journal, bars.
 //!
-//! Names and messages come from files that others may have written. So whatever is printed here is [`shown`] first: it
-//! has no command to the terminal in it but this program's colours, and is one line.
+//! Names and messages may come from files that somebody else wrote, with commands to the terminal in them. So every line
+//! goes through [`shown`], which lets only this program's colours pass.
 //!
-//! Results go to stdout; warnings, errors, hints and bars go to stderr. With `--json` stdout has the one document and
-//! nothing else. A result that can't be written is a failure; a reader that went away (`| head`) is none.
+//! Results go to stdout; warnings, errors, hints and bars go to stderr. With `--json`, stdout has the one document and
+//! nothing else. The program fails if a result can't be written, but not if its reader went away (`| head`).
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -18,24 +18,12 @@ use serde_json::{Value, json};
 use crate::bars::Bars;
 use crate::cli::{Color, Global};
 use crate::exit::Exit;
+use crate::hints;
 use crate::invocation::Invocation;
 use crate::json;
+use crate::notes::{Notes, Priority, is_journal, write_line};
 use crate::table::Layout;
 use crate::text::{Tone, paint, shown};
-
-/// Priorities that the journal reads from the beginning of a line: `man 3 sd-daemon`.
-#[derive(Debug, Clone, Copy)]
-enum Priority {
-    Error = 3,
-    Warning = 4,
-    Info = 6,
-}
-
-impl Priority {
-    fn prefix(self, journal: bool) -> String {
-        if journal { format!("<{}>", self as u8) } else { String::new() }
-    }
-}
 
 /// The only printer.
 #[derive(Debug, Default)]
@@ -45,7 +33,7 @@ pub struct Output {
     verbose: bool,
     journal: bool,
     invocation: Invocation,
-    /// Why a part of the result could not be written.
+    /// Why part of the result could not be written.
     lost: OnceLock<io::Error>,
     warned: Mutex<BTreeSet<String>>,
 }
@@ -65,13 +53,13 @@ impl Output {
         &self.invocation
     }
 
-    /// A printer for tests of what is done, not of what is said.
+    /// A printer for tests that don't read its output.
     #[cfg(test)]
     pub fn silent() -> Self {
         Self { quiet: true, ..Self::default() }
     }
 
-    /// Whether systemd runs this, and nobody is at the keyboard.
+    /// Whether systemd runs this program, and no person.
     pub fn is_journal(&self) -> bool {
         self.journal
     }
@@ -86,17 +74,18 @@ impl Output {
         self.quiet
     }
 
-    /// Whether a person wants to read more.
+    /// Whether more details are wanted.
     pub fn is_verbose(&self) -> bool {
         self.verbose
     }
 
-    /// Whether a person who wants to read more sits before it. A terminal keeps nothing of what it shows.
+    /// Whether a person who wants more details sits at a terminal. What may be secret is shown only there: a journal would
+    /// keep it.
     pub fn is_verbose_terminal(&self) -> bool {
         self.verbose && !self.journal && std::io::stderr().is_terminal()
     }
 
-    /// A line of the result.
+    /// Prints a line of the result.
     pub fn line(&self, text: &str) {
         self.result(&shown(text));
     }
@@ -104,11 +93,11 @@ impl Output {
     fn result(&self, shown: &str) {
         if !self.quiet && !self.json {
             let prefix = self.prefix(Priority::Info);
-            self.keep(print(&mut anstream::stdout(), format_args!("{prefix}{shown}")));
+            self.keep(write_line(&mut anstream::stdout(), format_args!("{prefix}{shown}")));
         }
     }
 
-    /// A result that is no line, as it is.
+    /// Prints part of the result as it is: a script, not lines for people.
     pub fn raw(&self, bytes: &[u8]) {
         let mut stdout = io::stdout();
         self.keep(stdout.write_all(bytes).and_then(|()| stdout.flush()));
@@ -120,8 +109,8 @@ impl Output {
         }
     }
 
-    /// How a command ends that has done its work: as it did, if its result could be written. One that `changes`
-    /// something has done so all the same.
+    /// How the program ends after a command that ended with `exit`. It fails if the result could not be written; a command
+    /// that `changes` something is then partly done.
     pub fn finish(&self, exit: Exit, changes: bool) -> Exit {
         let Some(error) = self.lost.get() else { return exit };
         let is_done = exit == Exit::Done;
@@ -137,19 +126,19 @@ impl Output {
         }
     }
 
-    /// The line that says what was done, in the colour of how well.
+    /// Prints the line that sums up the result, in the colour of how well it went.
     pub fn done(&self, tone: Tone, text: &str) {
         self.line(&paint(tone, text));
     }
 
-    /// A remark on the way.
+    /// Prints a remark on stderr.
     pub fn note(&self, text: &str) {
         if !self.quiet {
             Notes { journal: self.journal }.note(text);
         }
     }
 
-    /// Something that a person should know. It is said once, however often it is found out.
+    /// Warns of something, once, however often it is found.
     pub fn warn(&self, text: &str) {
         let is_new = self.warned.lock().map_or(true, |mut warned| warned.insert(text.to_string()));
         if is_new {
@@ -157,12 +146,19 @@ impl Output {
         }
     }
 
-    /// Something that is wrong, where the command goes on.
+    /// Warns if the ledger should have a line of this run, and could not get one.
+    pub fn warn_of_unrecorded(&self, why: Option<&str>) {
+        if let Some(why) = why {
+            self.warn(&format!("the ledger doesn't know of this run: {why}"));
+        }
+    }
+
+    /// Prints a failure that `status` or `doctor` found.
     pub fn failure(&self, text: &str) {
         self.aside(Priority::Error, &format!("{} {text}", paint(Tone::Bad, "failure:")));
     }
 
-    /// What to do about it. Commands of this program in it, in backquotes, are made complete.
+    /// Prints what to do about it. Commands of this program, in backquotes, are completed.
     pub fn hint(&self, text: &str) {
         self.aside(Priority::Info, &format!("hint: {}", self.invocation.complete(text)));
     }
@@ -171,15 +167,15 @@ impl Output {
         Notes { journal: self.journal }.print(priority, text);
     }
 
-    /// Something that went wrong, where the command goes on.
+    /// Prints an error and its hint, where the command goes on.
     pub fn problem(&self, error: &backup::Error) {
         self.aside(Priority::Error, &format!("{} {}", paint(Tone::Bad, "error:"), error.one_line()));
-        if let Some(hint) = error.hint() {
-            self.hint(hint);
+        if let Some(hint) = hints::of(error) {
+            self.hint(&hint);
         }
     }
 
-    /// Why the command failed: for people and, with `--json`, as the document.
+    /// Prints why the command failed, with `--json` as the document too.
     pub fn error(&self, error: &anyhow::Error) {
         match error.downcast_ref::<backup::Error>() {
             Some(own) => self.explain(own),
@@ -190,25 +186,23 @@ impl Output {
     fn explain(&self, error: &backup::Error) {
         self.problem(error);
         if self.json {
-            self.keep(print_json(&json!({ "error": self.error_document(error) })));
+            self.json(&json!({ "error": self.error_document(error) }));
         }
     }
 
-    /// An error as `--json` has it.
+    /// An error as part of the document of `--json`.
     pub fn error_document(&self, error: &backup::Error) -> Value {
-        let hint = error.hint().map(|hint| self.invocation.complete(hint));
+        let hint = hints::of(error).map(|hint| self.invocation.complete(&hint));
         json!({ "kind": error.kind(), "message": error.one_line(), "hint": hint })
     }
 
-    /// The one document, with `--json`.
-    pub fn json(&self, document: &impl Serialize) -> anyhow::Result<()> {
-        if self.json {
-            self.keep(print_json(document));
-        }
-        Ok(())
+    /// Prints the one document of `--json`.
+    pub fn json(&self, document: &impl Serialize) {
+        self.keep(print_json(document));
     }
 
-    /// A table in the first layout that fits the terminal, or else in the last. Where there is no terminal, the first.
+    /// Prints a table in the first layout that fits the terminal, or else in the last one. Without a terminal, the first is
+    /// used.
     pub fn table(&self, layouts: &[&dyn Fn() -> Layout]) {
         let terminal = rustix::termios::tcgetwinsize(io::stdout()).ok().filter(|_| io::stdout().is_terminal());
         let fits = |table: &Layout| terminal.is_none_or(|size| table.width() <= size.ws_col.into());
@@ -239,7 +233,7 @@ impl Output {
         Some(read.map(|_| answer.trim().to_string()).unwrap_or_default())
     }
 
-    /// What shows on stderr how far a run is: bars if a person is looking, lines where it is a journal or a log.
+    /// What shows on stderr how far a run is: bars on a terminal, lines in a journal or a log.
     pub fn bars(&self) -> Bars {
         let is_terminal = io::stderr().is_terminal();
         match (self.quiet, is_terminal && !self.journal) {
@@ -255,31 +249,6 @@ impl Output {
     }
 }
 
-/// What is said on stderr, beside the result: for whoever outlives a borrow of the printer.
-#[derive(Debug, Clone, Copy)]
-pub struct Notes {
-    journal: bool,
-}
-
-impl Notes {
-    /// A remark on the way.
-    pub fn note(self, text: &str) {
-        self.print(Priority::Info, &paint(Tone::Faint, text));
-    }
-
-    fn print(self, priority: Priority, text: &str) {
-        let prefix = priority.prefix(self.journal);
-        // Where this can't be said, there is no place to say that either.
-        let _ = print(&mut anstream::stderr(), format_args!("{prefix}{}", shown(text)));
-    }
-}
-
-/// Whether systemd reads what is printed. A terminal may inherit its variables: that is a person still.
-fn is_journal() -> bool {
-    let under_systemd = ["JOURNAL_STREAM", "INVOCATION_ID"].iter().any(|name| std::env::var_os(name).is_some());
-    under_systemd && !io::stderr().is_terminal()
-}
-
 fn choose_colors(color: Color, journal: bool) {
     match color {
         Color::Never => anstream::ColorChoice::Never.write_global(),
@@ -289,31 +258,34 @@ fn choose_colors(color: Color, journal: bool) {
     }
 }
 
-/// Prints clap's own message, help or error, and with `--json` an error's document. The flags could not be parsed, so
-/// the two that matter here are looked for by hand.
+/// Prints clap's own message, help or error, and with `--json` the document of an error. The flags could not be parsed, so
+/// the two that matter here are searched for by hand.
 pub fn usage(error: &clap::Error) -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     let color = arguments.iter().skip_while(|argument| *argument != "--color").nth(1);
     let color = color.and_then(|word| Color::from_str(word, false).ok()).unwrap_or(Color::Auto);
     let journal = is_journal();
     choose_colors(color, journal);
+    let text = error.render().ansi().to_string();
     if !error.use_stderr() {
-        let help = error.render().ansi().to_string();
-        let written = unless_closed(print(&mut anstream::stdout(), format_args!("{}", help.trim_end())));
+        let written = unless_closed(print(&mut anstream::stdout(), format_args!("{}", text.trim_end())));
         return if written.is_ok() { Exit::Done } else { Exit::Failed }.into();
     }
     let prefix = Priority::Error.prefix(journal);
-    for line in error.render().ansi().to_string().trim_end().lines().filter(|line| !journal || !line.is_empty()) {
+    for line in text.trim_end().lines().filter(|line| !journal || !line.is_empty()) {
         let _ = print(&mut anstream::stderr(), format_args!("{prefix}{line}"));
     }
     if arguments.iter().any(|argument| argument == "--json") {
-        let text = error.to_string();
-        let paragraph = text.trim_start_matches("error: ").lines().map(str::trim).take_while(|line| !line.is_empty());
-        let message = paragraph.collect::<Vec<_>>().join(" ");
-        let hint = "--help shows how it is used";
-        let _ = print_json(&json!({ "error": { "kind": "usage", "message": message, "hint": hint } }));
+        let _ = print_json(&usage_document(error));
     }
     Exit::Usage.into()
+}
+
+fn usage_document(error: &clap::Error) -> Value {
+    let text = error.to_string();
+    let paragraph = text.trim_start_matches("error: ").lines().map(str::trim).take_while(|line| !line.is_empty());
+    let message = paragraph.collect::<Vec<_>>().join(" ");
+    json!({ "error": { "kind": "usage", "message": message, "hint": "--help shows how it is used" } })
 }
 
 /// Prints a document.
@@ -326,7 +298,7 @@ fn print(stream: &mut dyn io::Write, line: std::fmt::Arguments<'_>) -> io::Resul
     writeln!(stream, "{line}").and_then(|()| stream.flush())
 }
 
-/// A reader that went away (`| head`) is no reason to fail.
+/// No failure if the reader went away (`| head`).
 fn unless_closed(written: io::Result<()>) -> io::Result<()> {
     written.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
 }

@@ -1,63 +1,37 @@
-//! What root gives up. Started by root on a project or a store of another user's, this program becomes that user before it
-//! opens settings, store or sources: for good, with that user's groups. So nothing that the user can write there decides
-//! what root does, and nothing that a race could win is worth more than the user has anyway.
+//! Giving up root. If root starts this program on a project or a store of another user, the program becomes that user
+//! before it opens settings, store or sources: for good, with that user's groups. So no file of that user decides what root
+//! does, and winning a race gains no right that the user doesn't have.
 //!
-//! Root's own are: installing and removing a schedule, starting one of its units, the system's journal; and, of a restore,
-//! stopping and starting the application's unit, by way of a process that can do just that ([`crate::application`]).
+//! Root stays root to install and remove a schedule, to start one of its units, and to read the system's journal. In a
+//! restore, a process of its own stays root to stop and start the application's unit ([`crate::application`]).
 //!
-//! This process isn't started anew for it. So the kernel keeps the user from tracing it (`man 2 prctl`,
-//! `PR_SET_DUMPABLE`), and with it from root's terminal.
+//! The process is not started anew. So the kernel keeps the user from tracing it (`man 2 prctl`, `PR_SET_DUMPABLE`), and
+//! from getting at root's terminal.
 
-use std::collections::BTreeMap;
 use std::env;
-use std::ffi::{CString, OsString};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use anyhow::Context as _;
 use backup::{Error, ErrorKind};
-use nix::unistd::{self, Gid, Uid, User};
 
 use crate::application::Switch;
 use crate::cli::{Cli, Command, ProjectCommand, Restore, ScheduleCommand};
 use crate::config::{Config, FILE};
-use crate::context::Context;
-use crate::folder;
+use crate::context::{Context, root};
 use crate::output::Output;
-use crate::root;
-use crate::writers::{self, Who, Writer};
+use crate::sample::folder;
+use crate::user::account::{self, Account};
+use crate::user::writers::{self, Outsider, Writer};
 
-/// The user that this process has become.
-static BECAME: OnceLock<Account> = OnceLock::new();
-
-/// A user, and why this process became that one.
-#[derive(Debug)]
-pub struct Account {
-    /// The user's name, or number if it has none.
-    pub name: String,
-    uid: Uid,
-    gid: Gid,
-    /// The user's home folder; `/` if none is known.
-    pub home: PathBuf,
-    /// What belongs to the user.
-    place: PathBuf,
-}
-
-/// The user that this process has become; none if it runs as whoever started it.
-pub fn became() -> Option<&'static Account> {
-    BECAME.get()
-}
-
-/// Becomes the user whose project or store this is about, if root started this process and it is another user's. Gives
-/// what can stop and start the application's unit in a restore.
+/// Becomes the owner of the project or store, if root started this process and the owner is another user. Gives the switch
+/// of the application's unit for a restore.
 ///
 /// # Errors
 /// [`ErrorKind::PermissionDenied`] if a group or everybody can write where root would act, or if the system doesn't let
 /// this process become that user; [`ErrorKind::InvalidInput`] if cargo builds a checkout of another user's as root, or if
 /// the application's unit can't be stopped by root's right.
 pub fn give_up(cli: &Cli, output: &Output) -> anyhow::Result<Option<Switch>> {
-    if !unistd::geteuid().is_root() {
+    if !account::is_root() {
         return Ok(None);
     }
     refuse_cargo()?;
@@ -72,19 +46,18 @@ pub fn give_up(cli: &Cli, output: &Output) -> anyhow::Result<Option<Switch>> {
     };
     account.enter()?;
     output.note(&format!("running as {}, who owns {}, and not as root", account.name, account.place.display()));
-    // No other thread runs yet, so nothing was set before.
-    let _ = BECAME.set(account);
+    account.remember();
     Ok(switch)
 }
 
-/// As [`give_up`], to answer a shell, which wants to hear of nothing.
+/// As [`give_up`], without a message: for the answer to a shell.
 pub fn give_up_silently(cli: &Cli) -> anyhow::Result<()> {
-    let writer = if unistd::geteuid().is_root() { owner(cli)? } else { None };
+    let writer = if account::is_root() { owner(cli)? } else { None };
     writer.map_or(Ok(()), |(writer, _)| Account::of(writer).enter())
 }
 
-/// Cargo runs build scripts, and then this program, of whoever can write to the checkout. It is too late for the first,
-/// but not for saying so.
+/// Refuses to run under cargo as root in a checkout that others can write: cargo has run their build scripts by now, but
+/// they should know.
 fn refuse_cargo() -> anyhow::Result<()> {
     let Some(checkout) = env::var_os("CARGO_MANIFEST_DIR").filter(|_| env::var_os("CARGO").is_some()) else {
         return Ok(());
@@ -99,7 +72,7 @@ fn refuse_cargo() -> anyhow::Result<()> {
         .into())
 }
 
-/// Whether a command is root's own, or opens nothing of anybody's.
+/// Whether a command stays root: it needs that, or opens no file of others.
 fn stays_root(command: &Command) -> bool {
     match command {
         Command::Project(command) => {
@@ -111,7 +84,7 @@ fn stays_root(command: &Command) -> bool {
     }
 }
 
-/// The folder that a command makes something in, if it is about no project yet.
+/// The folder in which a command makes a new project.
 fn workplace(cli: &Cli) -> anyhow::Result<Option<PathBuf>> {
     let folder = match &cli.command {
         Command::Init(args) => args.dir.clone().or(cli.global.root.clone()).unwrap_or_else(|| ".".into()),
@@ -123,7 +96,7 @@ fn workplace(cli: &Cli) -> anyhow::Result<Option<PathBuf>> {
     Ok(Some(std::path::absolute(folder).context("find the current folder")?))
 }
 
-/// Who but root can change what a run of this project's acts on; none if only root can.
+/// Who besides root can change the files that a run of this project acts on; none if only root can.
 pub fn writer(context: &Context<'_>) -> backup::Result<Option<Writer>> {
     match first_writer([context.root.clone(), context.settings_file()])? {
         None => writer_of(context.store.folder(), &context.root, &context.config, (true, true)),
@@ -131,33 +104,25 @@ pub fn writer(context: &Context<'_>) -> backup::Result<Option<Writer>> {
     }
 }
 
-/// Who can write the settings, and has no right to decide what root does by them: neither root nor who asks root for it.
-pub fn stranger(context: &Context<'_>) -> backup::Result<Option<Who>> {
-    let own = unistd::geteuid();
-    Ok(writers::who(&context.settings_file())?.filter(|who| own.is_root() || who.uid != Some(own.as_raw())))
+/// Who can write the settings but must not decide what root does: neither root nor the user who runs this.
+pub fn stranger(context: &Context<'_>) -> backup::Result<Option<Outsider>> {
+    let own = rustix::process::geteuid();
+    let outsider = writers::outsider(&context.settings_file())?;
+    Ok(outsider.filter(|outsider| own.is_root() || outsider.uid != Some(own.as_raw())))
 }
 
-/// Whose the project is, or else the store, or else the folders of the sources, if not root's; and the settings, if they
-/// are root's. None if nobody but root can change any of it, or if it can't be found, which the command itself will say.
+/// The user, not root, who owns the project, or else the store, or else the folders of the sources; with the settings if
+/// only root can write them. None if only root can change all of it, or if there is no project: the command will say so.
 fn owner(cli: &Cli) -> anyhow::Result<Option<(Writer, Option<Config>)>> {
     let global = &cli.global;
-    let absolute = |path: Option<&Path>| path.and_then(|path| std::path::absolute(path).ok());
     if let Some(folder) = workplace(cli)? {
         return Ok(writers::besides_root(&folder)?.map(|writer| (writer, None)));
     }
     let Some(root) = root::find(global.root.as_deref()).ok() else { return Ok(None) };
-    // The path as it was given may lead there by way of links.
-    let given = absolute(global.root.as_deref());
-    let config = absolute(global.config.as_deref());
-    let settings = config.clone().unwrap_or_else(|| root.join(FILE));
-    let to = match &cli.command {
-        Command::Project(ProjectCommand::Restore(args)) => absolute(args.to.as_deref()),
-        _ => None,
-    };
-    let flags = [to, absolute(global.scratch.as_deref())].into_iter().flatten();
-    if let Some(writer) = first_writer(given.into_iter().chain([root.clone(), settings]).chain(flags))? {
-        let config = config.filter(|file| writers::besides_root(file).is_ok_and(|writer| writer.is_none()));
-        return Ok(Some((writer, config.and_then(|file| Config::load(&root, Some(&file)).ok()))));
+    if let Some(writer) = first_writer(named_places(cli, &root))? {
+        let file = absolute(global.config.as_deref());
+        let file = file.filter(|file| writers::besides_root(file).is_ok_and(|writer| writer.is_none()));
+        return Ok(Some((writer, file.and_then(|file| Config::load(&root, Some(&file)).ok()))));
     }
     let config = match Config::load(&root, global.config.as_deref()) {
         // Those do without the settings.
@@ -169,6 +134,22 @@ fn owner(cli: &Cli) -> anyhow::Result<Option<(Writer, Option<Config>)>> {
     Ok(writer.map(|writer| (writer, Some(config))))
 }
 
+/// The root, the settings, and other places that flags name. The root as it was named may lead there by links.
+fn named_places(cli: &Cli, root: &Path) -> impl Iterator<Item = PathBuf> {
+    let global = &cli.global;
+    let settings = absolute(global.config.as_deref()).unwrap_or_else(|| root.join(FILE));
+    let to = match &cli.command {
+        Command::Project(ProjectCommand::Restore(args)) => absolute(args.to.as_deref()),
+        _ => None,
+    };
+    let flags = [to, absolute(global.scratch.as_deref())].into_iter().flatten();
+    absolute(global.root.as_deref()).into_iter().chain([root.to_path_buf(), settings]).chain(flags)
+}
+
+fn absolute(path: Option<&Path>) -> Option<PathBuf> {
+    path.and_then(|path| std::path::absolute(path).ok())
+}
+
 /// Whether a command is about databases, and whether about files.
 fn concerned(command: &Command) -> (bool, bool) {
     match command {
@@ -178,7 +159,7 @@ fn concerned(command: &Command) -> (bool, bool) {
     }
 }
 
-/// Who can exchange the store, or where databases and files lead, if they are `concerned`. Their content doesn't matter.
+/// Who can exchange the store, or the places of databases and files if they are `concerned`. Content doesn't matter.
 fn writer_of(store: &Path, root: &Path, config: &Config, concerned: (bool, bool)) -> backup::Result<Option<Writer>> {
     if let Some(writer) = writers::besides_root(store)? {
         return Ok(Some(writer));
@@ -188,7 +169,7 @@ fn writer_of(store: &Path, root: &Path, config: &Config, concerned: (bool, bool)
     for source in databases.chain(files) {
         match writers::of_way_to(&source.under(root)) {
             Ok(None) => {}
-            // A source that leads nowhere costs no more than itself, which the command will say.
+            // A broken source doesn't stop the others; the command will report it.
             Err(error) if error.kind() != ErrorKind::PermissionDenied => {}
             other => return other,
         }
@@ -205,69 +186,11 @@ fn first_writer(places: impl IntoIterator<Item = PathBuf>) -> backup::Result<Opt
     Ok(None)
 }
 
-/// What stops the unit that root names, with `--stop` or in settings that only root can write.
+/// The switch for the unit that root names, with `--stop` or in settings that only root can write.
 fn switch(args: &Restore, config: Option<&Config>, account: &Account) -> anyhow::Result<Option<Switch>> {
     let set = config.map(|config| config.restore.stop_unit.as_str()).filter(|unit| !unit.is_empty());
     match args.stop.as_deref().or(set).filter(|_| !args.no_stop) {
-        Some(unit) => Switch::new(unit, &account.name, account.uid.as_raw()),
+        Some(unit) => Switch::new(unit, &account.name, account.uid),
         None => Ok(None),
-    }
-}
-
-impl Account {
-    /// Of whoever owns that. A number that no user has keeps the group of what it owns.
-    fn of(writer: Writer) -> Self {
-        let uid = Uid::from_raw(writer.uid);
-        let place = writer.place;
-        if let Some(user) = User::from_uid(uid).ok().flatten() {
-            return Self { name: user.name, uid, gid: user.gid, home: user.dir, place };
-        }
-        Self { name: uid.to_string(), uid, gid: Gid::from_raw(writer.gid), home: PathBuf::from("/"), place }
-    }
-
-    /// Why something may be denied to the user, and what to do about it.
-    pub fn hint(&self) -> String {
-        format!("this runs as {0}, who owns {1}: give what it needs to {0}", self.name, self.place.display())
-    }
-
-    /// Becomes that user, and makes sure that there is no way back.
-    fn enter(&self) -> anyhow::Result<()> {
-        let name = CString::new(self.name.as_str()).context("read the user's name")?;
-        let is_known = self.name != self.uid.to_string();
-        let entered = if is_known { unistd::initgroups(&name, self.gid) } else { unistd::setgroups(&[]) }
-            .and_then(|()| unistd::setresgid(self.gid, self.gid, self.gid))
-            .and_then(|()| unistd::setresuid(self.uid, self.uid, self.uid));
-        entered.map_err(|e| {
-            let why = format!("{} owns {}, and root can't become {0} here: {e}", self.name, self.place.display());
-            Error::new(ErrorKind::PermissionDenied, why).with_hint(format!("run this as {}", self.name))
-        })?;
-        let root = Uid::from_raw(0);
-        let is_back = unistd::setresuid(root, root, root).is_ok() || unistd::getresuid()?.effective.is_root();
-        anyhow::ensure!(!is_back, "this process could become root again");
-        Ok(())
-    }
-
-    /// The environment for programs that the user's settings name: of root's, only what is no secret and leads nowhere.
-    pub fn environment(&self) -> BTreeMap<OsString, OsString> {
-        let passed = |name: &str| ["PATH", "LANG", "TERM", "TZ"].contains(&name) || name.starts_with("LC_");
-        let own = [("HOME", self.home.clone().into()), ("USER", self.name.clone().into())];
-        let own = own.into_iter().chain([("LOGNAME", self.name.clone().into())]);
-        let inherited = env::vars_os().filter(|(name, _)| name.to_str().is_some_and(passed));
-        inherited.chain(own.map(|(name, value)| (name.into(), value))).collect()
-    }
-}
-
-/// Says so if the store is neither root's nor the user's that this process has become.
-pub fn warn_of_store(folder: &Path, output: &Output) {
-    let Some(account) = became() else { return };
-    let Ok(found) = folder.metadata() else { return };
-    if found.uid() != 0 && found.uid() != account.uid.as_raw() {
-        let owner = Writer { uid: found.uid(), gid: found.gid(), place: folder.into() }.name();
-        output.warn(&format!(
-            "the backup folder {} belongs to {owner}; {} is used for it, who owns {}",
-            folder.display(),
-            account.name,
-            account.place.display()
-        ));
     }
 }

@@ -1,8 +1,8 @@
-//! What there is to back up in an application's folder: SQLite databases, known by how they begin, and small files that
-//! look like its configuration. `init` proposes it; a person decides.
+//! The files of an application that should be backed up: SQLite databases, known by their first bytes, and small files that
+//! look like its configuration. `init` proposes them; a person decides.
 //!
-//! Folders that can be made again (build output, caches, packages, environments) or hold no state of the application's
-//! (version control, tests) are passed over, and so are links: what they lead to is somewhere else.
+//! Folders that can be made again (build output, caches, packages, environments) or hold no state of the application
+//! (version control, tests) are skipped, and so are links.
 
 use std::collections::VecDeque;
 use std::fs::{self, DirEntry, File};
@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 
 use backup::{Error, RelPath, Result};
 
-/// How every SQLite database begins: <https://www.sqlite.org/fileformat2.html#magic_header_string>.
+/// The first bytes of every SQLite database: <https://www.sqlite.org/fileformat2.html#magic_header_string>.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
-/// Folders that are passed over, whatever is in them. So are hidden ones.
+/// Folders that are skipped. So are hidden ones.
 const PASSED_OVER: [&str; 17] = [
     "target",
     "node_modules",
@@ -35,16 +35,16 @@ const PASSED_OVER: [&str; 17] = [
     "fixtures",
 ];
 
-/// More folders and files than an application has beside what is passed over.
+/// The most folders and files that are looked at; an application has fewer.
 const MOST_ENTRIES: usize = 100_000;
 
-/// How far below the root a database is looked for.
+/// The deepest folder that is searched, below the root.
 const DEEPEST: usize = 8;
 
 /// The largest file that is taken for configuration.
 const LARGEST: u64 = 1 << 20;
 
-/// Endings of files that show how a configuration could look, and are part of the source.
+/// Endings of example configurations, which belong to the source code.
 const EXAMPLES: [&str; 5] = ["example", "sample", "template", "dist", "defaults"];
 
 /// What was found, sorted by path.
@@ -54,7 +54,7 @@ pub struct Survey {
     pub databases: Vec<(RelPath, u64)>,
     /// Files of configuration.
     pub files: Vec<RelPath>,
-    /// Whether there was more than is looked at.
+    /// Whether there is more than was looked at.
     pub is_cut: bool,
 }
 
@@ -62,7 +62,7 @@ impl Survey {
     /// Looks through `root`.
     ///
     /// # Errors
-    /// If `root` can't be read. A folder in it that can't is passed over.
+    /// If `root` can't be read. A folder in it that can't be read is skipped.
     pub fn of(root: &Path) -> Result<Self> {
         let mut found = Self::default();
         let mut left = MOST_ENTRIES;
@@ -79,14 +79,8 @@ impl Survey {
                     break;
                 };
                 left = rest;
-                match entry.file_type() {
-                    Ok(kind) if kind.is_dir() && is_looked_into(&entry) => {
-                        found.is_cut |= depth == DEEPEST;
-                        folders.extend((depth < DEEPEST).then(|| (entry.path(), depth + 1)));
-                    }
-                    Ok(kind) if kind.is_file() => found.add(root, &entry),
-                    _ => {}
-                }
+                let inner = found.look_at(root, &entry, depth);
+                folders.extend(inner.map(|folder| (folder, depth + 1)));
             }
         }
         found.databases.sort();
@@ -94,9 +88,22 @@ impl Survey {
         Ok(found)
     }
 
+    /// Adds a file; gives a folder that has to be searched.
+    fn look_at(&mut self, root: &Path, entry: &DirEntry, depth: usize) -> Option<PathBuf> {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() && is_looked_into(entry) => {
+                self.is_cut |= depth == DEEPEST;
+                return (depth < DEEPEST).then(|| entry.path());
+            }
+            Ok(kind) if kind.is_file() => self.add(root, entry),
+            _ => {}
+        }
+        None
+    }
+
     fn add(&mut self, root: &Path, entry: &DirEntry) {
         let (path, Ok(bytes)) = (entry.path(), entry.metadata().map(|found| found.len())) else { return };
-        // What can't stand in the settings, such as a name that isn't UTF-8, can't be proposed.
+        // The settings can't name it if it isn't UTF-8, say.
         let relative = path.strip_prefix(root).ok().and_then(Path::to_str);
         let Some(relative) = relative.and_then(|path| RelPath::new(path).ok()) else { return };
         if is_database(&path) {
@@ -120,8 +127,8 @@ fn is_database(path: &Path) -> bool {
     File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *MAGIC
 }
 
-/// `.env` and its kin anywhere, and JSON in the root's `data`. Files in a `config` folder are as a rule part of the
-/// source.
+/// `.env` and the like anywhere, and JSON in the root's `data`. Files in a `config` folder usually belong to the source
+/// code.
 fn is_configuration(path: &RelPath) -> bool {
     let name = path.file_name();
     let is_env = name == ".env" || name.strip_prefix(".env.").is_some_and(|end| !EXAMPLES.contains(&end));

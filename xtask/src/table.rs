@@ -1,4 +1,4 @@
-//! Tables: columns as wide as their widest cell, a blank between two.
+//! Tables: each column is as wide as its widest cell, with a blank between two columns.
 
 use crate::text::{shown, width};
 
@@ -6,14 +6,14 @@ use crate::text::{shown, width};
 pub struct Layout {
     /// The columns' names.
     pub header: Vec<&'static str>,
-    /// Which columns hold figures, counted from 0: they end at the right.
+    /// The columns that hold figures, counted from 0. They are aligned to the right.
     pub figures: Vec<usize>,
     /// The rows.
     pub rows: Vec<Vec<String>>,
 }
 
 impl Layout {
-    /// Lines that can be shown, one after the other: of ten thousand rows no second copy is made.
+    /// The lines to print. They are made one by one, so that ten thousand rows aren't copied.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         let widths = self.widths();
         let header = self.header.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -22,7 +22,7 @@ impl Layout {
         rows.flat_map(move |row| self.lines_of(&row, &widths))
     }
 
-    /// How many columns of a terminal it takes.
+    /// How many columns of a terminal the table needs.
     pub fn width(&self) -> usize {
         let widths = self.widths();
         widths.iter().sum::<usize>() + widths.len().saturating_sub(1)

@@ -1,5 +1,5 @@
-//! The settings that `init` writes: the text of `ops/backup.toml`, which shows every setting with its default, with what
-//! was found in place of its databases and files. Pure.
+//! The settings that `init` writes: `ops/backup.toml`, which shows every setting with its default, but with the databases
+//! and files that were found. Pure.
 
 use backup::{RelPath, is_set_name};
 
@@ -22,13 +22,7 @@ pub fn fill(survey: &Survey) -> (Vec<(String, &RelPath)>, String) {
     match names.split_first() {
         None if nothing => text.extend(["# No database was found: correct `path` below.\n", database]),
         None => text += &commented(database),
-        Some(((name, path), others)) => {
-            text += &set(&set(database, "name", &quoted(name)), "path", &quoted(path.as_str()));
-            for (name, path) in others {
-                let (name, path) = (quoted(name), quoted(path.as_str()));
-                text.extend(["\n[[database]]\nname = ", &name, "\npath = ", &path, "\n"]);
-            }
-        }
+        Some((first, others)) => text += &sections(database, first, others),
     }
     text += between;
     text += &match survey.files.as_slice() {
@@ -38,7 +32,18 @@ pub fn fill(survey: &Survey) -> (Vec<(String, &RelPath)>, String) {
     (names, text + after)
 }
 
-/// What comes before the sections of databases and of files, those sections with what explains them, and the rest.
+/// A section for each database: for the first the one that explains its keys, for the others short ones.
+fn sections(database: &str, first: &(String, &RelPath), others: &[(String, &RelPath)]) -> String {
+    let (name, path) = first;
+    let mut text = set(&set(database, "name", &quoted(name)), "path", &quoted(path.as_str()));
+    for (name, path) in others {
+        let (name, path) = (quoted(name), quoted(path.as_str()));
+        text.extend(["\n[[database]]\nname = ", &name, "\npath = ", &path, "\n"]);
+    }
+    text
+}
+
+/// The parts of the file: before the databases, databases, between, files, after. Explanations belong to their section.
 fn parts() -> (&'static str, &'static str, &'static str, &'static str, &'static str) {
     let at = |section: &str| SHOWN.find(section).unwrap_or(SHOWN.len());
     // An explanation begins after an empty line, and a section ends with one.
@@ -75,7 +80,7 @@ fn list(paths: &[RelPath]) -> String {
     }
 }
 
-/// A name for each database, made of its file's, with its folder's where two files are called the same.
+/// A name for each database: its file's, with its folder's if two files have the same name.
 fn names<'a>(paths: impl Iterator<Item = &'a RelPath>) -> Vec<(String, &'a RelPath)> {
     let mut names: Vec<(String, &RelPath)> = Vec::new();
     for path in paths {
@@ -91,7 +96,7 @@ fn names<'a>(paths: impl Iterator<Item = &'a RelPath>) -> Vec<(String, &'a RelPa
     names
 }
 
-/// `text` in lower case, with `_` for all that isn't a letter or a digit.
+/// `text` in lower case, with `_` for everything but letters and digits.
 fn word(text: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
     text.chars().map(plain).collect::<String>().trim_matches('_').to_string()

@@ -1,13 +1,14 @@
 //! Words for figures and colours for meanings, as people read them.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use anstyle::{AnsiColor, Style};
 use chrono::{DateTime, FixedOffset, Local};
 use indicatif::DecimalBytes;
 
-/// What stands for a tone in a text, until it is shown: characters that are none, for a program's own use (Unicode 23.7). So
-/// what a text says is never taken for a command to the terminal, wherever the text comes from.
+/// Marks of the tones in a text until it is shown: noncharacters, which are for a program's own use (Unicode 23.7). So no
+/// text from elsewhere can contain a command to the terminal.
 const MARKS: [(Tone, char, Style); 4] = [
     (Tone::Good, '\u{fdd0}', AnsiColor::Green.on_default()),
     (Tone::Warning, '\u{fdd1}', AnsiColor::Yellow.on_default()),
@@ -15,10 +16,10 @@ const MARKS: [(Tone, char, Style); 4] = [
     (Tone::Faint, '\u{fdd3}', Style::new().dimmed()),
 ];
 
-/// The end of what is in one tone.
+/// The end of a tone.
 const END: char = '\u{fdd4}';
 
-/// More characters of one line than anybody reads: a file of somebody else's may have millions of them.
+/// The most characters of a line that are shown: somebody else's file may have millions.
 const LONGEST: usize = 10_000;
 
 /// What a piece of text means; its colour follows.
@@ -40,7 +41,7 @@ pub fn paint(tone: Tone, text: &str) -> String {
     format!("{mark}{text}{END}")
 }
 
-/// A line for a terminal: with its colours, without anything else that a terminal could take for a command.
+/// A line for a terminal: with its colours, and without other commands to the terminal.
 pub fn shown(line: &str) -> String {
     let mut shown = String::with_capacity(line.len());
     for c in line.chars().take(LONGEST) {
@@ -57,33 +58,40 @@ pub fn shown(line: &str) -> String {
     shown
 }
 
-/// How many columns of a terminal a line takes once it is [`shown`]: colours take none.
+/// The width of a line in columns of a terminal once it is [`shown`]: colours take none.
 pub fn width(line: &str) -> usize {
     let is_mark = |c: &char| *c == END || MARKS.iter().any(|(_, mark, _)| mark == c);
     line.chars().filter(|c| !is_mark(c)).take(LONGEST).count()
 }
 
-/// What ends all colours.
+/// Ends all colours.
 const RESET: &str = "\u{1b}[0m";
 
-/// `text` without colours, and without anything that a terminal could take for a command.
+/// `text` without colours and other commands to the terminal.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if is_printable(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
-/// Whether a terminal shows a character where it stands: control characters, those between DEL and U+00A0 among them, are
-/// commands; others begin a line or turn its direction around.
+/// Whether a terminal shows a character in its place. Control characters, those between DEL and U+00A0 included, are
+/// commands; others begin a line or change its direction.
 pub fn is_printable(c: char) -> bool {
     let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     !c.is_control() && !turns && !matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// A size as people say it: `1.07 GB`.
+/// A word, quoted for a shell. Control characters, NUL and backquotes (a hint marks its commands by them) are replaced:
+/// the command may then name another thing, but it never does another.
+pub fn quoted(word: &str) -> String {
+    let word = printable(word).replace('`', "\u{fffd}");
+    shlex::try_quote(&word).map_or_else(|_| "''".into(), Cow::into_owned)
+}
+
+/// A size: `1.07 GB`.
 pub fn size(bytes: u64) -> impl Display {
     DecimalBytes(bytes)
 }
 
-/// An age or a duration as people say it, in its largest unit: `45s`, `12m`, `3h`, `5d`.
+/// An age or a duration in its largest unit: `45s`, `12m`, `3h`, `5d`.
 pub fn age(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),

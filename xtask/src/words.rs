@@ -1,7 +1,7 @@
-//! Sentences for what the library has judged.
+//! Sentences for the library's judgements.
 
 use backup::status::{Concern, RunEnd, SourceState, Status};
-use backup::{Objection, Outcome, SkippedBackup};
+use backup::{BackupId, Objection, Outcome, SkippedBackup};
 
 use crate::text::{age, local, size};
 
@@ -9,22 +9,7 @@ use crate::text::{age, local, size};
 pub fn concern(concern: &Concern, status: &Status) -> String {
     match concern {
         Concern::NoBackup => "there is no backup yet".into(),
-        Concern::Source { name, state, id, age_s } => {
-            let id = id.map(|id| id.to_string()).unwrap_or_default();
-            let (old, limit) = (age(age_s.unwrap_or(0)), age(status.max_age_s));
-            match state {
-                SourceState::NeverSaved => format!("{name} was never saved"),
-                SourceState::OnlyBad => {
-                    format!("{name} has no sound copy: the newest one, in {id}, is damaged or not whole")
-                }
-                SourceState::Future => format!("{name}: its newest copy, in {id}, is dated in the future"),
-                SourceState::TooOld | SourceState::Fresh => {
-                    format!(
-                        "{name}: its newest sound copy, in {id}, is {old} old, and it should be younger than {limit}"
-                    )
-                }
-            }
-        }
+        Concern::Source { name, state, id, age_s } => source(name, *state, *id, age_s.unwrap_or(0), status.max_age_s),
         Concern::Ahead { id, ahead_s } => format!("backup {id} is dated {} ahead of the clock", age(*ahead_s)),
         Concern::LastRun { end, at } => format!("the last run, begun {}, {}", local(*at), run_end(*end)),
         Concern::NewestUnfit { id, why } => format!("the newest backup, {id}, {}", unfit(why)),
@@ -44,17 +29,27 @@ pub fn concern(concern: &Concern, status: &Status) -> String {
         Concern::Drill { outcome, id, age_s } => {
             format!("the last drill, {} ago, {}", age(*age_s), drill_end(*outcome, id.is_some()))
         }
-        Concern::NoRoom { free_bytes, needed_bytes } => {
-            format!(
-                "{} are free; two more backups, with room to make them, take {}",
-                size(*free_bytes),
-                size(*needed_bytes)
-            )
+        Concern::NoRoom { free_bytes: free, needed_bytes: needed } => {
+            format!("{} are free; two more backups, with room to make them, take {}", size(*free), size(*needed))
         }
     }
 }
 
-/// What to do about it. Commands are in backquotes, for the printer to complete.
+/// What is wrong with the copies of a source.
+fn source(name: &str, state: SourceState, id: Option<BackupId>, age_s: u64, max_age_s: u64) -> String {
+    let id = id.map(|id| id.to_string()).unwrap_or_default();
+    match state {
+        SourceState::NeverSaved => format!("{name} was never saved"),
+        SourceState::OnlyBad => format!("{name} has no sound copy: the newest one, in {id}, is damaged or not whole"),
+        SourceState::Future => format!("{name}: its newest copy, in {id}, is dated in the future"),
+        SourceState::TooOld | SourceState::Fresh => {
+            let (old, limit) = (age(age_s), age(max_age_s));
+            format!("{name}: its newest sound copy, in {id}, is {old} old, and it should be younger than {limit}")
+        }
+    }
+}
+
+/// What to do about it. Commands are in backquotes; the printer completes them.
 pub fn remedy(concern: &Concern) -> String {
     let remedy = match concern {
         Concern::NoBackup => "make one now: `backup`",
@@ -87,7 +82,7 @@ pub fn run_end(end: RunEnd) -> &'static str {
     }
 }
 
-/// How a verification ended, after its name. One without a backup found nothing out about any.
+/// How a verification ended, after its name. One without a backup says nothing about any.
 pub fn verify_end(outcome: Outcome, is_of_backup: bool) -> &'static str {
     match outcome {
         Outcome::Ok | Outcome::Partial => "passed",
@@ -98,7 +93,7 @@ pub fn verify_end(outcome: Outcome, is_of_backup: bool) -> &'static str {
     }
 }
 
-/// How a drill ended, after its name. One without a backup found nothing out about any.
+/// How a drill ended, after its name. One without a backup says nothing about any.
 pub fn drill_end(outcome: Outcome, is_of_backup: bool) -> &'static str {
     match outcome {
         Outcome::Ok => "passed",
@@ -110,12 +105,12 @@ pub fn drill_end(outcome: Outcome, is_of_backup: bool) -> &'static str {
     }
 }
 
-/// Why a backup was passed over.
+/// Why a newer backup was skipped.
 pub fn passed_over(other: &SkippedBackup) -> String {
     format!("{} is newer, but {}", other.id, unfit(&other.why))
 }
 
-/// Why a backup doesn't do, after its name.
+/// Why a backup can't be used, after its name.
 fn unfit(why: &Objection) -> String {
     match why {
         Objection::Failed => "saved nothing".into(),

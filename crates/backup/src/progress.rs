@@ -1,11 +1,11 @@
-//! Events out of a run, and the wish to stop into it. The library never prints.
+//! Progress of a run: events go out, and the request to stop comes in. The library never prints.
 
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Error;
 
-/// What a run is at.
+/// What a run is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// SQLite writes a snapshot.
@@ -27,32 +27,32 @@ pub enum Event<'a> {
     Begin {
         /// What kind of step.
         phase: Phase,
-        /// The file or database it is about.
+        /// The file or database.
         subject: &'a str,
-        /// How many bytes it will see, where that is known.
+        /// How many bytes it will process; `None` if unknown.
         total: Option<u64>,
     },
-    /// The step has come further.
+    /// The step has processed more bytes.
     Advance {
-        /// By this many bytes.
+        /// How many.
         bytes: u64,
     },
-    /// The step is over, well or not.
+    /// The step has ended, well or not.
     End,
 }
 
-/// Takes the events of a run, and says whether it should stop.
+/// Receives the events of a run, and says whether it should stop.
 pub trait Progress: Send + Sync {
-    /// Called often, from one thread; should return at once.
+    /// Called often, from one thread. Should return at once.
     fn event(&self, event: Event<'_>);
 
-    /// Asked often. Once true, the run ends with [`crate::ErrorKind::Interrupted`] and leaves nothing half made.
+    /// Asked often. Once true, the run ends with [`crate::ErrorKind::Interrupted`] and leaves nothing half done.
     fn should_stop(&self) -> bool {
         false
     }
 }
 
-/// Takes events and does nothing with them.
+/// Ignores all events.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Silent;
 
@@ -60,8 +60,8 @@ impl Progress for Silent {
     fn event(&self, _: Event<'_>) {}
 }
 
-/// Passes on the wish to stop and no events: for what goes on beside a step that is shown. It can be told to stop as well
-/// when nobody needs it any more.
+/// The progress of work in the background of a step: it passes on the request to stop, but no events. It can also be
+/// stopped by itself, if its result is no longer needed.
 pub(crate) struct Background<'a> {
     progress: &'a dyn Progress,
     is_useless: AtomicBool,
@@ -85,7 +85,7 @@ impl Progress for Background<'_> {
     }
 }
 
-/// One step: begun when made, ended when dropped.
+/// One step: it begins when it is created, and ends when it is dropped.
 pub(crate) struct Step<'a> {
     progress: &'a dyn Progress,
 }
@@ -100,7 +100,7 @@ impl<'a> Step<'a> {
         self.progress.event(Event::Advance { bytes });
     }
 
-    /// Copies all of `source` into `sink`, telling and asking `progress` between pieces, and gives how many bytes it was.
+    /// Copies all of `source` into `sink`, with an event for each piece. Returns the number of bytes.
     pub fn copy(&self, source: &mut dyn Read, sink: &mut dyn Write) -> io::Result<u64> {
         let mut buffer = vec![0; 256 << 10];
         let mut copied = 0;

@@ -1,4 +1,4 @@
-//! What machine this is: figures without it are worth nothing.
+//! The machine: without it, figures mean nothing.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::thread::available_parallelism;
 use serde::Serialize;
 use xshell::cmd;
 
-use crate::schedule::steps;
+use crate::step;
 
 const UNKNOWN: &str = "unknown";
 
@@ -27,7 +27,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// This one, with the file system that `dir` is in. What can't be found out is `unknown`.
+    /// This machine, with the file system of `dir`. Unknown values are `unknown`.
     pub fn of(dir: &Path) -> Self {
         let uname = rustix::system::uname();
         let kernel = [uname.sysname(), uname.release(), uname.machine()].map(|part| part.to_string_lossy());
@@ -47,17 +47,17 @@ pub fn cores() -> usize {
 }
 
 fn file_system(dir: &Path) -> Option<String> {
-    let shell = steps::shell().ok()?;
+    let shell = step::shell().ok()?;
     cmd!(shell, "findmnt --noheadings --output FSTYPE --target {dir}").quiet().ignore_stderr().read().ok()
 }
 
-/// The size in bytes that a file of the kernel's has for `key`, which it gives in KiB.
+/// The size in bytes for `key` in a file of the kernel, which has it in KiB.
 pub fn kilobytes(file: &str, key: &str) -> Option<u64> {
     let size: u64 = value(file, key)?.strip_suffix(" kB")?.parse().ok()?;
     Some(size * 1024)
 }
 
-/// What a file of the kernel's has first for `key`, in lines `key : value`.
+/// The first value for `key` in a file of the kernel, which has lines `key : value`.
 fn value(file: &str, key: &str) -> Option<String> {
     let text = fs::read_to_string(file).ok()?;
     let mut pairs = text.lines().filter_map(|line| line.split_once(':'));

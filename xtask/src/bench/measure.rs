@@ -13,52 +13,56 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::machine::kilobytes;
 use crate::exit::Signals;
 
-/// How long until its memory is looked at, and a signal is looked for: first, and at last. In between it doubles, since a
-/// look takes time from what is measured.
+/// The time between two looks at the memory and at signals: first and longest. In between it doubles, since each look
+/// slows the process down.
 const TICKS: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(100)];
 
-/// What a script took.
+/// Time and memory of a script.
 #[derive(Debug, Clone, Copy)]
-pub struct Measured {
+pub struct Measurement {
     /// From its start to its end.
     pub seconds: f64,
-    /// The most anonymous memory that it was seen with, if it is a single process: a script that begins with `exec`.
+    /// The peak of its anonymous memory, if it is a single process: a script that begins with `exec`.
     pub peak_anon_bytes: Option<u64>,
 }
 
 /// Runs a script in `dir`, with nothing in its environment but `env`.
 ///
 /// # Errors
-/// Names the script, how it ended and what it said; or that it was interrupted, and then all of it is killed.
-pub fn script(script: &str, dir: &Path, env: &[(&str, OsString)]) -> anyhow::Result<Measured> {
+/// Names the script, how it ended and its output; or that it was interrupted. Then its processes are killed.
+pub fn script(script: &str, dir: &Path, env: &[(&str, OsString)]) -> anyhow::Result<Measurement> {
     let command = cmd("sh", ["-euc", script]).dir(dir).full_env(env.iter().cloned()).stdin_null();
-    // In a group of its own, so that whatever the script has started can be ended with it.
+    // In a group of its own, so that its children can be killed with it.
     let command = command.before_spawn(|command| {
         command.process_group(0);
         Ok(())
     });
     let begun = Instant::now();
     let process = command.stderr_to_stdout().stdout_capture().unchecked().start().context("start sh")?;
-    let (mut peak, [mut tick, longest]) = (None, TICKS);
-    let ended = loop {
-        if let Some(ended) = process.wait_timeout(tick).context("wait for sh")? {
-            break ended;
-        }
-        if Signals::received().is_some() {
-            kill(&process);
-            return Err(Error::interrupted().into());
-        }
-        if script.starts_with("exec ") {
-            peak = peak.max(anonymous(&process));
-        }
-        tick = longest.min(tick * 2);
-    };
+    let peak_anon_bytes = watch(&process, script.starts_with("exec "))?;
     let seconds = begun.elapsed().as_secs_f64();
+    let ended = process.wait().context("wait for sh")?;
     if !ended.status.success() {
         let said = String::from_utf8_lossy(&ended.stdout);
         bail!("`{}` failed ({}): {}", one_line(script), ended.status, one_line(&said));
     }
-    Ok(Measured { seconds, peak_anon_bytes: peak })
+    Ok(Measurement { seconds, peak_anon_bytes })
+}
+
+/// Waits for the end. Gives the peak of anonymous memory if it `is_single`, that is, one process.
+fn watch(process: &Handle, is_single: bool) -> anyhow::Result<Option<u64>> {
+    let (mut peak, [mut tick, longest]) = (None, TICKS);
+    while process.wait_timeout(tick).context("wait for sh")?.is_none() {
+        if Signals::received().is_some() {
+            kill(process);
+            return Err(Error::interrupted().into());
+        }
+        if is_single {
+            peak = peak.max(anonymous(process));
+        }
+        tick = longest.min(tick * 2);
+    }
+    Ok(peak)
 }
 
 fn kill(process: &Handle) {
@@ -68,7 +72,7 @@ fn kill(process: &Handle) {
     let _ = process.wait();
 }
 
-/// What the process has of memory that no file is behind: `man 5 proc_pid_status`.
+/// The memory of the process that isn't backed by a file: `man 5 proc_pid_status`.
 fn anonymous(process: &Handle) -> Option<u64> {
     kilobytes(&format!("/proc/{}/status", process.pids().first()?), "RssAnon")
 }
@@ -82,7 +86,7 @@ fn one_line(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn run(text: &str) -> anyhow::Result<Measured> {
+    fn run(text: &str) -> anyhow::Result<Measurement> {
         let env = [("PATH", std::env::var_os("PATH").unwrap()), ("GIVEN", "yes".into())];
         script(text, Path::new("/"), &env)
     }

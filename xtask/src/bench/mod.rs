@@ -1,9 +1,9 @@
-//! How long this program takes, beside the tools that people use for the same.
+//! Measures this program beside the tools that people use for the same.
 //!
-//! The hazard is a table that flatters. So every contestant is a script that anybody can read ([`peers`]), and all of
-//! them do the same job on the same data. They do it in turn, round by round, so that whatever else the machine does
-//! hits them all. Before each run, what is left of earlier ones is gone and the disk has nothing left to write, and
-//! what will be read is in the page cache. What they leave is looked at, and no time is left out.
+//! The hazard is a table that flatters. So every contestant is a script that anybody can read ([`peers`]), and all do the
+//! same job on the same data. They take turns, round by round, so that other load on the machine hits all of them. Before
+//! each run, earlier output is removed, the disk has nothing left to write, and the input is in the page cache. The output
+//! is checked, and no time is left out.
 
 pub mod machine;
 pub mod measure;
@@ -19,10 +19,10 @@ use anyhow::{Context as _, ensure};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::exit::Signals;
-use crate::folder;
+use crate::sample::folder;
 use crate::sample::{self, DATABASE};
 use machine::Machine;
-use measure::Measured;
+use measure::Measurement;
 use peers::{Contestant, LineUp, Task};
 use report::{JobReport, Report, Row, Tool};
 
@@ -42,7 +42,7 @@ pub struct Options<'a> {
     pub peers: &'a [String],
 }
 
-/// Something that all who can do in turn, with the small project or the large one.
+/// A job that all contestants do in turn, with the small project or the large one.
 struct Job {
     name: &'static str,
     about: &'static str,
@@ -50,7 +50,7 @@ struct Job {
     is_small: bool,
 }
 
-/// In this order: the later ones read what the backup left.
+/// In this order: the later ones read the output of the backup.
 const JOBS: [Job; 4] = [
     Job {
         name: "backup",
@@ -76,10 +76,10 @@ const JOBS: [Job; 4] = [
     Job { name: "small", about: "the same as backup, where starting counts", task: Task::Backup, is_small: true },
 ];
 
-/// Makes the projects, runs every job, and removes all of it again. `say` hears how far it is.
+/// Makes the projects, runs every job, and removes all of it again. Calls `say` with each step.
 ///
 /// # Errors
-/// Names the contestant that failed, its script and what it said.
+/// Names the contestant that failed, its script and its output.
 pub fn run(options: &Options<'_>, say: &dyn Fn(&str)) -> anyhow::Result<Report> {
     let LineUp { peers, missing, sqlite3 } = LineUp::of(options.peers)?;
     folder::make(options.dir, "bench")?;
@@ -104,7 +104,7 @@ fn run_jobs(
     say(&format!("making a database of {} MB", options.size_mb));
     let (large, small) =
         (Ground::make(dir.join("large"), options.size_mb)?, Ground::make(dir.join("small"), SMALL_MB)?);
-    // Not before: while that is made, nobody looks for signals, and the first one is to end it. The next bench clears up.
+    // Not before: making the project doesn't look for signals, so the first one must end it. The next bench clears up.
     Signals::catch_hangup().context("catch signals")?;
     let bench = Bench { contestants, runs: options.runs, program: env::current_exe()?, say };
     JOBS.iter().map(|job| bench.run_job(job, if job.is_small { &small } else { &large })).collect()
@@ -169,19 +169,19 @@ impl Bench<'_> {
     }
 }
 
-/// What one contestant does, again and again.
+/// The runs of one contestant.
 struct Turn<'a> {
     contestant: &'a Contestant,
     task: Task,
     ground: &'a Ground,
-    /// Where it is at home: an empty folder before each run.
+    /// Its home, an empty folder before each run.
     home: PathBuf,
-    /// Where its backups go, and stay until the next.
+    /// Its backups; they stay until the next run.
     store: PathBuf,
-    /// Where it restores to, empty before each run.
+    /// Its target of a restore, empty before each run.
     out: PathBuf,
-    /// What was measured.
-    runs: Vec<Measured>,
+    /// Its measurements.
+    runs: Vec<Measurement>,
 }
 
 impl<'a> Turn<'a> {
@@ -190,8 +190,8 @@ impl<'a> Turn<'a> {
         Self { contestant, task, ground, home, store, out, runs: Vec::new() }
     }
 
-    /// Makes all as it was, and runs it.
-    fn run(&self, program: &Path) -> anyhow::Result<Measured> {
+    /// Restores the starting state, and runs it.
+    fn run(&self, program: &Path) -> anyhow::Result<Measurement> {
         let emptied = [Some(&self.home), Some(&self.out), Some(&self.store).filter(|_| self.task == Task::Backup)];
         for dir in emptied.into_iter().flatten() {
             folder::remove(dir)?;
@@ -203,13 +203,13 @@ impl<'a> Turn<'a> {
         settle(&self.home, &read).context("bring the machine to rest")?;
         let measured = measure::script(self.contestant.script(self.task).unwrap_or_default(), &self.home, &env)?;
         self.check()?;
-        // Kept for nobody: all of them together would need much room.
+        // Not kept: all of them together would need much room.
         folder::remove(&self.home)?;
         folder::remove(&self.out)?;
         Ok(measured)
     }
 
-    /// All that its scripts find there: nothing that is set for the user may help or hinder one of them.
+    /// The whole environment of its scripts: no setting of the user may help or hinder one of them.
     fn environment(&self, program: &Path) -> Vec<(&'static str, OsString)> {
         let project = self.ground.project();
         let mut env: Vec<(&str, OsString)> = vec![
@@ -229,7 +229,7 @@ impl<'a> Turn<'a> {
         env
     }
 
-    /// Whoever did nothing is not to be the fastest.
+    /// Checks the output: a contestant that did nothing must not be the fastest.
     fn check(&self) -> anyhow::Result<()> {
         match self.task {
             Task::Backup => {
@@ -255,7 +255,7 @@ impl<'a> Turn<'a> {
     }
 }
 
-/// Leaves the file system of `dir` nothing to write, and brings what will be read into the page cache.
+/// Syncs the file system of `dir`, and brings `read` into the page cache.
 fn settle(dir: &Path, read: &Path) -> io::Result<()> {
     rustix::fs::syncfs(File::open(dir)?)?;
     files(read)?.iter().try_for_each(|file| io::copy(&mut File::open(file)?, &mut io::sink()).map(drop))

@@ -1,6 +1,6 @@
-//! Who takes part, as a table that a stranger can check for fairness: each does what a person would type.
+//! The contestants, as a table that anybody can check for fairness: each script is what a person would type.
 //!
-//! Scripts are of `sh`. They run in an empty folder, which is their `HOME` too, and find these in their environment:
+//! Scripts are for `sh`. They run in an empty folder, which is also their `HOME`, with these variables:
 //!
 //! | variable | what it is |
 //! |---|---|
@@ -10,20 +10,20 @@
 //! | `OUT` | an empty folder to restore to |
 //! | `CORES` | how many cores there are |
 //!
-//! When a script ends, what it was to write is on disk. restic, borg, rustic and litestream see to it by themselves
-//! when they write to a local repository, so does this program; the others, and every restore, end with `sync` of the
-//! files and folders that were written. Copies that a tool needs on the way are removed in its time, not synced.
+//! When a script ends, its output is on disk. restic, borg, rustic, litestream and this program sync by themselves when
+//! they write to a local repository; the others, and every restore, end with `sync` of the written files and folders.
+//! Temporary copies are removed within the measured time, but not synced.
 //!
-//! Those that know nothing of projects store the database alone, without the configuration. That favours them.
+//! Tools that know no projects store only the database, without the configuration. That favours them.
 
 use anyhow::Context as _;
 use backup::{Error, ErrorKind};
 use serde::Serialize;
 use xshell::cmd;
 
-use crate::schedule::steps;
+use crate::step;
 
-/// What is to be done.
+/// The task of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {
     /// From the project to the store.
@@ -34,7 +34,7 @@ pub enum Task {
     Verify,
 }
 
-/// One that takes part. A task without a script is not one of its own.
+/// A contestant. It takes no part in a task for which it has no script.
 #[derive(Debug)]
 pub struct Contestant {
     /// Its name.
@@ -51,18 +51,18 @@ pub struct Contestant {
     restore: &'static str,
     verify: &'static str,
     /// Whose times its own are compared with.
-    against: Against,
+    against: Rivals,
 }
 
 /// Names of others, task by task.
 #[derive(Debug)]
-struct Against {
+struct Rivals {
     backup: &'static [&'static str],
     restore: &'static [&'static str],
     verify: &'static [&'static str],
 }
 
-/// What an entry doesn't say.
+/// The defaults of an entry.
 const ELSE: Contestant = Contestant {
     name: "",
     needs: &[],
@@ -72,18 +72,18 @@ const ELSE: Contestant = Contestant {
     backup: "",
     restore: "",
     verify: "",
-    against: Against { backup: &[], restore: &[], verify: &[] },
+    against: Rivals { backup: &[], restore: &[], verify: &[] },
 };
 
 const OWN_RESTORE: &str =
     r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" restore --from latest --to "$OUT" --yes"#;
 const OWN_VERIFY: &str = r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" verify --from latest --full"#;
 
-/// Checks what is there whole, once, if there is anything.
+/// Verifies a backup once as a whole, if there is one.
 const CHECK_WHOLE: &str =
     r#"[ ! -e "$STORE/history.jsonl" ] || "$XTASK" --root "$PROJECT" --backup-dir "$STORE" verify --from latest"#;
 
-/// Settings by which it reads page by page.
+/// Settings for snapshots page by page.
 const PAGES: &str = r#"cat > pages.toml <<'EOF'
 project = "charger-api"
 
@@ -96,14 +96,14 @@ snapshot = "pages"
 name = "zstd"
 EOF"#;
 
-/// This program: as it is set, and, as the others do it, without a look at the database's integrity.
+/// This program: with its defaults, and, like the others, without a check of the database's integrity.
 pub const OWN: [Contestant; 5] = [
     Contestant {
         name: "xtask gzip",
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup"#,
         restore: OWN_RESTORE,
         verify: OWN_VERIFY,
-        against: Against { backup: &["pigz", "python"], restore: &["pigz"], verify: &["restic"] },
+        against: Rivals { backup: &["pigz", "python"], restore: &["pigz"], verify: &["restic"] },
         ..ELSE
     },
     Contestant {
@@ -111,7 +111,7 @@ pub const OWN: [Contestant; 5] = [
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup --codec zstd"#,
         restore: OWN_RESTORE,
         verify: OWN_VERIFY,
-        against: Against { backup: &["zstd"], restore: &["zstd"], verify: &["restic"] },
+        against: Rivals { backup: &["zstd"], restore: &["zstd"], verify: &["restic"] },
         ..ELSE
     },
     Contestant {
@@ -120,7 +120,7 @@ pub const OWN: [Contestant; 5] = [
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config pages.toml backup"#,
         restore: OWN_RESTORE,
         verify: OWN_VERIFY,
-        against: Against { backup: &["zstd"], restore: &["zstd"], verify: &["restic"] },
+        against: Rivals { backup: &["zstd"], restore: &["zstd"], verify: &["restic"] },
         ..ELSE
     },
     Contestant {
@@ -128,26 +128,26 @@ pub const OWN: [Contestant; 5] = [
         prepare: CHECK_WHOLE,
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup"#,
         verify: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" verify --from latest"#,
-        against: Against { backup: &[], restore: &[], verify: &["restic"] },
+        against: Rivals { backup: &[], restore: &[], verify: &["restic"] },
         ..ELSE
     },
     Contestant {
         name: "unchecked pages",
         prepare: PAGES,
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config pages.toml backup --no-check"#,
-        against: Against { backup: &["zstd"], restore: &[], verify: &[] },
+        against: Rivals { backup: &["zstd"], restore: &[], verify: &[] },
         ..ELSE
     },
 ];
 
-/// What people use for the same.
+/// Tools that people use for the same.
 pub const PEERS: [Contestant; 8] = [
     Contestant {
         name: "python",
         needs: &["python3"],
         install: "apt-get install python3",
         version: "python3 --version",
-        // The interpreter itself, not what may stand before it to choose among several.
+        // The interpreter itself, not a wrapper that chooses among several.
         prepare: concat!(
             "python3 -c 'import os, sys; os.symlink(sys.executable, \"python\")'\n",
             "cat > backup_manager.py <<'EOF'\n",
@@ -272,7 +272,7 @@ pub const PEERS: [Contestant; 8] = [
 ];
 
 impl Contestant {
-    /// What it does for a task; none if it can't.
+    /// Its script for a task; none if it can't do it.
     pub fn script(&self, task: Task) -> Option<&'static str> {
         let script = match task {
             Task::Backup => self.backup,
@@ -299,11 +299,6 @@ impl Contestant {
     }
 }
 
-/// What `--peers` takes.
-pub fn choices() -> impl Iterator<Item = &'static str> {
-    ["auto", "none"].into_iter().chain(PEERS.iter().map(|peer| peer.name))
-}
-
 /// A peer that takes part.
 #[derive(Debug, Serialize)]
 pub struct Peer {
@@ -316,7 +311,7 @@ pub struct Peer {
     pub contestant: &'static Contestant,
 }
 
-/// Who takes part beside this program.
+/// The peers of a bench.
 #[derive(Debug)]
 pub struct LineUp {
     /// What this program is compared with.
@@ -328,7 +323,7 @@ pub struct LineUp {
 }
 
 impl LineUp {
-    /// The peers asked for, which are among [`choices`].
+    /// The peers that were asked for; the command line has checked their names.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if one was named that is not installed.
@@ -353,16 +348,16 @@ fn not_installed(peer: &Contestant, program: &str) -> Error {
     Error::new(ErrorKind::InvalidInput, message).with_hint(format!("get it ({}), or leave it out", peer.install))
 }
 
-/// The version that a command says.
+/// The version that a command prints.
 fn version(command: &str) -> anyhow::Result<String> {
-    let shell = steps::shell()?;
+    let shell = step::shell()?;
     let said =
         cmd!(shell, "sh -c {command}").quiet().ignore_status().output().with_context(|| format!("run `{command}`"))?;
     let said = [said.stdout, said.stderr].concat();
     Ok(version_in(&String::from_utf8_lossy(&said)).unwrap_or("unknown").to_string())
 }
 
-/// The first word with a digit on both sides of a point, without what is around it.
+/// The first number with a point in it.
 fn version_in(text: &str) -> Option<&str> {
     let words = text.split_whitespace().map(|word| word.trim_matches(|c: char| !c.is_ascii_digit()));
     words.into_iter().find(|word| word.contains('.'))
@@ -393,6 +388,12 @@ mod tests {
                 assert!(peer.script(task).is_some(), "{name} {task:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_command_line_knows_every_peer() {
+        let names: Vec<&str> = ["auto", "none"].into_iter().chain(PEERS.iter().map(|peer| peer.name)).collect();
+        assert_eq!(names, crate::cli::PEERS);
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! What came of a bench, and its arithmetic; pure.
+//! The results of a bench, and their arithmetic; pure.
 
 use serde::Serialize;
 
 use super::machine::Machine;
-use super::measure::Measured;
+use super::measure::Measurement;
 use super::peers::Peer;
 
-/// What came of it.
+/// The results.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// This program.
@@ -36,46 +36,46 @@ pub struct Tool {
     pub optimized: bool,
 }
 
-/// What came of a job.
+/// The results of a job.
 #[derive(Debug, Serialize)]
 pub struct JobReport {
     /// Its name.
     pub job: &'static str,
-    /// What it is, for people.
+    /// A description, for people.
     #[serde(skip)]
     pub about: &'static str,
     /// The size of the database.
     pub database_bytes: u64,
-    /// Those that took part.
+    /// The rows, one for each contestant.
     pub contestants: Vec<Row>,
 }
 
-/// What came of a job for one that took part.
+/// The results of one contestant.
 #[derive(Debug, Serialize)]
 pub struct Row {
     /// Its name.
     pub name: &'static str,
     /// All times, in the order they were taken.
     pub seconds: Vec<f64>,
-    /// The middle of them.
+    /// Their median.
     pub median_s: f64,
     /// The shortest.
     pub min_s: f64,
     /// The longest.
     pub max_s: f64,
-    /// Its time beside those of others.
-    pub against: Vec<Compared>,
-    /// A backup: all that it left in its store, the last time.
+    /// Its time compared with others.
+    pub against: Vec<Comparison>,
+    /// A backup: the size of its store after the last run.
     pub stored_bytes: Option<u64>,
     /// A backup: the database's size over that.
     pub compression: Option<f64>,
-    /// The most anonymous memory that it was seen with, where it is a single process.
+    /// The peak of its anonymous memory, if it is a single process.
     pub peak_anon_bytes: Option<u64>,
 }
 
-/// A time beside that of a peer.
+/// A time compared with that of a peer.
 #[derive(Debug, PartialEq, Serialize)]
-pub struct Compared {
+pub struct Comparison {
     /// The peer.
     pub peer: &'static str,
     /// This one's median over the peer's: less than 1 is faster. None if the peer took no part.
@@ -83,8 +83,8 @@ pub struct Compared {
 }
 
 impl Row {
-    /// What came of these runs, which left `stored_bytes` of a database.
-    pub fn of(name: &'static str, runs: &[Measured], stored_bytes: Option<u64>, database_bytes: u64) -> Self {
+    /// The results of these runs, which left `stored_bytes` of a database.
+    pub fn of(name: &'static str, runs: &[Measurement], stored_bytes: Option<u64>, database_bytes: u64) -> Self {
         let seconds: Vec<f64> = runs.iter().map(|run| run.seconds).collect();
         Self {
             name,
@@ -99,14 +99,14 @@ impl Row {
         }
     }
 
-    /// Its time beside those of `peers` among `rows`.
-    pub fn compare(&self, peers: &[&'static str], rows: &[Row]) -> Vec<Compared> {
+    /// Its time compared with those of `peers` among `rows`.
+    pub fn compare(&self, peers: &[&'static str], rows: &[Row]) -> Vec<Comparison> {
         let median = |peer| rows.iter().find(|row| row.name == peer).map(|row| row.median_s);
-        peers.iter().map(|&peer| Compared { peer, ratio: median(peer).map(|peer| self.median_s / peer) }).collect()
+        peers.iter().map(|&peer| Comparison { peer, ratio: median(peer).map(|peer| self.median_s / peer) }).collect()
     }
 }
 
-/// The one in the middle; of an even number, the mean of the two there; of none, no number.
+/// The median; of no values, NaN.
 fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     fn row(name: &'static str, seconds: &[f64]) -> Row {
-        let runs = seconds.iter().map(|&seconds| Measured { seconds, peak_anon_bytes: None });
+        let runs = seconds.iter().map(|&seconds| Measurement { seconds, peak_anon_bytes: None });
         Row::of(name, &runs.collect::<Vec<_>>(), Some(250), 1000)
     }
 
@@ -144,14 +144,14 @@ mod tests {
         let rows = [row("own", &[1.0, 2.0, 9.0]), row("pigz", &[8.0])];
         assert_eq!(
             rows[0].compare(&["pigz", "zstd"], &rows),
-            [Compared { peer: "pigz", ratio: Some(0.25) }, Compared { peer: "zstd", ratio: None }]
+            [Comparison { peer: "pigz", ratio: Some(0.25) }, Comparison { peer: "zstd", ratio: None }]
         );
         assert_eq!(rows[0].compression, Some(4.0));
     }
 
     #[test]
     fn the_peak_is_the_highest_of_all_runs() {
-        let runs = [None, Some(3), Some(2)].map(|peak_anon_bytes| Measured { seconds: 1.0, peak_anon_bytes });
+        let runs = [None, Some(3), Some(2)].map(|peak_anon_bytes| Measurement { seconds: 1.0, peak_anon_bytes });
         assert_eq!(Row::of("a", &runs, None, 1).peak_anon_bytes, Some(3));
     }
 }

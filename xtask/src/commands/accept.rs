@@ -1,22 +1,39 @@
 //! `accept`.
 
-use backup::marks;
 use backup::restore::Selection;
-use serde_json::json;
+use backup::{BackupId, marks};
+use serde::Serialize;
 
 use crate::cli;
 use crate::context::Context;
-use crate::exit::Exit;
+use crate::output::Output;
+use crate::report::Report;
 
-pub fn run(context: &Context<'_>, args: &cli::AcceptArgs) -> anyhow::Result<Exit> {
+/// The backup whose collapses a person has accepted, or no longer accepts.
+#[derive(Debug, Serialize)]
+pub struct AcceptSummary {
+    accepted: bool,
+    changed: bool,
+    id: BackupId,
+}
+
+pub fn run(context: &Context<'_>, args: &cli::AcceptArgs) -> anyhow::Result<AcceptSummary> {
     let run = context.begin_on_existing("accept")?;
     let catalog = run.catalog()?;
-    let entry = context.select(&catalog, Some(&args.id), Selection::ALL)?;
+    let entry = context.select(&run, &catalog, Some(&args.id), Selection::ALL)?;
     let accepted = !args.undo;
     let changed = marks::set_accepted(&run, entry, accepted)?;
-    let state = if accepted { "accepted" } else { "not accepted" };
-    let already = if changed { "now" } else { "already" };
-    context.output.line(&format!("the collapse that {} shows is {already} {state}", entry.id));
-    context.output.json(&json!({ "id": entry.id, "accepted": accepted, "changed": changed }))?;
-    Ok(Exit::Done)
+    Ok(AcceptSummary { accepted, changed, id: entry.id })
+}
+
+impl Report for AcceptSummary {
+    fn text(&self, output: &Output) {
+        let state = if self.accepted { "accepted" } else { "not accepted" };
+        let already = if self.changed { "now" } else { "already" };
+        output.line(&format!("the collapse that {} shows is {already} {state}", self.id));
+    }
+
+    fn document(&self, _: &Output) -> Option<impl Serialize> {
+        Some(self)
+    }
 }

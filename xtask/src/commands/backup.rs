@@ -1,56 +1,69 @@
-//! `backup`.
+//! `backup`: a backup, and the rotation that makes room for it.
+
+use std::path::PathBuf;
 
 use backup::manifest::{Content, Database};
-use backup::retention::Reason;
+use backup::retention::{Reason, Staleness};
 use backup::rotate::Rotation;
-use backup::{BackupReport, BackupRequest, Error, ErrorKind, Integrity, Manifest, Run, Sources, Status, Trigger};
+use backup::{BackupId, BackupReport, BackupRequest, Error, ErrorKind, Integrity, Run, Sources, Status, Trigger};
+use serde::Serialize;
 use serde_json::json;
 
 use super::rotate;
 use crate::cli;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::schedule::steps::Step;
+use crate::output::Output;
+use crate::report::Report;
+use crate::step::Step;
 use crate::text::{Tone, count, size, took};
 
-pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<Exit> {
+/// What was saved, and what was removed after it.
+#[derive(Debug)]
+pub struct BackupSummary {
+    backup: BackupReport,
+    /// How long the backup took, in milliseconds, without the rotation.
+    duration_ms: u64,
+    /// The backup folder, if others can read it.
+    open_folder: Option<PathBuf>,
+    /// For how many days a backup from before a collapse is kept.
+    keep_before_collapse: u32,
+    rotation: Option<RotationSummary>,
+}
+
+/// The rotation after a backup.
+#[derive(Debug)]
+struct RotationSummary {
+    /// Why it was held back, if it was.
+    stale: Option<Staleness>,
+    result: backup::Result<Rotation>,
+}
+
+pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<BackupSummary> {
     let codec = if args.no_compress { Some(backup::Codec::None) } else { args.codec };
     let encoding = context.config.encoding(codec, args.level)?;
-    let sources = selected(context.config.sources(), args);
-    let scheduled = args.scheduled || context.output.is_journal();
-    let trigger = if scheduled { Trigger::Timer } else { Trigger::Manual };
-
     let run = context.begin("backup")?;
-    let integrity = match (args.allow_damaged, args.no_check || !context.config.check) {
-        (true, _) => Integrity::Recorded,
-        (false, true) => Integrity::Unchecked,
-        (false, false) => Integrity::Required,
-    };
-    let (root, pinned) = (&context.root, args.pin);
-    let request = BackupRequest { root, sources: &sources, encoding, trigger, pinned, integrity };
-    let made = backup::backup(&run, &request)?;
-    report(context, &run, &made);
-    let BackupReport { manifest, mut failures } = made;
-    // After a run that saved nothing there is no new backup that older ones could make room for.
-    let rotate = !args.no_rotate && manifest.status != Status::Failed;
-    let rotation = match rotate.then(|| rotate_after(context, &run, &manifest)).transpose() {
-        Ok(rotation) => rotation,
-        Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error.into()),
-        Err(error) => {
-            context.output.problem(&error);
-            failures.push(("rotation".into(), error));
-            None
-        }
-    };
-    if manifest.status == Status::Failed {
-        failures.push(("backup".into(), nothing_saved(&manifest)));
-    }
-    let error = failures.first().map(|(_, error)| context.output.error_document(error));
-    context.output.json(&json!({ "backup": manifest, "rotation": rotation, "error": error }))?;
-    Ok(match manifest.status {
-        Status::Failed => Exit::Failed,
-        _ if failures.is_empty() => Exit::Done,
-        _ => Exit::Partly,
+    let backup = backup::backup(
+        &run,
+        &BackupRequest {
+            root: &context.root,
+            sources: &selected(context.config.sources(), args),
+            encoding,
+            trigger: trigger(context, args),
+            pinned: args.pin,
+            integrity: integrity(context, args),
+        },
+    )?;
+    let duration_ms = run.elapsed_ms();
+    // A run that saved nothing has made no backup that older ones could make room for.
+    let rotates = !args.no_rotate && backup.manifest.status != Status::Failed;
+    let rotation = rotates.then(|| rotation(context, &run, backup.manifest.id));
+    Ok(BackupSummary {
+        backup,
+        duration_ms,
+        open_folder: (!context.store.is_private()).then(|| context.store.folder().to_path_buf()),
+        keep_before_collapse: context.config.retention.keep_before_collapse,
+        rotation,
     })
 }
 
@@ -61,63 +74,170 @@ fn selected(sources: Sources, args: &cli::Backup) -> Sources {
     }
 }
 
-fn rotate_after(context: &Context<'_>, run: &Run<'_>, made: &Manifest) -> backup::Result<Rotation> {
-    let plan = backup::rotate::plan(run, &context.config.retention, Some(made.id))?;
-    if plan.kept().any(|decision| decision.reasons.contains(&Reason::NothingRemoved)) {
-        rotate::report_stale(context, &plan);
-    }
-    let rotation = backup::rotate::apply(run, &plan)?;
-    if !rotation.removed.is_empty() {
-        rotate::report_removed(context, &rotation);
-    }
-    Ok(rotation)
+fn trigger(context: &Context<'_>, args: &cli::Backup) -> Trigger {
+    if args.scheduled || context.output.is_journal() { Trigger::Timer } else { Trigger::Manual }
 }
 
-fn in_days(days: u32) -> String {
-    count(days as usize, "day")
+fn integrity(context: &Context<'_>, args: &cli::Backup) -> Integrity {
+    match (args.allow_damaged, args.no_check || !context.config.check) {
+        (true, _) => Integrity::Recorded,
+        (false, true) => Integrity::Unchecked,
+        (false, false) => Integrity::Required,
+    }
 }
 
-fn nothing_saved(manifest: &Manifest) -> Error {
-    Error::new(ErrorKind::MissingSource, format!("backup {} failed: nothing was saved", manifest.id))
-        .with_hint("mend what failed above, then run `backup` again; older backups are untouched")
+fn rotation(context: &Context<'_>, run: &Run<'_>, id: BackupId) -> RotationSummary {
+    let plan = match backup::rotate::plan(run, &context.config.retention, Some(id)) {
+        Ok(plan) => plan,
+        Err(error) => return RotationSummary { stale: None, result: Err(error) },
+    };
+    let is_held_back = plan.kept().any(|decision| decision.reasons.contains(&Reason::NothingRemoved));
+    RotationSummary { stale: plan.stale.filter(|_| is_held_back), result: backup::rotate::apply(run, &plan) }
 }
 
-fn report(context: &Context<'_>, run: &Run<'_>, made: &BackupReport) {
-    let BackupReport { manifest, failures } = made;
-    if !context.store.is_private() {
-        let folder = context.store.folder().display();
-        context.output.warn(&format!("{folder} can be read by others; its files can't"));
-        context.output.hint(&Step::new(["chmod", "700", &folder.to_string()]).to_string());
+impl BackupSummary {
+    /// What went wrong, in the order of events.
+    fn errors(&self) -> Vec<&Error> {
+        let failures = self.backup.failures.iter().map(|(_, error)| error);
+        failures.chain(self.rotation_error()).collect()
     }
-    for warning in &manifest.warnings {
-        context.output.warn(&warning.message);
+
+    fn rotation_error(&self) -> Option<&Error> {
+        self.rotation.as_ref()?.result.as_ref().err()
     }
-    if !manifest.collapses.is_empty() {
-        let accept = context.command(&["accept", &manifest.id.to_string()]);
-        let days = context.config.retention.keep_before_collapse;
-        let stays = if days > 0 { format!("what is from before stays for {}; ", in_days(days)) } else { String::new() };
-        context.output.hint(&format!("{stays}if it was meant: {accept}"));
+
+    fn nothing_saved(&self) -> Option<Error> {
+        let manifest = &self.backup.manifest;
+        (manifest.status == Status::Failed).then(|| {
+            Error::new(ErrorKind::MissingSource, format!("backup {} failed: nothing was saved", manifest.id))
+                .with_hint("fix what failed above, then run `backup` again; older backups are untouched")
+        })
     }
-    for (_, error) in failures {
-        context.output.problem(error);
-    }
-    for artifact in &manifest.artifacts {
-        let (stored, plain) = (size(artifact.bytes), size(artifact.plain_bytes));
-        context.output.line(&format!("  {}  {stored} (plain {plain})", artifact.file));
-        if let Content::Database(Database { read_ms: Some(read_ms), .. }) = artifact.content
-            && context.output.is_verbose()
-        {
-            context.output.line(&format!("    read in one transaction of {}", took(read_ms)));
+}
+
+impl Report for BackupSummary {
+    fn text(&self, output: &Output) {
+        self.show_warnings(output);
+        for (_, error) in &self.backup.failures {
+            output.problem(error);
+        }
+        self.show_artifacts(output);
+        self.show_end(output);
+        if let Some(rotation) = &self.rotation {
+            rotation.show(output);
         }
     }
-    let size = format!("{}, from {}", size(manifest.stored_bytes()), size(manifest.plain_bytes()));
-    let (id, time) = (manifest.id, took(run.elapsed_ms()));
-    match manifest.status {
-        Status::Complete => context.output.done(Tone::Good, &format!("backup {id} complete: {size}, in {time}")),
-        Status::Partial => {
-            context.output.done(Tone::Warning, &format!("backup {id} is partial: {size}, in {time}"));
-            context.output.hint("mend what failed above, then run `backup` again");
+
+    fn document(&self, output: &Output) -> Option<impl Serialize> {
+        let nothing_saved = self.nothing_saved();
+        let error = self.errors().into_iter().chain(&nothing_saved).next();
+        let rotation = self.rotation.as_ref().and_then(|rotation| rotation.result.as_ref().ok());
+        let error = error.map(|error| output.error_document(error));
+        Some(json!({ "backup": self.backup.manifest, "rotation": rotation, "error": error }))
+    }
+
+    fn exit(&self) -> Exit {
+        match (self.backup.manifest.status, self.rotation_error()) {
+            (Status::Failed, _) => Exit::Failed,
+            (_, Some(error)) if error.kind() == ErrorKind::Interrupted => Exit::of(error),
+            _ if self.errors().is_empty() => Exit::Done,
+            _ => Exit::Partly,
         }
-        Status::Failed => context.output.problem(&nothing_saved(manifest)),
+    }
+}
+
+impl BackupSummary {
+    fn show_warnings(&self, output: &Output) {
+        if let Some(folder) = &self.open_folder {
+            let folder = folder.display();
+            output.warn(&format!("{folder} can be read by others; its files can't"));
+            output.hint(&Step::new(["chmod", "700", &folder.to_string()]).to_string());
+        }
+        let manifest = &self.backup.manifest;
+        for warning in &manifest.warnings {
+            output.warn(&warning.message);
+        }
+        if !manifest.collapses.is_empty() {
+            let accept = output.invocation().command(&["accept", &manifest.id.to_string()]);
+            let stays = match self.keep_before_collapse {
+                0 => String::new(),
+                days => format!("what is from before stays for {}; ", count(days as usize, "day")),
+            };
+            output.hint(&format!("{stays}if it was meant: {accept}"));
+        }
+    }
+
+    fn show_artifacts(&self, output: &Output) {
+        for artifact in &self.backup.manifest.artifacts {
+            let (stored, plain) = (size(artifact.bytes), size(artifact.plain_bytes));
+            output.line(&format!("  {}  {stored} (plain {plain})", artifact.file));
+            if let Content::Database(Database { read_ms: Some(read_ms), .. }) = artifact.content
+                && output.is_verbose()
+            {
+                output.line(&format!("    read in one transaction of {}", took(read_ms)));
+            }
+        }
+    }
+
+    fn show_end(&self, output: &Output) {
+        if let Some(error) = self.nothing_saved() {
+            return output.problem(&error);
+        }
+        let manifest = &self.backup.manifest;
+        let sizes = format!("{}, from {}", size(manifest.stored_bytes()), size(manifest.plain_bytes()));
+        let (id, time) = (manifest.id, took(self.duration_ms));
+        if manifest.status == Status::Complete {
+            return output.done(Tone::Good, &format!("backup {id} complete: {sizes}, in {time}"));
+        }
+        output.done(Tone::Warning, &format!("backup {id} is partial: {sizes}, in {time}"));
+        output.hint("fix what failed above, then run `backup` again");
+    }
+}
+
+impl RotationSummary {
+    fn show(&self, output: &Output) {
+        if let Some(stale) = self.stale {
+            output.warn(&stale.to_string());
+        }
+        match &self.result {
+            Ok(rotation) if rotation.removed.is_empty() => {}
+            Ok(rotation) => rotate::show_rotation(output, rotation),
+            Err(error) => output.problem(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backup::Manifest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn summary(rotation: backup::Result<Rotation>) -> BackupSummary {
+        let manifest = include_bytes!("../../../crates/backup/tests/data/manifest_v1.json");
+        let manifest = Manifest::parse("20261124_034135".parse().unwrap(), manifest).unwrap();
+        BackupSummary {
+            backup: BackupReport { manifest, failures: Vec::new() },
+            duration_ms: 0,
+            open_folder: None,
+            keep_before_collapse: 0,
+            rotation: Some(RotationSummary { stale: None, result: rotation }),
+        }
+    }
+
+    #[test]
+    fn a_backup_is_told_of_whatever_became_of_its_rotation() {
+        for (rotation, exit, kind) in [
+            (Ok(Rotation::default()), Exit::Done, Value::Null),
+            (Err(Error::new(ErrorKind::Io, "the disk is gone")), Exit::Partly, json!("io")),
+            (Err(Error::interrupted()), Exit::Interrupted, json!("interrupted")),
+        ] {
+            let summary = summary(rotation);
+            assert_eq!(summary.exit(), exit);
+            let document = serde_json::to_value(summary.document(&Output::silent())).unwrap();
+            assert_eq!(document["backup"]["id"], "20261124_034135");
+            assert_eq!(document["error"]["kind"], kind);
+        }
     }
 }

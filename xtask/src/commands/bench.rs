@@ -1,30 +1,39 @@
 //! `bench`.
 
-use crate::bench::report::{Compared, JobReport, Report, Row};
+use serde::Serialize;
+
+use crate::bench::report::{self, Comparison, JobReport, Row};
 use crate::bench::{self, Options};
 use crate::cli;
-use crate::exit::Exit;
-use crate::folder;
 use crate::output::Output;
+use crate::report::Report;
+use crate::sample::folder;
 use crate::table::Layout;
 use crate::text::size;
 
-pub fn run(output: &Output, args: &cli::Bench) -> anyhow::Result<Exit> {
+pub fn run(output: &Output, args: &cli::Bench) -> anyhow::Result<report::Report> {
     let dir = args.dir.clone().map_or_else(|| folder::default("bench"), Ok)?;
     let options = Options { dir: &dir, size_mb: args.size_mb, runs: args.runs, peers: &args.peers };
-    let report = bench::run(&options, &|step| output.note(step))?;
-    show_header(output, &report);
-    report.jobs.iter().for_each(|job| show_job(output, job));
-    if !report.tool.optimized {
-        output.warn("this is a debug build: its times mean nothing");
-        output.hint("make a release build: cargo build --release");
-    }
-    output.json(&report)?;
-    Ok(Exit::Done)
+    bench::run(&options, &|step| output.note(step))
 }
 
-fn show_header(output: &Output, report: &Report) {
-    let Report { tool, machine, peers, sqlite3, not_installed, runs, .. } = report;
+impl Report for report::Report {
+    fn text(&self, output: &Output) {
+        show_header(output, self);
+        self.jobs.iter().for_each(|job| show_job(output, job));
+        if !self.tool.optimized {
+            output.warn("this is a debug build: its times mean nothing");
+            output.hint("make a release build: cargo build --release");
+        }
+    }
+
+    fn document(&self, _: &Output) -> Option<impl Serialize> {
+        Some(self)
+    }
+}
+
+fn show_header(output: &Output, report: &report::Report) {
+    let report::Report { tool, machine, peers, sqlite3, not_installed, runs, .. } = report;
     let say = |name: &str, value: &str| output.line(&format!("{name:<15}{value}"));
     say("program", &format!("xtask {}, SQLite {}", tool.version, tool.sqlite));
     say("machine", &format!("{}, {} cores, {}", machine.cpu, machine.cores, size(machine.memory_bytes)));
@@ -73,7 +82,7 @@ fn cells(row: &Row) -> Vec<String> {
     cells
 }
 
-fn compared(Compared { peer, ratio }: &Compared) -> String {
+fn compared(Comparison { peer, ratio }: &Comparison) -> String {
     ratio.map_or_else(|| format!("   – {peer}"), |ratio| format!("{ratio:.2} {peer}"))
 }
 

@@ -1,7 +1,7 @@
 //! `demo`: the whole cycle on a sample project, as a person would go through it.
 //!
-//! Each command runs as a process of its own on the folder alone, while the application's writers go on in this one:
-//! nothing is shown that somebody at a terminal couldn't do.
+//! Each command runs as a process of its own, while this process plays the application that writes. So everything that
+//! is shown can be repeated at a terminal.
 
 use std::env;
 use std::fmt::Display;
@@ -15,48 +15,55 @@ use serde::Serialize;
 use xshell::{Shell, cmd};
 
 use crate::cli;
-use crate::exit::Exit;
-use crate::folder;
 use crate::invocation;
 use crate::output::Output;
+use crate::report::Report;
+use crate::sample::folder;
 use crate::sample::{self, DATABASE, Writers};
-use crate::schedule::steps::Step;
+use crate::step::Step;
 
 const SEED: u64 = 16;
 
-/// What came of a demo: numbers of commits, but for the folder.
+/// The folder of a demo, and how many commits were made, lost and restored.
 #[derive(Debug, Serialize)]
-struct Report {
+pub struct DemoSummary {
     folder: String,
-    /// Before the backup began: all of them have to be back.
+    /// Commits before the backup began. All of them must come back.
     before_backup: u64,
-    /// Found after the restore.
+    /// Commits found after the restore.
     restored: u64,
-    /// By the disaster.
+    /// Commits made until the disaster.
     made: u64,
-    /// On the restored database.
+    /// Commits made on the restored database.
     after_restore: u64,
 }
 
 /// Runs the demo, in the workspace's target folder or the current one if none is given.
-pub fn run(output: &Output, args: &cli::Demo) -> anyhow::Result<Exit> {
+pub fn run(output: &Output, args: &cli::Demo) -> anyhow::Result<DemoSummary> {
     let dir = args.dir.clone().map_or_else(|| folder::default("demo"), Ok)?;
-    let report = cycle(output, &dir, args.size_mb, &env::current_exe()?)?;
-    output.json(&report)?;
-    Ok(Exit::Done)
+    cycle(output, &dir, args.size_mb, &env::current_exe()?)
 }
 
-/// Makes a sample project of `size_mb` megabytes in `dir`, in place of an earlier demo's, and takes it through backup,
+impl Report for DemoSummary {
+    /// Nothing is left to say: each step was shown when it was taken.
+    fn text(&self, _: &Output) {}
+
+    fn document(&self, _: &Output) -> Option<impl Serialize> {
+        Some(self)
+    }
+}
+
+/// Makes a sample project of `size_mb` megabytes in `dir`, in place of an earlier one, and takes it through backup,
 /// loss and restore with the program `exe`. An error names the command that failed, or the commits that are missing.
-fn cycle(output: &Output, dir: &Path, size_mb: u64, exe: &Path) -> anyhow::Result<Report> {
+fn cycle(output: &Output, dir: &Path, size_mb: u64, exe: &Path) -> anyhow::Result<DemoSummary> {
     let demo = Demo { output, dir, exe, shell: Shell::new()? };
     let (writers, env) = demo.make_project(size_mb)?;
     let before = demo.back_up(&writers)?;
     demo.look_at_it()?;
     let last = demo.lose_everything(writers)?;
-    let report = demo.restore(&before, &last, &env)?;
+    let summary = demo.restore(&before, &last, &env)?;
     demo.go_on()?;
-    Ok(report)
+    Ok(summary)
 }
 
 struct Demo<'a> {
@@ -67,10 +74,10 @@ struct Demo<'a> {
 }
 
 /// A file as it was: its bytes and its mode.
-type Kept = (Vec<u8>, u32);
+type Content = (Vec<u8>, u32);
 
 impl Demo<'_> {
-    fn make_project(&self, size_mb: u64) -> anyhow::Result<(Writers, Kept)> {
+    fn make_project(&self, size_mb: u64) -> anyhow::Result<(Writers, Content)> {
         self.step("1. A charging back end, and four writers that never rest");
         if folder::make(self.dir, "demo")? {
             self.say("the project of an earlier demo is removed");
@@ -112,7 +119,7 @@ impl Demo<'_> {
         Ok(last)
     }
 
-    fn restore(&self, before: &[u64], last: &[u64], env: &Kept) -> anyhow::Result<Report> {
+    fn restore(&self, before: &[u64], last: &[u64], env: &Content) -> anyhow::Result<DemoSummary> {
         self.step("7. Restore");
         self.xtask("restore --from latest --yes")?;
         self.step("8. Is everything back?");
@@ -130,7 +137,7 @@ impl Demo<'_> {
         let after_restore = total(&now) - found;
         self.say(format!("the application writes again: {after_restore} new commits"));
         let folder = self.dir.display().to_string();
-        Ok(Report { folder, before_backup: before, restored: found, made, after_restore })
+        Ok(DemoSummary { folder, before_backup: before, restored: found, made, after_restore })
     }
 
     fn go_on(&self) -> anyhow::Result<()> {
@@ -139,22 +146,23 @@ impl Demo<'_> {
         self.step("Done: a backup under load, a drill, a loss, a restore");
         self.say(format!("the project is in {}; to go on by hand:", self.dir.display()));
         for args in ["list", "verify --all", "rotate --dry-run", "restore --from latest --dry-run"] {
-            self.say(format!("  {}", self.shown(args)));
+            self.say(format!("  {}", self.command_line(args)));
         }
         Ok(())
     }
 
-    /// Shows a command as a person would type it, and runs it.
+    /// Shows a command and runs it.
     fn xtask(&self, args: &str) -> anyhow::Result<()> {
         let (Self { dir, exe, shell, .. }, words) = (self, args.split(' '));
-        self.say(format!("$ {}", self.shown(args)));
+        self.say(format!("$ {}", self.command_line(args)));
         let command = cmd!(shell, "{exe} --root {dir} {words...}").quiet();
-        // Their output is no part of the demo's one document.
+        // The demo prints one document, and the commands' own would stand beside it.
         let done = if self.output.is_json() { command.ignore_stdout() } else { command }.run();
-        done.with_context(|| format!("the demo ends here, this command failed: {}", self.shown(args)))
+        done.with_context(|| format!("the demo ends here, this command failed: {}", self.command_line(args)))
     }
 
-    fn shown(&self, args: &str) -> String {
+    /// A command as a person would type it.
+    fn command_line(&self, args: &str) -> String {
         let place = ["--root".to_string(), self.dir.display().to_string()];
         Step::new(invocation::program()).and(place).and(args.split(' ')).to_string()
     }
@@ -163,7 +171,7 @@ impl Demo<'_> {
         self.dir.join(file)
     }
 
-    fn read_env(&self) -> anyhow::Result<Kept> {
+    fn read_env(&self) -> anyhow::Result<Content> {
         let path = self.path(".env");
         let read = || Ok((fs::read(&path)?, fs::metadata(&path)?.permissions().mode() & 0o7777));
         read().map_err(|error| Error::io("read", &path, error).into())

@@ -1,75 +1,132 @@
 //! `install-timer` and `uninstall-timer`.
 
 use anyhow::Context as _;
+use chrono::{DateTime, FixedOffset};
+use serde::Serialize;
 use serde_json::json;
 
 use super::timer;
 use crate::cli::{self, Which};
 use crate::context::Context;
-use crate::doctor;
-use crate::exit::{Exit, Signals};
-use crate::schedule::install::{self, Report};
-use crate::schedule::{self, steps, timers};
+use crate::doctor::{self, Finding};
+use crate::exit::Signals;
+use crate::output::Output;
+use crate::report::Report;
+use crate::schedule::timer::{install, uninstall};
+use crate::schedule::timers::{self, Schedule};
+use crate::schedule::which;
+use crate::step;
 use crate::text::Tone;
 
-pub fn install(context: &Context<'_>, args: &cli::InstallTimer) -> anyhow::Result<Exit> {
-    let shell = steps::shell()?;
-    Signals::catch_hangup().context("catch signals")?;
-    let report = install::install(context, &shell, args)?;
-    if args.dry_run {
-        let more = if context.output.is_verbose() { "" } else { "; -v shows the units" };
-        context.output.line(&format!("dry run: nothing was changed{more}"));
-        context.output.json(&json!({ "dry_run": true, "installed": report, "schedule": null }))?;
-        return Ok(Exit::Done);
-    }
-    let which = Which { user: args.user, unit: Some(report.unit.clone()) };
-    let schedule = timers::read(context, &shell, &which)?;
-    if let Some(schedule) = &schedule {
-        timer::show(context, schedule);
-    }
-    let folder = doctor::backup_folder(context, &shell, report.user.as_deref());
-    if folder.is_wrong() {
-        context.output.warn(&folder.detail);
-        if let Some(hint) = &folder.hint {
-            context.output.hint(hint);
-        }
-    }
-    say(context, args, &report);
-    context.output.json(&json!({ "dry_run": false, "installed": report, "schedule": schedule }))?;
-    Ok(Exit::Done)
+/// A timer that was installed, or would be.
+#[derive(Debug)]
+pub struct InstallTimerSummary {
+    installed: install::Report,
+    /// How it stands now; `None` after a dry run.
+    state: Option<InstalledTimer>,
 }
 
-fn say(context: &Context<'_>, args: &cli::InstallTimer, report: &Report) {
-    let Report { unit, user, unchanged, .. } = report;
+/// How a timer stands after it was installed.
+#[derive(Debug)]
+struct InstalledTimer {
+    schedule: Option<Schedule>,
+    now: DateTime<FixedOffset>,
+    /// Whether the services can use the backup folder.
+    backup_folder: Finding,
+    /// Whether it waits for the next start of the machine.
+    waits: bool,
+    /// Whether it is in the user's own service manager.
+    is_own: bool,
+}
+
+pub fn install(context: &Context<'_>, args: &cli::InstallTimer) -> anyhow::Result<InstallTimerSummary> {
+    let shell = step::shell()?;
+    Signals::catch_hangup().context("catch signals")?;
+    let installed = install::install(context, &shell, args)?;
+    if args.dry_run {
+        return Ok(InstallTimerSummary { installed, state: None });
+    }
+    let which = Which { user: args.user, unit: Some(installed.unit.clone()) };
+    let state = InstalledTimer {
+        schedule: timers::read(context, &shell, &which)?,
+        now: context.now,
+        backup_folder: doctor::backup_folder(context, &shell, installed.user.as_deref()),
+        waits: args.no_start,
+        is_own: args.user,
+    };
+    Ok(InstallTimerSummary { installed, state: Some(state) })
+}
+
+impl Report for InstallTimerSummary {
+    fn text(&self, output: &Output) {
+        let Some(state) = &self.state else {
+            let more = if output.is_verbose() { "" } else { "; -v shows the units" };
+            return output.line(&format!("dry run: nothing was changed{more}"));
+        };
+        if let Some(schedule) = &state.schedule {
+            timer::show(output, schedule, state.now);
+        }
+        let folder = &state.backup_folder;
+        if folder.is_wrong() {
+            output.warn(&folder.detail);
+            folder.hint.iter().for_each(|hint| output.hint(hint));
+        }
+        show_end(output, &self.installed, state);
+    }
+
+    fn document(&self, _: &Output) -> Option<impl Serialize> {
+        let schedule = self.state.as_ref().and_then(|state| state.schedule.as_ref());
+        Some(json!({ "dry_run": self.state.is_none(), "installed": self.installed, "schedule": schedule }))
+    }
+}
+
+fn show_end(output: &Output, installed: &install::Report, state: &InstalledTimer) {
+    let install::Report { unit, user, unchanged, .. } = installed;
     if *unchanged {
-        context.output.done(Tone::Good, &format!("{unit}.timer is installed already: nothing was changed"));
-        return;
+        return output.done(Tone::Good, &format!("{unit}.timer is installed already: nothing was changed"));
     }
     let user = user.as_ref().map_or("you".into(), |user| format!("user {user}"));
-    context.output.done(Tone::Good, &format!("{unit}.timer is installed and backs up as {user}"));
-    let next = if args.no_start { "it starts with the machine; now" } else { "try it" };
-    let now = context.command(&["run-now"]).and(args.user.then_some("--user"));
-    context.output.hint(&format!("{next}: {now}"));
+    output.done(Tone::Good, &format!("{unit}.timer is installed and backs up as {user}"));
+    let next = if state.waits { "it starts with the machine; now" } else { "try it" };
+    let now = output.invocation().command(&["run-now"]).and(state.is_own.then_some("--user"));
+    output.hint(&format!("{next}: {now}"));
 }
 
-pub fn uninstall(context: &Context<'_>, args: &cli::UninstallTimer) -> anyhow::Result<Exit> {
-    let shell = steps::shell()?;
+/// A timer that was removed, or would be.
+#[derive(Debug)]
+pub struct UninstallTimerSummary {
+    dry_run: bool,
+    /// What its units' names begin with; `None` if there was no timer.
+    unit: Option<String>,
+    /// Files that were left as they are, in sentences.
+    left: Vec<String>,
+}
+
+pub fn uninstall(context: &Context<'_>, args: &cli::UninstallTimer) -> anyhow::Result<UninstallTimerSummary> {
+    let shell = step::shell()?;
     Signals::catch_hangup().context("catch signals")?;
-    let installed = schedule::find(context, &shell, &args.which)?;
-    match &installed {
-        None => context.output.line("no timer is installed for this project: there is nothing to remove"),
-        Some(installed) => {
-            let left = install::uninstall(context, &shell, installed, args.dry_run)?;
-            for left in left {
-                context.output.note(&format!("left as it is: {left}"));
-            }
-            let unit = &installed.origin.unit;
-            let done = format!("{unit}.timer is removed; the backups are where they were");
-            let done = if args.dry_run { "dry run: nothing was changed" } else { &done };
-            context.output.done(Tone::Good, done);
+    let installed = which::find(context, &shell, &args.which)?;
+    let left = match &installed {
+        Some(installed) => uninstall::uninstall(context, &shell, installed, args.dry_run)?,
+        None => Vec::new(),
+    };
+    let unit = installed.map(|installed| installed.origin.unit);
+    Ok(UninstallTimerSummary { dry_run: args.dry_run, unit, left })
+}
+
+impl Report for UninstallTimerSummary {
+    fn text(&self, output: &Output) {
+        let Some(unit) = &self.unit else {
+            return output.line("no timer is installed for this project: there is nothing to remove");
+        };
+        for left in &self.left {
+            output.note(&format!("left as it is: {left}"));
         }
+        let removed = format!("{unit}.timer is removed; the backups are where they were");
+        output.done(Tone::Good, if self.dry_run { "dry run: nothing was changed" } else { &removed });
     }
-    let unit = installed.as_ref().map(|installed| &installed.origin.unit);
-    context.output.json(&json!({ "dry_run": args.dry_run, "removed": unit }))?;
-    Ok(Exit::Done)
+
+    fn document(&self, _: &Output) -> Option<impl Serialize> {
+        Some(json!({ "dry_run": self.dry_run, "removed": self.unit }))
+    }
 }

@@ -1,21 +1,38 @@
 //! `pin` and `unpin`.
 
-use backup::marks;
 use backup::restore::Selection;
-use serde_json::json;
+use backup::{BackupId, marks};
+use serde::Serialize;
 
 use crate::cli;
 use crate::context::Context;
-use crate::exit::Exit;
+use crate::output::Output;
+use crate::report::Report;
 
-pub fn run(context: &Context<'_>, args: &cli::PinArgs, pinned: bool) -> anyhow::Result<Exit> {
+/// The backup that rotation must keep, or may remove again.
+#[derive(Debug, Serialize)]
+pub struct PinSummary {
+    changed: bool,
+    id: BackupId,
+    pinned: bool,
+}
+
+pub fn run(context: &Context<'_>, args: &cli::PinArgs, pinned: bool) -> anyhow::Result<PinSummary> {
     let run = context.begin_on_existing(if pinned { "pin" } else { "unpin" })?;
     let catalog = run.catalog()?;
-    let entry = context.select(&catalog, Some(&args.id), Selection::ALL)?;
+    let entry = context.select(&run, &catalog, Some(&args.id), Selection::ALL)?;
     let changed = marks::set_pinned(&run, entry, pinned)?;
-    let state = if pinned { "pinned" } else { "not pinned" };
-    let already = if changed { "now" } else { "already" };
-    context.output.line(&format!("backup {} is {already} {state}", entry.id));
-    context.output.json(&json!({ "id": entry.id, "pinned": pinned, "changed": changed }))?;
-    Ok(Exit::Done)
+    Ok(PinSummary { changed, id: entry.id, pinned })
+}
+
+impl Report for PinSummary {
+    fn text(&self, output: &Output) {
+        let state = if self.pinned { "pinned" } else { "not pinned" };
+        let already = if self.changed { "now" } else { "already" };
+        output.line(&format!("backup {} is {already} {state}", self.id));
+    }
+
+    fn document(&self, _: &Output) -> Option<impl Serialize> {
+        Some(self)
+    }
 }

@@ -2,37 +2,40 @@
 
 use backup::retention::{Plan, Policy};
 use backup::rotate::{self, Rotation};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::cli;
 use crate::context::Context;
-use crate::exit::Exit;
+use crate::output::Output;
+use crate::report::Report;
 use crate::text::{Tone, count, paint, size};
 
-pub fn run(context: &Context<'_>, args: &cli::Rotate) -> anyhow::Result<Exit> {
+/// What the policy says about each backup, and what was removed.
+#[derive(Debug)]
+pub struct RotateSummary {
+    plan: Plan,
+    /// `None` for a dry run.
+    rotation: Option<Rotation>,
+}
+
+pub fn run(context: &Context<'_>, args: &cli::Rotate) -> anyhow::Result<RotateSummary> {
     let policy = policy(context.config.retention, args);
-    // Looking changes nothing, so it needs no lock and no right to write.
+    // A plan changes nothing, so it needs no lock and no right to write.
     let plan = rotate::plan(&context.look()?, &policy, None)?;
     if args.dry_run {
-        report(context, &plan);
-        context.output.line(&format!("dry run: {} would be removed", count(plan.removals().count(), "backup")));
-        context.output.json(&json!({ "dry_run": true, "plan": plan }))?;
-        return Ok(Exit::Done);
+        return Ok(RotateSummary { plan, rotation: None });
     }
-    // A store that isn't there is not made for this.
+    // A store that doesn't exist is not made for this.
     if plan.decisions.is_empty() {
-        let rotation = Rotation::default();
-        report_removed(context, &rotation);
-        context.output.json(&json!({ "dry_run": false, "plan": plan, "pruned": rotation }))?;
-        return Ok(Exit::Done);
+        return Ok(RotateSummary { plan, rotation: Some(Rotation::default()) });
     }
     let run = context.begin("rotate")?;
     let plan = rotate::plan(&run, &policy, None)?;
-    report(context, &plan);
+    // Shown before anything is removed: if that fails, the reasons are needed most.
+    show_plan(context.output, &plan);
     let rotation = rotate::apply(&run, &plan)?;
-    report_removed(context, &rotation);
-    context.output.json(&json!({ "dry_run": false, "plan": plan, "pruned": rotation }))?;
-    Ok(Exit::Done)
+    Ok(RotateSummary { plan, rotation: Some(rotation) })
 }
 
 fn policy(settings: Policy, args: &cli::Rotate) -> Policy {
@@ -47,29 +50,42 @@ fn policy(settings: Policy, args: &cli::Rotate) -> Policy {
     }
 }
 
-fn report(context: &Context<'_>, plan: &Plan) {
+impl Report for RotateSummary {
+    fn text(&self, output: &Output) {
+        if let Some(rotation) = &self.rotation {
+            return show_rotation(output, rotation);
+        }
+        show_plan(output, &self.plan);
+        let removals = count(self.plan.removals().count(), "backup");
+        output.line(&format!("dry run: {removals} would be removed"));
+    }
+
+    fn document(&self, _: &Output) -> Option<impl Serialize> {
+        Some(match &self.rotation {
+            Some(rotation) => json!({ "dry_run": false, "plan": self.plan, "pruned": rotation }),
+            None => json!({ "dry_run": true, "plan": self.plan }),
+        })
+    }
+}
+
+fn show_plan(output: &Output, plan: &Plan) {
     for decision in &plan.decisions {
         let verdict = if decision.keep { paint(Tone::Good, "keep  ") } else { paint(Tone::Warning, "remove") };
         let reasons: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
-        context.output.line(&format!("{verdict}  {}  {}", decision.id, reasons.join(", ")));
+        output.line(&format!("{verdict}  {}  {}", decision.id, reasons.join(", ")));
     }
-    report_stale(context, plan);
-}
-
-/// Says so if backups have stopped, and nothing is removed therefore.
-pub fn report_stale(context: &Context<'_>, plan: &Plan) {
     if let Some(stale) = plan.stale.filter(|_| !plan.decisions.is_empty()) {
-        context.output.warn(&stale.to_string());
+        output.warn(&stale.to_string());
     }
 }
 
-/// Says what was removed.
-pub fn report_removed(context: &Context<'_>, rotation: &Rotation) {
-    if context.output.is_verbose() {
-        rotation.removed.iter().for_each(|id| context.output.line(&format!("  removed {id}")));
+/// Prints what was removed.
+pub fn show_rotation(output: &Output, rotation: &Rotation) {
+    for id in rotation.removed.iter().filter(|_| output.is_verbose()) {
+        output.line(&format!("  removed {id}"));
     }
     let (removed, freed) = (count(rotation.removed.len(), "backup"), size(rotation.freed_bytes));
-    context.output.line(&match rotation.removed.len() {
+    output.line(&match rotation.removed.len() {
         0 => "rotation: nothing to remove".into(),
         _ => format!("rotation: {removed} removed, {freed} freed"),
     });

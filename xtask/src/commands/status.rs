@@ -1,78 +1,126 @@
 //! `status`.
 
-use backup::Outcome;
 use backup::status::{AtTime, Concern, Severity, SourceState, SourceStatus, Status};
+use backup::{Outcome, seconds_since};
 use chrono::{DateTime, FixedOffset};
+use serde::Serialize;
 
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::output::Output;
+use crate::report::Report;
 use crate::text::{Tone, age, count, local, paint, size, took};
 use crate::words;
 
-pub fn run(context: &Context<'_>) -> anyhow::Result<Exit> {
+/// How things stand.
+#[derive(Debug)]
+pub struct StatusSummary {
+    status: Status,
+    now: DateTime<FixedOffset>,
+    /// Whether a restore that did not finish has been warned of already.
+    unfinished_said: bool,
+}
+
+pub fn run(context: &Context<'_>, unfinished_said: bool) -> anyhow::Result<StatusSummary> {
     let status = context.status(&*context.catalog()?, &*context.ledger()?);
-    show(context, &status);
-    context.output.json(&status)?;
-    Ok(if status.verdict == Severity::Failure { Exit::Failed } else { Exit::Done })
+    Ok(StatusSummary { status, now: context.now, unfinished_said })
 }
 
-fn show(context: &Context<'_>, status: &Status) {
-    let say = |name: &str, value: String| context.output.line(&format!("{name:<16}{value}"));
-    let bytes = |bytes: Option<u64>| bytes.map_or("unknown".into(), |bytes| size(bytes).to_string());
-    say("last run", dated(status.last.as_ref(), |what| format!(", {}", word(what))));
-    say("last success", dated(status.last_success.as_ref(), |_| String::new()));
-    say("last verify", proof(status.last_verify.as_ref(), words::verify_end));
-    say("last drill", proof(status.last_drill.as_ref(), words::drill_end));
-    for source in &status.sources {
-        say(&source.name, of_source(context, source));
+impl Report for StatusSummary {
+    fn text(&self, output: &Output) {
+        self.show_runs(output);
+        self.show_sources(output);
+        self.show_room(output);
+        self.show_measures(output);
+        self.show_concerns(output);
+        self.show_verdict(output);
     }
-    say("backups", format!("{}, {} stored", status.backups, size(status.stored_bytes)));
-    say("newest", bytes(status.newest_bytes));
-    say("growth", status.growth_bytes_per_day.map_or("not known yet".into(), growth));
-    let fit = status.more_backups_fit.map(|fit| usize::try_from(fit).unwrap_or(usize::MAX));
-    let fit = fit.map_or(String::new(), |fit| format!(", room for {}", count(fit, "more backup")));
-    say("free space", format!("{}{fit}", bytes(status.free_bytes)));
-    say(
-        "measured RPO",
-        status.rpo_s.map_or("not known yet".into(), |rpo| format!("{} between backups at worst", age(rpo))),
-    );
-    say("measured RTO", status.rto_ms.map_or("not known yet: run a drill".into(), took));
-    conclude(context, status);
+
+    fn document(&self, _: &Output) -> Option<impl Serialize> {
+        Some(&self.status)
+    }
+
+    fn exit(&self) -> Exit {
+        if self.status.verdict == Severity::Failure { Exit::Failed } else { Exit::Done }
+    }
 }
 
-/// What is wrong, what to do about the worst of it, and the verdict.
-fn conclude(context: &Context<'_>, status: &Status) {
-    // Every command says so of a restore that did not finish.
-    let has_said = context.unfinished_restore().is_some();
-    let is_said = |concern: &&Concern| has_said && matches!(concern, Concern::UnfinishedRestore { .. });
-    for concern in status.concerns.iter().filter(|concern| !is_said(concern)) {
-        let sentence = words::concern(concern, status);
-        match concern.severity() {
-            Severity::Failure => context.output.failure(&sentence),
-            _ => context.output.warn(&sentence),
+impl StatusSummary {
+    fn show_runs(&self, output: &Output) {
+        let status = &self.status;
+        row(output, "last run", &dated(status.last.as_ref(), |what| format!(", {}", word(what))));
+        row(output, "last success", &dated(status.last_success.as_ref(), |_| String::new()));
+        row(output, "last verify", &proof(status.last_verify.as_ref(), words::verify_end));
+        row(output, "last drill", &proof(status.last_drill.as_ref(), words::drill_end));
+    }
+
+    fn show_sources(&self, output: &Output) {
+        for source in &self.status.sources {
+            row(output, &source.name, &of_source(source, self.now));
         }
     }
-    if let Some(worst) = status.concerns.iter().find(|concern| !is_said(concern)) {
-        context.output.hint(&words::remedy(worst));
+
+    fn show_room(&self, output: &Output) {
+        let status = &self.status;
+        let bytes = |bytes: Option<u64>| bytes.map_or("unknown".into(), |bytes| size(bytes).to_string());
+        row(output, "backups", &format!("{}, {} stored", status.backups, size(status.stored_bytes)));
+        row(output, "newest", &bytes(status.newest_bytes));
+        row(output, "growth", &status.growth_bytes_per_day.map_or("not known yet".into(), growth));
+        let fit = status.more_backups_fit.map(|fit| usize::try_from(fit).unwrap_or(usize::MAX));
+        let fit = fit.map_or(String::new(), |fit| format!(", room for {}", count(fit, "more backup")));
+        row(output, "free space", &format!("{}{fit}", bytes(status.free_bytes)));
     }
-    let limit = age(status.max_age_s);
-    let stale = status.sources.iter().filter(|source| source.state != SourceState::Fresh);
-    let stale: Vec<&str> = stale.map(|source| source.name.as_str()).collect();
-    let (tone, verdict) = match (status.fresh, status.verdict) {
-        (true, Severity::Failure) => (Tone::Bad, "fresh, but see above".into()),
-        (true, _) => (Tone::Good, format!("fresh: everything has a sound copy younger than {limit}")),
-        (false, _) => (Tone::Bad, format!("not fresh: no sound copy younger than {limit} of {}", stale.join(", "))),
-    };
-    context.output.done(tone, &verdict);
+
+    fn show_measures(&self, output: &Output) {
+        let rpo = self.status.rpo_s.map(|rpo| format!("{} between backups at worst", age(rpo)));
+        row(output, "measured RPO", &rpo.unwrap_or_else(|| "not known yet".into()));
+        let rto = self.status.rto_ms.map(took);
+        row(output, "measured RTO", &rto.unwrap_or_else(|| "not known yet: run a drill".into()));
+    }
+
+    /// Shows what is wrong, and what to do about the worst of it.
+    fn show_concerns(&self, output: &Output) {
+        let is_said = |concern: &&Concern| self.unfinished_said && matches!(concern, Concern::UnfinishedRestore { .. });
+        let concerns: Vec<&Concern> = self.status.concerns.iter().filter(|concern| !is_said(concern)).collect();
+        for concern in &concerns {
+            let sentence = words::concern(concern, &self.status);
+            match concern.severity() {
+                Severity::Failure => output.failure(&sentence),
+                _ => output.warn(&sentence),
+            }
+        }
+        if let Some(worst) = concerns.first() {
+            output.hint(&words::remedy(worst));
+        }
+    }
+
+    fn show_verdict(&self, output: &Output) {
+        let status = &self.status;
+        let limit = age(status.max_age_s);
+        let stale = status.sources.iter().filter(|source| source.state != SourceState::Fresh);
+        let stale: Vec<&str> = stale.map(|source| source.name.as_str()).collect();
+        let (tone, verdict) = match (status.fresh, status.verdict) {
+            (true, Severity::Failure) => (Tone::Bad, "fresh, but see above".into()),
+            (true, _) => (Tone::Good, format!("fresh: everything has a sound copy younger than {limit}")),
+            (false, _) => (Tone::Bad, format!("not fresh: no sound copy younger than {limit} of {}", stale.join(", "))),
+        };
+        output.done(tone, &verdict);
+    }
 }
 
-fn of_source(context: &Context<'_>, source: &SourceStatus) -> String {
+fn row(output: &Output, name: &str, value: &str) {
+    output.line(&format!("{name:<16}{value}"));
+}
+
+fn of_source(source: &SourceStatus, now: DateTime<FixedOffset>) -> String {
     let tone = if source.state == SourceState::Fresh { Tone::Good } else { Tone::Bad };
     let state = paint(tone, &word(&source.state).replace('_', " "));
-    let ago = |at: Option<DateTime<FixedOffset>>| at.map_or("never".into(), |at| format!("{} ago", context.age_of(at)));
+    let when = |at: Option<DateTime<FixedOffset>>| {
+        at.map_or("never".into(), |at| format!("{} ago", age(seconds_since(at, now))))
+    };
     let copy = source.id.zip(source.at).zip(source.age_s);
     let copy = copy.map_or(String::new(), |((id, at), old)| format!(": {id}, {} ({} ago)", local(at), age(old)));
-    format!("{state}{copy}; verified {}, drilled {}", ago(source.verified), ago(source.drilled))
+    format!("{state}{copy}; verified {}, drilled {}", when(source.verified), when(source.drilled))
 }
 
 fn dated<T>(event: Option<&AtTime<T>>, what: impl Fn(&T) -> String) -> String {
@@ -81,7 +129,7 @@ fn dated<T>(event: Option<&AtTime<T>>, what: impl Fn(&T) -> String) -> String {
     format!("{id}{} ({} ago){}", local(event.at), age(event.age_s), what(&event.what))
 }
 
-/// The last verify or drill, and how it ended in the words of `end`. One that has no end may go on.
+/// The last verify or drill, and in the words of `end` how it ended. It may still be running.
 fn proof(event: Option<&AtTime<Outcome>>, end: impl Fn(Outcome, bool) -> &'static str) -> String {
     let is_of_backup = event.is_some_and(|event| event.id.is_some());
     dated(event, |what| match what {
@@ -91,7 +139,7 @@ fn proof(event: Option<&AtTime<Outcome>>, end: impl Fn(Outcome, bool) -> &'stati
 }
 
 /// The word that stands for a value in JSON.
-fn word(value: &impl serde::Serialize) -> String {
+fn word(value: &impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_string)).unwrap_or_default()
 }
 

@@ -1,36 +1,38 @@
 //! `timer`.
 
 use chrono::{DateTime, FixedOffset};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::Which;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::schedule::program::Compared;
-use crate::schedule::steps;
-use crate::schedule::timers::{self, Job, Problem, Schedule};
+use crate::output::Output;
+use crate::report::Report;
+use crate::schedule::problem::Problem;
+use crate::schedule::program::CopyState;
+use crate::schedule::timer::installation::OlderUnit;
+use crate::schedule::timers::{self, Job, Schedule};
+use crate::step;
 use crate::table::Layout;
 use crate::text::{Tone, age, local, paint, took};
 
-pub fn run(context: &Context<'_>, which: &Which) -> anyhow::Result<Exit> {
-    let schedule = timers::read(context, &steps::shell()?, which)?;
-    let problems = schedule.as_ref().map_or_else(|| vec![nothing(context)], Schedule::problems);
-    if let Some(schedule) = &schedule {
-        show(context, schedule);
-    }
-    for Problem { what, remedy } in &problems {
-        context.output.done(Tone::Bad, what);
-        context.output.hint(remedy);
-    }
-    if let Some(schedule) = schedule.as_ref().filter(|_| problems.is_empty()) {
-        context.output.done(Tone::Good, &format!("scheduled by {}", schedule.name()));
-    }
-    let sentences: Vec<&str> = problems.iter().map(|problem| problem.what.as_str()).collect();
-    context.output.json(&json!({ "ok": problems.is_empty(), "problems": sentences, "schedule": schedule }))?;
-    Ok(if problems.is_empty() { Exit::Done } else { Exit::Failed })
+/// How the schedule stands.
+#[derive(Debug)]
+pub struct TimerSummary {
+    /// `None` if nothing is scheduled.
+    schedule: Option<Schedule>,
+    problems: Vec<Problem>,
+    now: DateTime<FixedOffset>,
 }
 
-fn nothing(context: &Context<'_>) -> Problem {
+pub fn run(context: &Context<'_>, which: &Which) -> anyhow::Result<TimerSummary> {
+    let schedule = timers::read(context, &step::shell()?, which)?;
+    let problems = schedule.as_ref().map_or_else(|| vec![nothing_scheduled(context)], Schedule::problems);
+    Ok(TimerSummary { schedule, problems, now: context.now })
+}
+
+fn nothing_scheduled(context: &Context<'_>) -> Problem {
     let (timer, cron) = (context.command(&["install-timer"]), context.command(&["install-cron"]));
     Problem {
         what: "nothing is scheduled, as far as you can see".into(),
@@ -38,26 +40,54 @@ fn nothing(context: &Context<'_>) -> Problem {
     }
 }
 
-/// Shows how a schedule stands.
-pub fn show(context: &Context<'_>, schedule: &Schedule) {
+impl Report for TimerSummary {
+    fn text(&self, output: &Output) {
+        if let Some(schedule) = &self.schedule {
+            show(output, schedule, self.now);
+        }
+        for Problem { what, remedy } in &self.problems {
+            output.done(Tone::Bad, what);
+            output.hint(remedy);
+        }
+        if let Some(schedule) = self.schedule.as_ref().filter(|_| self.problems.is_empty()) {
+            output.done(Tone::Good, &format!("scheduled by {}", schedule.name()));
+        }
+    }
+
+    fn document(&self, _: &Output) -> Option<impl Serialize> {
+        let problems: Vec<&str> = self.problems.iter().map(|problem| problem.what.as_str()).collect();
+        Some(json!({ "ok": problems.is_empty(), "problems": problems, "schedule": self.schedule }))
+    }
+
+    fn exit(&self) -> Exit {
+        if self.problems.is_empty() { Exit::Done } else { Exit::Failed }
+    }
+}
+
+/// Prints how a schedule stands at the time `now`.
+pub fn show(output: &Output, schedule: &Schedule, now: DateTime<FixedOffset>) {
     let layout = |wide: bool| Layout {
         header: vec!["JOB", "NEXT RUN", "LAST RUN", "RESULT", "TOOK"],
         figures: vec![4],
-        rows: schedule.jobs.iter().map(|job| row(context, job, wide)).collect(),
+        rows: schedule.jobs.iter().map(|job| row(job, now, wide)).collect(),
     };
-    context.output.table(&[&|| layout(true), &|| layout(false)]);
+    output.table(&[&|| layout(true), &|| layout(false)]);
+    for OlderUnit { file, now } in schedule.older.iter().filter(|unit| unit.file.ends_with(".timer")) {
+        output.warn(&format!("{file} is from an older version: it is called {now} now"));
+        output.hint(&format!("renew it: {}", schedule.again));
+    }
     let program = &schedule.program;
     let than = match program.state {
-        Compared::Older => "older than",
-        Compared::Newer => "another build than",
-        Compared::Current | Compared::Missing => return,
+        CopyState::Older => "older than",
+        CopyState::Newer => "another build than",
+        CopyState::Current | CopyState::Missing => return,
     };
-    context.output.warn(&format!("{} is {than} this program", program.path.display()));
-    context.output.hint(&format!("replace it: {}", schedule.again));
+    output.warn(&format!("{} is {than} this program", program.path.display()));
+    output.hint(&format!("replace it: {}", schedule.again));
 }
 
-fn row(context: &Context<'_>, job: &Job, wide: bool) -> Vec<String> {
-    let distance = |at: DateTime<FixedOffset>| age((at - context.now).num_seconds().unsigned_abs());
+fn row(job: &Job, now: DateTime<FixedOffset>, wide: bool) -> Vec<String> {
+    let distance = |at: DateTime<FixedOffset>| age((at - now).num_seconds().unsigned_abs());
     let with = |at: DateTime<FixedOffset>, distance: String| {
         if wide { format!("{} ({distance})", local(at)) } else { local(at) }
     };

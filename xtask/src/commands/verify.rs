@@ -1,104 +1,160 @@
 //! `verify`.
 
 use backup::restore::Selection;
-use backup::{Aspect, Check, EarlierChecks, Entry, ErrorKind, Level, Session, Verdict, VerifyReport};
+use backup::{
+    Aspect, BackupId, Catalog, Check, EarlierChecks, Entry, Error, ErrorKind, Level, Session, Verdict, VerifyReport,
+    verify,
+};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli;
 use crate::context::Context;
-use crate::exit::{Exit, of_error};
+use crate::exit::Exit;
+use crate::output::Output;
+use crate::report::Report;
 use crate::text::{Tone, count, local, paint, took};
 
-pub fn run(context: &Context<'_>, args: &cli::Verify) -> anyhow::Result<Exit> {
+/// What was found in each backup that was verified.
+#[derive(Debug)]
+pub struct VerifySummary {
+    backups: Vec<Verification>,
+}
+
+/// What was found in one backup.
+#[derive(Debug)]
+enum Verification {
+    Report(VerifyReport),
+    /// Why the backup could not be verified.
+    Error(BackupId, Error),
+}
+
+pub fn run(context: &Context<'_>, args: &cli::Verify) -> anyhow::Result<VerifySummary> {
     let session = context.begin_session("verify")?;
     let catalog = session.catalog()?;
+    let entries = entries(context, &session, &catalog, args)?;
+    let earlier = match session.ledger() {
+        Ok(ledger) if !args.full => session.earlier_checks(&ledger),
+        // An unreadable ledger proves nothing. Each report says that it takes no line.
+        _ => EarlierChecks::none(),
+    };
+    let mut backups = Vec::new();
+    for entry in entries {
+        let verification = Verification::of(&session, entry, &earlier)?;
+        // Shown at once: the next backup may take an hour.
+        verification.show(context.output);
+        backups.push(verification);
+    }
+    Ok(VerifySummary { backups })
+}
+
+fn entries<'c>(
+    context: &Context<'_>,
+    session: &Session<'_>,
+    catalog: &'c Catalog,
+    args: &cli::Verify,
+) -> anyhow::Result<Vec<&'c Entry>> {
     let entries: Vec<&Entry> = if args.all {
         catalog.entries().iter().filter(|entry| holds_something(entry)).collect()
     } else {
         vec![match &args.from {
-            Some(from) => context.select(&catalog, Some(from), Selection::ALL)?,
-            // A manifest that can't be read is what a verification is to find, so it isn't passed over here.
-            None => catalog.newest().map_or_else(|| context.select_to_prove(&catalog), Ok)?,
+            Some(from) => context.select(session, catalog, Some(from), Selection::ALL)?,
+            // Finding an unreadable manifest is what a verification is for, so it isn't passed over here.
+            None => catalog.newest().map_or_else(|| context.select_to_prove(session, catalog), Ok)?,
         }]
     };
     if entries.is_empty() {
-        // The same words as for a single one.
-        context.select_to_prove(&catalog)?;
+        // Fails with the same message as for a single backup.
+        context.select_to_prove(session, catalog)?;
     }
-    let earlier = match context.ledger() {
-        Ok(ledger) if !args.full => session.earlier_checks(&ledger),
-        // A ledger that can't be read knows of nothing that was checked; that it takes no line is said afterwards.
-        _ => EarlierChecks::none(),
-    };
-    let mut worst = Exit::Done;
-    let mut documents = Vec::new();
-    for entry in entries {
-        let (exit, document) = verify(context, &session, entry, &earlier)?;
-        worst = worst.max(exit);
-        documents.extend(document);
-    }
-    if worst == Exit::Damaged {
-        context.output.hint("restore another backup (`list` shows them) and make a new one: `backup`");
-    }
-    context.output.json(&json!({ "reports": documents }))?;
-    Ok(worst)
+    Ok(entries)
 }
 
-/// A failed run left a record and nothing to verify.
+/// A failed run left a manifest and nothing to verify.
 fn holds_something(entry: &Entry) -> bool {
     entry.manifest().is_none_or(|manifest| manifest.status != backup::Status::Failed)
 }
 
-fn verify(
-    context: &Context<'_>,
-    session: &Session<'_>,
-    entry: &Entry,
-    earlier: &EarlierChecks,
-) -> anyhow::Result<(Exit, Option<Value>)> {
-    let is_json = context.output.is_json();
-    match backup::verify(session, entry, Level::Content, earlier) {
-        Ok(report) => {
-            show(context, &report);
-            let exit = if report.verdict == Verdict::Damaged { Exit::Damaged } else { Exit::Done };
-            Ok((exit, is_json.then(|| serde_json::to_value(report)).transpose()?))
+impl Report for VerifySummary {
+    fn text(&self, output: &Output) {
+        if self.exit() == Exit::Damaged {
+            output.hint("restore another backup (`list` shows them) and make a new one: `backup`");
         }
-        Err(error) if error.kind() == ErrorKind::Interrupted => Err(error.into()),
-        // One backup that can't be read doesn't keep the others from being verified.
-        Err(error) => {
-            context.output.problem(&error);
-            let message = error.one_line();
-            let exit = of_error(&error.into());
-            let verdict = if exit == Exit::Damaged { "damaged" } else { "unreadable" };
-            Ok((exit, is_json.then(|| json!({ "id": entry.id, "verdict": verdict, "error": message }))))
+    }
+
+    fn document(&self, _: &Output) -> Option<impl Serialize> {
+        let reports: Vec<Value> = self.backups.iter().map(Verification::document).collect();
+        Some(json!({ "reports": reports }))
+    }
+
+    fn exit(&self) -> Exit {
+        self.backups.iter().map(Verification::exit).max().unwrap_or(Exit::Done)
+    }
+}
+
+impl Verification {
+    /// Verifies a backup. If it can't be read, the others are verified all the same.
+    fn of(session: &Session<'_>, entry: &Entry, earlier: &EarlierChecks) -> backup::Result<Self> {
+        match verify(session, entry, Level::Content, earlier) {
+            Ok(report) => Ok(Self::Report(report)),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
+            Err(error) => Ok(Self::Error(entry.id, error)),
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Report(report) if report.verdict == Verdict::Damaged => Exit::Damaged,
+            Self::Report(_) => Exit::Done,
+            Self::Error(_, error) => Exit::of(error),
+        }
+    }
+
+    fn document(&self) -> Value {
+        match self {
+            Self::Report(report) => json!(report),
+            Self::Error(id, error) => {
+                let verdict = if self.exit() == Exit::Damaged { "damaged" } else { "unreadable" };
+                json!({ "id": id, "verdict": verdict, "error": error.one_line() })
+            }
+        }
+    }
+
+    fn show(&self, output: &Output) {
+        match self {
+            Self::Report(report) => show_report(output, report),
+            Self::Error(_, error) => output.problem(error),
         }
     }
 }
 
-fn show(context: &Context<'_>, report: &VerifyReport) {
-    let shown = |check: &&Check| check.verdict != Verdict::Ok || context.output.is_verbose();
-    for check in report.checks.iter().filter(shown) {
+fn show_report(output: &Output, report: &VerifyReport) {
+    let is_shown = |check: &&Check| check.verdict != Verdict::Ok || output.is_verbose();
+    for check in report.checks.iter().filter(is_shown) {
         let verdict = match check.verdict {
             Verdict::Ok => paint(Tone::Good, "ok     "),
             Verdict::Warning => paint(Tone::Warning, "warning"),
             Verdict::Damaged => paint(Tone::Bad, "damaged"),
         };
-        context.output.line(&format!("  {verdict}  {}: {}", check.file, check.detail));
+        output.line(&format!("  {verdict}  {}: {}", check.file, check.detail));
     }
+    output.warn_of_unrecorded(report.unrecorded.as_deref());
+    let (tone, finding) = finding(report);
+    let (checks, time) = (count(report.checks.len(), "check"), took(report.duration_ms));
+    output.done(tone, &format!("backup {} {finding}: {checks} in {time}", report.id));
+}
+
+fn finding(report: &VerifyReport) -> (Tone, String) {
     let (tone, finding) = match report.verdict {
         Verdict::Ok => (Tone::Good, "is sound"),
         Verdict::Warning if is_saved_damaged(report) => (Tone::Warning, "is as it was saved, damage included"),
         Verdict::Warning => (Tone::Warning, "is sound, with warnings"),
         Verdict::Damaged => (Tone::Bad, "is damaged"),
     };
-    let finding = match report.checked_whole_at {
-        Some(at) if report.verdict != Verdict::Damaged => {
-            format!("is as recorded; its bytes were checked whole on {}", local(at))
-        }
-        _ => finding.into(),
-    };
-    let (checks, time) = (count(report.checks.len(), "check"), took(report.duration_ms));
-    context.warn_of_unrecorded(report.unrecorded.as_deref());
-    context.output.done(tone, &format!("backup {} {finding}: {checks} in {time}", report.id));
+    match report.checked_whole_at.filter(|_| report.verdict != Verdict::Damaged) {
+        Some(at) => (tone, format!("is as recorded; its bytes were checked whole on {}", local(at))),
+        None => (tone, finding.into()),
+    }
 }
 
 /// Whether it holds a database that was damaged when it was saved.

@@ -1,12 +1,12 @@
-//! A check of the application's own unit, which a restore is to stop.
+//! A check of the application's own unit, which a restore stops.
 
 use xshell::Shell;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::application::Application;
 use crate::context::Context;
 
-/// Nothing, if the settings name none.
+/// None if the settings name no unit.
 pub fn examine(context: &Context<'_>, shell: &Shell) -> Option<Finding> {
     let (check, unit) = ("application", &context.config.restore.stop_unit);
     if unit.is_empty() {

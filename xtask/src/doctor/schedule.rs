@@ -1,44 +1,51 @@
-//! Checks of the schedule, and of the clock that it goes by.
+//! Checks of the schedule and of the clock.
 
 use xshell::{Shell, cmd};
 
-use super::Finding;
+use super::finding::Finding;
 use crate::cli::Which;
 use crate::context::Context;
-use crate::schedule::program::Compared;
-use crate::schedule::systemd::{self, Manager, Scope};
-use crate::schedule::timers::{Job, Problem, Schedule, Scheduler};
+use crate::schedule::cron::table;
+use crate::schedule::problem::Problem;
+use crate::schedule::program::CopyState;
+use crate::schedule::spec::spec;
+use crate::schedule::timer::installation::{Installation, read_unit};
+use crate::schedule::timers::{Job, Schedule, Scheduler};
 use crate::schedule::units::Unit;
-use crate::schedule::{Installed, cron, require, spec};
+use crate::schedule::which::require;
+use crate::systemd::manager::Manager;
+use crate::systemd::{self, Scope};
 use crate::text::local;
 
-/// Whether units are what they should be can't be said where the settings are `broken`.
+/// With `broken` settings, the units can't be compared with what they should be.
 pub fn examine(
     context: &Context<'_>,
     shell: &Shell,
     schedule: anyhow::Result<Option<Schedule>>,
     broken: bool,
 ) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    match schedule {
-        Err(error) => findings.push(Finding::error("schedule", &error)),
-        Ok(None) => findings.push(Finding::failure(
+    let mut findings = match schedule {
+        Err(error) => vec![Finding::error("schedule", &error)],
+        Ok(None) => vec![Finding::failure(
             "schedule",
             "nothing is scheduled, as far as you can see",
             format!("schedule it: {}; without systemd: `install-cron`", context.command(&["install-timer"])),
-        )),
-        Ok(Some(schedule)) => {
-            findings.push(Finding::ok("schedule", schedule.name()));
-            findings.extend(schedule.jobs.iter().map(job));
-            findings.push(program(&schedule));
-            match schedule.scheduler {
-                Scheduler::Cron => findings.push(cron(&schedule)),
-                Scheduler::Systemd if broken => {}
-                Scheduler::Systemd => findings.push(Finding::of("units", units(context, shell, &schedule.again))),
-            }
-        }
-    }
+        )],
+        Ok(Some(schedule)) => installed(context, shell, &schedule, broken),
+    };
     findings.push(clock(shell));
+    findings
+}
+
+fn installed(context: &Context<'_>, shell: &Shell, schedule: &Schedule, broken: bool) -> Vec<Finding> {
+    let mut findings = vec![Finding::ok("schedule", schedule.name())];
+    findings.extend(schedule.jobs.iter().map(job));
+    findings.push(program(schedule));
+    match schedule.scheduler {
+        Scheduler::Cron => findings.push(cron(schedule)),
+        Scheduler::Systemd if broken => {}
+        Scheduler::Systemd => findings.push(Finding::of("units", units(context, shell, &schedule.again))),
+    }
     findings
 }
 
@@ -62,17 +69,17 @@ fn program(schedule: &Schedule) -> Finding {
     let (check, path) = ("installed program", schedule.program.path.display());
     let again = format!("replace it: {}", schedule.again);
     match schedule.program.state {
-        Compared::Current => Finding::ok(check, format!("{path} is this program")),
-        Compared::Older => Finding::warning(check, format!("{path} is older than this program"), again),
-        Compared::Newer => Finding::warning(check, format!("{path} is another build than this program"), again),
-        Compared::Missing => Finding::failure(check, format!("{path} is missing"), again),
+        CopyState::Current => Finding::ok(check, format!("{path} is this program")),
+        CopyState::Older => Finding::warning(check, format!("{path} is older than this program"), again),
+        CopyState::Newer => Finding::warning(check, format!("{path} is another build than this program"), again),
+        CopyState::Missing => Finding::failure(check, format!("{path} is missing"), again),
     }
 }
 
-/// Whether there is somebody to read the crontab.
+/// Whether a cron daemon reads the crontab.
 fn cron(schedule: &Schedule) -> Finding {
     let check = "cron";
-    match (&schedule.problem, cron::is_running()) {
+    match (&schedule.problem, table::is_running()) {
         (Some(Problem { what, remedy }), _) => Finding::failure(check, what, remedy),
         (None, Some(_)) => Finding::ok(check, "runs"),
         (None, None) => Finding::warning(
@@ -83,27 +90,37 @@ fn cron(schedule: &Schedule) -> Finding {
     }
 }
 
-/// Whether the units are what would be installed today, and systemd has read them.
+/// Whether the units are as they would be installed now, and systemd has read them.
 fn units(context: &Context<'_>, shell: &Shell, again: &str) -> anyhow::Result<Finding> {
-    let Installed { scope, origin } = require(context, shell, &Which::default())?;
-    let manager = Manager::new(scope, shell);
-    let folder = manager.unit_folder()?;
-    let rendered = spec(context, shell, scope, origin.unit.clone(), origin.flags.clone())?.render()?;
-    let is_there = |unit: &Unit| systemd::read_unit(&folder.join(&unit.file)).is_ok_and(|text| text == unit.text);
-    let differ: Vec<&str> = rendered.iter().filter(|unit| !is_there(unit)).map(|unit| unit.file.as_str()).collect();
+    let (check, installation) = ("units", require(context, shell, &Which::default())?);
+    let Installation { scope, origin, older, .. } = &installation;
+    let manager = Manager::new(*scope, shell);
+    if !older.is_empty() {
+        let names: Vec<&str> = older.iter().map(|unit| unit.file.as_str()).collect();
+        let detail = format!("from an older version: {}", names.join(", "));
+        return Ok(Finding::warning(check, detail, format!("renew it: {again}")));
+    }
+    let differ = different(context, &manager, &installation)?;
     let files: Vec<String> = origin.files().filter(|file| !file.contains('@')).collect();
     let stale = manager.states(&files)?.iter().any(|state| state.get("NeedDaemonReload") == "yes");
-    let check = "units";
     Ok(if !differ.is_empty() {
         let detail = format!("not as they would be installed now: {}", differ.join(", "));
         Finding::warning(check, detail, format!("see the difference: {again} --dry-run"))
     } else if stale {
         Finding::warning(check, "systemd has not read them since they changed", format!("let it: {again}"))
-    } else if scope == Scope::User && !systemd::lingers(&manager.user()?) {
+    } else if *scope == Scope::User && !systemd::lingers(&manager.user()?) {
         Finding::failure(check, "they run only while you are logged in", "loginctl enable-linger")
     } else {
         Finding::ok(check, "as they would be installed now")
     })
+}
+
+/// Names of the units that are not as they would be installed now.
+fn different(context: &Context<'_>, manager: &Manager<'_>, installation: &Installation) -> anyhow::Result<Vec<String>> {
+    let (folder, origin) = (manager.unit_folder()?, &installation.origin);
+    let units = spec(context, manager.shell, manager.scope, origin.unit.clone(), origin.flags.clone())?.render()?;
+    let differs = |unit: &Unit| read_unit(&folder.join(&unit.file)).ok().as_ref() != Some(&unit.text);
+    Ok(units.into_iter().filter(differs).map(|unit| unit.file).collect())
 }
 
 fn clock(shell: &Shell) -> Finding {

@@ -1,15 +1,15 @@
-//! Checks of what is backed up: databases and configuration files.
+//! Checks of the sources: databases and configuration files.
 
 use std::path::Path;
 
 use backup::inspect::{self, Inspection};
 
-use super::Finding;
+use super::finding::Finding;
 use crate::config::Files;
 use crate::context::Context;
 use crate::text::{count, size};
 
-/// A WAL that is smaller than this is no trouble, however small its database.
+/// A smaller WAL is no problem, however small its database is.
 const LARGE_WAL: u64 = 64 << 20;
 
 pub fn examine(context: &Context<'_>, deep: bool) -> Vec<Finding> {

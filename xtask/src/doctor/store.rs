@@ -1,4 +1,4 @@
-//! Checks of where backups go, and of those that are there.
+//! Checks of the backup folder, and of the backups in it.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
@@ -10,41 +10,51 @@ use backup::{Catalog, Ledger, LocalStore as _, Outcome};
 use rustix::fs::StatVfsMountFlags;
 use xshell::{Shell, cmd};
 
-use super::{Finding, backup_folder};
+use super::finding::Finding;
 use crate::context::Context;
-use crate::schedule::steps::Step;
+use crate::schedule::identity::uid;
 use crate::schedule::timers::Schedule;
-use crate::schedule::{maker, systemd};
+use crate::schedule::which::maker;
+use crate::step::Step;
 use crate::text::{age, count, size};
+use crate::user::account::is_root;
 use crate::words;
 
+/// The check of the folder itself.
+const FOLDER: &str = "backup folder";
+
+/// Checks the folder and the backups in it.
 pub fn examine(context: &Context<'_>, shell: &Shell, schedule: Option<&Schedule>) -> Vec<Finding> {
     let folder = context.store.folder();
-    let failure =
-        |what: &str, hint: &str| vec![Finding::failure("backup folder", format!("{} {what}", folder.display()), hint)];
-    let found = match fs::metadata(folder) {
-        Ok(found) if found.is_dir() => found,
-        Ok(_) => return failure("is not a folder", "move it away, or set another `backup_dir`"),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let make = match schedule {
-                Some(schedule) => schedule.again.clone(),
-                None => context.command(&["backup"]).to_string(),
-            };
-            return failure("doesn't exist", &format!("is its disk mounted? if it is to be made: {make}"));
-        }
-        Err(e) => return vec![Finding::error("backup folder", &backup::Error::io("look at", folder, e).into())],
+    let found = match exists(context, folder, schedule) {
+        Ok(found) => found,
+        Err(missing) => return vec![missing],
     };
     let mut findings = vec![
-        backup_folder(context, shell, maker(context, shell).as_deref()),
+        owner(context, shell, maker(context, shell).as_deref()),
         disk(context, folder, &found),
         Finding::of("ignored by git", git(shell, folder)),
     ];
     match context.catalog().and_then(|catalog| Ok((catalog, context.ledger()?))) {
         Ok((catalog, ledger)) => findings.extend(inside(context, &catalog, &ledger)),
-        // What is true of all that is in it needs to be said but once.
+        // One finding for all checks that need them.
         Err(error) => findings.push(Finding::error("backups", &error)),
     }
     findings
+}
+
+fn exists(context: &Context<'_>, folder: &Path, schedule: Option<&Schedule>) -> Result<Metadata, Finding> {
+    let failure = |what: &str, hint: &str| Finding::failure(FOLDER, format!("{} {what}", folder.display()), hint);
+    match fs::metadata(folder) {
+        Ok(found) if found.is_dir() => Ok(found),
+        Ok(_) => Err(failure("is not a folder", "move it away, or set another `backup_dir`")),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let make =
+                schedule.map_or_else(|| context.command(&["backup"]).to_string(), |schedule| schedule.again.clone());
+            Err(failure("doesn't exist", &format!("is its disk mounted? if it is to be made: {make}")))
+        }
+        Err(e) => Err(Finding::error(FOLDER, &backup::Error::io("look at", folder, e).into())),
+    }
 }
 
 fn inside(context: &Context<'_>, catalog: &Catalog, ledger: &Ledger) -> [Finding; 9] {
@@ -58,11 +68,11 @@ fn inside(context: &Context<'_>, catalog: &Catalog, ledger: &Ledger) -> [Finding
         verify(&status),
         drill(&status),
         order(&status),
-        restore(context),
+        restore(context, ledger),
     ]
 }
 
-/// The finding that renders those concerns that are `about` something; else `ok`.
+/// A finding for the concerns that `about` selects; `ok` if there are none.
 fn judged(status: &Status, check: &str, about: impl Fn(&Concern) -> bool, ok: impl FnOnce() -> String) -> Finding {
     let concerns: Vec<&Concern> = status.concerns.iter().filter(|concern| about(concern)).collect();
     let Some(worst) = concerns.first() else { return Finding::ok(check, ok()) };
@@ -74,45 +84,51 @@ fn judged(status: &Status, check: &str, about: impl Fn(&Concern) -> bool, ok: im
     }
 }
 
-/// Whose the folder is, who can look into it, and whether it can be written.
-pub fn owner(context: &Context<'_>, shell: &Shell, user: Option<&str>) -> anyhow::Result<Finding> {
-    let (check, folder) = ("backup folder", context.store.folder());
-    let name = folder.display();
-    let found = fs::metadata(folder).map_err(|e| backup::Error::io("look at", folder, e))?;
-    if let Some(user) = user {
-        let uid = cmd!(shell, "id -u -- {user}").quiet().ignore_stderr().read();
-        let uid = uid.with_context(|| format!("look up {user}, who makes the backups"))?;
-        if found.uid().to_string() != uid {
-            let owner = cmd!(shell, "stat -c %U -- {folder}").quiet().read().context("look up the folder's owner")?;
-            let detail = format!("{name} belongs to {owner}, but backups are made as {user}");
-            return Ok(Finding::failure(
-                check,
-                detail,
-                Step::new(["chown", "-R", &format!("{user}:"), &name.to_string()]).to_string(),
-            ));
-        }
+/// Checks who owns the folder, who can read it, and whether it can be written.
+pub fn owner(context: &Context<'_>, shell: &Shell, user: Option<&str>) -> Finding {
+    let found = check_owner(context.store.folder(), shell, user);
+    Finding::of(FOLDER, found.and_then(|other| other.map_or_else(|| check_mode(context.store.folder()), Ok)))
+}
+
+/// A failure if the folder doesn't belong to `user`, who makes the backups.
+fn check_owner(folder: &Path, shell: &Shell, user: Option<&str>) -> anyhow::Result<Option<Finding>> {
+    let Some(user) = user else { return Ok(None) };
+    if metadata(folder)?.uid().to_string() == uid(shell, user)? {
+        return Ok(None);
     }
-    let mode = found.mode() & 0o777;
-    let private = Step::new(["chmod", "700", &name.to_string()]).to_string();
+    let owner = cmd!(shell, "stat -c %U -- {folder}").quiet().read().context("look up the folder's owner")?;
+    let name = folder.display().to_string();
+    let detail = format!("{name} belongs to {owner}, but backups are made as {user}");
+    let give = Step::new(["chown", "-R", &format!("{user}:"), &name]);
+    Ok(Some(Finding::failure(FOLDER, detail, give.to_string())))
+}
+
+fn check_mode(folder: &Path) -> anyhow::Result<Finding> {
+    let (name, mode) = (folder.display().to_string(), metadata(folder)?.mode() & 0o777);
+    let private = Step::new(["chmod", "700", &name]).to_string();
     if mode & 0o700 != 0o700 {
-        return Ok(Finding::failure(check, format!("{name} is closed to its owner (mode {mode:04o})"), private));
+        return Ok(Finding::failure(FOLDER, format!("{name} is closed to its owner (mode {mode:04o})"), private));
     }
     let space = rustix::fs::statvfs(folder).with_context(|| format!("look at the file system of {name}"))?;
     if space.f_flag.contains(StatVfsMountFlags::RDONLY) {
         let hint = "is its disk all right? dmesg says why; mount -o remount,rw";
-        return Ok(Finding::failure(check, format!("{name} is on a file system that is mounted read-only"), hint));
+        return Ok(Finding::failure(FOLDER, format!("{name} is on a file system that is mounted read-only"), hint));
     }
     if mode & 0o077 != 0 {
         let detail = format!("{name} can be read by others (mode {mode:04o}); its files can't");
-        return Ok(Finding::warning(check, detail, private));
+        return Ok(Finding::warning(FOLDER, detail, private));
     }
-    Ok(Finding::ok(check, format!("{name}, mode {mode:04o}")))
+    Ok(Finding::ok(FOLDER, format!("{name}, mode {mode:04o}")))
 }
 
-/// Whether the disk that breaks takes both.
+fn metadata(folder: &Path) -> backup::Result<Metadata> {
+    fs::metadata(folder).map_err(|e| backup::Error::io("look at", folder, e))
+}
+
+/// Whether backups and databases are on the same file system: a broken disk would take both.
 fn disk(context: &Context<'_>, folder: &Path, found: &Metadata) -> Finding {
     let check = "file system";
-    // Folders, since an overlay knows its files by the disks below it.
+    // Of the folders: on an overlay, files have the number of the disk below.
     let databases = context.config.database.iter().map(|database| database.path.under(&context.root));
     let folders = databases.filter_map(|path| fs::metadata(path.canonicalize().ok()?.parent()?).ok());
     let together = folders.map(|folder| folder.dev()).any(|device| device == found.dev());
@@ -126,15 +142,15 @@ fn disk(context: &Context<'_>, folder: &Path, found: &Metadata) -> Finding {
     )
 }
 
-/// Whether git leaves it alone, if it is in the folder of a repository.
+/// Whether git ignores the folder, if it is in a repository.
 fn git(shell: &Shell, folder: &Path) -> anyhow::Result<Finding> {
     let check = "ignored by git";
     let place = folder.canonicalize().with_context(|| format!("find {}", folder.display()))?;
     let Some(top) = place.ancestors().skip(1).find(|folder| folder.join(".git").exists()) else {
         return Ok(Finding::ok(check, "it is in no git repository"));
     };
-    if systemd::is_root() {
-        // Git runs what a repository's own settings name.
+    if is_root() {
+        // Git runs commands that the settings of a repository name.
         return Ok(Finding::warning(check, "not checked: root doesn't run git in it", "ask as another user"));
     }
     let asked = cmd!(shell, "git -C {top} check-ignore --quiet -- {place}").quiet().ignore_status().output();
@@ -146,12 +162,14 @@ fn git(shell: &Shell, folder: &Path) -> anyhow::Result<Finding> {
             format!("echo '/{}/' >> {}", place.strip_prefix(top)?.display(), top.join(".gitignore").display()),
         ),
         _ => {
-            let said = asked.map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
-            let said = said.unwrap_or_else(|error| error.to_string());
-            let said = said.lines().next().unwrap_or("git said nothing").to_string();
-            Finding::warning(check, format!("not known: {said}"), "ask as the owner of the repository, where git is")
+            let why = asked.map_or_else(|error| error.to_string(), |output| first_line(&output.stderr));
+            Finding::warning(check, format!("not known: {why}"), "ask as the owner of the repository, where git is")
         }
     })
+}
+
+fn first_line(said: &[u8]) -> String {
+    String::from_utf8_lossy(said).lines().next().unwrap_or("git said nothing").to_string()
 }
 
 fn lock(context: &Context<'_>) -> anyhow::Result<Finding> {
@@ -245,9 +263,9 @@ fn order(status: &Status) -> Finding {
     judged(status, "newest backup and clock", about, || "in order".into())
 }
 
-fn restore(context: &Context<'_>) -> Finding {
+fn restore(context: &Context<'_>, ledger: &Ledger) -> Finding {
     let check = "restore";
-    match (context.unfinished_restore(), context.leftovers()) {
+    match (context.unfinished_restore(ledger), context.leftovers(ledger)) {
         (Some((what, remedy)), _) => Finding::failure(check, what, remedy),
         (None, Some(left)) => Finding::warning(check, left, "the next run removes it by itself"),
         (None, None) => Finding::ok(check, "none was cut short"),

@@ -1,8 +1,8 @@
 //! The installed copy of this program, which the schedule runs: neither `cargo clean` nor a broken checkout stops
 //! tonight's backup, and nothing is compiled at night.
 //!
-//! Beside it, a file says which project it is for. Two projects may be called the same, and neither may take the
-//! other's program.
+//! A file beside it says which project it is for: two projects may have the same name, and neither may take the other's
+//! program.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,19 +11,22 @@ use anyhow::Context as _;
 use backup::{Error, ErrorKind};
 use serde::Serialize;
 
-use super::steps::{Step, Steps, word};
-use super::systemd::{Manager, Scope, home};
+use super::folders;
+use super::steps::Steps;
+use crate::step::{Step, word};
+use crate::systemd::Scope;
+use crate::user::account::home;
 
-/// What a copy is called until it is complete.
+/// The name of a copy until it is complete.
 const NEW: &str = ".xtask.new";
 
-/// The file that says whose it is.
+/// The file that names the project.
 const PROJECT: &str = "project";
 
 /// How an installed copy compares to this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Compared {
+pub enum CopyState {
     /// The same, byte for byte.
     Current,
     /// Another one, built earlier.
@@ -44,22 +47,22 @@ pub fn path(scope: Scope, slug: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// How the copy at `path` compares to this program.
-pub fn compare(path: &Path) -> anyhow::Result<Compared> {
+pub fn compare(path: &Path) -> anyhow::Result<CopyState> {
     let this = this()?;
     let read = |path: &Path| fs::read(path).with_context(|| format!("read {}", path.display()));
     if !path.exists() {
-        return Ok(Compared::Missing);
+        return Ok(CopyState::Missing);
     }
     if read(path)? == read(&this)? {
-        return Ok(Compared::Current);
+        return Ok(CopyState::Current);
     }
     // A copy keeps the time it was built at.
     let built = |path: &Path| fs::metadata(path).and_then(|found| found.modified());
     let older = built(path)? < built(&this)?;
-    Ok(if older { Compared::Older } else { Compared::Newer })
+    Ok(if older { CopyState::Older } else { CopyState::Newer })
 }
 
-/// Makes sure that the copy at `path` is not another project's, which is still there.
+/// Makes sure that the copy at `path` doesn't belong to another project that still exists.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`], naming that project.
@@ -70,31 +73,25 @@ pub fn require_own(path: &Path, root: &Path) -> backup::Result<()> {
         .with_hint("give this project another name: `project` in the settings"))
 }
 
-/// Installs a copy of this program at `path`, for the project in `root`: written beside it and renamed, so that a backup
-/// that starts in between finds the old one or the new one. What is needed to take that back goes to `temporary`.
-/// `false` if it is there already.
-pub fn install(
-    steps: &mut Steps<'_>,
-    manager: &Manager<'_>,
-    path: &Path,
-    root: &Path,
-    temporary: &Path,
-) -> anyhow::Result<bool> {
-    let is_current = compare(path)? == Compared::Current;
+/// Installs a copy of this program at `path`, for the project in `root`. It is written beside it and renamed, so that a
+/// backup that starts in between finds the old one or the new one. `false` if it is there already.
+pub fn install(steps: &mut Steps<'_>, path: &Path, root: &Path) -> anyhow::Result<bool> {
+    let is_current = compare(path)? == CopyState::Current;
     if is_current && project(path).as_deref() == Some(root) {
         return Ok(false);
     }
     let folder = path.parent().context("find the folder of the installed program")?;
-    make_folder(steps, manager, folder)?;
-    mark(steps, manager, root, &folder.join(PROJECT), temporary)?;
+    folders::make_public(steps, folder)?;
+    mark(steps, root, &folder.join(PROJECT))?;
     if !is_current {
-        put(steps, manager, path, temporary)?;
+        put(steps, path)?;
     }
     Ok(true)
 }
 
-/// Removes the copy at `path` and its folder, unless it is not that of the project in `root`.
-pub fn remove(steps: &mut Steps<'_>, manager: &Manager<'_>, path: &Path, root: &Path) -> anyhow::Result<()> {
+/// Removes the copy at `path` and its folder, if it belongs to the project in `root`.
+pub fn remove(steps: &mut Steps<'_>, path: &Path, root: &Path) -> anyhow::Result<()> {
+    let manager = steps.manager;
     let folder = path.parent().context("find the folder of the installed program")?;
     if !folder.exists() || project(path).is_some_and(|project| project != root) {
         return Ok(());
@@ -105,38 +102,16 @@ pub fn remove(steps: &mut Steps<'_>, manager: &Manager<'_>, path: &Path, root: &
     steps.run(&manager.change(&["rmdir", "--ignore-fail-on-non-empty", word(folder)?]))
 }
 
-/// Makes a folder for everybody to read, as the manager's files are, and those above it.
-pub fn make_folder(steps: &mut Steps<'_>, manager: &Manager<'_>, folder: &Path) -> anyhow::Result<()> {
-    let missing = missing(folder);
-    if missing.is_empty() {
-        return Ok(());
-    }
-    steps.run(&manager.change(&["install", "-d", "-m", "0755", word(folder)?]))?;
-    let undo = missing.iter().map(|folder| Ok(manager.change(&["rmdir", word(folder)?])));
-    steps.undo_by(undo.collect::<anyhow::Result<Vec<_>>>()?);
-    Ok(())
-}
-
-/// `folder` and those above it that don't exist, the innermost first.
-pub fn missing(folder: &Path) -> Vec<PathBuf> {
-    folder.ancestors().take_while(|folder| !folder.exists()).map(Path::to_path_buf).collect()
-}
-
-/// The project that the copy at `path` is for, if that is known.
+/// The project that the copy at `path` belongs to, if known.
 fn project(path: &Path) -> Option<PathBuf> {
     let text = fs::read_to_string(path.parent()?.join(PROJECT)).ok()?;
     text.strip_suffix('\n').map(PathBuf::from)
 }
 
-/// Says at `target` whose program it is.
-fn mark(
-    steps: &mut Steps<'_>,
-    manager: &Manager<'_>,
-    root: &Path,
-    target: &Path,
-    temporary: &Path,
-) -> anyhow::Result<()> {
-    let (new, old) = (temporary.join(PROJECT), temporary.join("old-project"));
+/// Writes the project's name to `target`.
+fn mark(steps: &mut Steps<'_>, root: &Path, target: &Path) -> anyhow::Result<()> {
+    let manager = steps.manager;
+    let (new, old) = (steps.temporary().join(PROJECT), steps.temporary().join("old-project"));
     fs::write(&new, format!("{}\n", word(root)?)).context("write whose program it is")?;
     let target_name = word(target)?;
     let put = |source: &str| manager.change(&["install", "-m", "0644", source, target_name]);
@@ -149,8 +124,9 @@ fn mark(
 }
 
 /// Puts a copy of this program at `target`, in place of what is there.
-fn put(steps: &mut Steps<'_>, manager: &Manager<'_>, target: &Path, temporary: &Path) -> anyhow::Result<()> {
-    let (new, old) = (target.with_file_name(NEW), temporary.join("old-xtask"));
+fn put(steps: &mut Steps<'_>, target: &Path) -> anyhow::Result<()> {
+    let manager = steps.manager;
+    let (new, old) = (target.with_file_name(NEW), steps.temporary().join("old-xtask"));
     let (new, name) = (word(&new)?, word(target)?);
     let put = |source: &Path| -> anyhow::Result<[Step; 3]> {
         Ok([

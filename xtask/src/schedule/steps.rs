@@ -1,176 +1,64 @@
-//! Commands that a person would type, shown and run one after the other, and taken back if one of them fails.
+//! Steps of an installation: they are shown and run one after the other, and undone if one of them fails.
+//!
+//! The undo of a step is registered before it runs, or right after it if the step is atomic. So an installation that fails
+//! or is interrupted at any step leaves everything as it was. Only a kill leaves a part, which the next one completes.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::path::{Path, PathBuf};
-use std::process::Output as Ended;
+use std::path::Path;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use backup::Error;
-use xshell::{PushDir, Shell};
+use tempfile::TempDir;
+use xshell::PushDir;
 
 use crate::exit::Signals;
 use crate::output::Output;
-use crate::privilege;
-use crate::text::printable;
+use crate::step::{Step, word};
+use crate::systemd::manager::Manager;
 
-/// Where the user's service manager is to be found: `man 5 user@.service`.
-pub const RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
-
-/// Where this user's service manager is, for whoever has come by `su` or `sudo`, and lacks it in the environment.
-pub fn runtime_folder() -> PathBuf {
-    format!("/run/user/{}", rustix::process::geteuid()).into()
-}
-
-/// What runs steps. In the root folder: the one that this process was started in may be closed to it.
-pub fn shell() -> anyhow::Result<Shell> {
-    let shell = Shell::new().context("find the current folder")?;
-    shell.change_dir("/");
-    if let Some(account) = privilege::became() {
-        account.environment().iter().for_each(|(name, value)| shell.set_var(name, value));
-        for name in ["XDG_CONFIG_HOME", "XDG_DATA_HOME"] {
-            shell.set_var(name, "");
-        }
-        shell.set_var(RUNTIME_DIR, runtime_folder());
-    }
-    Ok(shell)
-}
-
-/// A command and its arguments: one word at least.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
-    words: Vec<String>,
-    stdin: Option<Vec<u8>>,
-    refused: Option<String>,
-}
-
-impl Step {
-    /// A command of these words.
-    pub fn new<W: Into<String>>(words: impl IntoIterator<Item = W>) -> Self {
-        Self { words: words.into_iter().map(Into::into).collect(), stdin: None, refused: None }
-    }
-
-    /// The same with more words.
-    pub fn and<W: Into<String>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
-        self.words.extend(words.into_iter().map(Into::into));
-        self
-    }
-
-    /// The same as root, which takes `sudo` unless this process is root's.
-    pub fn sudo_unless(mut self, is_root: bool) -> Self {
-        if !is_root {
-            self.words.insert(0, "sudo".into());
-        }
-        self
-    }
-
-    /// The same, with something to read.
-    pub fn reading(self, stdin: Vec<u8>) -> Self {
-        Self { stdin: Some(stdin), ..self }
-    }
-
-    /// The same, which fails too if what it says has this in it: some commands only warn.
-    pub fn refusing(self, text: &str) -> Self {
-        Self { refused: Some(text.to_string()), ..self }
-    }
-
-    /// The same for whoever wants to stream what it says, or go on while it runs.
-    pub fn expression(&self, shell: &Shell) -> duct::Expression {
-        let (program, arguments) = self.words.split_first().expect("a step has words");
-        let command = duct::cmd(program, arguments).dir(shell.current_dir()).unchecked();
-        // What the shell has set for its commands is not in the environment of this process.
-        match shell.var_os(RUNTIME_DIR) {
-            Some(folder) => command.env(RUNTIME_DIR, folder),
-            None => command,
-        }
-    }
-
-    /// Runs it and gives what it said on stdout.
-    ///
-    /// # Errors
-    /// Names the command, how it ended and what it said; or that it was interrupted, as this process was.
-    pub fn run(&self, shell: &Shell) -> anyhow::Result<String> {
-        let ended = self.run_words(shell, &self.words)?;
-        let said = [ended.stderr.as_slice(), &ended.stdout].concat();
-        let said = String::from_utf8_lossy(&said);
-        let how = match &self.refused {
-            // It has heard the signal as well.
-            _ if !ended.status.success() && Signals::received().is_some() => return Err(Error::interrupted().into()),
-            _ if !ended.status.success() => format!("failed ({})", ended.status),
-            Some(text) if said.contains(text) => "found fault".into(),
-            _ => return Ok(String::from_utf8_lossy(&ended.stdout).into_owned()),
-        };
-        let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        let said = if lines.is_empty() { "it said nothing".into() } else { lines.join("; ") };
-        Err(anyhow!("`{self}` {how}: {said}"))
-    }
-
-    /// The same, whatever signals come in the meantime.
-    pub fn run_unswerving(&self, shell: &Shell) -> anyhow::Result<()> {
-        let deaf = ["sh", "-c", "trap '' HUP INT TERM; exec \"$@\"", "sh"].map(str::to_string);
-        let ended = self.run_words(shell, &[deaf.as_slice(), &self.words].concat())?;
-        let said = String::from_utf8_lossy(&ended.stderr).trim().replace('\n', "; ");
-        anyhow::ensure!(ended.status.success(), "`{self}` failed ({}): {said}", ended.status);
-        Ok(())
-    }
-
-    fn run_words(&self, shell: &Shell, words: &[String]) -> anyhow::Result<Ended> {
-        let (program, arguments) = words.split_first().expect("a step has words");
-        let command = shell.cmd(program).args(arguments).quiet().ignore_status();
-        let command = match &self.stdin {
-            Some(text) => command.stdin(text),
-            None => command,
-        };
-        command.output().with_context(|| format!("run `{self}`"))
-    }
-}
-
-/// A path as a word of a command.
-pub fn word(path: &Path) -> anyhow::Result<&str> {
-    path.to_str().with_context(|| format!("name {} in a command: it isn't UTF-8", path.display()))
-}
-
-/// A word as a shell reads it, whatever is in it. What no terminal should be told, no command can have, or a hint would
-/// take for the beginning of one, is replaced: the command names another thing then, and never does another.
-pub fn quoted(word: &str) -> String {
-    let word = printable(word).replace('`', "\u{fffd}");
-    shlex::try_quote(&word).map_or_else(|_| "''".into(), Cow::into_owned)
-}
-
-/// As a person would type it.
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = self.words.iter().map(|word| quoted(word));
-        f.write_str(&words.collect::<Vec<_>>().join(" "))
-    }
-}
-
-/// A piece of work done in steps. Dropped before [`Steps::finish`], it takes back what was done.
-#[derive(Debug)]
+/// Work done in steps. Dropped before [`Steps::finish`], it undoes them.
 pub struct Steps<'a> {
-    shell: &'a Shell,
+    /// The service manager whose files are changed.
+    pub manager: &'a Manager<'a>,
     output: &'a Output,
     dry_run: bool,
+    /// The undo needs its files, so it is removed after that.
+    temporary: TempDir,
     undo: Vec<Step>,
 }
 
 impl<'a> Steps<'a> {
-    /// No step yet. A dry run only shows them.
-    pub fn new(shell: &'a Shell, output: &'a Output, dry_run: bool) -> Self {
-        Self { shell, output, dry_run, undo: Vec::new() }
+    /// No steps yet. A dry run only shows them. `name` is for the temporary folder.
+    pub fn new(manager: &'a Manager<'a>, output: &'a Output, name: &str, dry_run: bool) -> anyhow::Result<Self> {
+        let temporary = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir();
+        let temporary = temporary.context("make a folder for temporary files")?;
+        Ok(Self { manager, output, dry_run, temporary, undo: Vec::new() })
     }
 
-    /// Goes on in `folder`, which names of files are then relative to, until what this returns is dropped.
-    pub fn enter(&self, folder: &Path) -> PushDir<'a> {
-        let step = Step::new(["cd".into(), folder.display().to_string()]);
+    /// A folder for files to be installed, and for files that the undo needs.
+    pub fn temporary(&self) -> &Path {
+        self.temporary.path()
+    }
+
+    /// Enters the temporary folder until the result is dropped: names of files are relative to it.
+    pub fn enter(&self) -> PushDir<'a> {
+        let step = Step::new(["cd".into(), self.temporary().display().to_string()]);
         self.output.line(&format!("$ {step}"));
-        self.shell.push_dir(folder)
+        self.manager.shell.push_dir(self.temporary())
+    }
+
+    /// Keeps a copy of a file until the end. Gives the step that puts it back.
+    pub fn keep(&mut self, path: &Path) -> anyhow::Result<Step> {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let (copy, path) = (self.temporary().join(format!("old-{file}")), word(path)?);
+        let copy = word(&copy)?;
+        self.run(&self.manager.change(&["cp", "-a", path, copy]))?;
+        Ok(self.manager.change(&["cp", "-a", "--remove-destination", copy, path]))
     }
 
     /// Shows a step and runs it.
     ///
     /// # Errors
-    /// As [`Step::run`], or that the run was asked to stop.
+    /// As [`Step::run`], or that a signal came.
     pub fn run(&mut self, step: &Step) -> anyhow::Result<()> {
         self.output.line(&format!("$ {step}"));
         if self.dry_run {
@@ -179,17 +67,17 @@ impl<'a> Steps<'a> {
         if Signals::received().is_some() {
             return Err(Error::interrupted().into());
         }
-        step.run(self.shell).map(drop)
+        step.run(self.manager.shell).map(drop)
     }
 
-    /// What is done next, all of it or a part, is taken back by this, in this order.
+    /// Registers the undo of the next steps, in this order. It also works if they were done only in part.
     pub fn undo_by(&mut self, undo: impl IntoIterator<Item = Step, IntoIter: DoubleEndedIterator>) {
         if !self.dry_run {
             self.undo.extend(undo.into_iter().rev());
         }
     }
 
-    /// All is done, and nothing is to be taken back.
+    /// Ends the work; nothing is undone.
     pub fn finish(mut self) {
         self.undo.clear();
     }
@@ -199,12 +87,12 @@ impl Drop for Steps<'_> {
     fn drop(&mut self) {
         if !self.undo.is_empty() {
             self.output.note("taking back what was done");
-            // Half taken back would be worse than done.
+            // A half undone installation would be worse than a finished one.
             Signals::hold();
         }
         while let Some(step) = self.undo.pop() {
             self.output.note(&format!("$ {step}"));
-            if let Err(error) = step.run_unswerving(self.shell) {
+            if let Err(error) = step.run_unswerving(self.manager.shell) {
                 self.output.warn(&format!("this could not be taken back: {error:#}"));
             }
         }
@@ -215,7 +103,14 @@ impl Drop for Steps<'_> {
 mod tests {
     use std::fs;
 
+    use xshell::Shell;
+
     use super::*;
+    use crate::systemd::Scope;
+
+    fn steps<'a>(manager: &'a Manager<'a>, output: &'a Output, dry_run: bool) -> Steps<'a> {
+        Steps::new(manager, output, "test", dry_run).unwrap()
+    }
 
     fn touch(path: &std::path::Path) -> (Step, [Step; 1]) {
         let path = path.to_str().unwrap();
@@ -223,42 +118,16 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_shown_as_a_shell_reads_it() {
-        let step = Step::new(["install", "-m", "0644", "/a b/it's", "$HOME"]).sudo_unless(false);
-        let shown = Shell::new().unwrap().cmd("sh").args(["-c", &format!("printf '%s\\n' {step}")]).read().unwrap();
-        assert_eq!(shown.lines().collect::<Vec<_>>(), ["sudo", "install", "-m", "0644", "/a b/it's", "$HOME"]);
-        assert_eq!(Step::new(["rm"]).sudo_unless(true).to_string(), "rm");
-    }
-
-    #[test]
-    fn a_word_that_no_shell_can_be_told_is_still_one_word() {
-        let step = Step::new(["rm", "/tmp/x; touch y #\0", "a\u{1b}[2J\nb", "\u{202e}$(id)", "`restore x`", ""]);
-        let expected =
-            "rm '/tmp/x; touch y #\u{fffd}' 'a\u{fffd}[2J\u{fffd}b' '\u{fffd}$(id)' '\u{fffd}restore x\u{fffd}' ''";
-        assert_eq!(step.to_string(), expected);
-    }
-
-    #[test]
-    fn a_failing_step_is_named_with_what_it_said() {
-        let shell = Shell::new().unwrap();
-        let failed = Step::new(["sh", "-c", "echo one; echo two >&2; exit 3"]).run(&shell).unwrap_err();
-        assert_eq!(failed.to_string(), "`sh -c 'echo one; echo two >&2; exit 3'` failed (exit status: 3): two; one");
-        let silent = Step::new(["false"]).run(&shell).unwrap_err().to_string();
-        assert_eq!(silent, "`false` failed (exit status: 1): it said nothing");
-        let missing = Step::new(["no-such-program"]).run(&shell).unwrap_err();
-        assert!(format!("{missing:#}").starts_with("run `no-such-program`: "), "{missing:#}");
-    }
-
-    #[test]
     fn what_was_done_before_a_failure_is_taken_back() {
         let (folder, shell, output) = (tempfile::tempdir().unwrap(), Shell::new().unwrap(), Output::silent());
+        let manager = Manager::new(Scope::User, &shell);
         let (kept, gone) = (folder.path().join("kept"), folder.path().join("gone"));
-        let mut steps = Steps::new(&shell, &output, false);
+        let mut steps = self::steps(&manager, &output, false);
         let (step, undo) = touch(&kept);
         steps.undo_by(undo);
         steps.run(&step).unwrap();
         steps.finish();
-        let mut steps = Steps::new(&shell, &output, false);
+        let mut steps = self::steps(&manager, &output, false);
         let (step, undo) = touch(&gone);
         steps.undo_by(undo);
         steps.run(&step).unwrap();
@@ -269,39 +138,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_back_does_not_hear_signals() {
-        let (folder, shell) = (tempfile::tempdir().unwrap(), Shell::new().unwrap());
-        let done = folder.path().join("it's done");
-        let script = format!("kill -INT $$; kill -TERM $$; kill -HUP $$; touch \"{}\"", done.display());
-        Step::new(["sh", "-c", &script]).run_unswerving(&shell).unwrap();
-        assert!(done.exists());
-        let failed = Step::new(["sh", "-c", "echo no >&2; exit 1"]).run_unswerving(&shell).unwrap_err();
-        assert_eq!(failed.to_string(), "`sh -c 'echo no >&2; exit 1'` failed (exit status: 1): no");
-    }
-
-    #[test]
-    fn a_warning_can_be_refused() {
-        let shell = Shell::new().unwrap();
-        let warns = Step::new(["sh", "-c", "echo /tmp/x/a.service: odd >&2"]);
-        warns.run(&shell).unwrap();
-        warns.clone().refusing("/tmp/y/").run(&shell).unwrap();
-        let refused = warns.refusing("/tmp/x/").run(&shell).unwrap_err().to_string();
-        assert!(refused.ends_with("found fault: /tmp/x/a.service: odd"), "{refused}");
-    }
-
-    #[test]
     fn a_dry_run_does_nothing() {
         let (folder, shell, output) = (tempfile::tempdir().unwrap(), Shell::new().unwrap(), Output::silent());
+        let manager = Manager::new(Scope::User, &shell);
         let (step, undo) = touch(&folder.path().join("x"));
-        let mut steps = Steps::new(&shell, &output, true);
+        let mut steps = self::steps(&manager, &output, true);
         steps.undo_by(undo);
         steps.run(&step).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_step_reads_what_it_is_given() {
-        let shell = Shell::new().unwrap();
-        assert_eq!(Step::new(["cat"]).reading(b"a\nb".into()).run(&shell).unwrap(), "a\nb");
     }
 }

@@ -1,4 +1,4 @@
-//! How the schedule stands: what is installed, when it runs next, how it last went, and what is wrong with it.
+//! The state of the schedule: what is installed, its next and last runs, its problems.
 
 use std::path::PathBuf;
 
@@ -7,12 +7,17 @@ use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
 use xshell::Shell;
 
-use super::program::{self, Compared};
-use super::systemd::{self, Manager, Scope, State};
-use super::{Installed, cron, find};
+use super::cron::table;
+use super::problem::Problem;
+use super::program::{self, CopyState};
+use super::timer::installation::{Installation, OlderUnit};
+use super::which::find;
 use crate::cli::Which;
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::systemd::manager::Manager;
+use crate::systemd::state::State;
+use crate::systemd::{self, Scope};
 use crate::text::{age, local};
 
 /// The schedule of a project.
@@ -24,7 +29,7 @@ pub struct Schedule {
     pub unit: Option<String>,
     /// Whose service manager has them; none for cron.
     pub scope: Option<Scope>,
-    /// Who the jobs run as, if it is not just whoever installed them.
+    /// Who the jobs run as, if not the user who installed them.
     pub user: Option<String>,
     /// The installed copy of this program.
     pub program: Program,
@@ -33,9 +38,12 @@ pub struct Schedule {
     /// The command that installs it again.
     #[serde(skip)]
     pub again: String,
-    /// What keeps all of its jobs from being started.
+    /// A problem of all its jobs.
     #[serde(skip)]
     pub problem: Option<Problem>,
+    /// Units of an older version, which `install-timer` replaces.
+    #[serde(skip)]
+    pub older: Vec<OlderUnit>,
 }
 
 /// What starts jobs.
@@ -53,10 +61,10 @@ pub struct Program {
     /// Where it is.
     pub path: PathBuf,
     /// How it compares to this one.
-    pub state: Compared,
+    pub state: CopyState,
 }
 
-/// What is done regularly.
+/// A scheduled job.
 #[derive(Debug, Serialize)]
 pub struct Job {
     /// `backup` or `drill`.
@@ -72,7 +80,7 @@ pub struct Job {
     /// When it will be started next; unknown for cron.
     pub next: Option<DateTime<FixedOffset>>,
     /// How the last run went, as far as is known.
-    pub last: Option<Last>,
+    pub last: Option<LastRun>,
     /// What is wrong with it.
     #[serde(skip)]
     pub problem: Option<Problem>,
@@ -80,26 +88,17 @@ pub struct Job {
 
 /// How a run went.
 #[derive(Debug, Clone, Serialize)]
-pub struct Last {
+pub struct LastRun {
     /// When it began.
     pub at: DateTime<FixedOffset>,
     /// How long it took, in milliseconds; unknown while it runs.
     pub duration_ms: Option<u64>,
     /// Whether all went well, as far as is known.
     pub ok: bool,
-    /// `success`, or why not: systemd's word for it, or the backup's status.
+    /// `success`, or the reason of the failure: systemd's word, or the backup's status.
     pub result: String,
-    /// What the program exited with, if it was it that ended the run.
+    /// The exit status of the program, if it ended by itself.
     pub exit_status: Option<u8>,
-}
-
-/// Something that keeps backups from being made, and what to do about it.
-#[derive(Debug, Clone)]
-pub struct Problem {
-    /// What is wrong, in a line.
-    pub what: String,
-    /// What to do, in a line.
-    pub remedy: String,
 }
 
 impl Schedule {
@@ -115,7 +114,7 @@ impl Schedule {
 
     /// All that is wrong with it.
     pub fn problems(&self) -> Vec<Problem> {
-        let missing = (self.program.state == Compared::Missing).then(|| Problem {
+        let missing = (self.program.state == CopyState::Missing).then(|| Problem {
             what: format!("{}, which the schedule runs, is missing", self.program.path.display()),
             remedy: format!("install it again: {}", self.again),
         });
@@ -124,8 +123,8 @@ impl Schedule {
     }
 }
 
-impl Last {
-    /// How it went, for people.
+impl LastRun {
+    /// How it went, in words.
     pub fn outcome(&self) -> String {
         match (self.ok, self.exit_status) {
             (true, _) => self.result.clone(),
@@ -136,16 +135,16 @@ impl Last {
     }
 }
 
-/// What a run that did a part of its work is called: by the manifest, and by the exit status.
+/// The result of a run that did only a part of its work.
 const PARTLY: &str = "partly done";
 
-/// What a run is called that ended with this exit status, which isn't 0.
+/// The result of a run with this exit status, which isn't 0.
 pub fn failure(status: u8) -> String {
     let what = if Exit::of_status(status) == Exit::Partly { PARTLY } else { "failed" };
     format!("{what} (exit {status})")
 }
 
-/// How the schedule of this project stands; none if there is none to be seen from here.
+/// The schedule of this project; none if the current user can see none.
 pub fn read(context: &Context<'_>, shell: &Shell, which: &Which) -> anyhow::Result<Option<Schedule>> {
     let installed = if systemd::is_booted() { find(context, shell, which)? } else { None };
     match installed {
@@ -155,24 +154,17 @@ pub fn read(context: &Context<'_>, shell: &Shell, which: &Which) -> anyhow::Resu
     }
 }
 
-fn of_systemd(context: &Context<'_>, shell: &Shell, installed: &Installed) -> anyhow::Result<Schedule> {
-    let Installed { scope, origin } = installed;
+fn of_systemd(context: &Context<'_>, shell: &Shell, installation: &Installation) -> anyhow::Result<Schedule> {
+    let Installation { scope, origin, drill, .. } = installation;
     let manager = Manager::new(*scope, shell);
-    let jobs = [("backup", origin.unit.clone()), ("drill", format!("{}-verify", origin.unit))];
+    let jobs = [("backup", &origin.unit), ("drill", drill)];
     let files: Vec<String> =
         jobs.iter().flat_map(|(_, unit)| [format!("{unit}.timer"), format!("{unit}.service")]).collect();
     let states = manager.states(&files)?;
     let jobs = jobs.into_iter().zip(states.chunks_exact(2));
     let jobs = jobs.map(|((name, unit), states)| {
-        let job = job(context, name, &unit, &states[0], &states[1]);
-        let problem = if manager.is_up() {
-            problem(context, installed, &job, &states[0], &states[1])
-        } else {
-            Some(Problem {
-                what: "your service manager doesn't run, and so no timer does".into(),
-                remedy: "let it run while you are not logged in: loginctl enable-linger".into(),
-            })
-        };
+        let job = job(context, name, unit, &states[0], &states[1]);
+        let problem = not_up(&manager).or_else(|| problem(context, installation, &job, &states[0], &states[1]));
         Job { problem, ..job }
     });
     Ok(Schedule {
@@ -182,19 +174,28 @@ fn of_systemd(context: &Context<'_>, shell: &Shell, installed: &Installed) -> an
         user: states.get(1).map(|service| service.get("User").to_string()).filter(|user| !user.is_empty()),
         program: Program { state: program::compare(&origin.program)?, path: origin.program.clone() },
         jobs: jobs.collect(),
-        again: installed.again(context),
+        again: installation.again(context),
         problem: None,
+        older: installation.older.clone(),
+    })
+}
+
+/// The problem that a user's service manager doesn't run.
+fn not_up(manager: &Manager<'_>) -> Option<Problem> {
+    (!manager.is_up()).then(|| Problem {
+        what: "your service manager doesn't run, and so no timer does".into(),
+        remedy: "let it run while you are not logged in: loginctl enable-linger".into(),
     })
 }
 
 fn job(context: &Context<'_>, name: &'static str, unit: &str, timer: &State, service: &State) -> Job {
     let running = service.is_active();
-    let last = service.ran().map(|ran| Last {
-        at: ran.at,
-        duration_ms: ran.duration_ms,
-        ok: running || ran.result == "success",
-        result: if running { "running".into() } else { ran.result },
-        exit_status: ran.exit_status.filter(|_| !running),
+    let last = service.last_run().map(|run| LastRun {
+        at: run.at,
+        duration_ms: run.duration_ms,
+        ok: running || run.result == "success",
+        result: if running { "running".into() } else { run.result },
+        exit_status: run.exit_status.filter(|_| !running),
     });
     Job {
         name,
@@ -203,50 +204,56 @@ fn job(context: &Context<'_>, name: &'static str, unit: &str, timer: &State, ser
         active: timer.is_ticking(),
         running,
         next: timer.time("NextElapseUSecRealtime"),
-        // systemd forgets with each start of the machine; that a drill was the schedule's, the ledger doesn't know.
+        // systemd forgets at each start of the machine. The ledger doesn't know which drills were scheduled.
         last: last.or_else(|| scheduled_backup(context).filter(|_| name == "backup")),
         problem: None,
     }
 }
 
-fn problem(context: &Context<'_>, installed: &Installed, job: &Job, timer: &State, service: &State) -> Option<Problem> {
-    let Job { name, entry, .. } = job;
-    let again = |what: String| Problem { what, remedy: format!("install it again: {}", installed.again(context)) };
+fn problem(
+    context: &Context<'_>,
+    installation: &Installation,
+    job: &Job,
+    timer: &State,
+    service: &State,
+) -> Option<Problem> {
+    if let Some(what) = obstacle(job, timer, service) {
+        return Some(Problem { what, remedy: format!("install it again: {}", installation.again(context)) });
+    }
+    let name = job.name;
+    let what = if timer.missed(service, context.now) {
+        let when = timer.time("LastTriggerUSec").map(local).unwrap_or_default();
+        format!("the {name} of {when} did not start")
+    } else {
+        format!("the last {name}: {}", job.last.as_ref().filter(|last| !last.ok)?.outcome())
+    };
+    let now = context.command(&["run-now"]).and((name == "drill").then_some("--drill"));
+    let logs = context.command(&["logs"]);
+    Some(Problem { what, remedy: format!("see why: {logs}; then try again: {now}") })
+}
+
+/// The reason why a job will not run.
+fn obstacle(job: &Job, timer: &State, service: &State) -> Option<String> {
+    let entry = &job.entry;
     if service.get("LoadState") != "loaded" {
-        return Some(again(format!("the service that {entry} starts is missing")));
+        return Some(format!("the service that {entry} starts is missing"));
     }
     if !job.enabled {
-        return Some(again(format!("{entry} is not enabled")));
+        return Some(format!("{entry} is not enabled"));
     }
     if !timer.is_active() {
-        return Some(again(format!("{entry} is not started")));
+        return Some(format!("{entry} is not started"));
     }
-    if !job.active || (job.next.is_none() && !job.running) {
-        return Some(again(format!("{entry} will not run again")));
-    }
-    let now = context.command(&["run-now"]).and((*name == "drill").then_some("--drill"));
-    let remedy = format!("see why: {}; then try again: {now}", context.command(&["logs"]));
-    if timer.missed(service, context.now) {
-        let when = timer.time("LastTriggerUSec").map(local).unwrap_or_default();
-        return Some(Problem { what: format!("the {name} of {when} did not start"), remedy });
-    }
-    let last = job.last.as_ref().filter(|last| !last.ok)?;
-    Some(Problem { what: format!("the last {name}: {}", last.outcome()), remedy })
+    let will_run = job.active && (job.next.is_some() || job.running);
+    (!will_run).then(|| format!("{entry} will not run again"))
 }
 
 fn of_cron(context: &Context<'_>, shell: &Shell) -> anyhow::Result<Option<Schedule>> {
-    let Some(cron) = cron::installed(context, shell) else { return Ok(None) };
+    let Some(cron) = table::installed(context, shell) else { return Ok(None) };
     let last = [scheduled_backup(context), drill(context)];
     let jobs = ["backup", "drill"].into_iter().zip(cron.schedules).zip(last).map(|((name, entry), last)| {
-        let age_s = last.as_ref().and_then(|last| u64::try_from((context.now - last.at).num_seconds()).ok());
-        let too_old = age_s.filter(|age_s| name == "backup" && *age_s > context.config.status.max_age.as_secs());
-        let what = match &last {
-            Some(last) if !last.ok => Some(format!("the last {name}: {}", last.outcome())),
-            // Nobody but the store tells of a run that cron started.
-            _ => too_old.map(|age_s| format!("the last scheduled {name} is {} old", age(age_s))),
-        };
-        let remedy = format!("see why: {}", cron.log.display());
-        let problem = what.map(|what| Problem { what, remedy });
+        let remedy = || format!("see why: {}", cron.log.display());
+        let problem = problem_of_cron(context, name, last.as_ref()).map(|what| Problem { what, remedy: remedy() });
         Job { name, entry, enabled: true, active: true, running: false, next: None, last, problem }
     });
     Ok(Some(Schedule {
@@ -257,17 +264,29 @@ fn of_cron(context: &Context<'_>, shell: &Shell) -> anyhow::Result<Option<Schedu
         user: cron.user,
         program: Program { state: program::compare(&cron.program)?, path: cron.program },
         again: context.command(&["install-cron"]).to_string(),
-        problem: cron::not_running(),
+        problem: table::not_running(),
+        older: Vec::new(),
     }))
 }
 
-fn last(at: DateTime<FixedOffset>, duration_ms: u64, ok: bool, failure: &str) -> Last {
-    let result = if ok { "success" } else { failure }.to_string();
-    Last { at, duration_ms: Some(duration_ms), ok, result, exit_status: None }
+/// The problem of a job in a crontab. Its runs are known from the store only.
+fn problem_of_cron(context: &Context<'_>, name: &str, last: Option<&LastRun>) -> Option<String> {
+    let last = last?;
+    if !last.ok {
+        return Some(format!("the last {name}: {}", last.outcome()));
+    }
+    let age_s = u64::try_from((context.now - last.at).num_seconds()).ok()?;
+    let is_too_old = name == "backup" && age_s > context.config.status.max_age.as_secs();
+    is_too_old.then(|| format!("the last scheduled {name} is {} old", age(age_s)))
 }
 
-/// The last scheduled backup that the store knows of. Where that can't be read, nothing is known.
-fn scheduled_backup(context: &Context<'_>) -> Option<Last> {
+fn last(at: DateTime<FixedOffset>, duration_ms: u64, ok: bool, failure: &str) -> LastRun {
+    let result = if ok { "success" } else { failure }.to_string();
+    LastRun { at, duration_ms: Some(duration_ms), ok, result, exit_status: None }
+}
+
+/// The last scheduled backup in the store. None if the store can't be read.
+fn scheduled_backup(context: &Context<'_>) -> Option<LastRun> {
     let catalog = context.catalog().ok()?;
     let mut manifests = catalog.entries().iter().rev().filter_map(|entry| entry.manifest());
     let backup = manifests.find(|manifest| manifest.trigger == Trigger::Timer)?;
@@ -275,8 +294,8 @@ fn scheduled_backup(context: &Context<'_>) -> Option<Last> {
     Some(last(backup.created_at, backup.duration_ms, backup.status == Status::Complete, failure))
 }
 
-/// The last drill, whoever asked for it.
-fn drill(context: &Context<'_>) -> Option<Last> {
+/// The last drill, scheduled or not.
+fn drill(context: &Context<'_>) -> Option<LastRun> {
     let ledger = context.ledger().ok()?;
     let drill =
         ledger.lines().iter().rev().find(|line| line.command == Command::Drill && line.outcome != Outcome::Begun)?;

@@ -1,37 +1,39 @@
 //! The systemd units of the schedule, rendered from the templates in `ops/systemd`. Pure.
 //!
 //! A unit begins with two comments: that this program wrote it, and for which project and with which flags
-//! ([`Origin`]). By these it is told from a unit of somebody else's, and can be rendered again for comparison.
+//! ([`Origin`]). By these it is distinguished from other units, and can be rendered again for comparison.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use backup::{Error, ErrorKind, Result};
+use backup::Result;
 use serde::{Deserialize, Serialize};
 
-/// What a unit's name ends in, and its template.
+use super::unit_text::{bound, fill, line, paths, quoted, unwritable};
+
+/// The ending of a unit's name, and its template.
 const TEMPLATES: [(&str, &str); 5] = [
     (".service", include_str!("../../../ops/systemd/backup.service")),
     (".timer", include_str!("../../../ops/systemd/backup.timer")),
-    ("-verify.service", include_str!("../../../ops/systemd/backup-verify.service")),
-    ("-verify.timer", include_str!("../../../ops/systemd/backup-verify.timer")),
+    ("-drill.service", include_str!("../../../ops/systemd/backup-drill.service")),
+    ("-drill.timer", include_str!("../../../ops/systemd/backup-drill.timer")),
     ("-failure@.service", include_str!("../../../ops/systemd/backup-failure@.service")),
 ];
 
-/// What the backup and the drill see and may write: `{{sandbox}}` in their templates.
+/// Places that the backup and the drill can read and write: `{{sandbox}}` in their templates.
 const SANDBOX: &str = include_str!("../../../ops/systemd/sandbox.conf");
 
-/// What every system service is confined to: `{{confined}}`.
+/// Restrictions of every system service: `{{confined}}`.
 const CONFINED: &str = include_str!("../../../ops/systemd/confined.conf");
 
-/// Who reports a failure: `{{nobody}}`, in a system service.
+/// The user who reports a failure: `{{nobody}}`, in a system service.
 const NOBODY: &str = include_str!("../../../ops/systemd/nobody.conf");
 
-/// The same in a user's own, which must work where there are no user namespaces, too: then these are what failed.
+/// The same in a user's own service. It must also work without user namespaces, which may be the cause of the failure.
 const NOBODY_OF_USERS: &str = "# As the user whose service manager this is.\nNoNewPrivileges=yes";
 
-/// What of it works in a system service only.
+/// Restrictions that work in a system service only.
 const OF_SYSTEM_SERVICES: &str = "\
 DevicePolicy=closed
 IPAddressDeny=any
@@ -41,33 +43,33 @@ ProtectControlGroups=yes
 ProtectKernelTunables=yes
 ProtectProc=invisible";
 
-/// The oldest systemd that knows `PrivateIPC=` and, with libraries of its time, the calls of Landlock. To an older one they
-/// are mistakes.
+/// The oldest systemd that knows `PrivateIPC=` and, with libraries of its time, the calls of Landlock. An older one rejects
+/// them.
 const NEWER: u32 = 249;
 
 /// The calls of Landlock.
 const LANDLOCK: &str = "landlock_create_ruleset landlock_add_rule landlock_restrict_self";
 
-/// Folders that the services don't see the content of, but for what is named. The first ones are emptied by a line of
-/// their own in [`SANDBOX`].
+/// Folders whose content is hidden from the services, except for what they need. The first ones have a line of their own in
+/// [`SANDBOX`].
 const HIDDEN: [&str; 8] = ["/home", "/root", "/run", "/tmp", "/var/tmp", "/media", "/mnt", "/srv"];
 
 /// How many of [`HIDDEN`] have a line of their own.
 const HIDDEN_ANYWAY: usize = 5;
 
-/// Folders that are the system's, and needed: a project in one of them has neighbours that can't be hidden.
+/// Folders of the system. They are needed, so the neighbours of a project in one of them can't be hidden.
 const SYSTEM: [&str; 10] = ["/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr"];
 
-/// How a unit of this program's begins.
+/// The first line of this program's units.
 const MARK: &str =
     "# Written by `cargo xtask install-timer`, which overwrites it. For changes of your own: systemctl edit";
 
-/// What the units are made from.
+/// The input of the units.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
-    /// Whose they are, and with which flags they were asked for.
+    /// The project, the program and the flags.
     pub origin: Origin,
-    /// The project, as people call it.
+    /// The project's name.
     pub project: String,
     /// The version of systemd.
     pub systemd: u32,
@@ -81,21 +83,21 @@ pub struct Spec {
     pub drill_on_calendar: String,
     /// How much later it may begin, at random.
     pub randomized_delay: Duration,
-    /// What has to be mounted first.
+    /// Places that must be mounted first.
     pub mounts: Vec<PathBuf>,
-    /// The backup folder, by all its names: written to by a backup.
+    /// The backup folder by all its paths: a backup writes to it.
     pub backups: Vec<PathBuf>,
-    /// What a drill writes in it.
+    /// Files in it that a drill writes.
     pub records: Vec<PathBuf>,
-    /// The folders of the databases: written to by a backup.
+    /// The folders of the databases: a backup writes to them.
     pub data: Vec<PathBuf>,
-    /// What else has to be seen, should it be in a hidden place.
+    /// Other places that must be readable even if they are in a hidden folder.
     pub readable: Vec<PathBuf>,
-    /// Whether the drill runs a command of the settings'.
+    /// Whether the drill runs a command of the settings.
     pub has_command: bool,
 }
 
-/// Whose a unit is: what its second line says.
+/// The second line of a unit: what it was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// What the units' names begin with.
@@ -104,7 +106,7 @@ pub struct Origin {
     pub root: PathBuf,
     /// The installed copy of this program that they start.
     pub program: PathBuf,
-    /// What the flags said in place of the settings.
+    /// Flags that replace settings.
     #[serde(flatten)]
     pub flags: Flags,
 }
@@ -133,7 +135,7 @@ pub struct Flags {
 }
 
 impl Flags {
-    /// These flags, and of the `remembered` ones those that were not given again.
+    /// These flags, and the `remembered` ones that were not given again.
     #[must_use]
     pub fn over(self, remembered: Self) -> Self {
         Self {
@@ -176,7 +178,7 @@ pub enum Identity {
 }
 
 impl Identity {
-    /// The user's name, if it is not just whoever installs the schedule.
+    /// The user's name; none for the user who installs the schedule.
     pub fn user(&self) -> Option<String> {
         match self {
             Self::System { user, .. } => Some(user.clone()),
@@ -212,22 +214,22 @@ impl Spec {
     /// Renders the units.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for a name or a path that can't stand in a unit.
+    /// [`backup::ErrorKind::InvalidInput`] for a name or a path that can't stand in a unit.
     pub fn render(&self) -> Result<Vec<Unit>> {
         let (words, parts) = (self.words()?, self.parts());
         let render = |(file, (ending, template)): (String, (&str, &str))| {
-            // One unit is enough to remember the flags, and then they make a difference in no other.
+            // Only one unit remembers the flags: the others don't change with them.
             let flags = if ending == ".timer" { self.origin.flags.clone() } else { Flags::default() };
             let origin = Origin { flags, ..self.origin.clone() };
             let origin = serde_json::to_string(&origin).map_err(|_| unwritable(&self.origin.root.display()))?;
-            let places = if ending == "-verify.service" { self.places_of_drill()? } else { self.places_of_backup()? };
+            let places = if ending == "-drill.service" { self.places_of_drill()? } else { self.places_of_backup()? };
             let body = fill(&fill(&fill(template, &parts), &words), &places);
             Ok(Unit { text: format!("{MARK} {file}\n# {origin}\n\n{body}"), file })
         };
         self.origin.files().zip(TEMPLATES).map(render).collect()
     }
 
-    /// What stands for `{{word}}`s of the templates that have further words in them.
+    /// Values of the `{{word}}`s that contain further words.
     fn parts(&self) -> BTreeMap<&'static str, String> {
         let confined = BTreeMap::from([("confined", CONFINED.trim_end().to_string())]);
         let nobody = match self.identity {
@@ -238,15 +240,34 @@ impl Spec {
         BTreeMap::from([("sandbox", fill(SANDBOX.trim_end(), &confined)), ("nobody", nobody)])
     }
 
-    /// What stands for each other `{{word}}`, but for the places.
+    /// Values of the other `{{word}}`s, except the places.
     fn words(&self) -> Result<BTreeMap<&'static str, String>> {
-        let is_newer = self.systemd >= NEWER;
-        let private_ipc = if is_newer { "\nPrivateIPC=yes" } else { "" };
+        let arguments = self.arguments.iter().map(|word| quoted(word)).collect::<Result<Vec<_>>>()?;
+        let program = [paths("", &[&self.origin.program])?, arguments.join(" ")].join(" ");
+        let mut words = self.words_of_identity();
+        words.extend([
+            ("unit", self.origin.unit.clone()),
+            ("project", line(&self.project)?),
+            ("landlock", if self.systemd >= NEWER { LANDLOCK } else { "" }.into()),
+            // systemd replaces variables in a command line.
+            ("program", program.replace('$', "$$")),
+            ("on_calendar", line(&self.on_calendar)?),
+            ("drill_on_calendar", line(&self.drill_on_calendar)?),
+            ("randomized_delay", humantime::format_duration(self.randomized_delay).to_string()),
+            ("mounts", paths("", &self.mounts)?),
+            ("no_compiler", if self.has_command { "no" } else { "yes" }.into()),
+        ]);
+        Ok(words)
+    }
+
+    /// Those that depend on who the services run as.
+    fn words_of_identity(&self) -> BTreeMap<&'static str, String> {
+        let private_ipc = if self.systemd >= NEWER { "\nPrivateIPC=yes" } else { "" };
         let (identity, by_scope, journalctl) = match &self.identity {
             Identity::System { user, group } => {
                 (format!("User={user}\nGroup={group}"), format!("{OF_SYSTEM_SERVICES}{private_ipc}"), "journalctl -u")
             }
-            // By the identifier: what a process says last may come without its unit's name there.
+            // By the identifier: there, the last lines of a process may come without the unit's name.
             Identity::User => (
                 "# As the user whose service manager this is.".into(),
                 "# That can make no sandbox but one that hides the other users.\nPrivateUsers=yes".into(),
@@ -254,25 +275,14 @@ impl Spec {
             ),
         };
         let as_root = matches!(&self.identity, Identity::System { user, .. } if user == "root");
-        let arguments = self.arguments.iter().map(|word| quoted(word)).collect::<Result<Vec<_>>>()?;
-        let program = [paths("", &[&self.origin.program])?, arguments.join(" ")].join(" ");
-        Ok(BTreeMap::from([
-            ("unit", self.origin.unit.clone()),
-            ("project", line(&self.project)?),
+        // Without these, root may read and write less than the owner of the files.
+        let capabilities = if as_root { "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER" } else { "" };
+        BTreeMap::from([
             ("identity", identity),
             ("by_scope", by_scope),
-            ("landlock", if is_newer { LANDLOCK } else { "" }.into()),
-            // Without these, root may read and write less than the owner of the files.
-            ("capabilities", if as_root { "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER" } else { "" }.into()),
+            ("capabilities", capabilities.into()),
             ("journalctl", journalctl.into()),
-            // A command line has variables in it.
-            ("program", program.replace('$', "$$")),
-            ("on_calendar", line(&self.on_calendar)?),
-            ("drill_on_calendar", line(&self.drill_on_calendar)?),
-            ("randomized_delay", humantime::format_duration(self.randomized_delay).to_string()),
-            ("mounts", paths("", &self.mounts)?),
-            ("no_compiler", if self.has_command { "no" } else { "yes" }.into()),
-        ]))
+        ])
     }
 
     fn places_of_backup(&self) -> Result<BTreeMap<&'static str, String>> {
@@ -287,7 +297,7 @@ impl Spec {
         let folders = self.hidden();
         let is_hidden = |path: &PathBuf| folders.iter().any(|folder| path.starts_with(folder));
         let (hidden_writable, writable) = writable.into_iter().partition::<Vec<_>, _>(|path| is_hidden(path));
-        // What is bound twice to the same place stays read-only.
+        // A place that is bound twice stays read-only.
         let readable = readable.into_iter().filter(|path| is_hidden(path) && !hidden_writable.contains(path));
         let readable = outermost(&readable.collect::<Vec<_>>());
         let holds = |folder: &&PathBuf| readable.iter().chain(&hidden_writable).any(|path| path.starts_with(folder));
@@ -296,7 +306,7 @@ impl Spec {
         let (emptied, closed) = by_us.partition::<Vec<_>, _>(holds);
         Ok(BTreeMap::from([
             ("emptied", bound("", ":ro", &emptied)?),
-            // One that isn't there is left to the program to report: it can say more about it than systemd.
+            // The program reports a missing one: it can say more about it than systemd.
             ("closed", paths("-", &closed)?),
             ("writable", paths("-", &writable)?),
             ("readable", bound("-", "", &readable)?),
@@ -304,7 +314,8 @@ impl Spec {
         ]))
     }
 
-    /// The folders whose content is hidden: where other projects may be, those beside this one and its backups among them.
+    /// The folders whose content is hidden: other projects may be there. The folders around this project and its backups are
+    /// among them.
     fn hidden(&self) -> Vec<PathBuf> {
         let needed: Vec<&PathBuf> = self.readable.iter().chain(&self.backups).chain(&self.data).collect();
         let own = [&self.origin.root].into_iter().chain(&self.backups).chain(&self.data);
@@ -320,78 +331,22 @@ impl Spec {
     }
 }
 
-/// The paths that are in none of the others.
+/// The paths that are not inside another one.
 fn outermost<'p>(paths: &[&'p PathBuf]) -> Vec<&'p PathBuf> {
     let inside = |path: &PathBuf| paths.iter().any(|other| *other != path && path.starts_with(other));
     paths.iter().filter(|path| !inside(path)).copied().collect()
 }
 
-/// A name for units made of a project's: letters, digits and single dashes. Empty if there is nothing to make it of.
+/// A project's name as a name for units: letters, digits and single dashes. Empty if it has no letter or digit.
 pub fn slug(project: &str) -> String {
     let words = project.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("-").to_lowercase()
 }
 
-/// `template` with a value for each `{{word}}` that has one.
-fn fill(template: &str, words: &BTreeMap<&str, String>) -> String {
-    let mut parts = template.split("{{");
-    let mut text = parts.next().unwrap_or_default().to_string();
-    for part in parts {
-        let known = part.split_once("}}").and_then(|(word, rest)| Some((words.get(word)?, rest)));
-        match known {
-            Some((value, rest)) => text.extend([value, rest]),
-            None => text.extend(["{{", part]),
-        }
-    }
-    text
-}
-
-/// A list of paths, each with `prefix`.
-fn paths<P: AsRef<Path>>(prefix: &str, paths: &[P]) -> Result<String> {
-    let word = |path: &Path| {
-        let text = path.to_str().ok_or_else(|| unwritable(&path.display()))?;
-        quoted(&format!("{prefix}{text}"))
-    };
-    Ok(paths.iter().map(|path| word(path.as_ref())).collect::<Result<Vec<_>>>()?.join(" "))
-}
-
-/// The same for lists in which a `:` would say what a path is to be called, or with which options it is mounted.
-fn bound<P: AsRef<Path>>(prefix: &str, options: &str, paths: &[P]) -> Result<String> {
-    let word = |path: &Path| {
-        let text = path.to_str().filter(|text| !text.contains(':')).ok_or_else(|| unwritable(&path.display()))?;
-        Ok(quoted(&format!("{prefix}{text}"))? + options)
-    };
-    Ok(paths.iter().map(|path| word(path.as_ref())).collect::<Result<Vec<_>>>()?.join(" "))
-}
-
-/// A word of a list or a command line, quoted if it has to be: `man 7 systemd.syntax`.
-fn quoted(word: &str) -> Result<String> {
-    let plain = plain(word)?;
-    let simple = |c: char| c.is_alphanumeric() || "/-_.,=@+%".contains(c);
-    if !plain.is_empty() && plain.chars().all(simple) {
-        return Ok(plain);
-    }
-    Ok(format!("\"{}\"", plain.replace('\\', "\\\\").replace('"', "\\\"")))
-}
-
-/// Text that a line ends with. After a backslash there, the next line would be a part of it.
-fn line(text: &str) -> Result<String> {
-    if text.ends_with('\\') { Err(unwritable(&text)) } else { plain(text) }
-}
-
-/// Text on one line in which systemd has nothing to replace.
-fn plain(text: &str) -> Result<String> {
-    if text.chars().any(char::is_control) { Err(unwritable(&text.escape_debug())) } else { Ok(text.replace('%', "%%")) }
-}
-
-fn unwritable(what: &dyn std::fmt::Display) -> Error {
-    Error::new(ErrorKind::InvalidInput, format!("{what} can't stand in a systemd unit")).with_hint(
-        "it isn't UTF-8, has a control character or, as a path, a colon in it, or ends in a backslash: rename it",
-    )
-}
-
 #[cfg(test)]
 mod tests {
+    use backup::ErrorKind;
+
     use super::*;
 
     fn spec() -> Spec {
@@ -584,7 +539,7 @@ mod tests {
 
     #[test]
     fn a_drill_writes_the_lock_and_the_ledger_alone() {
-        let text = unit(&spec(), "charger-api-backup-verify.service");
+        let text = unit(&spec(), "charger-api-backup-drill.service");
         assert_eq!(line(&text, "BindPaths="), "-/srv/charger/backups/.lock -/srv/charger/backups/history.jsonl");
         assert_eq!((line(&text, "ReadWritePaths="), line(&text, "BindReadOnlyPaths=")), ("", "-/srv/charger"));
     }
@@ -601,8 +556,8 @@ mod tests {
     fn only_the_command_of_a_drill_may_compile_as_it_runs() {
         let spec = Spec { has_command: true, ..spec() };
         let allowed = |file: &str| line(&unit(&spec, file), "MemoryDenyWriteExecute=").to_string();
-        assert_eq!(allowed("charger-api-backup-verify.service"), "no");
+        assert_eq!(allowed("charger-api-backup-drill.service"), "no");
         assert_eq!(allowed("charger-api-backup.service"), "yes");
-        assert_eq!(line(&unit(&self::spec(), "charger-api-backup-verify.service"), "MemoryDenyWriteExecute="), "yes");
+        assert_eq!(line(&unit(&self::spec(), "charger-api-backup-drill.service"), "MemoryDenyWriteExecute="), "yes");
     }
 }

@@ -273,7 +273,7 @@ mod tests {
         publish(&store, FILE, &content);
         let error = decoded(&store, &StoredFile { bytes: Some(content.len() as u64), ..file }).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Damaged, "{error:?}");
-        assert!(error.hint().is_some_and(|hint| hint.contains("verify --all")));
+        assert_eq!(error.advice(), Some(crate::error::Advice::RestoreAnother));
         error.one_line()
     }
 

@@ -1,12 +1,12 @@
 //! Whether a database has collapsed: lost most of what an earlier backup holds.
 //!
-//! A database that somebody emptied by mistake is sound, and a backup of it complete. Night after night rotation would
-//! remove one of those that still hold everything. So each backup is compared with earlier ones, and its manifest says
-//! what is lost; [`crate::catalog::retention`] then keeps what is from before.
+//! A database that somebody emptied by mistake is sound, and its backup complete. Night after night, rotation would remove
+//! a backup that still holds everything. So each backup is compared with earlier ones, and its manifest records what is
+//! lost; [`crate::catalog::retention`] then keeps the backups from before.
 //!
-//! Earlier ones are the newest, and all of the last [`RECENT`], newest first: a database that loses a third each night
-//! is compared with what it was before it began to. Beyond one that shows a collapse itself nothing is compared, so a
-//! collapse is told once.
+//! It is compared with the newest earlier backup and with all of the last [`RECENT`] days, so that a database that loses a
+//! third each night is compared with its state before that began. The comparison stops at a backup that shows a collapse
+//! itself, so that each collapse is reported once.
 
 use std::collections::BTreeMap;
 
@@ -18,16 +18,16 @@ use crate::record::figures::{size, thousands};
 use crate::record::manifest::{Artifact, Collapse, Content, Database, Manifest, Trigger, Warning};
 use crate::store::Store;
 
-/// How old a backup may be to be compared with, if it isn't the newest.
+/// How old a backup can be to be compared with, unless it is the newest.
 const RECENT: TimeDelta = TimeDelta::days(30);
 
-/// Small tables come and go: one that lost fewer rows than this has not collapsed.
+/// A table that lost fewer rows than this has not collapsed: small tables come and go.
 const LEAST_ROWS: u64 = 100;
 
-/// Of more tables than this, a warning names only some.
+/// The most tables that a warning names.
 const MOST_NAMED: usize = 3;
 
-/// What the databases among `artifacts`, just saved, have lost since earlier backups, each with its warning.
+/// What the databases in `artifacts`, which were just saved, lost since earlier backups.
 pub(crate) fn find(
     catalog: &Catalog,
     store: &dyn Store,
@@ -44,7 +44,7 @@ pub(crate) fn find(
         if open.is_empty() {
             break;
         }
-        // One that was damaged since says nothing about the others.
+        // A manifest that was damaged since is skipped.
         let Some(manifest) = open.iter().any(holds).then(|| entry.read_manifest(store).ok()).flatten() else {
             continue;
         };
@@ -53,7 +53,7 @@ pub(crate) fn find(
     found
 }
 
-/// A database that is held against earlier backups.
+/// A database that is being compared with earlier backups.
 struct Comparison<'a> {
     artifact: &'a Artifact,
     database: &'a Database,
@@ -61,7 +61,7 @@ struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    /// Adds what is lost since a backup to `found`. Whether it is to be compared with earlier ones as well.
+    /// Adds what was lost since a backup to `found`. Returns whether to compare with still earlier ones.
     fn goes_on_beyond(&mut self, manifest: &Manifest, found: &mut Vec<(Collapse, Warning)>) -> bool {
         let name = self.artifact.name.as_str();
         let earlier = manifest.artifacts.iter().filter(|earlier| earlier.name == name).find_map(sound_database);
@@ -69,7 +69,7 @@ impl Comparison<'_> {
             self.has_compared = true;
             let losses = losses(earlier, self.database);
             if !losses.is_empty() {
-                found.push(told(name, manifest, &losses));
+                found.push(report(name, manifest, &losses));
                 return false;
             }
         }
@@ -77,13 +77,13 @@ impl Comparison<'_> {
     }
 }
 
-/// Whether others can be compared with it.
+/// Whether a new backup can be compared with it.
 fn is_comparable(entry: &Entry) -> bool {
     let is_there = entry.files.iter().all(ListedFile::is_whole);
     is_there && entry.manifest().is_some_and(|summary| summary.trigger != Trigger::PreRestore)
 }
 
-/// A database whose contents are known: those of a damaged one are not.
+/// The database in an artifact, unless it was damaged: then its contents aren't known.
 fn sound_database(artifact: &Artifact) -> Option<&Database> {
     match &artifact.content {
         Content::Database(database) if database.damage.is_empty() => Some(database),
@@ -93,14 +93,14 @@ fn sound_database(artifact: &Artifact) -> Option<&Database> {
 
 /// A figure that is too small now.
 struct Loss<'a> {
-    /// The table whose rows these are; `None`: bytes of the database.
+    /// The table that lost rows; `None` if the figures are bytes of the database.
     table: Option<&'a str>,
     was: u64,
     now: u64,
 }
 
-/// Tables that lost most of their rows, the greatest loss first; if there are none, the database itself if it lost half
-/// of its size.
+/// Tables that lost most of their rows, the greatest loss first. If there are none, the database itself, if it lost half of
+/// its size.
 fn losses<'a>(earlier: &'a Database, database: &Database) -> Vec<Loss<'a>> {
     let (was, now) = (rows(earlier), rows(database));
     let mut losses: Vec<Loss<'a>> = was
@@ -131,7 +131,7 @@ fn bytes(database: &Database) -> u64 {
     database.facts.page_count.saturating_mul(database.facts.page_size.into())
 }
 
-/// Whether SQLite keeps a table for itself: statistics, or the segments of a full-text index, which it merges.
+/// Whether SQLite maintains this table: statistics, or the segments of a full-text index, which it merges.
 fn is_upkeep(table: &str, tables: &BTreeMap<&str, u64>) -> bool {
     let has_all = |base: &str, endings: &[&str]| {
         endings.iter().all(|ending| tables.contains_key(format!("{base}{ending}").as_str()))
@@ -143,31 +143,29 @@ fn is_upkeep(table: &str, tables: &BTreeMap<&str, u64>) -> bool {
     table.starts_with("sqlite_") || families.iter().any(is_segment)
 }
 
-fn told(name: &str, earlier: &Manifest, losses: &[Loss<'_>]) -> (Collapse, Warning) {
-    let since = earlier.id;
+/// The losses as a collapse and as a warning.
+fn report(name: &str, earlier: &Manifest, losses: &[Loss<'_>]) -> (Collapse, Warning) {
+    let (since, worst) = (earlier.id, &losses[0]);
     let tables: Vec<String> = losses
         .iter()
         .filter_map(|loss| Some(format!("{} {} → {}", loss.table?, thousands(loss.was), thousands(loss.now))))
         .collect();
-    let worst = &losses[0];
     let message = if tables.is_empty() {
         format!("database {name} shrank since backup {since}: {} → {}", size(worst.was), size(worst.now))
     } else {
-        let more = match tables.len().saturating_sub(MOST_NAMED) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let named = tables[..tables.len().min(MOST_NAMED)].join(", ");
-        format!("database {name} lost most rows of some tables since backup {since}: {named}{more}")
+        format!("database {name} lost most rows of some tables since backup {since}: {}", first_of(&tables))
     };
-    let collapse = Collapse {
-        name: name.to_string(),
-        since,
-        table: worst.table.map(str::to_string),
-        was: worst.was,
-        now: worst.now,
-    };
+    let table = worst.table.map(str::to_string);
+    let collapse = Collapse { name: name.to_string(), since, table, was: worst.was, now: worst.now };
     (collapse, Warning { code: "collapsed".into(), message })
+}
+
+fn first_of(tables: &[String]) -> String {
+    let named = tables[..tables.len().min(MOST_NAMED)].join(", ");
+    match tables.len().saturating_sub(MOST_NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
 }
 
 #[cfg(test)]

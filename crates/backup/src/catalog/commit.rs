@@ -172,8 +172,8 @@ mod tests {
     use crate::operation::run::Run;
     use crate::operation::session::Session;
     use crate::operation::verify::verify;
-    use crate::record::checked::EarlierChecks;
     use crate::record::digest::Digest;
+    use crate::record::earlier_checks::EarlierChecks;
     use crate::record::ledger::{Command, Line, Outcome};
     use crate::store::MemoryStore;
 

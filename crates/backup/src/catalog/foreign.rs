@@ -1,7 +1,7 @@
-//! Manifests that other tools wrote: which ones they are, and the stored files that they name.
+//! Manifests that other tools wrote: how they are recognised, and which stored files they name.
 //!
-//! The hazard is a damaged manifest of this program's that is taken for another tool's: its backup would be listed with
-//! nothing to hold its files against. So a text is another tool's only if nothing in it is ours.
+//! The hazard: if a damaged manifest of this program were taken for another tool's, its backup would be listed and its files
+//! never checked. So a manifest counts as another tool's only if nothing in it could be this program's.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -12,7 +12,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use crate::record::manifest::MAX_BYTES;
 use crate::record::names::ArtifactName;
 
-/// Words of our own manifests. A single damaged place leaves most of them as they are.
+/// Keys of this program's manifests. Damage in one place leaves most of them.
 const OWN_WORDS: [&str; 7] = [
     "\"format\"",
     "\"created_at\"",
@@ -23,17 +23,17 @@ const OWN_WORDS: [&str; 7] = [
     "\"plain_sha256\"",
 ];
 
-/// So many of them together are no other tool's.
+/// A text with this many of them is this program's.
 const MANY: usize = 3;
 
-/// How our manifests begin, without white space.
+/// How this program's manifests begin, without white space.
 const BEGINNING: &str = "{\"format\"";
 
-/// More files than this are not taken from one manifest.
+/// The most files that are taken from one manifest.
 const MAX_NAMES: usize = 1000;
 
-/// The names of artifacts in a manifest of another tool, found by the last part of any text in it that is a path.
-/// `None` if it is a manifest of this program's, of whatever format or damaged, or could be one.
+/// The names of artifacts in a manifest of another tool: the last part of any text in it that is a path. `None` if it is, or
+/// could be, a manifest of this program, whatever its format or damage.
 pub(crate) fn named_files(manifest: &[u8]) -> Option<Vec<String>> {
     if manifest.len() as u64 > MAX_BYTES {
         return None;
@@ -45,10 +45,10 @@ pub(crate) fn named_files(manifest: &[u8]) -> Option<Vec<String>> {
     if is_json { (!has_format(&text)).then_some(names) } else { (!resembles_ours(&text)).then(Vec::new) }
 }
 
-/// Bytes of erased flash memory; no text has so many of them in a row.
+/// Erased flash memory; no text has this many such bytes in a row.
 const ERASED: [u8; 8] = [0xff; 8];
 
-/// Text in UTF-8, in UTF-16 with its mark, or in some 8-bit encoding. `None` if it is no text.
+/// Text in UTF-8, in UTF-16 with a byte order mark, or in any 8-bit encoding. `None` if it is no text.
 fn decoded(bytes: &[u8]) -> Option<Cow<'_, str>> {
     if bytes.windows(ERASED.len()).any(|window| window == ERASED) || bytes.ends_with(&ERASED[..1]) {
         return None;
@@ -62,7 +62,7 @@ fn decoded(bytes: &[u8]) -> Option<Cow<'_, str>> {
         [0xfe, 0xff, ..] => utf16(u16::from_be_bytes).into(),
         _ => {
             let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-            // The names that matter are ASCII, which all encodings have in common.
+            // Names of artifacts are ASCII, which all 8-bit encodings share.
             std::str::from_utf8(bytes).map_or_else(|_| bytes.iter().map(|byte| char::from(*byte)).collect(), Cow::from)
         }
     };
@@ -70,7 +70,7 @@ fn decoded(bytes: &[u8]) -> Option<Cow<'_, str>> {
     is_text.then_some(text)
 }
 
-/// Whether JSON has a number for its format, or so many of our words that it must have had one.
+/// Whether JSON has a format number, or enough keys of this program to have had one.
 fn has_format(json: &str) -> bool {
     #[derive(Deserialize)]
     struct Format {
@@ -80,7 +80,7 @@ fn has_format(json: &str) -> bool {
     serde_json::from_str::<Format>(json).is_ok() || own_words(json) >= MANY
 }
 
-/// Whether text that is no JSON may be what is left of a manifest of ours. Nothing at all may be.
+/// Whether text that isn't JSON could be the rest of this program's manifest. An empty text could be.
 fn resembles_ours(text: &str) -> bool {
     let mut beginning = text.chars().filter(|c| !c.is_whitespace()).take(BEGINNING.len());
     let is_cut_short = BEGINNING.starts_with(&beginning.by_ref().collect::<String>());
@@ -91,7 +91,7 @@ fn own_words(text: &str) -> usize {
     OWN_WORDS.iter().filter(|word| text.contains(**word)).count()
 }
 
-/// Walks through JSON and takes the names of artifacts out of it, whatever its shape.
+/// Collects the names of artifacts in JSON of any shape.
 struct Names<'a>(&'a mut Vec<String>);
 
 impl<'de> DeserializeSeed<'de> for Names<'_> {

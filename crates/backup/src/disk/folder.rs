@@ -1,8 +1,7 @@
-//! A folder by its descriptor: nothing that is done in it can be led elsewhere.
+//! A folder of a store, held open: nothing that is done in it can be led elsewhere.
 //!
-//! Whoever may write to a store may exchange a folder in it for a link at any moment, between a look at it and its use. So
-//! a folder is opened once, and what is done in it goes by its descriptor and a name without a `/`. A link in the place of
-//! that name is never followed.
+//! Whoever can write to a store can exchange a folder in it for a link at any moment. So a folder is opened once, and each
+//! step takes its descriptor and a name without a `/`. A link in the place of that name is never followed.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -10,12 +9,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
-use rustix::fs::{chownat, fstat, fsync, mkdirat, openat, renameat, statat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Stat, fstat, fsync, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
-use crate::disk::fsutil;
-use rustix::process::geteuid;
+use super::at;
 
 /// An open folder.
 #[derive(Debug)]
@@ -26,20 +23,18 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Opens the folder at `path`, wherever links lead there.
+    /// Opens the folder at `path`; links are followed.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self { descriptor: openat(CWD, path, flags, Mode::empty())?, path: path.to_path_buf() })
     }
 
-    /// Opens a folder in this one; a link is none.
+    /// Opens a folder in this one; a link to one is an error.
     pub fn folder(&self, name: &str) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let descriptor = openat(&self.descriptor, single(name)?, flags, Mode::empty())?;
-        Ok(Self { descriptor, path: self.path_of(name) })
+        Ok(Self { descriptor: at::open_folder(&self.descriptor, single(name)?)?, path: self.path_of(name) })
     }
 
-    /// Makes a private folder in this one; one that is there stays.
+    /// Makes a private folder in this one, unless it exists.
     pub fn make_folder(&self, name: &str) -> io::Result<()> {
         match mkdirat(&self.descriptor, single(name)?, Mode::RWXU) {
             Err(Errno::EXIST) => Ok(()),
@@ -47,39 +42,32 @@ impl Folder {
         }
     }
 
-    /// How messages call what has this name.
+    /// Its path, for messages.
     pub fn path_of(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Opens a plain file for reading. What else may be in its place is an error: a pipe would be waited for without end,
-    /// and to open a device can do anything.
+    /// Opens a plain file for reading, as [`at::open_plain`].
     pub fn read(&self, name: &str) -> io::Result<File> {
-        require_plain(&self.stat(name)?)?;
-        self.open_file(name, OFlags::RDONLY)
+        at::open_plain(&self.descriptor, single(name)?)
     }
 
-    /// Opens a plain file with these flags, private if it is new.
+    /// Opens a plain file with these flags, as [`at::open_file`].
     pub fn open_file(&self, name: &str, flags: OFlags) -> io::Result<File> {
-        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        match openat(&self.descriptor, single(name)?, flags, Mode::RUSR | Mode::WUSR) {
-            Ok(file) => require_plain(&fstat(&file)?).map(|()| file.into()),
-            Err(Errno::LOOP) => Err(is_a_link()),
-            Err(e) => Err(e.into()),
-        }
+        at::open_file(&self.descriptor, single(name)?, flags)
     }
 
-    /// What has this name, itself and not what it may lead to.
+    /// What has this name: the link itself if it is one.
     pub fn stat(&self, name: &str) -> io::Result<Stat> {
-        Ok(statat(&self.descriptor, single(name)?, AtFlags::SYMLINK_NOFOLLOW)?)
+        Ok(at::stat(&self.descriptor, single(name)?)?.ok_or(Errno::NOENT)?)
     }
 
-    /// The user it belongs to.
+    /// The user who owns it.
     pub fn owner(&self) -> io::Result<u32> {
         Ok(fstat(&self.descriptor)?.st_uid)
     }
 
-    /// All names in it that are UTF-8: no others are ours.
+    /// All names in it that are UTF-8; a store has no others.
     pub fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.descriptor)? {
@@ -89,24 +77,21 @@ impl Folder {
         Ok(names)
     }
 
-    /// Moves what has this name to another folder of the same disk, in place of what has that name there.
+    /// Moves what has this name to another folder of the same disk, and replaces what has that name there.
     pub fn rename(&self, name: &str, to: &Self) -> io::Result<()> {
         Ok(renameat(&self.descriptor, single(name)?, &to.descriptor, name)?)
     }
 
-    /// Removes a file, or a link itself; one that isn't there is removed already.
+    /// Removes a file, or the link itself. It is no error if nothing has this name.
     pub fn remove_file(&self, name: &str) -> io::Result<()> {
-        match unlinkat(&self.descriptor, single(name)?, AtFlags::empty()) {
-            Err(Errno::NOENT) => Ok(()),
-            removed => Ok(removed?),
-        }
+        Ok(at::remove(&self.descriptor, single(name)?)?)
     }
 
-    /// Removes what has this name, a folder with all that is in it. Folders in folders are first moved up to here, so that
-    /// no depth is too deep.
+    /// Removes what has this name, a folder with all that is in it. Folders in folders are moved up to this one first, so
+    /// that no tree is too deep.
     pub fn remove_tree(&self, name: &str) -> io::Result<()> {
-        match unlinkat(&self.descriptor, single(name)?, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        match at::remove(&self.descriptor, single(name)?) {
+            Ok(()) => return Ok(()),
             Err(Errno::ISDIR | Errno::PERM) => {}
             Err(e) => return Err(e.into()),
         }
@@ -125,10 +110,9 @@ impl Folder {
         Ok(())
     }
 
-    /// Removes the files of a folder, and moves its folders here. Gives their new names.
+    /// Removes the files of a folder, and moves its folders to this one. Returns their new names.
     fn empty(&self, name: &CStr, lifted: &mut u64) -> io::Result<Vec<CString>> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder = openat(&self.descriptor, name, flags, Mode::empty())?;
+        let folder = at::open_folder(&self.descriptor, name)?;
         let mut folders = Vec::new();
         for entry in Dir::read_from(&folder)? {
             let entry = entry?;
@@ -136,8 +120,8 @@ impl Folder {
             if [c".", c".."].contains(&name) {
                 continue;
             }
-            match unlinkat(&folder, name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
+            match at::remove(&folder, name) {
+                Ok(()) => {}
                 Err(Errno::ISDIR | Errno::PERM) => folders.push(self.lift(&folder, name, lifted)?),
                 Err(e) => return Err(e.into()),
             }
@@ -145,7 +129,7 @@ impl Folder {
         Ok(folders)
     }
 
-    /// Moves a folder here, under a name that nothing else has.
+    /// Moves a folder to this one, under an unused name.
     fn lift(&self, from: &OwnedFd, name: &CStr, lifted: &mut u64) -> io::Result<CString> {
         loop {
             *lifted += 1;
@@ -163,37 +147,18 @@ impl Folder {
         Ok(fsync(&self.descriptor)?)
     }
 
-    /// Gives what was made under this name to the folder's owner: what root makes by hand must not be closed to the user
-    /// whose folder it is. Only root can, and only root needs to.
+    /// Gives what root has just made under this name to the folder's owner.
     pub fn inherit_owner(&self, name: &str) {
-        if geteuid().is_root()
-            && let (Ok(made), Ok(folder)) = (self.stat(name), fstat(&self.descriptor))
-            && (made.st_uid, made.st_gid) != (folder.st_uid, folder.st_gid)
-        {
-            let (uid, gid) = (Uid::from_raw(folder.st_uid), Gid::from_raw(folder.st_gid));
-            let _ = chownat(&self.descriptor, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW);
-        }
+        at::inherit_owner(&self.descriptor, name);
     }
 }
 
-/// Makes sure that a name leads nowhere but to an entry of its folder.
+/// Makes sure that a name is that of an entry of its folder.
 fn single(name: &str) -> io::Result<&str> {
     if name.is_empty() || name == "." || name == ".." || name.contains('/') {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} is not the name of a file")));
     }
     Ok(name)
-}
-
-fn require_plain(found: &Stat) -> io::Result<()> {
-    match FileType::from_raw_mode(found.st_mode) {
-        FileType::RegularFile => Ok(()),
-        FileType::Symlink => Err(is_a_link()),
-        _ => Err(fsutil::not_plain()),
-    }
-}
-
-fn is_a_link() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "it is a link, which is not followed there")
 }
 
 #[cfg(test)]
@@ -239,7 +204,7 @@ mod tests {
         let (_elsewhere, other) = opened();
         other.open_file("mine", OFlags::WRONLY | OFlags::CREATE).unwrap();
         folder.make_folder("deep").unwrap();
-        // Far deeper than a path can say.
+        // Far deeper than a path can be long.
         let mut within = folder.folder("deep").unwrap();
         for _ in 0..3000 {
             for name in ["a", "b"] {

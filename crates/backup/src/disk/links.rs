@@ -1,24 +1,27 @@
-//! Following links one by one, as decision 16 says: if root made them, or who runs this, or the owner of what they lead to.
-//! Each part of a path is opened by itself, so that what was looked at is what is followed.
+//! Links, followed one by one and only if they can be trusted (decision 16): root made it, or the user who runs this, or
+//! the owner of the file that it leads to.
+//!
+//! Each part of a path is opened by itself, so that the link that was checked is the one that is followed.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
 use rustix::io::Errno;
 
-use crate::disk::fsutil;
+use super::at;
+use super::paths::{quoted, with_suffix};
 use crate::error::{Error, ErrorKind};
 
-/// As many as Linux itself follows.
+/// The most links in a path; Linux follows as many.
 const MAX_LINKS: usize = 40;
 
-/// Opens no content, only the place: that needs no right to read it.
+/// Opens a place without its content, which takes no right to read it.
 pub(crate) const PLACE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Why a path was not followed to its end.
+/// Why a path could not be followed to its end.
 pub(crate) enum WalkError {
     /// The operating system said so.
     Io(Errno),
@@ -33,16 +36,14 @@ impl From<Errno> for WalkError {
 }
 
 impl WalkError {
-    /// For whoever wanted to go to `path`.
+    /// The error for somebody who asked for `path`.
     pub fn error(self, path: &Path) -> Error {
         match self {
             Self::Io(e) => Error::io("open", path, e.into()),
             Self::Untrusted(link) => {
-                let message =
-                    format!("{} is a link to what belongs to somebody else than the link itself", link.display());
-                let word = fsutil::quoted(&link);
+                let message = format!("{} is a link to another user's file", link.display());
                 Error::new(ErrorKind::PermissionDenied, message)
-                    .with_hint(format!("if it is meant to be so, say so as root: chown -h root {word}"))
+                    .with_hint(format!("if you trust it, say so as root: chown -h root {}", quoted(&link)))
             }
         }
     }
@@ -53,21 +54,21 @@ impl WalkError {
 pub(crate) struct ResolvedFile {
     pub folder: OwnedFd,
     pub name: OsString,
-    /// Whose it has to be: the maker of a link that leads there is trusted with no others.
+    /// Who has to own it, if a link leads there: an untrusted user's link may only lead to that user's files.
     pub owner: Option<u32>,
 }
 
 impl ResolvedFile {
-    /// What has this suffix beside it, or it itself.
+    /// The file beside it with this suffix, or itself if the suffix is empty.
     ///
     /// # Errors
     /// As the operating system says.
     pub fn stat(&self, suffix: &str) -> rustix::io::Result<Option<Stat>> {
-        stat_at(&self.folder, fsutil::with_suffix(Path::new(&self.name), suffix))
+        at::stat(&self.folder, &with_suffix(Path::new(&self.name), suffix))
     }
 }
 
-/// Opens what is at `path`, one part after the other. `shown` is the path of `at`.
+/// Opens `path` part by part, starting in the folder `at`, whose path is `shown`.
 pub(crate) fn follow(
     at: &OwnedFd,
     path: &Path,
@@ -95,7 +96,7 @@ pub(crate) fn follow(
     Ok(at)
 }
 
-/// Finds where the last part of `path` really is.
+/// Finds the file that `path` leads to, without opening it.
 pub(crate) fn locate(
     at: &OwnedFd,
     path: &Path,
@@ -108,10 +109,10 @@ pub(crate) fn locate(
     step(follow(at, folder, shown, links)?, name, &shown.join(folder), links)
 }
 
-/// Finds where `name` in the folder `at` really is.
+/// Finds the file that `name` in the folder `at` leads to.
 fn step(at: OwnedFd, name: &OsStr, shown: &Path, links: &mut usize) -> std::result::Result<ResolvedFile, WalkError> {
     let found = match openat(&at, name, PLACE, Mode::empty()) {
-        // What isn't there is no link.
+        // Nothing is there, so it is no link.
         Err(Errno::NOENT) => return Ok(ResolvedFile { folder: at, name: name.into(), owner: None }),
         found => found?,
     };
@@ -131,14 +132,5 @@ fn step(at: OwnedFd, name: &OsStr, shown: &Path, links: &mut usize) -> std::resu
     match real.stat("")? {
         Some(led) if led.st_uid != link.st_uid => Err(WalkError::Untrusted(shown.join(name))),
         _ => Ok(ResolvedFile { owner: Some(link.st_uid), ..real }),
-    }
-}
-
-/// What has that name in a folder, a link as such.
-pub(crate) fn stat_at(folder: &OwnedFd, name: impl AsRef<Path>) -> rustix::io::Result<Option<Stat>> {
-    match statat(folder, name.as_ref(), AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(stat)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(e) => Err(e),
     }
 }

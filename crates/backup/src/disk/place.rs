@@ -1,8 +1,8 @@
-//! Folders by descriptor, so that a path is looked up once and what is done there can't be led elsewhere.
+//! Where a restore puts files: the path is looked up once, and no step can be led elsewhere.
 //!
 //! The hazard: between two system calls that take a path, somebody exchanges a folder on it for a link, and the second
-//! call works where the link leads. So a [`Place`] remembers which folder it was found in, and every step opens that folder
-//! anew, makes sure that it is the same one, and works relative to its descriptor.
+//! call works where the link leads. So a [`Place`] remembers which folder it was found in. Every step opens that folder
+//! again, makes sure that it is the same one, and works relative to its descriptor.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -17,15 +17,16 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::disk::fsutil;
-use crate::disk::links::{PLACE, ResolvedFile, WalkError, follow, locate, stat_at};
+use super::at;
+use super::links::{PLACE, ResolvedFile, WalkError, follow, locate};
+use super::paths::{parent, with_suffix};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::relpath::RelPath;
 
-/// What tells a file or folder from any other: its device and number.
+/// What identifies a file or folder: its device and inode number.
 pub(crate) type Identity = (u64, u64);
 
-/// Of an open file, or of what `stat` found.
+/// The identity of what `stat` found.
 pub(crate) fn identity(stat: &Stat) -> Identity {
     (stat.st_dev, stat.st_ino)
 }
@@ -33,9 +34,10 @@ pub(crate) fn identity(stat: &Stat) -> Identity {
 /// The folder that paths are relative to, as its user named it: links on the way to it are followed.
 #[derive(Debug)]
 pub(crate) struct Base {
-    /// The part of it that exists.
+    /// The part of it that exists, open.
     folder: OwnedFd,
     path: PathBuf,
+    /// The rest of it.
     missing: PathBuf,
 }
 
@@ -58,16 +60,45 @@ impl Base {
         }
         Err(Error::io("open", path, Errno::NOENT.into()))
     }
+
+    /// Opens the folder `path` in it, or the nearest one above that exists. Returns its path as well.
+    fn nearest_existing<'p>(&self, path: &'p Path) -> Result<(&'p Path, OwnedFd)> {
+        let mut existing = path;
+        loop {
+            match self.walk(existing) {
+                Ok(folder) => return Ok((existing, folder)),
+                Err(WalkError::Io(Errno::NOENT)) if !existing.as_os_str().is_empty() => {
+                    existing = existing.parent().unwrap_or(Path::new(""));
+                }
+                Err(stopped) => return Err(stopped.error(&self.path.join(existing))),
+            }
+        }
+    }
+
+    /// Opens the folder `path` in it.
+    fn walk(&self, path: &Path) -> std::result::Result<OwnedFd, WalkError> {
+        if path.as_os_str().is_empty() {
+            return Ok(openat(&self.folder, ".", PLACE, Mode::empty())?);
+        }
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match openat2(&self.folder, path, flags, Mode::empty(), resolve) {
+            // There is a link on the way, or this kernel or sandbox doesn't know the call.
+            Err(Errno::LOOP | Errno::NOSYS | Errno::PERM) => follow(&self.folder, path, &self.path, &mut 0),
+            opened => Ok(opened?),
+        }
+    }
 }
 
-/// Where a file belongs. Its folder was looked up once: whatever takes that folder's place later is never written to.
+/// Where a file belongs. Its folder was looked up once; another folder that takes its place is never written to.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     base: Arc<Base>,
-    /// The part of the way that exists, relative to the base, and which folder it led to.
+    /// The folders of its path that exist, relative to the base.
     found: PathBuf,
+    /// Which folder they led to.
     folder: Identity,
-    /// Folders on the way that are still to be made.
+    /// The folders of its path that are still to be made.
     missing: PathBuf,
     name: OsString,
 }
@@ -80,27 +111,22 @@ impl Place {
     pub fn find(base: &Arc<Base>, path: &RelPath) -> Result<Self> {
         let full = base.missing.join(path.as_str());
         let folder = full.parent().unwrap_or(Path::new(""));
-        let mut found = folder;
-        let (folder_fd, found) = loop {
-            match walk(base, found) {
-                Ok(fd) => break (fd, found),
-                Err(WalkError::Io(Errno::NOENT)) if !found.as_os_str().is_empty() => {
-                    found = found.parent().unwrap_or(Path::new(""));
-                }
-                Err(stopped) => return Err(stopped.error(&base.path.join(found))),
-            }
-        };
-        let missing = folder.strip_prefix(found).unwrap_or(folder).to_path_buf();
-        let place = base.path.join(found);
-        let stat = fstat(&folder_fd).map_err(|e| Error::io("stat", &place, e.into()))?;
+        let (found, descriptor) = base.nearest_existing(folder)?;
+        let shown = base.path.join(found);
+        let stat = fstat(&descriptor).map_err(|e| Error::io("stat", &shown, e.into()))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            return Err(Error::io("open", &place, Errno::NOTDIR.into()));
+            return Err(Error::io("open", &shown, Errno::NOTDIR.into()));
         }
-        let (found, name) = (found.to_path_buf(), full.file_name().unwrap_or_default().to_os_string());
-        Ok(Self { base: Arc::clone(base), found, folder: identity(&stat), missing, name })
+        Ok(Self {
+            base: Arc::clone(base),
+            found: found.to_path_buf(),
+            folder: identity(&stat),
+            missing: folder.strip_prefix(found).unwrap_or(folder).to_path_buf(),
+            name: full.file_name().unwrap_or_default().to_os_string(),
+        })
     }
 
-    /// A place that can be looked up.
+    /// As [`Place::find`], for tests.
     #[cfg(test)]
     pub fn of(root: &Path, path: &str) -> Self {
         Self::find(&Base::open(root).unwrap(), &RelPath::new(path).unwrap()).unwrap()
@@ -118,7 +144,7 @@ impl Place {
 
     /// The same with `suffix` added to its name.
     pub fn with_suffix(&self, suffix: &str) -> Self {
-        self.named(fsutil::with_suffix(Path::new(&self.name), suffix))
+        self.named(with_suffix(Path::new(&self.name), suffix))
     }
 
     /// Its name in its folder.
@@ -126,18 +152,18 @@ impl Place {
         &self.name
     }
 
-    /// Whether it leads into the same folder as it did for `other`.
+    /// Whether it is the same name in the same folder as `other`.
     pub fn is_same(&self, other: &Self) -> bool {
         (self.folder, &self.missing, &self.name) == (other.folder, &other.missing, &other.name)
     }
 
-    /// Opens the folder that was found, if it is still that one.
+    /// Opens the folder that was found, if it is still the same one.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] if it isn't; else as the operating system says.
     fn found(&self) -> Result<OwnedFd> {
         let path = self.base.path.join(&self.found);
-        let folder = walk(&self.base, &self.found).map_err(|stopped| stopped.error(&path))?;
+        let folder = self.base.walk(&self.found).map_err(|stopped| stopped.error(&path))?;
         let stat = fstat(&folder).map_err(|e| Error::io("stat", &path, e.into()))?;
         if identity(&stat) == self.folder { Ok(folder) } else { Err(exchanged(&path)) }
     }
@@ -154,50 +180,50 @@ impl Place {
         Ok(at)
     }
 
-    /// Opens a folder that was made on the way, or is to be.
+    /// Opens a folder on the way that has been made.
     fn enter(&self, at: &OwnedFd, part: &OsStr, access: OFlags) -> Result<OwnedFd> {
         openat(at, part, access | OFlags::DIRECTORY, Mode::empty()).map_err(|e| match e {
-            // As Linux says of a link, too.
+            // Linux says this about a link, too.
             Errno::NOTDIR => exchanged(&self.path()),
             e => self.failed("open the folder of", e),
         })
     }
 
-    /// Makes the folders that are missing on the way, private, each as its parent's owner's. Gives their places.
+    /// Makes the folders that are missing on the way, private, and each owned by its parent's owner. Adds their places to
+    /// `made`.
     ///
     /// # Errors
     /// As [`Place::folder`].
     pub fn make_folders(&self, made: &mut Vec<Self>) -> Result<()> {
-        let mut at = self.found()?;
+        let mut parent = self.found()?;
         let mut before = PathBuf::new();
         for part in &self.missing {
             let place = Self { missing: before.clone(), name: part.to_os_string(), ..self.clone() };
-            let is_new = match mkdirat(&at, part, Mode::RWXU) {
+            let is_new = match mkdirat(&parent, part, Mode::RWXU) {
                 Ok(()) => true,
                 Err(Errno::EXIST) => false,
                 Err(e) => return Err(place.failed("create", e)),
             };
             let access = if is_new { OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC } else { PLACE };
-            let folder = place.enter(&at, part, access)?;
+            let folder = place.enter(&parent, part, access)?;
             if is_new {
                 made.push(place);
-                let owner = fstat(&at).map_err(|e| self.failed("stat the folder of", e))?;
-                inherit(&folder, &owner);
+                at::inherit_owner_of(&folder, &parent).map_err(|e| self.failed("stat the folder of", e))?;
             }
-            at = folder;
+            parent = folder;
             before.push(part);
         }
         Ok(())
     }
 
-    /// What is there, a link as such.
+    /// What is there: the link itself if it is one.
     ///
     /// # Errors
     /// As [`Place::folder`].
     pub fn stat(&self) -> Result<Option<Stat>> {
         match self.folder() {
             Err(error) if error.is_not_found() && !self.missing.as_os_str().is_empty() => Ok(None),
-            folder => stat_at(&folder?, &self.name).map_err(|e| self.failed("stat", e)),
+            folder => at::stat(&folder?, &self.name).map_err(|e| self.failed("stat", e)),
         }
     }
 
@@ -210,7 +236,7 @@ impl Place {
         Ok((stat.st_uid, stat.st_gid))
     }
 
-    /// Makes a new file, private. What is there already is an error, a link too.
+    /// Makes a new file, private. It is an error if anything is there already, even a link.
     ///
     /// # Errors
     /// As [`Place::folder`].
@@ -220,12 +246,12 @@ impl Place {
         file.map(File::from).map_err(|e| self.failed("create", e))
     }
 
-    /// Opens the plain file that is there for reading; a link is none.
+    /// Opens the plain file that is there for reading.
     ///
     /// # Errors
-    /// As [`Place::folder`]; and if it is no plain file.
+    /// As [`Place::folder`]; and if it is no plain file, such as a link.
     pub fn open(&self) -> Result<File> {
-        open_plain_at(&self.folder()?, &self.name).map_err(|e| Error::io("open", &self.path(), e))
+        at::open_plain(&self.folder()?, &self.name).map_err(|e| Error::io("open", &self.path(), e))
     }
 
     /// Renames it, and replaces what is there.
@@ -236,10 +262,10 @@ impl Place {
         renameat(self.folder()?, &self.name, to.folder()?, &to.name).map_err(|e| to.failed("replace", e))
     }
 
-    /// Renames it; `false` if there is nothing to be renamed.
+    /// Renames it, and replaces nothing; `false` if there is nothing to rename.
     ///
     /// # Errors
-    /// As [`Place::folder`]; and if there is something by that name.
+    /// As [`Place::folder`]; and if something is at `to`.
     pub fn rename_new(&self, to: &Self, verb: &str) -> Result<bool> {
         match renameat_with(self.folder()?, &self.name, to.folder()?, &to.name, RenameFlags::NOREPLACE) {
             Ok(()) => Ok(true),
@@ -248,15 +274,12 @@ impl Place {
         }
     }
 
-    /// Removes the file; one that isn't there is removed already.
+    /// Removes the file. It is no error if there is none.
     ///
     /// # Errors
     /// As [`Place::folder`].
     pub fn remove(&self) -> Result<()> {
-        match unlinkat(self.folder()?, &self.name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(e) => Err(self.failed("remove", e)),
-        }
+        at::remove(self.folder()?, &self.name).map_err(|e| self.failed("remove", e))
     }
 
     /// Removes the folder, if it is empty.
@@ -275,10 +298,10 @@ impl Place {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let synced = openat(self.folder()?, ".", flags, Mode::empty()).map(File::from);
         let synced = synced.map_err(io::Error::from).and_then(|folder| folder.sync_all());
-        synced.map_err(|e| Error::io("sync", fsutil::parent(&self.path()), e))
+        synced.map_err(|e| Error::io("sync", parent(&self.path()), e))
     }
 
-    /// Which folder the file is in that the last part leads to.
+    /// The folder of the file that [`Place::real`] finds.
     ///
     /// # Errors
     /// As [`Place::real`].
@@ -287,7 +310,7 @@ impl Place {
         Ok(identity(&stat))
     }
 
-    /// The file that the last part leads to, if that is a link.
+    /// The file itself, or the one that it leads to if it is a link.
     ///
     /// # Errors
     /// As [`Place::find`].
@@ -298,12 +321,12 @@ impl Place {
     }
 
     fn base_path(&self) -> PathBuf {
-        fsutil::parent(&self.path()).to_path_buf()
+        parent(&self.path()).to_path_buf()
     }
 
     fn failed(&self, verb: &str, e: Errno) -> Error {
         match e {
-            // A folder that had to be one of ours is a link now.
+            // A link has taken the place of a folder that was there before.
             Errno::LOOP => exchanged(&self.path()),
             e => Error::io(verb, &self.path(), e.into()),
         }
@@ -325,7 +348,7 @@ pub(crate) fn open_below(root: &Path, path: &RelPath) -> std::result::Result<Fil
         WalkError::Untrusted(_) => OpenError::Refused(stopped.error(&full)),
     };
     let real = locate(&base.folder, Path::new(path.as_str()), root, &mut 0).map_err(stopped)?;
-    let file = open_plain_at(&real.folder, &real.name).map_err(OpenError::Io)?;
+    let file = at::open_plain(&real.folder, &real.name).map_err(OpenError::Io)?;
     let found = fstat(&file).map_err(|e| OpenError::Io(e.into()))?;
     if real.owner.is_some_and(|owner| owner != found.st_uid) {
         return Err(OpenError::Refused(exchanged(&full)));
@@ -342,10 +365,10 @@ pub(crate) enum OpenError {
     Refused(Error),
 }
 
-/// Whether every link on the way to `path` below `root` can be trusted; what isn't there leads nowhere.
+/// Makes sure that every link on the way to `path` below `root` can be trusted. A path that doesn't exist passes.
 ///
 /// # Errors
-/// [`ErrorKind::PermissionDenied`] if there is another one.
+/// [`ErrorKind::PermissionDenied`] if one can't.
 pub(crate) fn require_trusted(root: &Path, path: &RelPath) -> Result<()> {
     let Ok(base) = Base::open(root) else { return Ok(()) };
     match locate(&base.folder, &base.missing.join(path.as_str()), root, &mut 0) {
@@ -354,43 +377,10 @@ pub(crate) fn require_trusted(root: &Path, path: &RelPath) -> Result<()> {
     }
 }
 
-/// Gives a new folder to its parent's owner. Only root can, and only root needs to.
-fn inherit(made: &OwnedFd, folder: &Stat) {
-    let me = rustix::process::geteuid();
-    if fstat(made).is_ok_and(|stat| stat.st_uid == me.as_raw()) && me.is_root() {
-        let (uid, gid) = (rustix::fs::Uid::from_raw(folder.st_uid), rustix::fs::Gid::from_raw(folder.st_gid));
-        let _ = rustix::fs::fchown(made, Some(uid), Some(gid));
-    }
-}
-
-fn open_plain_at(folder: &OwnedFd, name: &OsStr) -> io::Result<File> {
-    // To open a device can do anything: so it is looked at before, and again when it is open.
-    match stat_at(folder, name)? {
-        Some(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => return Err(fsutil::not_plain()),
-        _ => {}
-    }
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    fsutil::require_plain(File::from(openat(folder, name, flags, Mode::empty())?))
-}
-
-/// The error of a file or folder that is no longer the one that was looked up.
+/// The error for a file or folder that is no longer the one that was looked up.
 pub(crate) fn exchanged(path: &Path) -> Error {
     let message = format!("{} has been exchanged for another file or folder in the meantime", path.display());
-    Error::new(ErrorKind::Io, message).with_hint("see who can write there, then run the command again")
-}
-
-/// Opens the folder at `path` below the base.
-fn walk(base: &Base, path: &Path) -> std::result::Result<OwnedFd, WalkError> {
-    if path.as_os_str().is_empty() {
-        return Ok(openat(&base.folder, ".", PLACE, Mode::empty())?);
-    }
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    match openat2(&base.folder, path, folder, Mode::empty(), resolve) {
-        // There is a link on the way, or this kernel or sandbox doesn't know the call.
-        Err(Errno::LOOP | Errno::NOSYS | Errno::PERM) => follow(&base.folder, path, &base.path, &mut 0),
-        opened => Ok(opened?),
-    }
+    Error::new(ErrorKind::Io, message).with_hint("check who can write there, then run the command again")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A file that is on disk when it is finished, and nearly so at any time before.
+//! A file that is on disk when it is finished, and mostly before that.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -6,16 +6,16 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-/// So much is written before it is synced in the background: the disk works while the next bytes are made, and the last
-/// sync has little left to wait for.
+/// After this many bytes a sync begins in the background: the disk works while the next bytes are made, and the last sync
+/// has little left to do.
 const SYNC_EVERY: usize = 32 << 20;
 
 /// A file that is synced as it is written.
 pub(crate) struct SyncedFile {
     file: Arc<File>,
-    /// Called after each sync.
+    /// Called after each sync, on the thread that synced.
     synced: fn(&File),
-    /// Bytes that no sync has been begun for.
+    /// Bytes written since the last sync began.
     unsynced: usize,
     syncing: Option<JoinHandle<io::Result<()>>>,
 }
@@ -26,10 +26,10 @@ impl SyncedFile {
         Self { file: Arc::new(file), synced, unsynced: 0, syncing: None }
     }
 
-    /// Syncs what is left.
+    /// Syncs the rest.
     ///
     /// # Errors
-    /// What any of the syncs says.
+    /// The error of any of the syncs.
     pub fn finish(&mut self) -> io::Result<()> {
         self.wait()?;
         self.file.sync_all()?;
@@ -37,7 +37,7 @@ impl SyncedFile {
         Ok(())
     }
 
-    /// Waits for the sync that goes on. Its error must not get lost: the kernel tells of one only once.
+    /// Waits for the sync in the background. Its error must not get lost, for the kernel reports it only once.
     fn wait(&mut self) -> io::Result<()> {
         self.syncing.take().map_or(Ok(()), |syncing| syncing.join().unwrap_or_else(|panic| resume_unwind(panic)))
     }
@@ -56,7 +56,7 @@ impl Write for SyncedFile {
                 synced(&file);
                 Ok(())
             };
-            // Without a thread, more is left for the last sync.
+            // If there is no thread to be had, the last sync does it all.
             self.syncing = thread::Builder::new().spawn(sync).ok();
         }
         Ok(count)

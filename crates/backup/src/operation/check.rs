@@ -1,7 +1,7 @@
-//! What proves decoded content: that a database is whole and is the one that was saved, that configuration parses.
+//! Checks of decoded content: whether a database is sound, and whether it is the one that was saved.
 //!
-//! A flaw that the source already had (a row without its parent, a line in `.env` that means nothing) is a warning:
-//! the backup is a faithful copy of it, and a backup can't be blamed for that. Everything else is damage.
+//! A flaw that the source had already, such as a row without its parent, is a warning, for the backup is a faithful copy.
+//! Everything else is damage.
 
 use std::path::Path;
 
@@ -9,9 +9,8 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::progress::Progress;
-use crate::record::manifest::{Facts, Table, Warning};
-use crate::source::files::ConfigFile;
-use crate::source::integrity::{self, Scope};
+use crate::record::manifest::{Facts, Table};
+use crate::source::sqlite::integrity::{self, Scope};
 
 /// One thing that was checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -22,7 +21,7 @@ pub struct Check {
     pub what: Aspect,
     /// What was found.
     pub verdict: Verdict,
-    /// In words, one line.
+    /// The finding in one line.
     pub detail: String,
 }
 
@@ -44,7 +43,7 @@ pub enum Aspect {
     Rows,
     /// `user_version`, `application_id`, page size and count, encoding.
     Header,
-    /// Each configuration file against the manifest, and whether it parses.
+    /// Each configuration file: whether it is as recorded, and whether it parses.
     Entries,
 }
 
@@ -52,15 +51,15 @@ pub enum Aspect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// All is well.
+    /// It is as it should be.
     Ok,
     /// A flaw that the source had already.
     Warning,
-    /// The backup is not what it should be.
+    /// The backup is damaged.
     Damaged,
 }
 
-/// The checks of one stored file, as they are made.
+/// The checks of one stored file so far.
 pub(crate) struct Checks<'a> {
     file: &'a str,
     pub list: Vec<Check>,
@@ -100,10 +99,11 @@ impl<'a> Checks<'a> {
     }
 }
 
-/// Checks the decoded database at `path` by itself, for what is in `scope`, and against `expected` facts, if there are any.
+/// Checks the decoded database at `path`: whether it is sound, as far as `scope` says, and whether it shows the `expected`
+/// facts, if there are any.
 ///
 /// # Errors
-/// Only what keeps the checks from being made: [`crate::ErrorKind::Interrupted`], I/O. Damage is a verdict.
+/// What prevents the checks: [`crate::ErrorKind::Interrupted`], I/O. Damage is a verdict, not an error.
 pub(crate) fn database(
     checks: &mut Checks<'_>,
     path: &Path,
@@ -131,22 +131,25 @@ fn open_and_check(
         let found = integrity::check(path, expected, scope, integrity::all_cores(), progress)?;
         if let Some(first) = found.problems.first() {
             checks.damaged(Aspect::Integrity, format!("integrity_check: {first}"));
-            // What SQLite finds broken may lead it in circles when it is read.
+            // Reading a broken database can take SQLite in circles.
             return Ok(());
         }
         checks.ok(Aspect::Integrity, "integrity_check ok");
-        if scope == Scope::Flaws && found.orphans.is_empty() {
-            checks.ok(Aspect::ForeignKeys, "foreign_key_check ok");
-        }
-        for Table { name, rows } in found.orphans {
-            checks
-                .warning(Aspect::ForeignKeys, format!("{rows} rows of {name} have no parent (in the source as well)"));
-        }
+        foreign_keys(checks, scope, found.orphans);
     }
     if let Some(expected) = expected {
         against_facts(checks, &integrity::facts(path, progress)?, expected);
     }
     Ok(())
+}
+
+fn foreign_keys(checks: &mut Checks<'_>, scope: Scope, orphans: Vec<Table>) {
+    if scope == Scope::Flaws && orphans.is_empty() {
+        checks.ok(Aspect::ForeignKeys, "foreign_key_check ok");
+    }
+    for Table { name, rows } in orphans {
+        checks.warning(Aspect::ForeignKeys, format!("{rows} rows of {name} have no parent (in the source as well)"));
+    }
 }
 
 fn against_facts(checks: &mut Checks<'_>, found: &Facts, expected: &Facts) {
@@ -170,94 +173,4 @@ fn against_facts(checks: &mut Checks<'_>, found: &Facts, expected: &Facts) {
     }
     let rows = expected.tables.iter().map(|table| table.rows).fold(0, u64::saturating_add);
     checks.ok_unless_damaged(Aspect::Rows, format!("row counts as recorded: {rows} in all"));
-}
-
-/// What is wrong with the text of a configuration file, as far as its name says what it should be. Never says what
-/// stands in it: it may be a secret.
-pub(crate) fn config_file(file: &ConfigFile) -> Option<Warning> {
-    let warning = |code: &str, message: String| Some(Warning { code: code.into(), message });
-    let name = file.path.file_name();
-    if name.ends_with(".json") {
-        let error = serde_json::from_slice::<serde::de::IgnoredAny>(&file.content).err()?;
-        return warning("invalid_json", format!("{} is not valid JSON (line {})", file.path, error.line()));
-    }
-    if name == ".env" || name.starts_with(".env.") || name.ends_with(".env") {
-        let line = first_bad_env_line(&file.content)?;
-        return warning("invalid_env", format!("{} has a line that sets nothing (line {line})", file.path));
-    }
-    None
-}
-
-/// The first line that is neither blank, nor a comment, nor `NAME=value` (with `export` before it, if need be), nor
-/// inside a quoted value that began on an earlier line. Lines count from 1.
-fn first_bad_env_line(content: &[u8]) -> Option<usize> {
-    let Ok(text) = std::str::from_utf8(content) else { return Some(1) };
-    let mut open_quote = None;
-    for (at, line) in text.lines().enumerate() {
-        if let Some(quote) = open_quote {
-            open_quote = (!line.trim_end().ends_with(quote)).then_some(quote);
-            continue;
-        }
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let Some((name, value)) = line.strip_prefix("export ").unwrap_or(line).split_once('=') else {
-            return Some(at + 1);
-        };
-        if !is_env_name(name.trim()) {
-            return Some(at + 1);
-        }
-        open_quote = unclosed_quote(value.trim());
-    }
-    open_quote.map(|_| text.lines().count())
-}
-
-fn is_env_name(name: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(plain)
-}
-
-fn unclosed_quote(value: &str) -> Option<char> {
-    let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
-    (!value[1..].contains(quote)).then_some(quote)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::record::relpath::RelPath;
-
-    fn code(path: &str, content: &str) -> Option<String> {
-        let path = RelPath::new(path).unwrap();
-        let file = ConfigFile { path, mode: 0, uid: 0, gid: 0, mtime: 0, content: content.into() };
-        config_file(&file).map(|warning| format!("{}: {}", warning.code, warning.message))
-    }
-
-    #[test]
-    fn env_files_as_people_write_them_are_fine() {
-        let env =
-            "# comment\n\nA=1\nexport B = two\nC=\"with # and =\"\nKEY=\"-----BEGIN\nlines\n-----END\"\nD='x'\nE=";
-        assert_eq!(code(".env", env), None);
-        assert_eq!(code(".env", ""), None);
-    }
-
-    #[test]
-    fn a_line_that_sets_nothing_is_named_by_its_number_alone() {
-        let message = "invalid_env: .env has a line that sets nothing (line 2)";
-        assert_eq!(code(".env", "A=1\nsecret-without-a-name\n").as_deref(), Some(message));
-        assert_eq!(code(".env", "A=1\n=secret\n").as_deref(), Some(message));
-        assert_eq!(code(".env", "A=1\nB=\"never closed").as_deref(), Some(message));
-    }
-
-    #[test]
-    fn json_has_to_parse() {
-        assert_eq!(code("data/station_info.json", "{\"id\": 1}"), None);
-        let message = "invalid_json: data/station_info.json is not valid JSON (line 2)";
-        assert_eq!(
-            code("data/station_info.json", "{\n\"id\": 1,\n").as_deref().map(|m| &m[..30]),
-            Some(&message[..30])
-        );
-        assert_eq!(code("notes.txt", "{"), None);
-    }
 }

@@ -172,7 +172,7 @@ fn require_prepared(look: &Look<'_>, database: &DatabaseSource, connection: &Con
             Err(error) => why_not_prepared(database, &error)?,
         };
         let message = format!("probe {} of {} can't be prepared: {sql:?}: {why}", at + 1, database.name);
-        let hint = "mend `probes` in the settings; if the backup should have what it asks for, compare the schemas: \
+        let hint = "fix `probes` in the settings; if the backup should have what it asks for, compare the schemas: \
                     `restore --from latest --to DIR`";
         return Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint));
     }

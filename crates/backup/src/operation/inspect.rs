@@ -1,19 +1,17 @@
-//! A look at a live database, for whoever asks whether all is well with it. It changes nothing.
+//! Facts about a live database, read without changing anything.
 
-use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::disk::fsutil;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::source::integrity;
-use crate::source::sqlite::{self, pragma};
+pub use crate::source::sqlite::SqliteVersion;
+use crate::source::sqlite::{self, integrity, pragma};
 
-/// What a look at a live database shows.
+/// Facts about a live database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
     /// `wal`, or one of the rollback modes.
@@ -24,30 +22,12 @@ pub struct Inspection {
     pub bytes: u64,
     /// Bytes of its `-wal`; 0 if there is none.
     pub wal_bytes: u64,
-    /// The SQLite library that wrote the database's first page last: the application's, unless a restore did. `None` if
-    /// the library in this program can't read pages, or the writer left no version.
+    /// The version of SQLite that last wrote the first page: the application's, unless a restore wrote it. `None` if the
+    /// SQLite in this program can't read pages, or the writer left no version.
     pub written_by: Option<SqliteVersion>,
 }
 
-/// A version of the SQLite library, in SQLite's own numbers: 3051003 is 3.51.3.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SqliteVersion(u32);
-
-impl SqliteVersion {
-    /// Whether it can lose data when two connections checkpoint a WAL at the same time: versions from 3.7.0, which
-    /// brought WAL mode, to before 3.51.3 (<https://www.sqlite.org/wal.html>).
-    pub fn has_wal_reset_bug(self) -> bool {
-        (3_007_000..sqlite::OLDEST_SQLITE).contains(&self.0)
-    }
-}
-
-impl fmt::Display for SqliteVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.0 / 1_000_000, self.0 / 1000 % 1000, self.0 % 1000)
-    }
-}
-
-/// Looks at the database at `path`, waiting for locks up to `busy_timeout`.
+/// Reads the facts about the database at `path`. Waits for locks up to `busy_timeout`.
 ///
 /// # Errors
 /// As a backup of it would: [`MissingSource`](crate::ErrorKind::MissingSource),
@@ -58,9 +38,8 @@ pub fn inspect(path: &Path, busy_timeout: Duration) -> Result<Inspection> {
     let failed = |e| Error::sqlite("read database", path, &e);
     let page_size: u32 = pragma(&connection, "page_size").map_err(failed)?;
     let pages: u64 = pragma(&connection, "page_count").map_err(failed)?;
-    // Where a link leads, for that is where SQLite keeps it. Asking for its size opens nothing.
-    let place = path.canonicalize().map_err(|e| Error::io("find", path, e))?;
-    let wal = fs::metadata(fsutil::with_suffix(&place, "-wal"));
+    // Asking for its size opens nothing.
+    let wal = fs::metadata(sqlite::beside(path, "-wal")?);
     Ok(Inspection {
         journal_mode: pragma(&connection, "journal_mode").map_err(failed)?,
         page_size,
@@ -79,8 +58,8 @@ pub fn check_integrity(path: &Path, busy_timeout: Duration, progress: &dyn Progr
     integrity::integrity_check(&connection, path, progress)
 }
 
-/// The number at offset 96 of the database header (<https://www.sqlite.org/fileformat2.html#validfor>), read through
-/// SQLite: it may still be in the WAL, and a live file must not be opened by other means.
+/// The number at offset 96 of the database header (<https://www.sqlite.org/fileformat2.html#validfor>). It is read through
+/// SQLite, since it can still be in the WAL, and a live database must not be opened by other means.
 fn written_by(connection: &Connection) -> Option<SqliteVersion> {
     let number = "SELECT substr(data, 97, 4) FROM sqlite_dbpage WHERE pgno = 1";
     let bytes: Vec<u8> = connection.query_row(number, [], |row| row.get(0)).ok()?;
@@ -125,13 +104,6 @@ mod tests {
         let found = inspect(&path, PATIENCE).unwrap();
         assert_eq!(found.written_by.unwrap().to_string(), "3.40.1");
         assert_eq!(found.wal_bytes, 0);
-    }
-
-    #[test]
-    fn versions_with_the_bug_are_told_from_those_without() {
-        let has_bug = |number| SqliteVersion(number).has_wal_reset_bug();
-        assert_eq!([3_006_023, 3_007_000, 3_040_001, 3_051_002].map(has_bug), [false, true, true, true]);
-        assert_eq!([3_051_003, 3_053_004].map(has_bug), [false, false]);
     }
 
     #[test]

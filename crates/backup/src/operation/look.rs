@@ -11,10 +11,10 @@ use crate::artifact::StoredFile;
 use crate::artifact::read::Reader;
 use crate::catalog::owner::{self, Project};
 use crate::catalog::{Catalog, Entry};
-use crate::disk::fsutil;
+use crate::disk::space;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::record::checked::{self, EarlierChecks};
+use crate::record::earlier_checks::{self, EarlierChecks};
 use crate::record::ledger::Ledger;
 use crate::record::manifest::Tool;
 use crate::store::{LocalStore, Store};
@@ -167,7 +167,7 @@ impl<'a> Look<'a> {
         let mut files = entry.stored_files(self.store())?;
         if files.iter().any(StoredFile::is_checked) {
             let ledger = self.ledger().unwrap_or_default();
-            let sound = checked::on_host(&ledger, &self.setup.host);
+            let sound = earlier_checks::on_host(&ledger, &self.setup.host);
             let is_sound = |digest| !ledger.is_known_bad(entry.id) && sound.contains(&digest);
             for file in &mut files {
                 file.require_check_unless(is_sound);
@@ -198,7 +198,7 @@ impl<'a> Look<'a> {
                 (place, place.display().to_string())
             }
         };
-        fsutil::require_space(place, &name, bytes)?;
+        space::require_space(place, &name, bytes)?;
         tempfile::Builder::new()
             .prefix("scratch-")
             .tempdir_in(place)
@@ -270,9 +270,9 @@ mod tests {
     use crate::operation::run::Run;
     use crate::operation::session::Session;
     use crate::record::ledger::Command;
+    use crate::record::selection::Selection;
     use crate::store::MemoryStore;
     use crate::testing::fixtures::{Site, id, published};
-    use crate::record::selection::Selection;
     use crate::{Codec, Encoding, restore};
 
     const EARLIER: &str = "20251209_140000";

@@ -7,7 +7,7 @@ use chrono::SecondsFormat;
 
 use super::look::{Look, Setup};
 use crate::catalog::{Entry, commit, owner};
-use crate::disk::fsutil;
+use crate::disk::space;
 use crate::error::{Error, Result};
 use crate::record::id::BackupId;
 use crate::record::ledger::{Command, Ledger, Line, Outcome};
@@ -133,7 +133,7 @@ impl<'a> Run<'a> {
     /// [`NoSpace`](crate::ErrorKind::NoSpace), with both figures.
     pub(crate) fn require_room(&self, bytes: u64) -> Result<()> {
         match self.store.free_bytes()? {
-            Some(free) => fsutil::require_free(free, &self.store.location(), bytes),
+            Some(free) => space::require_free(free, &self.store.location(), bytes),
             None => Ok(()),
         }
     }

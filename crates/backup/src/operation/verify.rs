@@ -12,16 +12,18 @@ use super::session::{Recording, Session};
 use crate::artifact::StoredFile;
 use crate::artifact::read::Level;
 use crate::catalog::Entry;
-use crate::disk::fsutil;
+use crate::disk::file;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operation::check::{self, Aspect, Check, Checks, Verdict};
-use crate::record::checked::{DatabaseDigests, Depth, EarlierChecks, SoundDatabases};
+use crate::record::earlier_checks::EarlierChecks;
 use crate::record::id::BackupId;
 use crate::record::ledger::{Command, Line, Outcome};
 use crate::record::manifest::{Content, Facts, FileEntry};
 use crate::record::names::Kind;
+use crate::record::soundness::{DatabaseDigests, Depth, SoundDatabases};
 use crate::source::files::{ConfigFile, read_stored_archive};
-use crate::source::integrity::Scope;
+use crate::source::sqlite::integrity::Scope;
+use crate::source::syntax;
 
 /// What a verification found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -169,7 +171,7 @@ fn verify_content(
 fn verify_database(look: &Look<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
     let scratch = look.scratch(plain_bytes(file))?;
     let path = scratch.path().join(format!("{}.db", file.name));
-    let mut decoded = fsutil::create_private(&path).map_err(|e| Error::io("create", &path, e))?;
+    let mut decoded = file::create_private(&path).map_err(|e| Error::io("create", &path, e))?;
     look.reader().copy(file, &mut decoded)?;
     checks.ok(Aspect::Content, content_detail(file));
     check::database(checks, &path, expected_facts(file), Some(Scope::Flaws), look.progress())
@@ -189,7 +191,7 @@ fn verify_archive(look: &Look<'_>, file: &StoredFile, checks: &mut Checks<'_>) -
     let mut found = Vec::new();
     let mut warnings = Vec::new();
     read_stored_archive(look.reader(), file, |member| {
-        warnings.extend(check::config_file(&member));
+        warnings.extend(syntax::flaw(&member));
         found.push(ConfigFile::entry(&member));
         Ok(())
     })?;

@@ -1,4 +1,4 @@
-//! SHA-256 (FIPS 180-4), computed while bytes pass by, so that nothing is read twice.
+//! SHA-256 (FIPS 180-4), computed while bytes are read or written, so that nothing is read twice.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind};
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// The digest of bytes at hand.
+    /// The digest of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(sha2::Sha256::digest(bytes).into())
     }
@@ -57,14 +57,14 @@ impl TryFrom<String> for Digest {
     }
 }
 
-/// A reader or writer that hashes and counts what passes through it.
+/// A reader or writer that hashes and counts the bytes that pass through it.
 pub(crate) struct Hashing<T> {
     inner: T,
     sha256: sha2::Sha256,
     bytes: u64,
 }
 
-/// What passed through a [`Hashing`].
+/// The bytes that passed through a [`Hashing`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StreamDigest {
     pub bytes: u64,
@@ -76,7 +76,7 @@ impl<T> Hashing<T> {
         Self { inner, sha256: sha2::Sha256::new(), bytes: 0 }
     }
 
-    /// What has passed so far, and the inner reader or writer back.
+    /// The inner reader or writer, and what has passed so far.
     pub fn finish(self) -> (T, StreamDigest) {
         (self.inner, StreamDigest { bytes: self.bytes, sha256: Digest(self.sha256.finalize().into()) })
     }
@@ -107,11 +107,11 @@ impl<W: Write> Write for Hashing<W> {
     }
 }
 
-/// Hashes members in their order: in a thread of its own as soon as there is more than one, since a digest is a single
-/// stream that no second core can help with.
+/// Hashes members in their order. If there is more than one, a thread does it: a digest is a single stream, which only one
+/// core can work on.
 #[derive(Default)]
 pub(crate) struct MemberHash {
-    /// The first member, for as long as it is the only one.
+    /// The first member, as long as it is the only one.
     first: Option<Arc<Vec<u8>>>,
     thread: Option<HashThread>,
 }
@@ -121,14 +121,14 @@ struct HashThread {
     handle: JoinHandle<StreamDigest>,
 }
 
-/// Members that may wait to be hashed.
+/// The most members that wait to be hashed.
 const QUEUE: usize = 4;
 
 impl MemberHash {
-    /// Takes the next member. Waits if too many are waiting already.
+    /// Adds the next member; waits if too many are waiting.
     ///
     /// # Errors
-    /// The operating system gives no thread.
+    /// The operating system has no thread to give.
     pub fn add(&mut self, member: &Arc<Vec<u8>>) -> io::Result<()> {
         match (self.first.take(), &self.thread) {
             (None, None) => self.first = Some(Arc::clone(member)),
@@ -142,7 +142,7 @@ impl MemberHash {
         Ok(())
     }
 
-    /// What has been added.
+    /// The digest of all members.
     pub fn finish(self) -> StreamDigest {
         match (self.first, self.thread) {
             (_, Some(thread)) => thread.finish(),
@@ -167,7 +167,7 @@ impl HashThread {
     }
 
     fn hash(&self, member: &Arc<Vec<u8>>) {
-        // It takes members until it is finished; were it dead, `finish` would say so.
+        // The thread takes members until the channel is closed. If it has died, `finish` says so.
         let _ = self.members.send(Arc::clone(member));
     }
 

@@ -1,7 +1,7 @@
-//! Ids: the moment a backup was begun, in UTC, to the second.
+//! Ids: when a backup began, in UTC, to the second.
 //!
-//! UTC because local time repeats an hour a year and moves with the host. Ids of one store strictly increase, so
-//! that sorting by id is sorting by age even when the clock stood still or went back.
+//! Local time repeats an hour each year and moves with the host, so ids are UTC. The ids of a store strictly increase: they
+//! sort by age even after the clock stood still or went back.
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,13 +22,13 @@ impl BackupId {
     /// Characters of an id.
     pub const LEN: usize = 15;
 
-    /// The id of a backup begun at `now`; fractions of a second are dropped.
+    /// The id of a backup that began at `now`; fractions of a second are dropped.
     pub fn at(now: DateTime<Utc>) -> Self {
         let whole = now.naive_utc();
         Self(whole.with_nanosecond(0).unwrap_or(whole))
     }
 
-    /// The id for a new backup: that of `now`, or one second after `last` if the clock stands or went back.
+    /// The id of a new backup: that of `now`, or one second after `last` if the clock stood still or went back.
     pub fn next(now: DateTime<Utc>, last: Option<Self>) -> Self {
         let wanted = Self::at(now);
         match last {
@@ -43,12 +43,12 @@ impl BackupId {
         Self(self.0 + TimeDelta::seconds(1))
     }
 
-    /// Whether it can be written: after the last second of the year 9999 none can.
+    /// Whether it can be written: the year has at most four digits.
     pub(crate) fn is_valid(self) -> bool {
         self.0.year() <= 9999
     }
 
-    /// The moment the id names.
+    /// The time that it names.
     pub fn time(self) -> DateTime<Utc> {
         self.0.and_utc()
     }
@@ -63,7 +63,7 @@ impl fmt::Display for BackupId {
 impl FromStr for BackupId {
     type Err = Error;
 
-    /// Takes exactly what `Display` writes; anything else is [`ErrorKind::InvalidInput`].
+    /// Accepts only what `Display` writes; anything else is [`ErrorKind::InvalidInput`].
     fn from_str(text: &str) -> Result<Self, Error> {
         parse(text.as_bytes()).map(Self).ok_or_else(|| {
             Error::new(ErrorKind::InvalidInput, format!("not a backup id: {text:?}"))
@@ -72,7 +72,7 @@ impl FromStr for BackupId {
     }
 }
 
-/// By hand: a listing of ten thousand backups has thirty thousand names with an id in them.
+/// Written by hand for speed: a listing of ten thousand backups has thirty thousand names with ids.
 fn parse(text: &[u8]) -> Option<NaiveDateTime> {
     let has_shape = text.len() == BackupId::LEN
         && text.iter().enumerate().all(|(at, byte)| if at == 8 { *byte == b'_' } else { byte.is_ascii_digit() });

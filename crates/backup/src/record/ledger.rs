@@ -1,7 +1,7 @@
 //! The ledger, `history.jsonl`: one line for each run of a command that changes or proves something.
 //!
-//! It is what says when a backup was last proved, how long a restore takes, and whether one was cut short. Lines are
-//! only ever added; a line that can't be read (torn by a crash, or of a later version) is passed over.
+//! It records when a backup was last proved, how long a restore takes, and whether one was cut short. Lines are only added.
+//! A line that can't be read, because a crash tore it or a later version wrote it, is skipped.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufRead, Read};
@@ -11,9 +11,9 @@ use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind};
-use crate::record::checked::{Depth, SoundDatabases};
 use crate::record::id::BackupId;
 use crate::record::selection::Selection;
+use crate::record::soundness::{Depth, SoundDatabases};
 
 /// One line of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,8 +22,7 @@ pub struct Line {
     pub at: DateTime<FixedOffset>,
     /// The command.
     pub command: Command,
-    /// How it ended; [`Outcome::Begun`] for the first of the two lines that a backup, a verification, a drill or a
-    /// restore has.
+    /// How it ended; [`Outcome::Begun`] in the first of the two lines of a backup, verification, drill or restore.
     pub outcome: Outcome,
     /// The backup it made, proved, restored or changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,54 +33,54 @@ pub struct Line {
     /// What went wrong, in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Of a restore: what it writes where.
+    /// For a restore: what it writes, and where.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore: Option<RestoreLine>,
-    /// Of a rotation: the backups it removed.
+    /// For a rotation: the backups that it removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<BackupId>,
     /// The host that it ran on; empty in lines of older versions.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub host: String,
-    /// Of a verification: how far it looked; none in lines of older versions, which always checked whole.
+    /// For a verification: its depth; `None` in lines of older versions, which always checked whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depth: Option<Depth>,
-    /// Of a verification or a backup: the databases that it checked whole and found without a flaw.
+    /// For a verification or a backup: the databases that it checked whole and found sound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checked: Option<SoundDatabases>,
-    /// Of a drill that found nothing wrong: the configured databases and sets of files that its backup holds.
+    /// For a drill that found nothing wrong: the configured databases and sets of files in its backup.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub proved: Vec<String>,
-    /// Of a take-over: the project whose store it was, if it is called otherwise. All lines before are that one's.
+    /// For a take-over: the project that the store belonged to, if its name differs. All earlier lines are that project's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// Of a take-over: the host whose backups count since.
+    /// For a take-over: the host whose backups count from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admitted: Option<String>,
 }
 
-/// What the ledger keeps of a restore.
+/// The part of a line that only a restore has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoreLine {
     /// The folder restored into.
     #[serde(with = "crate::record::ospath::one")]
     pub target: PathBuf,
-    /// What was asked for.
+    /// What it was asked to restore.
     #[serde(default)]
     pub selection: Option<Selection>,
-    /// The pre-restore backup of what was replaced; none if nothing was.
+    /// The pre-restore backup of what was replaced; `None` if nothing was.
     pub kept: Option<BackupId>,
-    /// Whether something was replaced that was not to be kept.
+    /// Whether something was replaced without being kept, as asked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unkept: bool,
-    /// Paths that are to be written, relative to the target.
+    /// Paths to write, relative to the target.
     pub written: Vec<String>,
-    /// Damaged or orphaned files that were moved aside, and where to.
+    /// Where damaged or orphaned files were moved to.
     #[serde(with = "crate::record::ospath::many")]
     pub moved_aside: Vec<PathBuf>,
 }
 
-/// Commands that the ledger knows.
+/// Commands with lines in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "named as the commands are")]
@@ -102,32 +101,32 @@ pub enum Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It has begun. If no other line says how it ended, it was killed, or goes on.
+    /// It has begun. If no other line says how it ended, it was killed or is still running.
     Begun,
-    /// All was done.
+    /// Everything was done.
     Ok,
     /// Some was done.
     Partial,
     /// Nothing was done, or damage was found.
     Failed,
-    /// It was asked to stop, and did.
+    /// It was stopped on request.
     Interrupted,
 }
 
 impl Outcome {
-    /// Whether a verify or a drill that ended so says anything about the backup.
+    /// Whether a verify or drill with this outcome says anything about the backup.
     fn is_verdict(self) -> bool {
         matches!(self, Self::Ok | Self::Partial | Self::Failed)
     }
 
-    /// How a run ended that this error ended.
+    /// The outcome of a run that failed with this error.
     pub(crate) fn of(error: &Error) -> Self {
         if error.kind() == ErrorKind::Interrupted { Self::Interrupted } else { Self::Failed }
     }
 }
 
 impl Line {
-    /// A line with nothing but when, what and how.
+    /// A line with only the time, the command and the outcome.
     pub fn new(at: DateTime<FixedOffset>, command: Command, outcome: Outcome) -> Self {
         Self {
             at,
@@ -148,36 +147,36 @@ impl Line {
     }
 }
 
-/// Read limit for one line; ours are shorter.
+/// Read limit for a line; this program's lines are shorter.
 const MAX_LINE_BYTES: u64 = 8 << 20;
 
-/// The most memory that is taken for lines, by an estimate: the oldest ones beyond are passed over. That is some 50,000 of
-/// the usual length, years of hourly backups.
+/// The most memory for lines, by an estimate; the oldest lines beyond it are dropped. It holds some 50,000 lines, which is
+/// years of hourly backups.
 const MAX_WEIGHT: usize = 32 << 20;
 
-/// The most backups of which is kept what the lines say of them: a decade of hourly ones.
+/// The most backups whose findings are kept: a decade of hourly backups.
 const MAX_BACKUPS: usize = 100_000;
 
 /// The ledger's lines, oldest first.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
     lines: Vec<Line>,
-    /// By all lines, those among them that are passed over: retention and `latest` depend on it.
+    /// Findings of all lines, even of dropped ones: retention and `latest` depend on them.
     backups: BTreeMap<BackupId, Findings>,
-    /// How many lines are another project's.
+    /// The number of lines before this project's.
     own: usize,
 }
 
 /// What the ledger knows of one backup.
 #[derive(Debug, Clone, Copy, Default)]
 struct Findings {
-    /// When a proof last went well.
+    /// When a proof last succeeded.
     proved: Option<DateTime<FixedOffset>>,
     /// Whether the newest proof failed.
     failed: bool,
-    /// Whether a person said that its collapse was meant.
+    /// Whether a person accepted its collapse.
     accepted: bool,
-    /// Whether a person has taken its pin back.
+    /// Whether a person took its pin back.
     unpinned: bool,
 }
 
@@ -185,7 +184,7 @@ impl Ledger {
     /// Reads a ledger's lines to the end of `reader`.
     ///
     /// # Errors
-    /// What `reader` says.
+    /// The errors of `reader`.
     pub(crate) fn read(reader: &mut impl BufRead) -> io::Result<Self> {
         let (mut lines, mut all) = (VecDeque::<(Line, usize)>::new(), 0);
         let mut backups = BTreeMap::new();
@@ -210,12 +209,12 @@ impl Ledger {
     }
 
     fn of(lines: Vec<Line>, backups: BTreeMap<BackupId, Findings>) -> Self {
-        // If the line of the take-over is passed over, all that are left come after it.
+        // If the line of the take-over was dropped, all others come after it.
         let own = lines.iter().rposition(|line| line.from.is_some()).unwrap_or(0);
         Self { lines, backups, own }
     }
 
-    /// All lines of this project, oldest first: those since its store was taken over from another one.
+    /// All lines of this project, oldest first: those since it took over its store from another project, if it did.
     pub fn lines(&self) -> &[Line] {
         &self.lines[self.own..]
     }
@@ -230,32 +229,32 @@ impl Ledger {
         self.backups.get(&id)?.proved
     }
 
-    /// The newest line of `command`: that it has begun, if nothing says how it ended.
+    /// The newest line of `command`; it can be the one that says that it has begun.
     pub fn last(&self, command: Command) -> Option<&Line> {
         self.lines().iter().rev().find(|line| line.command == command)
     }
 
-    /// The newest line of `command` that went well.
+    /// The newest line of `command` with success.
     pub fn last_success(&self, command: Command) -> Option<&Line> {
         self.lines().iter().rev().find(|line| line.command == command && line.outcome == Outcome::Ok)
     }
 
-    /// Whether the newest proof of `id`, if there is any, found it wanting.
+    /// Whether the newest proof of `id` failed.
     pub fn is_known_bad(&self, id: BackupId) -> bool {
         self.backups.get(&id).is_some_and(|findings| findings.failed)
     }
 
-    /// Whether a person said that the collapse which `id` shows was meant, and didn't take that back.
+    /// Whether a person accepted the collapse that `id` shows, and didn't take that back.
     pub fn is_accepted(&self, id: BackupId) -> bool {
         self.backups.get(&id).is_some_and(|findings| findings.accepted)
     }
 
-    /// Whether the last that a person said of pinning `id` was that it needs no pin.
+    /// Whether a person took the pin of `id` back, and didn't pin it again.
     pub fn is_unpinned(&self, id: BackupId) -> bool {
         self.backups.get(&id).is_some_and(|findings| findings.unpinned)
     }
 
-    /// Adds a line that has just been written.
+    /// Adds a line that was just written.
     pub(crate) fn push(&mut self, line: Line) {
         note(&mut self.backups, &line);
         if self.lines.last().is_some_and(|last| line.ends_proof(last)) {
@@ -267,8 +266,7 @@ impl Ledger {
         self.lines.push(line);
     }
 
-    /// Restores that changed something or may have, newest first: the last line of each. Those that failed before they
-    /// changed anything are left out.
+    /// The last line of each restore, newest first. Restores that failed before they changed anything are skipped.
     pub fn restores(&self) -> impl Iterator<Item = (&Line, &RestoreLine)> {
         let mut restores: Vec<(&Line, &RestoreLine)> = Vec::new();
         for line in self.lines().iter().filter(|line| line.command == Command::Restore) {
@@ -289,7 +287,7 @@ impl Ledger {
     }
 }
 
-/// Adds what a line says of backups.
+/// Adds what a line says about backups.
 fn note(backups: &mut BTreeMap<BackupId, Findings>, line: &Line) {
     let kept = line.restore.as_ref().and_then(|restore| restore.kept);
     for id in line.removed.iter().copied().chain(kept) {
@@ -307,7 +305,7 @@ impl Findings {
     fn add(&mut self, line: &Line) {
         match line.command {
             Command::Verify | Command::Drill if line.outcome.is_verdict() => {
-                // That the stored bytes are as recorded takes nothing back that was found in their content.
+                // A check of the stored bytes alone doesn't take back what was found in their content.
                 self.failed = line.outcome == Outcome::Failed || self.failed && !line.has_read_content();
                 self.proved = if line.proves() { Some(line.at) } else { self.proved };
             }
@@ -320,7 +318,7 @@ impl Findings {
     }
 }
 
-/// The next line; an empty one in place of one that is too long.
+/// The next line; if it is too long, an empty one.
 fn next_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     let count = reader.take(MAX_LINE_BYTES).read_until(b'\n', &mut line)?;
@@ -332,11 +330,11 @@ fn next_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
 }
 
 impl Line {
-    /// About the memory that it takes, if it has so many `bytes` in the ledger.
+    /// The memory that a line of this many `bytes` takes, about.
     fn weight(&self, bytes: usize) -> usize {
         let paths = self.restore.as_ref().map_or(0, |restore| restore.written.len() + restore.moved_aside.len());
         let lists = paths + self.removed.len() + self.checked.as_ref().map_or(0, |checked| checked.databases.len());
-        // A text that is empty takes no more than this either.
+        // An element of a list takes this much even if its text is empty.
         size_of::<Self>() + bytes + lists * 32
     }
 
@@ -344,18 +342,18 @@ impl Line {
         matches!(self.command, Command::Verify | Command::Drill)
     }
 
-    /// Whether it is of a verification or a drill that found nothing wrong in the content of a backup.
+    /// Whether a verification or drill found nothing wrong in the content of a backup.
     pub(crate) fn proves(&self) -> bool {
         self.is_proof() && self.outcome == Outcome::Ok && self.has_read_content()
     }
 
-    /// Whether it looked at what the stored bytes decode to.
+    /// Whether it decoded the stored bytes.
     pub(crate) fn has_read_content(&self) -> bool {
         self.depth != Some(Depth::Stored)
     }
 
-    /// Whether it says how the verification or drill ended of which `begun` says that it began. `verify --all` has both
-    /// for each backup, and would fill the ledger twice as fast.
+    /// Whether it ends the verification or drill that `begun` began. Then that line is dropped: `verify --all` writes both for
+    /// each backup.
     fn ends_proof(&self, begun: &Self) -> bool {
         let is_same = (self.command, self.at, &self.host) == (begun.command, begun.at, &begun.host);
         is_same && self.is_proof() && begun.outcome == Outcome::Begun

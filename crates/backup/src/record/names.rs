@@ -1,5 +1,5 @@
-//! Names of the files in a store: `<name>_<id>.db[.gz|.zst]`, `<name>_<id>.tar[.gz|.zst]`, `manifest_<id>.json`; beside a
-//! database that is kept as its bytes also `<name>_<id>.db-wal[.gz|.zst]` and `<name>_<id>.db-journal[.gz|.zst]`.
+//! Names of the files in a store: `<name>_<id>.db[.gz|.zst]`, `<name>_<id>.tar[.gz|.zst]`, `manifest_<id>.json`. A
+//! database that is kept as bytes can also have `<name>_<id>.db-wal[.gz|.zst]` and `<name>_<id>.db-journal[.gz|.zst]`.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::record::id::BackupId;
 /// The ledger's name.
 pub const LEDGER: &str = "history.jsonl";
 
-/// The name of the record that says whose a store is.
+/// The name of the record of a store's owner.
 pub const OWNER: &str = "store.json";
 
 /// What an artifact decodes to.
@@ -17,9 +17,9 @@ pub const OWNER: &str = "store.json";
 pub enum Kind {
     /// One SQLite database file.
     Database,
-    /// The write-ahead log of a database that is kept as its bytes.
+    /// The write-ahead log of a database that is kept as bytes.
     Wal,
-    /// The rollback journal of a database that is kept as its bytes.
+    /// The rollback journal of a database that is kept as bytes.
     Journal,
     /// A tar archive of configuration files.
     Files,
@@ -28,7 +28,7 @@ pub enum Kind {
 impl Kind {
     const ALL: [Self; 4] = [Self::Database, Self::Wal, Self::Journal, Self::Files];
 
-    /// Whether it is worth nothing without the database of the same name.
+    /// Whether it is useless without the database of the same name.
     pub fn is_beside_database(self) -> bool {
         matches!(self, Self::Wal | Self::Journal)
     }
@@ -48,7 +48,7 @@ impl Kind {
 pub struct ArtifactName {
     /// The configured name of the database or set of files.
     pub name: String,
-    /// The backup it belongs to.
+    /// Its backup.
     pub id: BackupId,
     /// What it decodes to.
     pub kind: Kind,
@@ -57,7 +57,7 @@ pub struct ArtifactName {
 }
 
 impl ArtifactName {
-    /// Takes a file name apart; `None` if it isn't one of an artifact.
+    /// The parts of this file name; `None` if it isn't an artifact's.
     pub fn parse(file: &str) -> Option<Self> {
         let (stem, codec) = if let Some(stem) = file.strip_suffix(".gz") {
             (stem, Codec::Gzip)
@@ -110,7 +110,7 @@ pub(crate) fn id_of(file: &str) -> Option<BackupId> {
     parse_manifest(file).or_else(|| parse_pin(file)).or_else(|| ArtifactName::parse(file).map(|name| name.id))
 }
 
-/// Whether `name` can name a database or a set of files: letters, digits, `_` and `-`, at most 64, and not `manifest`.
+/// Whether `name` can name a database or a set of files: 1 to 64 letters, digits, `_` or `-`, and not `manifest`.
 pub fn is_set_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     (1..=64).contains(&name.len()) && name.chars().all(plain) && name != "manifest"

@@ -1,4 +1,4 @@
-//! Paths in JSON: text where they are, as nearly always; an array of their bytes where they aren't UTF-8.
+//! Paths in JSON: text if they are UTF-8, otherwise an array of bytes.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

@@ -1,4 +1,4 @@
-//! Paths that can't lead out of the folder they are joined to.
+//! Paths that can't lead out of the folder that they are joined to.
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
@@ -9,14 +9,16 @@ use crate::error::{Error, ErrorKind};
 
 /// A path below a project's root: relative, `/`-separated, without `.`, `..`, empty or control-character parts.
 ///
-/// Manifests and archives come from a disk that others may have written to: what they name is joined to a folder only
-/// as this type.
+/// Others may have written the manifests and archives that are read, so every path in them is this type.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct RelPath(String);
 
 impl RelPath {
-    /// Checks `text`; [`ErrorKind::InvalidInput`] if it could lead anywhere else.
+    /// Checks `text`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if it could lead out of the folder.
     pub fn new(text: impl Into<String>) -> Result<Self, Error> {
         let text = text.into();
         let plain = !text.is_empty() && text.split('/').all(|part| !matches!(part, "" | "." | ".."));

@@ -1,4 +1,4 @@
-//! Which part of a backup is asked for.
+//! Which parts of a backup to restore.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ pub struct Selection {
     pub databases: bool,
     /// Configuration files.
     pub files: bool,
-    /// Paths too that the settings don't name.
+    /// Also paths that the settings don't name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unlisted: bool,
 }

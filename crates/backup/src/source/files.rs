@@ -1,10 +1,11 @@
-//! Configuration files: from the project into a tar archive, and out of any archive again.
+//! Configuration files: from the project into a tar archive, and out of an archive again.
 //!
-//! Archives hold plain files with paths relative to the project's root. Files are taken whole into memory, one at a
-//! time: what is hashed, checked and archived is then the same bytes, whoever writes to the file meanwhile.
+//! Archives hold plain files with paths relative to the project's root. Each file is read whole into memory: so the same
+//! bytes are hashed, checked and archived, whoever writes to the file meanwhile.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -17,17 +18,17 @@ use crate::record::digest::Digest;
 use crate::record::manifest::FileEntry;
 use crate::record::relpath::RelPath;
 
-/// The largest configuration file that is taken.
+/// The largest configuration file that is backed up.
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// The most members that an archive may have: what is known of each is held in memory.
+/// The most members of an archive, since their names are kept in memory.
 pub const MAX_FILES: usize = 10_000;
 
-/// The most that may stand in an archive between two contents. `tar` reads names and attributes into memory, however
-/// long they are.
+/// The most bytes between the contents of two members. `tar` reads names and attributes into memory, however long they
+/// are.
 const MAX_BETWEEN: u64 = 1 << 20;
 
-/// How often a file that is being written to is read again.
+/// How often a file that changes is read again.
 const TRIES: usize = 10;
 
 /// A file on its way into or out of an archive.
@@ -44,12 +45,12 @@ pub(crate) struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Reads a file of the project. It is read until it is twice the same: a program that writes to it meanwhile must not
-    /// leave half of it in a backup.
+    /// Reads a file of the project. It is read until two readings are the same: a half-written file must not get into a
+    /// backup.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if it isn't a plain file or too large, [`ErrorKind::Busy`] if it is never twice the
-    /// same, else as [`place::open_below`] says.
+    /// [`ErrorKind::InvalidInput`] if it isn't a plain file or is too large, [`ErrorKind::Busy`] if no two readings are the
+    /// same; and the errors of [`place::open_below`].
     pub fn read(root: &Path, path: &RelPath) -> Result<Self> {
         let mut found = Self::read_once(root, path)?;
         for _ in 0..TRIES {
@@ -61,39 +62,25 @@ impl ConfigFile {
         }
         let message = format!("{} changes while it is read", path.under(root).display());
         Err(Error::new(ErrorKind::Busy, message)
-            .with_hint("wait until what writes it is done, then run `backup` again"))
+            .with_hint("wait until the program that writes it is done, then run `backup` again"))
     }
 
     fn read_once(root: &Path, path: &RelPath) -> Result<Self> {
         let full = path.under(root);
-        let file = place::open_below(root, path).map_err(|unopened| match unopened {
-            OpenError::Io(e) if e.kind() == io::ErrorKind::InvalidInput => {
-                Error::new(ErrorKind::InvalidInput, format!("{} is not a plain file", full.display()))
-                    .with_hint("name each configuration file by itself in the settings")
-            }
-            OpenError::Io(e) => Error::io("open", &full, e),
-            OpenError::Refused(error) => error,
-        })?;
-        // Of what is read, not of what may have taken its place.
+        let file = open(root, path, &full)?;
+        // Metadata of the open file: another file may have taken its place.
         let found = file.metadata().map_err(|e| Error::io("stat", &full, e))?;
-        let mut content = Vec::new();
-        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(|e| Error::io("read", &full, e))?;
-        if content.len() as u64 > MAX_FILE_BYTES {
-            let message = format!("{} is larger than {} MiB", full.display(), MAX_FILE_BYTES >> 20);
-            return Err(Error::new(ErrorKind::InvalidInput, message)
-                .with_hint("sets of files are for configuration; a database belongs under [[database]]"));
-        }
         Ok(Self {
             path: path.clone(),
             mode: found.mode() & 0o7777,
             uid: found.uid(),
             gid: found.gid(),
             mtime: u64::try_from(found.mtime()).unwrap_or(0),
-            content,
+            content: read_content(file, &full)?,
         })
     }
 
-    /// What the manifest says of it.
+    /// What the manifest records about it.
     pub fn entry(&self) -> FileEntry {
         FileEntry {
             path: self.path.clone(),
@@ -104,7 +91,30 @@ impl ConfigFile {
     }
 }
 
-/// Writes an archive. [`ArchiveWriter::finish`] makes it whole.
+/// Opens a file of the project, whose path for messages is `full`.
+fn open(root: &Path, path: &RelPath, full: &Path) -> Result<File> {
+    place::open_below(root, path).map_err(|unopened| match unopened {
+        OpenError::Io(e) if e.kind() == io::ErrorKind::InvalidInput => {
+            Error::new(ErrorKind::InvalidInput, format!("{} is not a plain file", full.display()))
+                .with_hint("list each configuration file by itself in the settings")
+        }
+        OpenError::Io(e) => Error::io("open", full, e),
+        OpenError::Refused(error) => error,
+    })
+}
+
+fn read_content(file: File, path: &Path) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(|e| Error::io("read", path, e))?;
+    if content.len() as u64 <= MAX_FILE_BYTES {
+        return Ok(content);
+    }
+    let message = format!("{} is larger than {} MiB", path.display(), MAX_FILE_BYTES >> 20);
+    Err(Error::new(ErrorKind::InvalidInput, message)
+        .with_hint("sets of files are for configuration; a database belongs under [[database]]"))
+}
+
+/// Writes an archive, which is incomplete until [`ArchiveWriter::finish`].
 pub(crate) struct ArchiveWriter<W: Write> {
     tar: tar::Builder<W>,
 }
@@ -130,14 +140,14 @@ impl<W: Write> ArchiveWriter<W> {
     }
 }
 
-/// Reads an archive named `name`, calling `each` with its files in their order. Folders, and `./` before a path, are
-/// passed over: people's archives have them. Messages count members and don't name
-/// them: in a damaged archive a "name" may be a piece of a secret.
+/// Reads an archive named `name`, and calls `each` with its files in their order. Folders are skipped, and a `./` before a
+/// path is removed, since archives made by hand have them. Messages number members instead of naming them: in a damaged
+/// archive a "name" can be a piece of a secret.
 ///
 /// # Errors
-/// [`ErrorKind::Damaged`] if it is no tar archive, lacks its end, has more than [`MAX_FILES`] members, or one that is no
-/// plain file, is larger than [`MAX_FILE_BYTES`], has a name that goes on and on, or whose path leads out of the project;
-/// else what `each` or the reader says.
+/// [`ErrorKind::Damaged`] if it is no tar archive, lacks its end, has more than [`MAX_FILES`] members, or has one that is
+/// no plain file, is larger than [`MAX_FILE_BYTES`], has an endless name, or has a path that leads out of the project; and
+/// the errors of `each` and of the reader.
 pub(crate) fn read_archive(
     name: &str,
     reader: &mut dyn Read,
@@ -146,54 +156,20 @@ pub(crate) fn read_archive(
     let (ration, ended) = (Cell::new(MAX_BETWEEN), Cell::new(false));
     let mut archive = tar::Archive::new(BoundedReader { reader, ration: &ration, ended: &ended });
     let mut seen = BTreeSet::new();
-    for (at, member) in archive.entries().map_err(|e| own_or_damaged(name, e))?.enumerate() {
-        let refuse = |why: &str| Error::damaged(name, format!("member {} {why}", at + 1));
-        let unreadable = |e| match ration.get() {
-            0 => refuse("has a name or attributes of more than 1 MiB"),
-            _ => own_or_damaged(name, e),
-        };
-        let mut member = member.map_err(unreadable)?;
-        ration.set(MAX_BETWEEN);
-        if at == MAX_FILES {
-            return Err(refuse("is one too many"));
+    for (at, entry) in archive.entries().map_err(|e| own_or_damaged(name, e))?.enumerate() {
+        let member = Member { archive: name, number: at + 1, ration: &ration };
+        if let Some(file) = member.read(entry, &mut seen)? {
+            each(file)?;
         }
-        if member.header().entry_type().is_dir() {
-            continue;
-        }
-        if !member.header().entry_type().is_file() {
-            return Err(refuse("is not a plain file"));
-        }
-        if member.size() > MAX_FILE_BYTES {
-            return Err(refuse("is too large for a configuration file"));
-        }
-        let path = String::from_utf8_lossy(&member.path_bytes()).into_owned();
-        let path = RelPath::new(path.strip_prefix("./").unwrap_or(&path));
-        let path = path.map_err(|_| refuse("leads out of the project"))?;
-        if !seen.insert(path.clone()) {
-            return Err(refuse("stands in it twice"));
-        }
-        let mut content = Vec::new();
-        ration.set(member.size());
-        member.read_to_end(&mut content).map_err(unreadable)?;
-        ration.set(MAX_BETWEEN);
-        let header = member.header();
-        each(ConfigFile {
-            path,
-            mode: header.mode().map_err(unreadable)? & 0o7777,
-            uid: u32::try_from(header.uid().map_err(unreadable)?).unwrap_or(u32::MAX),
-            gid: u32::try_from(header.gid().map_err(unreadable)?).unwrap_or(u32::MAX),
-            mtime: header.mtime().map_err(unreadable)?,
-            content,
-        })?;
     }
-    // Cut off between two members, an archive looks whole but for the empty block that ends it.
+    // An archive that is cut off between two members looks whole, except that it lacks the empty block at its end.
     if ended.get() { Err(Error::damaged(name, "its end is missing")) } else { Ok(()) }
 }
 
-/// Reads a stored archive, calling `each` with its files. They are good only if this returns `Ok`.
+/// Reads a stored archive, and calls `each` with its files, which are good only if this returns `Ok`.
 ///
 /// # Errors
-/// As [`Reader::copy`], as [`read_archive`], and what `each` says.
+/// As [`Reader::copy`] and [`read_archive`], and the errors of `each`.
 pub(crate) fn read_stored_archive(
     reader: Reader<'_>,
     file: &StoredFile,
@@ -203,13 +179,88 @@ pub(crate) fn read_stored_archive(
     let result = read_archive(&file.file, &mut archive, each);
     match (archive.take_error(), result) {
         (Some(cause), _) => Err(cause),
-        // That the bytes are not those that were stored explains more than what `tar` makes of them.
+        // If the bytes are not those that were stored, that explains more than the error of `tar`.
         (None, Err(error)) if error.kind() == ErrorKind::Damaged => archive.finish().and(Err(error)),
         (None, result) => result.and_then(|()| archive.finish()),
     }
 }
 
-/// A reader that fails once its ration is used up, and remembers whether it has come to the end.
+/// A member of an archive that is being read.
+struct Member<'a> {
+    archive: &'a str,
+    /// Counted from 1.
+    number: usize,
+    ration: &'a Cell<u64>,
+}
+
+impl Member<'_> {
+    /// Its file; `None` for a folder.
+    fn read<R: Read>(
+        &self,
+        entry: io::Result<tar::Entry<'_, R>>,
+        seen: &mut BTreeSet<RelPath>,
+    ) -> Result<Option<ConfigFile>> {
+        let mut entry = entry.map_err(|e| self.unreadable(e))?;
+        self.ration.set(MAX_BETWEEN);
+        if self.number > MAX_FILES {
+            return Err(self.refused("is one too many"));
+        }
+        let kind = entry.header().entry_type();
+        if kind.is_dir() {
+            return Ok(None);
+        }
+        if !kind.is_file() {
+            return Err(self.refused("is not a plain file"));
+        }
+        if entry.size() > MAX_FILE_BYTES {
+            return Err(self.refused("is too large for a configuration file"));
+        }
+        let path = self.path(&entry.path_bytes())?;
+        if !seen.insert(path.clone()) {
+            return Err(self.refused("is in it twice"));
+        }
+        let content = self.content(&mut entry)?;
+        file(path, content, entry.header()).map(Some).map_err(|e| self.unreadable(e))
+    }
+
+    fn path(&self, bytes: &[u8]) -> Result<RelPath> {
+        let path = String::from_utf8_lossy(bytes);
+        RelPath::new(path.strip_prefix("./").unwrap_or(&path)).map_err(|_| self.refused("leads out of the project"))
+    }
+
+    fn content<R: Read>(&self, entry: &mut tar::Entry<'_, R>) -> Result<Vec<u8>> {
+        let mut content = Vec::new();
+        self.ration.set(entry.size());
+        entry.read_to_end(&mut content).map_err(|e| self.unreadable(e))?;
+        self.ration.set(MAX_BETWEEN);
+        Ok(content)
+    }
+
+    fn unreadable(&self, e: io::Error) -> Error {
+        match self.ration.get() {
+            0 => self.refused("has a name or attributes of more than 1 MiB"),
+            _ => own_or_damaged(self.archive, e),
+        }
+    }
+
+    fn refused(&self, why: &str) -> Error {
+        Error::damaged(self.archive, format!("member {} {why}", self.number))
+    }
+}
+
+/// The file of a member with this header.
+fn file(path: RelPath, content: Vec<u8>, header: &tar::Header) -> io::Result<ConfigFile> {
+    Ok(ConfigFile {
+        path,
+        mode: header.mode()? & 0o7777,
+        uid: u32::try_from(header.uid()?).unwrap_or(u32::MAX),
+        gid: u32::try_from(header.gid()?).unwrap_or(u32::MAX),
+        mtime: header.mtime()?,
+        content,
+    })
+}
+
+/// A reader that fails when its ration is used up, and notes whether the input has ended.
 struct BoundedReader<'a> {
     reader: &'a mut dyn Read,
     ration: &'a Cell<u64>,
@@ -229,8 +280,8 @@ impl Read for BoundedReader<'_> {
     }
 }
 
-/// An error of ours that came through the reader keeps its kind; what `tar` itself says means damage. Its words are
-/// left out: they quote what stands in the archive.
+/// An error of this library that came through the reader stays as it is; an error of `tar` means damage. The text of `tar`
+/// is left out, for it quotes the archive.
 fn own_or_damaged(name: &str, error: io::Error) -> Error {
     match error.downcast::<Error>() {
         Ok(own) => own,

@@ -1,19 +1,16 @@
-//! What is backed up: databases and sets of configuration files, by their configured names.
+//! What is backed up: databases and sets of configuration files.
 
-pub(crate) mod bytes;
 pub(crate) mod files;
-mod guard;
-pub(crate) mod integrity;
 pub(crate) mod sqlite;
-pub(crate) mod vacuum;
+pub(crate) mod syntax;
 
 use std::path::{Path, PathBuf};
 
 use crate::disk::place::require_trusted;
+use crate::error::{Advice, Error, ErrorKind, Result};
 use crate::record::manifest::Snapshot;
 use crate::record::names::is_set_name;
 use crate::record::relpath::RelPath;
-use crate::{Error, ErrorKind, Result};
 use files::MAX_FILES;
 
 /// A database to back up.
@@ -30,17 +27,16 @@ pub struct DatabaseSource {
 }
 
 impl DatabaseSource {
-    /// Bytes prove nothing: only what is damaged is kept so.
+    /// Bytes can't be checked, so only a damaged database is kept that way.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if they are its snapshot method.
+    /// [`ErrorKind::InvalidInput`] if its snapshot method is [`Snapshot::Bytes`].
     pub(crate) fn validate(&self) -> Result<()> {
         match self.snapshot {
             Snapshot::Vacuum | Snapshot::Pages => Ok(()),
             Snapshot::Bytes => {
                 let message = format!("database {:?} can't have the snapshot method \"bytes\"", self.name);
-                Err(Error::new(ErrorKind::InvalidInput, message)
-                    .with_hint("use \"vacuum\" or \"pages\"; bytes are how --allow-damaged keeps a damaged database"))
+                Err(Error::new(ErrorKind::InvalidInput, message).with_advice(Advice::OtherMethod))
             }
         }
     }
@@ -77,50 +73,54 @@ impl Sources {
         databases.chain(self.files.iter().filter(move |it| it.name == name).flat_map(|files| &files.paths))
     }
 
-    /// Checks that every name can stand in a file name and stands for one thing, that no path is there twice, that no set
-    /// has more files than an archive may have members, and that every snapshot method can be configured.
+    /// Checks that every name is valid in file names and used once, that no path is listed twice, that no set has more files
+    /// than an archive can hold, and that every snapshot method can be configured.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`], naming the first that can't or doesn't.
+    /// [`ErrorKind::InvalidInput`] for the first that fails.
     pub fn validate(&self) -> Result<()> {
-        let names: Vec<&str> = self.names().collect();
-        for (at, name) in names.iter().enumerate() {
-            if !is_set_name(name) {
-                return Err(Error::new(
-                    ErrorKind::InvalidInput,
-                    format!("{name:?} can't name a database or a set of files"),
-                )
-                .with_hint("use 1 to 64 letters, digits, _ or -; `manifest` is taken"));
-            }
-            if names[..at].contains(name) {
-                return Err(Error::new(
-                    ErrorKind::InvalidInput,
-                    format!("{name:?} names two databases or sets of files"),
-                )
-                .with_hint("give each its own name"));
-            }
-        }
+        self.validate_names()?;
         self.databases.iter().try_for_each(DatabaseSource::validate)?;
         if let Some(set) = self.files.iter().find(|set| set.paths.len() > MAX_FILES) {
             let message = format!("{:?} has {} files, more than {MAX_FILES}", set.name, set.paths.len());
             return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("make several sets of them"));
         }
+        self.validate_paths()
+    }
+
+    fn validate_names(&self) -> Result<()> {
+        let names: Vec<&str> = self.names().collect();
+        for (at, name) in names.iter().enumerate() {
+            if !is_set_name(name) {
+                let message = format!("{name:?} can't name a database or a set of files");
+                return Err(Error::new(ErrorKind::InvalidInput, message)
+                    .with_hint("use 1 to 64 letters, digits, _ or -; `manifest` is taken"));
+            }
+            if names[..at].contains(name) {
+                let message = format!("{name:?} names two databases or sets of files");
+                return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("give each its own name"));
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_paths(&self) -> Result<()> {
         let databases = self.databases.iter().map(|database| &database.path);
         let paths: Vec<&RelPath> = databases.chain(self.files.iter().flat_map(|files| &files.paths)).collect();
         match paths.iter().enumerate().find(|(at, path)| paths[..*at].contains(path)) {
-            Some((_, path)) => Err(Error::new(ErrorKind::InvalidInput, format!("{path} is to be backed up twice"))
-                .with_hint("name each file once; a database is no configuration file")),
+            Some((_, path)) => Err(Error::new(ErrorKind::InvalidInput, format!("{path} is listed twice"))
+                .with_hint("list each file once; a database isn't a configuration file")),
             None => Ok(()),
         }
     }
 }
 
-/// Where `path` is below `root`. A link on the way is followed if root made it, or who runs this, or the owner of what it
-/// leads to. Anybody else's may lead to what is closed to them, which they would then find in a backup, or have replaced
-/// by a restore.
+/// The path below `root`, if every link on the way can be trusted: root made it, or the user who runs this, or the owner of
+/// its target. Another user's link could lead to a file that they can't read, and a backup would show it to them, or a
+/// restore replace it.
 ///
 /// # Errors
-/// [`ErrorKind::PermissionDenied`] if there is another one.
+/// [`ErrorKind::PermissionDenied`] if a link can't be trusted.
 pub(crate) fn followed(root: &Path, path: &RelPath) -> Result<PathBuf> {
     require_trusted(root, path).map(|()| path.under(root))
 }
@@ -149,10 +149,10 @@ mod tests {
     fn a_path_is_backed_up_once() {
         let mut twice = sources(&["a"], &["b"]);
         twice.files[0].paths.push(RelPath::new("db0").unwrap());
-        assert_eq!(twice.validate().unwrap_err().to_string(), "db0 is to be backed up twice");
+        assert_eq!(twice.validate().unwrap_err().to_string(), "db0 is listed twice");
         let mut twice = sources(&[], &["b"]);
         twice.files[0].paths.push(RelPath::new("file0").unwrap());
-        assert_eq!(twice.validate().unwrap_err().to_string(), "file0 is to be backed up twice");
+        assert_eq!(twice.validate().unwrap_err().to_string(), "file0 is listed twice");
     }
 
     #[test]

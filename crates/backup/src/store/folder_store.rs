@@ -19,8 +19,8 @@ use rustix::process::geteuid;
 use super::lock::{self, CurrentHolder, Holder, Lock, OnWait};
 use super::traits::{LocalStore, Object, Staged, Store, already_exists};
 use crate::disk::folder::Folder;
-use crate::disk::fsutil;
 use crate::disk::synced::SyncedFile;
+use crate::disk::{file, space};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::names::LEDGER;
 
@@ -145,8 +145,7 @@ impl FolderStore {
 
     fn not_a_folder(&self) -> Error {
         let message = format!("the backup folder {} is not a folder", self.folder.display());
-        Error::new(ErrorKind::InvalidInput, message)
-            .with_hint("move that file away, or name another place with --backup-dir")
+        Error::new(ErrorKind::InvalidInput, message).with_advice(crate::error::Advice::OtherFolder)
     }
 }
 
@@ -228,8 +227,8 @@ impl LocalStore for FolderStore {
         }
         self.require_trusted(staging.st_uid)?;
         if is_new {
-            fsutil::inherit_owner(&self.folder);
-            fsutil::sync_parent(&self.folder)?;
+            file::inherit_owner(&self.folder);
+            file::sync_parent(&self.folder)?;
         }
         folder.inherit_owner(STAGING);
         Ok(())
@@ -303,7 +302,7 @@ impl LocalStore for FolderStore {
     }
 
     fn free_bytes(&self) -> Result<Option<u64>> {
-        fsutil::free_bytes(&self.folder).map(Some)
+        space::free_bytes(&self.folder).map(Some)
     }
 }
 
@@ -466,7 +465,7 @@ mod tests {
         let (folder, store) = prepared();
         let link = |target: &Path| {
             let link = folder.path().join("link");
-            fsutil::remove_file(&link).unwrap();
+            file::remove_file(&link).unwrap();
             std::os::unix::fs::symlink(target, &link).unwrap();
             FolderStore::new(link)
         };

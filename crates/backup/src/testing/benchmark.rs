@@ -8,8 +8,8 @@ use crate::artifact::codec::{Decoder, Encoder, Encoding};
 use crate::error::{Error, Result};
 use crate::progress::Silent;
 use crate::record::codec::Codec;
-use crate::source::integrity::{self, Scope};
-use crate::source::{sqlite, vacuum};
+use crate::source::sqlite::integrity::{self, Scope};
+use crate::source::sqlite::{self, vacuum};
 
 /// What `plain` is encoded to.
 pub fn encode(encoding: Encoding, plain: &[u8]) -> Result<Vec<u8>> {

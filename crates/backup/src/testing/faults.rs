@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::operation::check::Verdict;
 use crate::operation::session::Session;
 use crate::operation::verify::verify;
-use crate::record::checked::EarlierChecks;
+use crate::record::earlier_checks::EarlierChecks;
 use crate::record::id::BackupId;
 use crate::record::manifest::Status;
 use crate::record::names;

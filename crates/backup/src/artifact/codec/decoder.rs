@@ -1,26 +1,16 @@
-//! The reading half: stored bytes are cut into members again and decoded on all cores, as long as the members say where
-//! they end. What doesn't, as other programs write it, is decoded as one stream.
+//! Reading: stored bytes are cut into members again and decoded on all cores, as long as the members say where they end.
+//! The rest, written by another program, is decoded as one stream.
 
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::pool::{Member, Pool};
-use super::{Codec, MEMBER_BYTES, MOST_STORED};
+use super::member::{Boundary, MEMBER_BYTES, MOST_STORED, Member};
+use super::pool::Pool;
+use crate::record::codec::Codec;
 
-/// What the bytes at the beginning of a member say of it.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Boundary {
-    /// It has so many stored bytes, at most [`MOST_STORED`], and decodes to at most [`MEMBER_BYTES`].
-    Whole(usize),
-    /// More of them are needed to tell.
-    More,
-    /// It doesn't say where it ends, or it is too long to be decoded at once.
-    Foreign,
-}
-
-/// Decodes what it reads from `R`: any sequence of members or frames, ours or another program's.
+/// Decodes what it reads from `R`: any sequence of members or frames, whichever program wrote them.
 pub(crate) struct Decoder<R: Read> {
     codec: Codec,
     source: Source<R>,
@@ -28,17 +18,17 @@ pub(crate) struct Decoder<R: Read> {
 }
 
 enum Source<R: Read> {
-    Members(Unpacked<R>),
-    Gzip(Box<MultiGzDecoder<Unpacked<R>>>),
-    Zstd(Box<::zstd::stream::read::Decoder<'static, Unpacked<R>>>),
-    /// The stream's decoder could not be made.
+    Members(Stored<R>),
+    Gzip(Box<MultiGzDecoder<Stored<R>>>),
+    Zstd(Box<::zstd::stream::read::Decoder<'static, Stored<R>>>),
+    /// Creating the stream's decoder failed.
     Lost,
 }
 
 impl<R: Read> Decoder<R> {
     pub fn new(codec: Codec, source: R) -> Self {
         let pool = Pool::new(move || codec.decompress());
-        Self { codec, source: Source::Members(Unpacked::new(source)), pool }
+        Self { codec, source: Source::Members(Stored::new(source)), pool }
     }
 
     /// The next plain bytes; `None` after the last.
@@ -57,7 +47,7 @@ impl<R: Read> Decoder<R> {
         Ok((!piece.is_empty()).then(|| Arc::new(piece)))
     }
 
-    /// The oldest member that the workers are at, once they have as many as they can take.
+    /// The oldest member under way, once the workers have as many as they can take.
     fn next_decoded(&mut self) -> io::Result<Option<Vec<u8>>> {
         while !self.pool.is_full()
             && let Source::Members(stored) = &mut self.source
@@ -81,7 +71,7 @@ impl<R: Read> Decoder<R> {
         Ok(())
     }
 
-    /// The source back. All of it has been read if [`Self::next_member`] has come to the end.
+    /// Returns the source. All of it has been read if [`Self::next_member`] has come to the end.
     pub fn into_inner(self) -> io::Result<R> {
         match self.source {
             Source::Members(stored) => Ok(stored.source),
@@ -96,18 +86,18 @@ fn lost() -> io::Error {
     io::Error::other("reading has failed before")
 }
 
-/// Unpacked bytes, with some of them read ahead.
-struct Unpacked<R> {
+/// Stored bytes, some of them read ahead.
+struct Stored<R> {
     source: R,
     buffer: Vec<u8>,
     at: usize,
-    /// Whether the source has no more.
+    /// Whether the source is at its end.
     ended: bool,
     /// Whether a member has been found.
     begun: bool,
 }
 
-impl<R: Read> Unpacked<R> {
+impl<R: Read> Stored<R> {
     fn new(source: R) -> Self {
         Self { source, buffer: Vec::new(), at: 0, ended: false, begun: false }
     }
@@ -116,8 +106,8 @@ impl<R: Read> Unpacked<R> {
         &self.buffer[self.at..]
     }
 
-    /// Whether all members have been taken. Nothing at all is no artifact but for [`Codec::None`]: that is for the
-    /// stream's decoder to say.
+    /// Whether all members have been taken. Empty input is valid for [`Codec::None`] alone; for the others the stream's
+    /// decoder reports the error.
     fn is_at_end(&self, codec: Codec) -> bool {
         self.ended && self.ahead().is_empty() && (self.begun || codec == Codec::None)
     }
@@ -150,10 +140,10 @@ impl<R: Read> Unpacked<R> {
     }
 }
 
-/// How far the stored bytes are read ahead: a few of the largest members.
+/// How many bytes are read ahead: a few of the largest members.
 const READ_AHEAD: usize = 4 * MOST_STORED;
 
-impl<R: Read> BufRead for Unpacked<R> {
+impl<R: Read> BufRead for Stored<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.ahead().is_empty() {
             self.read_ahead()?;
@@ -166,7 +156,7 @@ impl<R: Read> BufRead for Unpacked<R> {
     }
 }
 
-impl<R: Read> Read for Unpacked<R> {
+impl<R: Read> Read for Stored<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.fill_buf()?.read(buffer)?;
         self.consume(count);

@@ -1,13 +1,14 @@
-//! The writing half: plain bytes are cut into members, which are encoded on all cores and hashed on the way.
+//! Writing: plain bytes are cut into members, which are hashed, and encoded on all cores.
 
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use super::encoding::Encoding;
+use super::member::MEMBER_BYTES;
 use super::pool::Pool;
-use super::{Encoding, MEMBER_BYTES};
 use crate::record::digest::{MemberHash, StreamDigest};
 
-/// Encodes what is written to it into a sink. Dropped without [`Encoder::finish`], it leaves the sink with a prefix.
+/// Encodes what is written to it into a sink. If it is dropped without [`Encoder::finish`], the sink has only a part.
 pub(crate) struct Encoder<W: Write> {
     sink: W,
     plain: Vec<u8>,
@@ -22,7 +23,7 @@ impl<W: Write> Encoder<W> {
         Self { sink, plain: Vec::new(), pool, hash: MemberHash::default(), empty: true }
     }
 
-    /// Encodes the rest and gives the sink back, with what passed into this. Empty input makes one empty member.
+    /// Encodes the rest. Returns the sink and the digest of the plain bytes. Empty input becomes one empty member.
     pub fn finish(mut self) -> io::Result<(W, StreamDigest)> {
         if self.empty || !self.plain.is_empty() {
             self.submit_member()?;

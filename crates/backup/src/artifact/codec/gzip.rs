@@ -8,12 +8,11 @@ use std::io;
 
 use libdeflater::{CompressionLvl, Compressor, Crc, Decompressor};
 
-use super::decoder::Boundary;
+use super::member::{Boundary, MEMBER_BYTES, MOST_STORED};
 use super::pool::Transform;
-use super::{MEMBER_BYTES, MOST_STORED};
 
-/// The header up to the length: magic, deflate, FEXTRA; no time, no hint at the level, no system; 8 bytes of extra field,
-/// `IG` and 4 bytes.
+/// The header up to the length: magic, deflate, FEXTRA; no time, level or system; an extra field of 8 bytes, `IG` with 4
+/// bytes of data.
 const HEADER: [u8; 16] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255, 8, 0, b'I', b'G', 4, 0];
 
 /// Where the deflated bytes begin.
@@ -53,7 +52,7 @@ pub(super) fn cut(stored: &[u8]) -> Boundary {
     }
 }
 
-/// Decompresses members that [`cut`] has found to be whole.
+/// Decompresses members that [`cut`] found to be whole.
 pub(super) fn decompress() -> io::Result<Transform> {
     let mut decompressor = Decompressor::new();
     Ok(Box::new(move |member| {
@@ -64,7 +63,7 @@ pub(super) fn decompress() -> io::Result<Transform> {
             return Err(invalid("a gzip member is shorter than it says"));
         }
         if crc(&plain).to_le_bytes() != trailer[..4] {
-            return Err(invalid("a gzip member doesn't have the checksum that it says"));
+            return Err(invalid("a gzip member has another checksum than it says"));
         }
         Ok(plain)
     }))

@@ -1,90 +1,28 @@
-//! What an artifact's bytes pass through on their way to the store and back.
+//! Codecs: how an artifact's bytes are compressed on their way to the store, and decoded on the way back.
 //!
-//! Compressed artifacts are sequences of independently compressed members: any `gunzip` or `zstd -d` reads them, and
-//! all cores can work on them at once. Encryption will be a further stage here, after compression.
+//! A compressed artifact is a sequence of independently compressed members: any `gunzip` or `zstd -d` reads it, and all
+//! cores can work on it at once.
 
 mod decoder;
 mod encoder;
+mod encoding;
 mod gzip;
+mod member;
 mod pool;
 mod zstd;
 
-use std::io;
-
-use crate::error::{Error, ErrorKind};
-use crate::record::codec::Codec;
-use decoder::Boundary;
-use pool::Transform;
-
 pub(crate) use decoder::Decoder;
 pub(crate) use encoder::Encoder;
-pub(crate) use pool::Member;
-
-/// Plain bytes in each member but the last.
-const MEMBER_BYTES: usize = 1 << 20;
-
-/// Stored bytes that a member of ours may have: no codec here adds more to what it can't compress.
-const MOST_STORED: usize = MEMBER_BYTES + (16 << 10);
-
-impl Codec {
-    fn cut(self, stored: &[u8]) -> Boundary {
-        match self {
-            Self::Gzip => gzip::cut(stored),
-            Self::Zstd => zstd::cut(stored),
-            Self::None => Boundary::Whole(stored.len().min(MEMBER_BYTES)),
-        }
-    }
-
-    fn decompress(self) -> io::Result<Transform> {
-        match self {
-            Self::Gzip => gzip::decompress(),
-            Self::Zstd => zstd::decompress(),
-            Self::None => Ok(pool::unchanged()),
-        }
-    }
-}
-
-/// A codec and how hard it tries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Encoding {
-    codec: Codec,
-    level: i32,
-}
-
-impl Encoding {
-    /// The codec at `level`, one of [`Codec::levels`]; `level` means nothing to [`Codec::None`].
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidInput`] if the codec has no such level.
-    pub fn new(codec: Codec, level: i32) -> Result<Self, Error> {
-        match codec.levels() {
-            Some(levels) if !levels.contains(&level) => Err(Error::new(
-                ErrorKind::InvalidInput,
-                format!("{codec} has no level {level}: {} to {}", levels.start(), levels.end()),
-            )),
-            _ => Ok(Self { codec, level }),
-        }
-    }
-
-    /// The codec.
-    pub fn codec(self) -> Codec {
-        self.codec
-    }
-
-    fn compress(self) -> io::Result<Transform> {
-        match self.codec {
-            Codec::Gzip => gzip::compress(self.level),
-            Codec::Zstd => zstd::compress(self.level),
-            Codec::None => Ok(pool::unchanged()),
-        }
-    }
-}
+pub use encoding::Encoding;
+pub(crate) use member::Member;
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::io::{self, Write as _};
 
+    use super::member::MEMBER_BYTES;
     use super::*;
+    use crate::record::codec::Codec;
 
     const CODECS: [(Codec, i32); 3] = [(Codec::Gzip, 6), (Codec::Zstd, 3), (Codec::None, 0)];
 
@@ -133,7 +71,7 @@ mod tests {
         assert!(Encoding::new(Codec::None, 99).is_ok());
     }
 
-    /// What another program writes: one long stream, and one after members of ours.
+    /// Another program writes one long stream, perhaps after members of this program.
     #[test]
     fn streams_of_other_programs_are_decoded_as_well() {
         let bytes: Vec<u8> = (0..2 * MEMBER_BYTES + 7).map(|n| (n * n / 977).to_le_bytes()[0]).collect();

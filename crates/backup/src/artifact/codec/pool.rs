@@ -1,7 +1,7 @@
-//! Worker threads that turn members into others on all cores, and give them back in the order they came in.
+//! Worker threads that compress or decompress members on all cores, and return them in the order they came in.
 //!
-//! Memory is bounded: at most [`QUEUE`] members for each worker are under way, and there are at most [`WORKERS`]. A
-//! single member, as a small project's, starts no thread.
+//! Memory is bounded: there are at most [`WORKERS`] workers, with at most [`QUEUE`] members each. A single member, as in a
+//! small project, starts no thread.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,16 +9,15 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-/// Members under way for each worker: one that it is at, one that waits.
+use super::member::Member;
+
+/// Members for each worker: one in work, one waiting.
 const QUEUE: usize = 2;
 
-/// More cores than this are left to others: hashing, one stream, can't keep up with more.
+/// The most workers. Hashing is a single stream, which couldn't keep up with more.
 const WORKERS: usize = 8;
 
-/// The bytes of a member, plain or stored. Shared, so that it can be hashed at the same time.
-pub(crate) type Member = Arc<Vec<u8>>;
-
-/// Turns a member into another. Each worker has its own, with tables and buffers that it goes on using.
+/// Turns a member into another. Each worker has its own, whose tables and buffers are used again.
 pub(super) type Transform = Box<dyn FnMut(&[u8]) -> io::Result<Vec<u8>> + Send>;
 
 /// Leaves members as they are.
@@ -31,10 +30,10 @@ type NewTransform = dyn Fn() -> io::Result<Transform> + Send;
 
 type CompressedBlock = io::Result<Vec<u8>>;
 
-/// Members on their way through the workers, oldest first. Dropped, the workers end with what they are at.
+/// Members on their way through the workers, oldest first. When it is dropped, each worker ends after its current member.
 pub(super) struct Pool {
     new_transform: Box<NewTransform>,
-    /// The first member, for as long as it is the only one.
+    /// The first member, as long as it is the only one.
     first: Option<Member>,
     workers: Option<Workers>,
 }
@@ -65,7 +64,7 @@ impl Pool {
         }
     }
 
-    /// What became of the oldest member that is under way, once it is ready; `None` if there is none.
+    /// Waits for the oldest member; `None` if there is none.
     pub fn take_oldest(&mut self) -> Option<CompressedBlock> {
         match (self.first.take(), &mut self.workers) {
             (Some(only), _) => Some((self.new_transform)().and_then(|mut transform| transform(&only))),
@@ -93,7 +92,7 @@ impl Workers {
                 loop {
                     let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok((member, result)) = job else { return };
-                    // The receiver is gone only if the pool was dropped: then nobody wants the member.
+                    // The receiver is gone only if the pool was dropped, and then nobody needs the member.
                     let _ = result.send(transform(&member));
                 }
             })?;
@@ -102,9 +101,9 @@ impl Workers {
     }
 
     fn submit(&mut self, member: Member) -> io::Result<()> {
-        let (result, turned) = mpsc::sync_channel(1);
+        let (result, receiver) = mpsc::sync_channel(1);
         self.jobs.send((member, result)).map_err(|_| worker_died())?;
-        self.under_way.push_back(turned);
+        self.under_way.push_back(receiver);
         Ok(())
     }
 

@@ -5,9 +5,8 @@ use std::io;
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe;
 
-use super::decoder::Boundary;
+use super::member::{Boundary, MEMBER_BYTES, MOST_STORED};
 use super::pool::Transform;
-use super::{MEMBER_BYTES, MOST_STORED};
 
 /// Compresses frames at a level of 1 to 22.
 pub(super) fn compress(level: i32) -> io::Result<Transform> {
@@ -16,7 +15,7 @@ pub(super) fn compress(level: i32) -> io::Result<Transform> {
     Ok(Box::new(move |plain| compressor.compress(plain)))
 }
 
-/// Where the frame ends that `stored` begins with: its blocks say how long they are.
+/// Where the frame ends that `stored` begins with. Its blocks say how long they are.
 pub(super) fn cut(stored: &[u8]) -> Boundary {
     match zstd_safe::find_frame_compressed_size(stored) {
         Err(_) => Boundary::More,
@@ -27,7 +26,7 @@ pub(super) fn cut(stored: &[u8]) -> Boundary {
     }
 }
 
-/// Decompresses frames that [`cut`] has found to be whole.
+/// Decompresses frames that [`cut`] found to be whole.
 pub(super) fn decompress() -> io::Result<Transform> {
     let mut decompressor = Decompressor::new()?;
     Ok(Box::new(move |frame| decompressor.decompress(frame, plain_bytes(frame).unwrap_or_default())))

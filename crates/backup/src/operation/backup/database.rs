@@ -17,10 +17,9 @@ use crate::error::{Error, Result};
 use crate::progress::{Background, Phase, Step};
 use crate::record::manifest::{Artifact, Content, Database, Facts, Snapshot};
 use crate::record::names::Kind;
-use crate::source::bytes::{self, HEADER, Header};
-use crate::source::sqlite::Contents;
-use crate::source::vacuum::{self, Live, RunningCheck, SourceCheck};
-use crate::source::{DatabaseSource, followed, integrity, sqlite};
+use crate::source::sqlite::vacuum::{self, Live, RunningCheck, SourceCheck};
+use crate::source::sqlite::{self, Contents, HEADER, Header, bytes, integrity};
+use crate::source::{DatabaseSource, followed};
 
 /// What is wrong with a database that a restore has to keep as its bytes, though SQLite can read it.
 const UNWRITABLE: &str = "SQLite can read it, and not write to it";

@@ -5,12 +5,12 @@ use std::io;
 
 use super::staging::Staging;
 use crate::error::{Error, ErrorKind, Result};
-use crate::operation::check;
 use crate::record::manifest::{Artifact, Content, Warning};
 use crate::record::names::Kind;
 use crate::record::relpath::RelPath;
 use crate::source::FilesSource;
 use crate::source::files::{ArchiveWriter, ConfigFile};
+use crate::source::syntax;
 
 /// A set of configuration files that was staged.
 #[derive(Default)]
@@ -55,7 +55,7 @@ impl Staging<'_> {
             for path in present {
                 // One at a time: no more than one of them is in memory.
                 let file = ConfigFile::read(self.request.root, path)?;
-                warnings.extend(check::config_file(&file));
+                warnings.extend(syntax::flaw(&file));
                 archive.add(&file).map_err(|e| Error::io_named("store", name, e))?;
                 entries.push(file.entry());
             }

@@ -10,11 +10,11 @@ use super::staging::Staging;
 use crate::catalog::{Catalog, owner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::operation::run::Run;
-use crate::record::checked::SoundDatabases;
 use crate::record::id::BackupId;
 use crate::record::ledger::{Command, Line, Outcome};
 use crate::record::manifest::{Manifest, Status, Warning};
-use crate::source::bytes::Descriptors;
+use crate::record::soundness::SoundDatabases;
+use crate::source::sqlite::bytes::Descriptors;
 
 /// Makes a backup. What can't be saved doesn't keep the rest from being saved: see [`BackupReport`].
 ///

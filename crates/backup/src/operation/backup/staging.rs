@@ -12,7 +12,7 @@ use crate::operation::run::Run;
 use crate::record::id::BackupId;
 use crate::record::manifest::{Artifact, Content};
 use crate::record::names::Kind;
-use crate::source::bytes::Descriptors;
+use crate::source::sqlite::bytes::Descriptors;
 
 /// A backup whose artifacts are being staged.
 #[derive(Clone, Copy)]

@@ -12,10 +12,10 @@ use rustix::io::Errno;
 
 use super::DATABASE_FILES;
 use super::staging::StagedDatabase;
-use crate::disk::fsutil;
+use crate::disk::{paths, space};
 use crate::error::{Error, ErrorKind};
 use crate::operation::look::Look;
-use crate::source::{integrity, sqlite};
+use crate::source::sqlite::{self, integrity};
 
 /// Whether the database in the place of the decoded one is the cause of `error`. `is_damaged` if that is known of it.
 pub(super) fn is_the_databases(look: &Look<'_>, staged: &StagedDatabase, is_damaged: bool, error: &Error) -> bool {
@@ -33,8 +33,8 @@ fn can_be_overwritten(staged: &StagedDatabase) -> bool {
     let Ok(place) = staged.path.canonicalize() else { return false };
     let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
     let journal_and_growth = size(&place).saturating_add(size(staged.temp.path()));
-    DATABASE_FILES.iter().all(|suffix| is_writable(&fsutil::with_suffix(&place, suffix)))
-        && has_room(fsutil::parent(&place), journal_and_growth)
+    DATABASE_FILES.iter().all(|suffix| is_writable(&paths::with_suffix(&place, suffix)))
+        && has_room(paths::parent(&place), journal_and_growth)
 }
 
 /// Whether this user can read and write it; what isn't there keeps nobody out.
@@ -48,7 +48,7 @@ fn has_room(folder: &Path, bytes: u64) -> bool {
     let Ok(file) = tempfile::tempfile_in(folder) else { return false };
     match fallocate(&file, FallocateFlags::empty(), 0, bytes.max(1)) {
         Ok(()) => true,
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => fsutil::free_bytes(folder).is_ok_and(|free| free >= bytes),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => space::free_bytes(folder).is_ok_and(|free| free >= bytes),
         Err(_) => false,
     }
 }

@@ -7,7 +7,7 @@ use super::Planned;
 use super::plan::{Member, Occupant, Plan};
 use super::target::Hold;
 use crate::artifact::codec::Encoding;
-use crate::disk::fsutil;
+use crate::disk::paths;
 use crate::error::{Error, ErrorKind, NO_SPACE_HINT, Result};
 use crate::operation::backup::{self, BackupReport, Integrity};
 use crate::operation::run::Run;
@@ -16,7 +16,7 @@ use crate::record::figures;
 use crate::record::id::BackupId;
 use crate::record::manifest::{Snapshot, Trigger};
 use crate::record::relpath::RelPath;
-use crate::source::bytes::Descriptors;
+use crate::source::sqlite::bytes::Descriptors;
 use crate::source::{DatabaseSource, FilesSource, Sources};
 
 /// What is about to be replaced, as it is kept.
@@ -104,7 +104,7 @@ fn no_room_to_keep(run: &Run<'_>, plan: &Plan, sources: &Sources, error: Error) 
         return error;
     }
     let size = |path: &RelPath, suffix| {
-        fs::metadata(fsutil::with_suffix(&path.under(&plan.target), suffix)).map_or(0, |found| found.len())
+        fs::metadata(paths::with_suffix(&path.under(&plan.target), suffix)).map_or(0, |found| found.len())
     };
     // A database is copied before it is encoded.
     let databases = sources.databases.iter().map(|it| size(&it.path, "").saturating_mul(2) + size(&it.path, "-wal"));

@@ -27,7 +27,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::operation::look::Look;
 use crate::progress::{Phase, Silent, Step};
 use crate::record::manifest;
-use crate::source::{integrity, sqlite};
+use crate::source::sqlite::{self, integrity};
 
 /// How long SQLite tries to lock a busy database before the wish to stop is asked for.
 const TRY: Duration = Duration::from_millis(100);

@@ -44,8 +44,8 @@ use crate::record::manifest;
 use crate::record::relpath::RelPath;
 pub use crate::record::selection::Selection;
 use crate::source::Sources;
-use crate::source::bytes::Descriptors;
-use crate::source::integrity::Scope;
+use crate::source::sqlite::bytes::Descriptors;
+use crate::source::sqlite::integrity::Scope;
 pub use allowed::{SkipReason, SkippedItem};
 use keep::{SafetyCopy, keep_what_is_replaced};
 pub use leftovers::{RestoredPlace, leftovers, remove_leftovers};
@@ -351,7 +351,7 @@ mod tests {
 
     use super::*;
     use crate::catalog::Catalog;
-    use crate::disk::fsutil;
+    use crate::disk::{file, paths};
     use crate::operation::run::Run;
     use crate::record::codec::Codec;
     use crate::record::manifest::Trigger;
@@ -473,7 +473,7 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
             site.backup(&store, BACKUP);
             for suffix in DATABASE_FILES {
-                fsutil::remove_file(&fsutil::with_suffix(&path, suffix)).unwrap();
+                file::remove_file(&paths::with_suffix(&path, suffix)).unwrap();
             }
             assert_eq!(restore_all(&site.session(&store, NOW), &site).unwrap().warnings, Vec::<String>::new());
             let mode: String = site.open().query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
@@ -630,7 +630,7 @@ mod tests {
     fn an_undo_brings_back_what_is_no_database_with_what_lies_beside_it() {
         let restored = assert_undone_to_the_byte("wal", |_, path| {
             fs::write(path, "no database, and nothing like it").unwrap();
-            fs::write(fsutil::with_suffix(path, "-wal"), "garbage").unwrap();
+            fs::write(paths::with_suffix(path, "-wal"), "garbage").unwrap();
         });
         assert_eq!(restored.moved_aside.len(), 3, "with the -shm of who looked: {restored:?}");
     }
@@ -894,7 +894,7 @@ mod tests {
         assert_eq!(present(&elsewhere, Selection::ALL), (absent, false));
         assert!(!elsewhere.exists());
         for suffix in ["-wal", "-shm"] {
-            fsutil::remove_file(&site.root().join(format!("sessions.db{suffix}"))).unwrap();
+            file::remove_file(&site.root().join(format!("sessions.db{suffix}"))).unwrap();
         }
         fs::write(site.root().join("sessions.db"), "this is no database, whatever its name says").unwrap();
         let databases = Selection { files: false, ..Selection::ALL };
@@ -921,7 +921,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::NoSuchBackup);
         assert_eq!(error.to_string(), nothing);
         for suffix in DATABASE_FILES {
-            fsutil::remove_file(&site.root().join(format!("sessions.db{suffix}"))).unwrap();
+            file::remove_file(&site.root().join(format!("sessions.db{suffix}"))).unwrap();
         }
         fs::remove_file(site.root().join(".env")).unwrap();
         restore_all(&run, &site).unwrap();

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::disk::fsutil;
 use crate::disk::links::ResolvedFile;
+use crate::disk::paths;
 use crate::disk::place::{Identity, Place, identity};
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::sqlite;
@@ -21,7 +21,7 @@ use crate::source::sqlite;
 /// What `open` says; [`ErrorKind::Io`] if it has opened another file, or has its log elsewhere.
 pub(super) fn open(place: &Place, open: impl FnOnce(&Path) -> Result<Connection>) -> Result<Connection> {
     let (path, real) = (place.path(), place.real()?);
-    let stat = |suffix| real.stat(suffix).map_err(|e| Error::io("stat", &fsutil::with_suffix(&path, suffix), e.into()));
+    let stat = |suffix| real.stat(suffix).map_err(|e| Error::io("stat", &paths::with_suffix(&path, suffix), e.into()));
     // What isn't there is for `open` to complain about.
     let Some(meant) = stat("")?.as_ref().map(identity) else { return open(&path) };
     let before = times_open(meant);

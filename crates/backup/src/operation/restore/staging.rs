@@ -8,16 +8,16 @@ use super::leftovers;
 use super::plan::{Member, Occupant, Plan, Planned};
 use super::temp::{Temp, TempRecord};
 use crate::artifact::StoredFile;
-use crate::disk::fsutil;
 use crate::disk::place::{Identity, Place};
 use crate::disk::synced::SyncedFile;
+use crate::disk::{paths, space};
 use crate::error::{Error, Result};
 use crate::operation::look::Look;
 use crate::operation::verify::{plain_bytes, require_sound};
 use crate::record::manifest::{self, Content};
 use crate::record::names::Kind;
 use crate::source::files::{ConfigFile, read_stored_archive};
-use crate::source::integrity::Scope;
+use crate::source::sqlite::integrity::Scope;
 
 /// A decoded and checked file beside its place. Dropped, it is gone.
 pub(super) enum StagedFile {
@@ -131,7 +131,7 @@ fn stage_database(
     let is_copied = present == Occupant::Replaced && !is_bytes;
     // Over a live database, its transaction needs as much again.
     let needed = plain_bytes(file).saturating_mul(if is_copied { 2 } else { 1 });
-    fsutil::require_space(&path, &fsutil::parent(&path).display().to_string(), needed)?;
+    space::require_space(&path, &paths::parent(&path).display().to_string(), needed)?;
     if is_copied {
         look.reader().copy(file, &mut temp.file()?)?;
     } else {

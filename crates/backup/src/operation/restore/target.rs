@@ -12,7 +12,7 @@ use crate::disk::place::{Place, exchanged};
 use crate::error::{Error, ErrorKind, Result};
 use crate::operation::look::Look;
 use crate::record::names::Kind;
-use crate::source::{bytes, sqlite};
+use crate::source::sqlite::{self, bytes};
 
 /// A database that is there, open.
 pub(super) enum Target {

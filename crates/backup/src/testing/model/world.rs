@@ -16,7 +16,7 @@ use crate::artifact::codec::Encoding;
 use crate::artifact::read::Level;
 use crate::catalog::retention::Policy;
 use crate::catalog::{Catalog, Entry};
-use crate::disk::fsutil;
+use crate::disk::file;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operation::check::Verdict;
 use crate::operation::look::Setup;
@@ -87,7 +87,7 @@ impl World {
 
     fn lose(&mut self) {
         for name in ["sessions.db", "sessions.db-wal", "sessions.db-shm", ".env"] {
-            fsutil::remove_file(&self.site.root().join(name)).unwrap();
+            file::remove_file(&self.site.root().join(name)).unwrap();
         }
         self.expected.live = Content::default();
     }

@@ -1,0 +1,9 @@
+//! A sample of the Charger API's project, for the demo and for benchmarks.
+
+pub mod folder;
+mod project;
+mod session;
+mod writers;
+
+pub use project::{DATABASE, create};
+pub use writers::{Writers, check_commits};

@@ -1,0 +1,180 @@
+//! Writers that keep the sample's database busy. They use the clock. They number their commits without a gap, so that a
+//! copy can be checked for missing ones.
+
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, ensure};
+use chrono::{TimeDelta, Utc};
+use fastrand::Rng;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::session::{run, session, stamp};
+
+/// Threads that commit small transactions without a pause, each on its own connection. Dropped, they stop.
+pub struct Writers {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<anyhow::Result<()>>>,
+}
+
+#[derive(Default)]
+struct Shared(Mutex<Progress>, Condvar);
+
+#[derive(Default)]
+struct Progress {
+    committed: Vec<u64>,
+    stop: bool,
+}
+
+impl Writers {
+    /// Starts `count` writers, numbered from 0. Each goes on after the last commit of its number in the database,
+    /// which must be a sample's.
+    pub fn start(db: &Path, count: u32) -> anyhow::Result<Self> {
+        let open = |writer| open(db, writer).with_context(|| format!("open {}", db.display()));
+        let opened = (0..count).map(open).collect::<anyhow::Result<Vec<_>>>()?;
+        let (connections, committed): (Vec<_>, _) = opened.into_iter().unzip();
+        let shared = Arc::new(Shared::default());
+        shared.update(|now| now.committed = committed);
+        let spawn = |(writer, db)| {
+            let shared = shared.clone();
+            thread::spawn(move || shared.write(writer, db).inspect_err(|_| shared.update(|now| now.stop = true)))
+        };
+        let threads = connections.into_iter().enumerate().map(spawn).collect();
+        Ok(Self { shared, threads })
+    }
+
+    /// The number of the last commit of each writer that is known to be in the database.
+    pub fn committed(&self) -> Vec<u64> {
+        self.shared.lock().committed.clone()
+    }
+
+    /// Waits until each writer has committed `n` more. An error if one failed (then all stop): see `stop`.
+    pub fn wait_for_commits(&self, n: u64) -> anyhow::Result<()> {
+        let goal: Vec<u64> = self.committed().iter().map(|seq| seq + n).collect();
+        let short = |now: &mut Progress| !now.stop && now.committed.iter().zip(&goal).any(|(seq, goal)| seq < goal);
+        let now = self.shared.1.wait_while(self.shared.lock(), short).unwrap_or_else(PoisonError::into_inner);
+        ensure!(!now.stop, "a writer failed");
+        Ok(())
+    }
+
+    /// Ends the writers: the number of the last commit of each, or the first failure.
+    pub fn stop(mut self) -> anyhow::Result<Vec<u64>> {
+        self.join().map(|()| self.committed())
+    }
+
+    fn join(&mut self) -> anyhow::Result<()> {
+        self.shared.update(|now| now.stop = true);
+        let ends: Vec<_> = self.threads.drain(..).map(JoinHandle::join).collect();
+        ends.into_iter().try_for_each(|end| end.map_err(|_| anyhow!("a writer panicked"))?)
+    }
+}
+
+impl Drop for Writers {
+    fn drop(&mut self) {
+        // Errors are reported by `stop`.
+        let _ = self.join();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut self.lock());
+        self.1.notify_all();
+    }
+
+    fn write(&self, writer: usize, mut db: Connection) -> anyhow::Result<()> {
+        let mut rng = Rng::new();
+        while !self.lock().stop {
+            let seq = self.lock().committed[writer] + 1;
+            commit(&mut db, &mut rng, writer, seq).with_context(|| format!("commit {seq} of writer {writer}"))?;
+            self.update(|now| now.committed[writer] = seq);
+            thread::sleep(Duration::from_millis(rng.u64(2..8)));
+        }
+        Ok(())
+    }
+}
+
+/// A writer's connection and its last commit. Without CREATE: a missing database is an error, not a new one.
+fn open(path: &Path, writer: u32) -> rusqlite::Result<(Connection, u64)> {
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    db.busy_timeout(Duration::from_secs(30))?;
+    db.execute_batch("PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL")?;
+    let sql = "SELECT ifnull(max(seq), 0) FROM commits WHERE writer = ?";
+    let last: u32 = db.query_row(sql, [writer], |row| row.get(0))?;
+    Ok((db, last.into()))
+}
+
+fn commit(db: &mut Connection, rng: &mut Rng, writer: usize, seq: u64) -> rusqlite::Result<()> {
+    let (tx, now) = (db.transaction_with_behavior(TransactionBehavior::Immediate)?, Utc::now());
+    session(&tx, rng, now - TimeDelta::minutes(20), 3)?;
+    run(&tx, "INSERT INTO commits VALUES (?, ?, ?)", (writer, seq, stamp(now)))?;
+    tx.commit()
+}
+
+/// Checks that the database contains the commits of each writer from 1 to some k without a gap, and that k is not below
+/// `at_least`. Returns the k of each. An error names a writer and the missing commits.
+pub fn check_commits(db: &Path, at_least: &[u64]) -> anyhow::Result<Vec<u64>> {
+    let file = Connection::open_with_flags(db, OpenFlags::SQLITE_OPEN_READ_ONLY).context("open the database")?;
+    let mut commits = file.prepare("SELECT writer, seq FROM commits ORDER BY writer, seq")?;
+    let mut commits = commits.query([])?;
+    let mut last = vec![0; at_least.len()];
+    while let Some(row) = commits.next()? {
+        let (writer, seq) = (row.get::<_, u32>(0)? as usize, u64::from(row.get::<_, u32>(1)?));
+        last.resize(last.len().max(writer + 1), 0);
+        last[writer] += 1;
+        ensure!(seq == last[writer], "writer {writer}: commit {} is missing, {seq} is there", last[writer]);
+    }
+    for (writer, (last, least)) in last.iter().zip(at_least).enumerate() {
+        ensure!(last >= least, "writer {writer}: commits {} to {least} are missing", last + 1);
+    }
+    Ok(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::project::{DATABASE, create};
+
+    fn sample(seed: u64) -> (tempfile::TempDir, std::path::PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        create(dir.path(), 1, seed).unwrap();
+        let db = dir.path().join(DATABASE);
+        (dir, db)
+    }
+
+    #[test]
+    fn writers_commit_without_gaps_and_go_on_where_they_stopped() {
+        let (_dir, db) = sample(5);
+        let writers = Writers::start(&db, 4).unwrap();
+        writers.wait_for_commits(10).unwrap();
+        let early = writers.committed();
+        let last = writers.stop().unwrap();
+        assert!(early.iter().all(|&seq| seq >= 10));
+        assert_eq!(check_commits(&db, &early).unwrap(), last);
+        let writers = Writers::start(&db, 2).unwrap();
+        writers.wait_for_commits(1).unwrap();
+        let later = writers.stop().unwrap();
+        assert_eq!(check_commits(&db, &last).unwrap(), [&later[..], &last[2..]].concat());
+    }
+
+    #[test]
+    fn what_is_missing_is_named_and_so_is_a_writer_that_failed() {
+        let (_dir, db) = sample(6);
+        let run = |sql| Connection::open(&db).unwrap().execute_batch(sql).unwrap();
+        let check = |at_least: &[u64]| check_commits(&db, at_least).map_err(|error| error.to_string());
+        run("INSERT INTO commits VALUES (0, 1, ''), (1, 1, ''), (1, 2, ''), (1, 4, '')");
+        assert_eq!(check(&[]).unwrap_err(), "writer 1: commit 3 is missing, 4 is there");
+        run("DELETE FROM commits WHERE seq = 4");
+        assert_eq!(check(&[1, 5]).unwrap_err(), "writer 1: commits 3 to 5 are missing");
+        let writers = Writers::start(&db, 1).unwrap();
+        run("DROP TABLE commits");
+        assert!(writers.wait_for_commits(u64::MAX / 2).is_err());
+        assert!(format!("{:#}", writers.stop().unwrap_err()).contains("of writer 0: no such table: commits"));
+    }
+}
