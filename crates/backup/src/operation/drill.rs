@@ -1,26 +1,21 @@
-//! A drill: a restore that is rehearsed into a scratch folder, with the very code of restore, then checked and probed.
-//!
-//! A probe reads rows, and what it says is printed, logged and recorded. So no value leaves this module: a probe that
-//! fails says which one it is and what kind of answer it gave. SQLite's own messages may quote values (a trigger's
-//! `RAISE`, a JSON path), so of an error at run time only the code is told.
+//! A drill: a restore that is rehearsed into a scratch folder, by the code of a real restore, then checked and probed.
 
 use std::path::Path;
 
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, ErrorCode, ffi};
 use serde::Serialize;
 
 use super::look::Look;
+use super::probe::{Probe, RestoredDatabase};
+use super::restore::{self, Plan};
 use super::session::{Recording, Session};
+use super::verify::plain_bytes;
 use crate::catalog::Entry;
-use crate::error::{Error, ErrorKind, Result};
-use crate::operation::restore;
-use crate::operation::verify::plain_bytes;
+use crate::error::{ErrorKind, Result};
 use crate::record::id::BackupId;
 use crate::record::ledger::{Command, Line, Outcome};
 use crate::record::relpath::RelPath;
 use crate::record::selection::Selection;
-use crate::source::{DatabaseSource, Sources, sqlite};
+use crate::source::Sources;
 
 /// What a drill found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -37,42 +32,33 @@ pub struct DrillReport {
     pub warnings: Vec<String>,
     /// All probes, in order.
     pub probes: Vec<Probe>,
-    /// How long the restore alone took, in milliseconds: what a real one would take.
+    /// How long the restore alone took, in milliseconds, as a real one would.
     pub restore_ms: u64,
     /// How long all of it took, in milliseconds.
     pub duration_ms: u64,
-    /// Whether the ledger has a line of it: not if the store can't be written.
+    /// Whether the ledger has a line of it. It has none if the store can't be written.
     pub recorded: bool,
     /// Why it has none, if it should.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unrecorded: Option<String>,
 }
 
-/// A question put to a restored copy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Probe {
-    /// The SQL, or the command.
-    pub text: String,
-    /// Why it did not pass; none if it did. Never has a value of a row or of a file in it.
-    pub failure: Option<String>,
-}
-
-/// A probe that only the caller can make, in the folder that it gets; none if there is none to make.
+/// A probe that only the caller can run, in the folder that it is given; `None` if there is nothing to run.
 pub type CallersProbe<'a> = &'a dyn Fn(&Path) -> Result<Option<Probe>>;
 
-/// Restores `entry` into a scratch folder and probes it: opens each database, runs its configured SQL, then calls
-/// `probe` with the folder, for what only the caller can do. The ledger gets a line if that says anything about the
-/// backup: a disk without room doesn't, nor does a probe that SQLite can't prepare.
+/// Restores `entry` into a scratch folder and probes it: opens each database, runs its configured SQL, then calls `probe`
+/// with the folder. The ledger gets a line about the backup, unless the drill says nothing about that: if the disk is full,
+/// or SQLite can't prepare a probe.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] if a probe can't be prepared: then none is look. What keeps the restore from being made,
-/// [`ErrorKind::Damaged`] among it. What `probe` says. A probe that doesn't pass is no error.
+/// [`ErrorKind::InvalidInput`] if a probe can't be prepared: then none is run. What prevents the restore, such as
+/// [`ErrorKind::Damaged`]. An error of `probe`. A probe that fails is no error.
 pub fn drill(session: &Session<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe<'_>) -> Result<DrillReport> {
     let begun = session.elapsed_ms();
     let begin = session.record_begun(Command::Drill);
     let result = rehearse(session, entry, sources, probe);
     let (outcome, error) = match &result {
-        Ok(drill) => outcome_of(drill),
+        Ok(report) => outcome_of(report),
         Err(error) if error.kind() == ErrorKind::Damaged => (Outcome::Failed, Some(error.one_line())),
         Err(error) => {
             session.record_error(Command::Drill, error);
@@ -80,21 +66,21 @@ pub fn drill(session: &Session<'_>, entry: &Entry, sources: &Sources, probe: Cal
         }
     };
     let is_good = matches!(outcome, Outcome::Ok | Outcome::Partial);
-    let lacks = result.as_ref().map(|drill| drill.lacks.as_slice()).unwrap_or_default();
+    let lacks = result.as_ref().map(|report| report.lacks.as_slice()).unwrap_or_default();
     let is_proved = |name: &&str| is_good && !lacks.iter().any(|lacking| lacking == name);
     let proved = sources.names().filter(is_proved).map(Into::into).collect();
     let line = Line { id: Some(entry.id), error, proved, ..Line::new(session.now(), Command::Drill, outcome) };
     let Recording { recorded, unrecorded } = session.record(begin, begun, line);
     let duration_ms = session.elapsed_ms() - begun;
-    result.map(|drill| DrillReport { duration_ms, recorded, unrecorded, ..drill })
+    result.map(|report| DrillReport { duration_ms, recorded, unrecorded, ..report })
 }
 
-/// How a rehearsal ended that came to its end, and why not well.
-fn outcome_of(drill: &DrillReport) -> (Outcome, Option<String>) {
-    match drill.probes.iter().find_map(|probe| probe.failure.as_ref()) {
+/// The outcome of a rehearsal that was not cut short, and what is wrong.
+fn outcome_of(report: &DrillReport) -> (Outcome, Option<String>) {
+    match report.probes.iter().find_map(|probe| probe.failure.as_ref()) {
         Some(failure) => (Outcome::Failed, Some(failure.clone())),
-        None if drill.lacks.is_empty() => (Outcome::Ok, None),
-        None => (Outcome::Partial, Some(format!("it holds no {}", drill.lacks.join(", ")))),
+        None if report.lacks.is_empty() => (Outcome::Ok, None),
+        None => (Outcome::Partial, Some(format!("it holds no {}", report.lacks.join(", ")))),
     }
 }
 
@@ -103,151 +89,66 @@ fn rehearse(look: &Look<'_>, entry: &Entry, sources: &Sources, probe: CallersPro
     let files = entry.stored_files(look.store())?;
     let scratch = look.scratch(files.iter().map(plain_bytes).fold(0, u64::saturating_add))?;
     let begun = look.elapsed_ms();
-    let plan = restore::plan_for_nothing(look, entry, scratch.path(), Selection::ALL, sources)?;
+    let plan = restore::plan_for_empty_folder(look, entry, scratch.path(), Selection::ALL, sources)?;
     restore::rehearse(look, &plan)?;
     let restore_ms = look.elapsed_ms() - begun;
-    restore::prove(look, &plan)?;
-
-    let restored: Vec<RelPath> = plan.items.iter().map(|item| item.path.clone()).collect();
-    let databases = sources.databases.iter().filter(|database| restored.contains(&database.path));
-    let databases: Vec<&DatabaseSource> = databases.collect();
-    for database in &databases {
-        require_prepared(look, database, &open(look, database, scratch.path())?)?;
-    }
-    let mut probes = Vec::new();
-    for database in databases {
-        let connection = open(look, database, scratch.path())?;
-        for sql in &database.probes {
-            look.check_stop()?;
-            probes.push(ask(look, database, &connection, sql)?);
-        }
-    }
+    restore::check_databases(look, &plan)?;
+    let mut probes = probe_databases(look, &plan, sources)?;
     probes.extend(probe(scratch.path())?);
     look.check_stop()?;
-    // What lies elsewhere than the settings say is left out, and nothing of it is proved.
-    let is_left_out = |name: &str| {
-        let is_held = entry.files.iter().any(|file| file.name == name);
-        !plan.skipped.is_empty() && is_held && !sources.paths_of(name).any(|path| restored.contains(path))
-    };
-    let lacking = sources.names().filter(|name| !entry.answers_for(name) || is_left_out(name));
-    let lacks: Vec<String> = lacking.map(Into::into).collect();
-    let passed = lacks.is_empty() && probes.iter().all(|probe| probe.failure.is_none());
+    Ok(DrillReport { restore_ms, ..report(entry, sources, plan, probes) })
+}
+
+/// Asks all databases their probes, once each probe can be prepared.
+fn probe_databases(look: &Look<'_>, plan: &Plan, sources: &Sources) -> Result<Vec<Probe>> {
+    let is_restored = |path: &RelPath| plan.items.iter().any(|item| item.path == *path);
+    let databases = || sources.databases.iter().filter(|database| is_restored(&database.path));
+    let open = |database| RestoredDatabase::open(database, &plan.target, look.busy_timeout(), look.progress());
+    for database in databases() {
+        open(database)?.require_prepared()?;
+    }
+    let mut probes = Vec::new();
+    for database in databases() {
+        probes.extend(open(database)?.probe()?);
+    }
+    Ok(probes)
+}
+
+/// What the plan and the probes say of the backup.
+fn report(entry: &Entry, sources: &Sources, plan: Plan, probes: Vec<Probe>) -> DrillReport {
     let missing = plan.missing(entry, sources).into_iter();
     let missing = missing.map(|name| format!("backup {} holds no {name}", entry.id));
     let warnings = plan.warnings.iter().cloned().chain(missing).collect();
-    Ok(DrillReport {
+    let lacks = lacking(entry, sources, &plan);
+    DrillReport {
         id: entry.id,
-        passed,
+        passed: lacks.is_empty() && probes.iter().all(|probe| probe.failure.is_none()),
         lacks,
-        restored,
+        restored: plan.items.into_iter().map(|item| item.path).collect(),
         warnings,
         probes,
-        restore_ms,
+        restore_ms: 0,
         duration_ms: 0,
         recorded: false,
         unrecorded: None,
-    })
-}
-
-/// Opens a restored database as the application would: for writing.
-fn open(look: &Look<'_>, database: &DatabaseSource, folder: &Path) -> Result<Connection> {
-    sqlite::open_restored(&database.path.under(folder), look.busy_timeout())
-}
-
-/// Makes sure that SQLite can prepare every probe of a restored database.
-///
-/// # Errors
-/// [`ErrorKind::InvalidInput`] with the first that it can't: that says something about the settings, not the backup.
-fn require_prepared(look: &Look<'_>, database: &DatabaseSource, connection: &Connection) -> Result<()> {
-    for (at, sql) in database.probes.iter().enumerate() {
-        look.check_stop()?;
-        let prepared = |connection: &Connection| {
-            let statement = connection.prepare(sql)?;
-            Ok((statement.column_count(), statement.parameter_count()))
-        };
-        let why = match sqlite::stoppable(connection, look.progress(), || (), prepared) {
-            Ok((0, _)) => "it is no question: it gives no row".into(),
-            Ok((_, 0)) => continue,
-            Ok(_) => "it has a parameter, and nothing to put there".into(),
-            Err(error) => why_not_prepared(database, &error)?,
-        };
-        let message = format!("probe {} of {} can't be prepared: {sql:?}: {why}", at + 1, database.name);
-        let hint = "fix `probes` in the settings; if the backup should have what it asks for, compare the schemas: \
-                    `restore --from latest --to DIR`";
-        return Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint));
-    }
-    Ok(())
-}
-
-/// What SQLite has against the text of a probe.
-///
-/// # Errors
-/// What isn't about its text: no memory, a disk that fails, a schema that is damaged.
-fn why_not_prepared(database: &DatabaseSource, error: &rusqlite::Error) -> Result<String> {
-    match error {
-        rusqlite::Error::SqlInputError { msg, .. } => Ok(msg.clone()),
-        rusqlite::Error::SqliteFailure(ffi::Error { code: ErrorCode::Unknown, .. }, Some(message)) => {
-            Ok(message.clone())
-        }
-        rusqlite::Error::SqliteFailure(..) => Err(failed(database, error)),
-        rusqlite::Error::Empty => Ok("there is no SQL in it".into()),
-        other => Ok(other.to_string()),
     }
 }
 
-/// Asks a restored database a probe.
-///
-/// # Errors
-/// What keeps it from being answered and isn't about the database: the wish to stop, no room, a disk that fails.
-fn ask(look: &Look<'_>, database: &DatabaseSource, connection: &Connection, sql: &str) -> Result<Probe> {
-    let answer = sqlite::stoppable(
-        connection,
-        look.progress(),
-        || (),
-        |connection| connection.query_row(sql, [], |row| Ok(wrong_answer(row.get_ref(0)?))),
-    );
-    let failure = match answer {
-        Ok(wrong) => wrong.map(|wrong| format!("gave {wrong}")),
-        Err(rusqlite::Error::QueryReturnedNoRows) => Some("gave no row".into()),
-        Err(error) => Some(code_of(database, &error)?),
+/// Configured databases and sets of files of which nothing was proved: the backup doesn't hold them, or holds them at paths
+/// that the settings don't name.
+fn lacking(entry: &Entry, sources: &Sources, plan: &Plan) -> Vec<String> {
+    let is_restored = |path: &RelPath| plan.items.iter().any(|item| item.path == *path);
+    let is_left_out = |name: &str| {
+        let is_held = entry.files.iter().any(|file| file.name == name);
+        !plan.skipped.is_empty() && is_held && !sources.paths_of(name).any(is_restored)
     };
-    Ok(Probe { text: sql.into(), failure: failure.map(|failure| format!("{sql}: {failure}")) })
-}
-
-/// What kind of answer it is, if it isn't a true one.
-fn wrong_answer(value: ValueRef<'_>) -> Option<&'static str> {
-    match value {
-        ValueRef::Integer(0) => Some("false (0)"),
-        ValueRef::Integer(_) => None,
-        ValueRef::Null => Some("NULL"),
-        ValueRef::Real(_) => Some("a real number"),
-        ValueRef::Text(_) => Some("text"),
-        ValueRef::Blob(_) => Some("a blob"),
-    }
-}
-
-/// The code of an error that a probe ended in, without SQLite's message.
-fn code_of(database: &DatabaseSource, error: &rusqlite::Error) -> Result<String> {
-    let (rusqlite::Error::SqliteFailure(code, _) | rusqlite::Error::SqlInputError { error: code, .. }) = error else {
-        return Ok("can't be asked".into());
-    };
-    match code.code {
-        ErrorCode::OperationInterrupted
-        | ErrorCode::DiskFull
-        | ErrorCode::SystemIoFailure
-        | ErrorCode::OutOfMemory
-        | ErrorCode::CannotOpen => Err(failed(database, error)),
-        _ => Ok(format!("SQLite error {}: {}", code.extended_code, ffi::code_to_str(code.extended_code))),
-    }
-}
-
-fn failed(database: &DatabaseSource, error: &rusqlite::Error) -> Error {
-    Error::sqlite("probe the restored", Path::new(database.path.as_str()), error)
+    sources.names().filter(|name| !entry.answers_for(name) || is_left_out(name)).map(Into::into).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
     use crate::record::ledger::Ledger;
     use crate::store::{LocalStore, MemoryStore};
     use crate::testing::fixtures::{Site, id, publish, staged};

@@ -15,6 +15,7 @@ use crate::catalog::Entry;
 use crate::disk::file;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operation::check::{self, Aspect, Check, Checks, Verdict};
+use crate::progress::Progress;
 use crate::record::earlier_checks::EarlierChecks;
 use crate::record::id::BackupId;
 use crate::record::ledger::{Command, Line, Outcome};
@@ -252,9 +253,14 @@ fn expected_entries(file: &StoredFile) -> Option<&[FileEntry]> {
 ///
 /// # Errors
 /// [`ErrorKind::Damaged`] with the first thing found, and as [`check::database`].
-pub(crate) fn require_sound(look: &Look<'_>, file: &StoredFile, decoded: &Path, scope: Option<Scope>) -> Result<()> {
+pub(crate) fn require_sound(
+    progress: &dyn Progress,
+    file: &StoredFile,
+    decoded: &Path,
+    scope: Option<Scope>,
+) -> Result<()> {
     let mut checks = Checks::of(&file.file);
-    check::database(&mut checks, decoded, expected_facts(file), scope, look.progress())?;
+    check::database(&mut checks, decoded, expected_facts(file), scope, progress)?;
     match checks.list.iter().find(|check| check.verdict == Verdict::Damaged) {
         None => Ok(()),
         Some(check) => Err(Error::damaged(&check.file, check.detail.as_str())),

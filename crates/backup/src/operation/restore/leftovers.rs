@@ -1,53 +1,44 @@
-//! What a restore that was killed left beside its places: decoded files, `.NAME.restoring`, that take room and hold what is
-//! in the backup. As long as a restore goes on it holds a lock on one of its files, so that they are told apart, whichever
-//! store it restores from.
+//! What a killed restore left beside its places: decoded files, `.NAME.restoring`, which take room and hold what is in the
+//! backup. A restore that is still running holds a lock on one of its files, whichever store it restores from: these files are
+//! no leftovers.
 
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::FileType;
 
-use super::DATABASE_FILES;
+use super::file_names::{self, DATABASE_FILES};
 use crate::disk::place::{Base, Place};
 use crate::error::Result;
 use crate::operation::run::Run;
 use crate::record::relpath::RelPath;
 
-/// The name that the content of the file by this name is decoded to.
-pub(super) fn name(name: &OsStr) -> OsString {
-    let mut hidden = OsString::from(".");
-    hidden.push(name);
-    hidden.push(".restoring");
-    hidden
-}
-
 /// Where a restore may have decoded something: a path below a folder.
 pub type RestoredPlace = (PathBuf, RelPath);
 
-/// Files that a restore which was cut short left beside `places`, and how large each is. None while a restore goes on there.
+/// Files that a killed restore left beside `places`, with their sizes. None while a restore is running there.
 pub fn leftovers(places: &[RestoredPlace]) -> Vec<(PathBuf, u64)> {
     find(places).into_iter().map(|(place, bytes)| (place.path(), bytes)).collect()
 }
 
-/// Removes them, in a run that may write.
+/// Removes them. The run shows that its caller may write.
 ///
 /// # Errors
-/// As the operating system says, of the first that can't be removed.
+/// That of the first file that can't be removed.
 pub fn remove_leftovers(_: &Run<'_>, places: &[RestoredPlace]) -> Result<()> {
     find(places).iter().try_for_each(|(place, _)| place.remove())
 }
 
 fn find(places: &[RestoredPlace]) -> Vec<(Place, u64)> {
-    // Each folder is opened once: there may be more files than a process may have open.
+    // Each folder is opened once: a process may not have that many files open.
     let mut bases: HashMap<&Path, Option<Arc<Base>>> = HashMap::new();
     let mut found = Vec::new();
     for (folder, path) in places {
         let base = bases.entry(folder).or_insert_with(|| Base::open(folder).ok());
         let Some(place) = base.as_ref().and_then(|base| Place::find(base, path).ok()) else { continue };
-        let decoded = place.named(name(place.name()));
+        let decoded = place.named(file_names::decoded(place.name()));
         let files = DATABASE_FILES.map(|suffix| decoded.with_suffix(suffix));
         found.extend(files.into_iter().filter_map(|place| bytes_of(&place).map(|bytes| (place, bytes))));
     }
@@ -61,7 +52,7 @@ fn bytes_of(place: &Place) -> Option<u64> {
     is_file.then(|| u64::try_from(stat.st_size).unwrap_or(0))
 }
 
-/// Marks a decoded file as one of a restore that goes on, until it is closed.
+/// Marks a decoded file as one of a running restore, until it is closed.
 pub(super) fn mark(file: &File) {
     // On a file system without such locks, another run may take it for a leftover.
     let _ = file.try_lock();

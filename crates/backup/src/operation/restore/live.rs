@@ -1,43 +1,42 @@
-//! Overwriting a database that is there, through SQLite's backup API (<https://www.sqlite.org/c3ref/backup_finish.html>),
-//! as one transaction: readers see the old or the new state, a crash rolls back, and nobody has to reopen it.
+//! Overwriting an existing database through SQLite's backup API (<https://www.sqlite.org/c3ref/backup_finish.html>), as one
+//! transaction: readers see the old or the new state, a crash rolls back, and no program has to reopen it.
 //!
-//! What is committed between the pre-restore backup and the overwriting would be in neither. So others are kept from
-//! writing from before that backup until the new state is committed, and the lock is never let go of in between:
+//! The hazard: what is committed between the pre-restore backup and the overwriting would be in neither. So others can't
+//! write from before that backup until the new state is committed, and the lock is never released in between:
 //!
-//! * In WAL mode, the backup API's transaction is begun early, by a step that copies nothing. Others read on.
-//! * In rollback mode, that would shut readers out for as long. There the connection is put into exclusive locking mode,
-//!   in which it keeps what a transaction has locked (<https://www.sqlite.org/pragma.html#pragma_locking_mode>): one that
-//!   is begun and rolled back leaves it with RESERVED, beside which others read on. (COMMIT would take EXCLUSIVE.) Only
-//!   to overwrite, readers are waited for and shut out.
+//! * In WAL mode, the transaction of the backup API is begun early, by a step that copies nothing. Others can still read.
+//! * In rollback mode, that would shut out readers for as long. So the connection is put into exclusive locking mode, in
+//!   which it keeps the locks of a transaction (<https://www.sqlite.org/pragma.html#pragma_locking_mode>): after a BEGIN
+//!   IMMEDIATE and a ROLLBACK it keeps RESERVED, beside which others can read. (COMMIT would take EXCLUSIVE.) Readers are
+//!   shut out only for the overwriting itself.
 //! * A WAL database with another page size has to leave WAL mode first, so nobody else may have it open. In exclusive
-//!   locking mode a transaction of a WAL database takes EXCLUSIVE, and that is kept until it is overwritten.
+//!   locking mode a transaction of a WAL database takes EXCLUSIVE, and that is kept until the database is overwritten.
 //!
-//! A locked database is read through the very connection that has locked it.
+//! A locked database is read through the connection that has locked it.
 
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, ErrorCode};
 
-use super::same;
+use super::connection;
+use super::journal_mode::{is_wal, set_mode};
+use super::patience::{Patience, in_use};
 use crate::disk::place::Place;
 use crate::error::{Error, ErrorKind, Result};
-use crate::operation::look::Look;
-use crate::progress::{Phase, Silent, Step};
-use crate::record::manifest;
-use crate::source::sqlite::{self, integrity};
+use crate::progress::{Phase, Step};
+use crate::source::sqlite;
 
-/// How long SQLite tries to lock a busy database before the wish to stop is asked for.
-const TRY: Duration = Duration::from_millis(100);
+/// How long SQLite tries to lock a busy database before a wish to stop is looked for.
+const ATTEMPT: Duration = Duration::from_millis(100);
 
-/// How often that is tried again.
-const RETRY: Duration = Duration::from_millis(20);
+/// Locks a database for writing, in rollback mode. While it waits it locks nothing (decision 13): or it and a writer would
+/// wait for each other.
+const LOCK: &str = "BEGIN IMMEDIATE; PRAGMA main.locking_mode = exclusive; ROLLBACK";
 
-/// How long others are waited for where nothing depends on it, or it would be in vain: readers, to empty the log into
-/// the database; who has it open, to close it.
-pub(super) const SETTLE: Duration = Duration::from_secs(1);
+/// Locks a WAL database, for reading too. While it waits it locks nothing.
+pub(super) const LOCK_ALL_OF_WAL: &str = "PRAGMA main.locking_mode = exclusive; BEGIN IMMEDIATE; ROLLBACK";
 
 /// A live database and the decoded one that will overwrite it, both open.
 pub(super) struct Live {
@@ -56,9 +55,12 @@ pub(super) enum Overwrite<'a> {
 
 impl Live {
     /// Opens both.
-    pub fn open(look: &Look<'_>, temp: &Place, place: &Place) -> Result<Self> {
-        let target = same::open(place, |path| sqlite::open_to_replace(path, look.busy_timeout()))?;
-        let source = same::open(temp, |path| sqlite::open_read_only(path, Duration::ZERO))?;
+    ///
+    /// # Errors
+    /// As [`connection::open`], and as SQLite says.
+    pub fn open(decoded: &Place, place: &Place, busy_timeout: Duration) -> Result<Self> {
+        let target = connection::open(place, |path| sqlite::open_to_replace(path, busy_timeout))?;
+        let source = connection::open(decoded, |path| sqlite::open_read_only(path, Duration::ZERO))?;
         Ok(Self { path: place.path(), source, target })
     }
 
@@ -66,64 +68,51 @@ impl Live {
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] if it stays locked, or has to leave WAL mode while it is in use; [`ErrorKind::Interrupted`].
-    pub fn hold(&mut self, look: &Look<'_>) -> Result<Overwrite<'_>> {
+    pub fn hold(&mut self, patience: Patience<'_>) -> Result<Overwrite<'_>> {
         let (is_wal, leaves_wal) = (self.is_wal()?, self.leaves_wal()?);
-        self.configure(TRY)?;
+        self.configure(ATTEMPT)?;
         if leaves_wal {
-            self.lock_alone(look)?;
+            self.lock_all(patience.brief())?;
             return Ok(Overwrite::Locked(self));
         }
         if !is_wal {
-            self.lock(look)?;
+            patience.lock(&self.target, &self.path, LOCK)?;
             return Ok(Overwrite::Locked(self));
         }
         let (backup, path) = self.begin()?;
-        // No page yet, but the lock.
-        until_free(path, look.busy_timeout(), || look.check_stop(), || backup.step(0))?;
+        // This copies no page yet, but it locks.
+        patience.until_free(path, || backup.step(0))?;
         Ok(Overwrite::Begun(backup, path))
     }
 
-    /// Keeps it locked for writing, in rollback mode. As long as it waits it locks nothing, or a writer and this one
-    /// would wait for each other.
-    fn lock(&self, look: &Look<'_>) -> Result<()> {
-        let lock = "BEGIN IMMEDIATE; PRAGMA main.locking_mode = exclusive; ROLLBACK";
-        let lock = || self.target.execute_batch(lock).map(|()| StepResult::Done);
-        until_free(&self.path, look.busy_timeout(), || look.check_stop(), lock)
-    }
-
-    /// Keeps a WAL database for itself. It doesn't wait for long: who has it open may have it open for ever.
-    fn lock_alone(&self, look: &Look<'_>) -> Result<()> {
-        let lock = "PRAGMA main.locking_mode = exclusive; BEGIN IMMEDIATE; ROLLBACK";
-        let lock = || self.target.execute_batch(lock).map(|()| StepResult::Done);
-        let locked = until_free(&self.path, look.busy_timeout().min(SETTLE), || look.check_stop(), lock);
-        locked.map_err(|error| match error.kind() {
+    /// Locks a WAL database for readers, too.
+    fn lock_all(&self, patience: Patience<'_>) -> Result<()> {
+        patience.lock(&self.target, &self.path, LOCK_ALL_OF_WAL).map_err(|error| match error.kind() {
             ErrorKind::Busy => {
-                let message =
-                    format!("{} has another page size than the backup, and it is in use", self.path.display());
-                Error::new(ErrorKind::Busy, message).with_hint("stop the application, then restore again")
+                in_use(format!("{} has another page size than the backup, and it is in use", self.path.display()))
             }
             _ => error,
         })
     }
 
     /// Overwrites it while it is locked.
-    fn overwrite(&mut self, patience: Duration) -> Result<()> {
-        self.configure(patience)?;
+    fn overwrite(&mut self, patience: Patience<'_>) -> Result<()> {
+        self.configure(patience.busy_timeout)?;
         let leaves_wal = self.leaves_wal()?;
         if leaves_wal {
-            // Nobody else has it open, so nothing keeps it from that.
+            // Nobody else has it open, so nothing prevents this.
             set_mode(&self.target, "journal_mode", "delete").map_err(|e| self.failed(&e))?;
         }
         self.unlock_with_next()?;
         let overwritten = self.begin().and_then(|(backup, path)| copy_all(&backup, path, patience));
         if leaves_wal && overwritten.is_err() {
-            // As it was, as far as it can be: it is sound either way.
+            // As it was, if possible. It is sound either way.
             let _ = set_mode(&self.target, "journal_mode", "wal");
         }
         overwritten
     }
 
-    /// Lets the end of the next transaction give back what is locked: so the next has to be the one that overwrites it.
+    /// The locks are released at the end of the next transaction, which therefore has to be the one that overwrites it.
     fn unlock_with_next(&self) -> Result<()> {
         set_mode(&self.target, "locking_mode", "normal").map(drop).map_err(|e| self.failed(&e))
     }
@@ -134,18 +123,17 @@ impl Live {
         Ok((backup, path))
     }
 
-    /// Prepares it for a transaction that is durable, and for waiting so long at a time. In rollback mode, SQLite removes
-    /// the journal and then cuts off what a smaller database doesn't need, which is in no journal. `extra` makes it durable
-    /// in between that the journal is gone (<https://www.sqlite.org/pragma.html#pragma_synchronous>): with a shorter file, it
-    /// would roll back to a malformed one.
+    /// Makes the next transaction durable, and sets how long SQLite waits for a lock. In rollback mode, SQLite removes the
+    /// journal and then cuts off the pages that a smaller database doesn't need, which are in no journal. If the removal
+    /// were not durable before that, the journal would roll the shorter file back to a malformed one: `extra` makes it
+    /// durable (<https://www.sqlite.org/pragma.html#pragma_synchronous>).
     fn configure(&self, busy_timeout: Duration) -> Result<()> {
         self.target.busy_timeout(busy_timeout).map_err(|e| self.failed(&e))?;
         self.target.pragma_update(None, "synchronous", "extra").map_err(|e| self.failed(&e))
     }
 
     fn is_wal(&self) -> Result<bool> {
-        let mode: String = sqlite::pragma(&self.target, "journal_mode").map_err(|e| self.failed(&e))?;
-        Ok(mode == "wal")
+        is_wal(&self.target).map_err(|e| self.failed(&e))
     }
 
     /// A WAL database can't change its page size: it has to leave WAL mode first.
@@ -160,7 +148,7 @@ impl Live {
 }
 
 impl Overwrite<'_> {
-    /// The database and the connection that it has to be read through, as long as others can't.
+    /// The database and its connection, if it can be read through that one alone.
     pub fn locked(&self) -> Option<(&Path, &Connection)> {
         match self {
             Self::Begun(..) => None,
@@ -171,100 +159,28 @@ impl Overwrite<'_> {
     /// Overwrites the live database.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] if readers of a database in rollback mode don't end: it is as it was.
-    pub fn finish(self, look: &Look<'_>) -> Result<()> {
+    /// [`ErrorKind::Busy`] if readers of a database in rollback mode don't end: it is as it was. Else as SQLite says.
+    pub fn finish(self, patience: Patience<'_>) -> Result<()> {
         let path = match &self {
             Self::Begun(_, path) => path,
             Self::Locked(live) => live.path.as_path(),
         };
-        let _step = Step::begin(look.progress(), Phase::Write, &path.display().to_string(), None);
+        let _step = Step::begin(patience.progress, Phase::Write, &path.display().to_string(), None);
         match self {
-            Self::Begun(backup, path) => copy_all(&backup, path, look.busy_timeout()),
-            Self::Locked(live) => live.overwrite(look.busy_timeout()),
+            Self::Begun(backup, path) => copy_all(&backup, path, patience),
+            Self::Locked(live) => live.overwrite(patience),
         }
     }
 }
 
-/// All pages in one step: SQLite makes one transaction of it. Not tried again, since the first try gives back what was
-/// locked before.
-fn copy_all(backup: &Backup<'_, '_>, path: &Path, patience: Duration) -> Result<()> {
+/// Copies all pages in one step, which SQLite makes one transaction. There is no second attempt: the first gives up the
+/// lock.
+fn copy_all(backup: &Backup<'_, '_>, path: &Path, patience: Patience<'_>) -> Result<()> {
     match backup.step(-1) {
         Ok(StepResult::Done) => Ok(()),
-        Ok(_) => Err(stayed_locked(path, patience)),
+        Ok(_) => Err(patience.stayed_locked(path)),
         Err(error) => Err(Error::sqlite("restore into", path, &error)),
     }
-}
-
-/// Tries until the database at `path` is no longer busy, or `go_on` is against it.
-pub(super) fn until_free(
-    path: &Path,
-    patience: Duration,
-    mut go_on: impl FnMut() -> Result<()>,
-    mut attempt: impl FnMut() -> rusqlite::Result<StepResult>,
-) -> Result<()> {
-    let begun = Instant::now();
-    loop {
-        match attempt() {
-            Ok(StepResult::Done | StepResult::More) => return Ok(()),
-            Err(error) if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => {
-                return Err(Error::sqlite("restore into", path, &error));
-            }
-            _ if begun.elapsed() >= patience => return Err(stayed_locked(path, patience)),
-            _ => go_on()?,
-        }
-        thread::sleep(RETRY);
-    }
-}
-
-fn stayed_locked(path: &Path, patience: Duration) -> Error {
-    Error::new(ErrorKind::Busy, format!("{} stayed locked for {} s", path.display(), patience.as_secs()))
-        .with_hint("a program holds it in a transaction: stop that, or allow more with --busy-timeout")
-}
-
-/// Leaves an overwritten database in the journal mode that was recorded, its log emptied into it, and checked. Readers
-/// can keep the first two from happening now; the restored state is safe all the same, so that is only a warning.
-///
-/// # Errors
-/// [`ErrorKind::Damaged`] if it is not sound.
-pub(super) fn settle(look: &Look<'_>, place: &Place, recorded: Option<&manifest::Database>) -> Result<Option<String>> {
-    let path = &place.path();
-    let failed = |e| Error::sqlite("check database", path, &e);
-    // SQLite goes on if it can't make it durable that the journal is gone, which would undo the restore.
-    place.sync()?;
-    let connection = same::open(place, |path| sqlite::open_read_write(path, look.busy_timeout()))?;
-    connection.busy_timeout(SETTLE).map_err(failed)?;
-    let _ = connection.query_row("PRAGMA wal_checkpoint(truncate)", [], |row| row.get::<_, i64>(0));
-    let found: String = sqlite::pragma(&connection, "journal_mode").map_err(failed)?;
-    let wanted = recorded.map_or(found == "wal", |recorded| recorded.journal_mode == "wal");
-    let wanted = if wanted { "wal" } else { "delete" };
-    // Whoever holds it locks it in the middle of this, where SQLite doesn't wait.
-    let set = || {
-        let mode = set_mode(&connection, "journal_mode", wanted)?;
-        Ok(if mode == wanted { StepResult::Done } else { StepResult::Busy })
-    };
-    let set = until_free(path, SETTLE, || Ok(()), set);
-    let warning =
-        set.err().map(|_| format!("{} could not be put into journal mode {wanted} while it is in use", path.display()));
-    connection.busy_timeout(look.busy_timeout()).map_err(failed)?;
-    // The new state is committed: whoever wants to stop waits for this last look.
-    let problems = integrity::integrity_check(&connection, path, &Silent)?;
-    match problems.first() {
-        None => Ok(warning),
-        Some(first) => Err(Error::new(ErrorKind::Damaged, format!("{} after the restore: {first}", path.display()))),
-    }
-}
-
-/// Puts a closed database into WAL mode. A snapshot never is: `VACUUM INTO` writes rollback mode.
-pub(super) fn set_wal(place: &Place) -> Result<()> {
-    let path = &place.path();
-    let connection = same::open(place, |path| sqlite::open_read_write(path, Duration::ZERO))?;
-    set_mode(&connection, "journal_mode", "wal").map_err(|e| Error::sqlite("set the journal mode of", path, &e))?;
-    connection.close().map_err(|(_, e)| Error::sqlite("close", path, &e))
-}
-
-/// Sets a mode that the file or its lock is in, and gives the one that it is in then.
-pub(super) fn set_mode(connection: &Connection, pragma: &str, mode: &str) -> rusqlite::Result<String> {
-    connection.query_row(&format!("PRAGMA main.{pragma} = {mode}"), [], |row| row.get(0))
 }
 
 #[cfg(test)]
@@ -284,7 +200,8 @@ mod tests {
             .unwrap()
             .execute_batch("CREATE TABLE sessions(id INTEGER PRIMARY KEY); INSERT INTO sessions VALUES (1), (2)")
             .unwrap();
-        Live::open(run, &Place::of(site.root(), "decoded.db"), &Place::of(site.root(), "sessions.db")).unwrap()
+        let (decoded, place) = (Place::of(site.root(), "decoded.db"), Place::of(site.root(), "sessions.db"));
+        Live::open(&decoded, &place, run.busy_timeout()).unwrap()
     }
 
     /// A run that waits for no lock: asked whether to go on, it says no.
@@ -315,13 +232,13 @@ mod tests {
             let (site, store) = (Site::new(), MemoryStore::new());
             let run = site.begin(&store, "20251210_140000");
             let mut live = live(&site, &run, mode, page_size);
-            let held = live.hold(&run).unwrap();
+            let held = live.hold(Patience::of(&run)).unwrap();
             let locked = held.locked().map(|(_, connection)| connection);
             assert_eq!(locked.is_some(), (mode, page_size) != ("wal", 4096), "{mode} {page_size}");
             if let Some(connection) = locked {
                 connection.query_row("SELECT count(*) FROM sessions", [], |row| row.get::<_, i64>(0)).unwrap();
                 let busy_timeout: u32 = sqlite::pragma(connection, "busy_timeout").unwrap();
-                assert_eq!(u128::from(busy_timeout), TRY.as_millis(), "a wish to stop is heard in between");
+                assert_eq!(u128::from(busy_timeout), ATTEMPT.as_millis(), "a wish to stop is noticed in between");
             }
             assert_eq!((can_be_written(&site), can_be_read(&site)), (false, readable), "{mode} {page_size}");
             if let Overwrite::Locked(live) = &held {
@@ -329,7 +246,7 @@ mod tests {
                 live.unlock_with_next().unwrap();
                 assert_eq!((can_be_written(&site), can_be_read(&site)), (false, readable), "{mode} {page_size}");
             }
-            held.finish(&run).unwrap();
+            held.finish(Patience::of(&run)).unwrap();
             assert_eq!((can_be_written(&site), site.sessions()), (true, 2), "{mode} {page_size}");
         }
     }
@@ -340,7 +257,7 @@ mod tests {
             let (site, store) = (Site::new(), MemoryStore::new());
             let run = site.begin(&store, "20251210_140000");
             let mut live = live(&site, &run, mode, page_size);
-            drop(live.hold(&run).unwrap());
+            drop(live.hold(Patience::of(&run)).unwrap());
             drop(live);
             let found: String = sqlite::pragma(&site.open(), "journal_mode").unwrap();
             assert_eq!((can_be_written(&site), site.sessions(), found.as_str()), (true, 0, mode));
@@ -353,10 +270,10 @@ mod tests {
             let (site, store) = (Site::new(), MemoryStore::new());
             let run = impatient(&site, &store);
             let mut live = live(&site, &run, mode, page_size);
-            let held = live.hold(&run).unwrap();
+            let held = live.hold(Patience::of(&run)).unwrap();
             let decoded = Connection::open(site.root().join("decoded.db")).unwrap();
             decoded.execute_batch("BEGIN EXCLUSIVE").unwrap();
-            assert_eq!(held.finish(&run).unwrap_err().kind(), ErrorKind::Busy);
+            assert_eq!(held.finish(Patience::of(&run)).unwrap_err().kind(), ErrorKind::Busy);
             drop(live);
             let found: String = sqlite::pragma(&site.open(), "journal_mode").unwrap();
             assert_eq!((can_be_written(&site), site.sessions(), found.as_str()), (true, 0, mode));
@@ -370,39 +287,9 @@ mod tests {
         let mut live = live(&site, &run, "wal", 1024);
         let application = site.open();
         application.execute_batch("SELECT count(*) FROM sessions").unwrap();
-        let error = live.hold(&run).map(drop).unwrap_err();
+        let error = live.hold(Patience::of(&run)).map(drop).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Busy);
         assert!(error.to_string().ends_with("another page size than the backup, and it is in use"), "{error}");
         assert_eq!(error.hint(), Some("stop the application, then restore again"));
-    }
-
-    #[test]
-    fn a_busy_database_is_tried_until_it_is_free_or_its_time_or_the_run_is_over() {
-        let outcome = |patience, retries: usize, results: &[i32]| {
-            let (mut results, mut retries) = (results.iter(), (0..retries).map(drop));
-            let attempt = || match results.next() {
-                Some(&code) => Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)),
-                None => Ok(StepResult::Done),
-            };
-            let go_on = || retries.next().ok_or_else(Error::interrupted);
-            until_free(Path::new("a.db"), patience, go_on, attempt).map_err(|error| error.kind())
-        };
-        let (busy, full) = (rusqlite::ffi::SQLITE_BUSY, rusqlite::ffi::SQLITE_FULL);
-        assert_eq!(outcome(Duration::MAX, 2, &[busy, busy]), Ok(()));
-        assert_eq!(outcome(Duration::MAX, 1, &[busy, busy]), Err(ErrorKind::Interrupted));
-        assert_eq!(outcome(Duration::MAX, 1, &[busy, full]), Err(ErrorKind::NoSpace));
-        assert_eq!(outcome(Duration::ZERO, 1, &[busy]), Err(ErrorKind::Busy));
-    }
-
-    #[test]
-    fn a_journal_mode_that_nobody_recorded_stays() {
-        for mode in ["wal", "delete"] {
-            let (site, store) = (Site::new(), MemoryStore::new());
-            site.execute(&format!("PRAGMA journal_mode = {mode}"));
-            let run = site.begin(&store, "20251210_140000");
-            assert_eq!(settle(&run, &Place::of(site.root(), "sessions.db"), None).unwrap(), None);
-            let found: String = sqlite::pragma(&site.open(), "journal_mode").unwrap();
-            assert_eq!(found, mode);
-        }
     }
 }

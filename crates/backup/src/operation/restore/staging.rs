@@ -1,28 +1,53 @@
-//! Decoding what a restore will write beside its place, checked, before anything there changes.
+//! Decoding what a restore will write, beside its place, and checking it, before anything there changes.
 
 use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use super::leftovers;
-use super::plan::{Member, Occupant, Plan, Planned};
-use super::temp::{Temp, TempRecord};
+use super::plan::{Occupant, Plan, PlannedArchive, PlannedArtifact, PlannedDatabase};
+use super::temp::{RecordedAccess, Temp};
 use crate::artifact::StoredFile;
+use crate::artifact::read::Reader;
 use crate::disk::place::{Identity, Place};
 use crate::disk::synced::SyncedFile;
 use crate::disk::{paths, space};
 use crate::error::{Error, Result};
-use crate::operation::look::Look;
 use crate::operation::verify::{plain_bytes, require_sound};
 use crate::record::manifest::{self, Content};
 use crate::record::names::Kind;
 use crate::source::files::{ConfigFile, read_stored_archive};
 use crate::source::sqlite::integrity::Scope;
 
-/// A decoded and checked file beside its place. Dropped, it is gone.
+/// All staged files. When it is dropped, they are removed, and so are the folders that were made for them.
+#[derive(Default)]
+pub(super) struct Staging {
+    pub files: Vec<StagedFile>,
+    pub folders: NewFolders,
+    /// The first file, held open: its lock shows others that this restore is running.
+    marked: Option<File>,
+}
+
+/// A decoded and checked file beside its place. It is removed when dropped.
 pub(super) enum StagedFile {
     Database(Box<StagedDatabase>),
     Config(Box<StagedConfig>),
+}
+
+/// A decoded database beside its place.
+pub(super) struct StagedDatabase {
+    pub temp: Temp,
+    /// The `-wal` or `-journal`, by suffix, of a damaged database that SQLite must not touch.
+    pub beside: Vec<(&'static str, Temp)>,
+    pub path: PathBuf,
+    pub place: Place,
+    /// The folder that the existing database is in, which a link may lead to.
+    pub real_folder: Option<Identity>,
+    /// What is in its place now.
+    pub present: Occupant,
+    /// Whether it was damaged when it was backed up, and is restored as its bytes.
+    pub is_bytes: bool,
+    pub recorded: Option<manifest::Database>,
 }
 
 /// A configuration file beside its place, closed.
@@ -32,20 +57,79 @@ pub(super) struct StagedConfig {
     pub warning: Option<String>,
 }
 
-/// A decoded database beside its place.
-pub(super) struct StagedDatabase {
-    pub temp: Temp,
-    /// What has to lie beside it, by suffix: of a damaged database, which SQLite must not touch.
-    pub beside: Vec<(&'static str, Temp)>,
-    pub path: PathBuf,
-    pub place: Place,
-    /// The folder that the database in its place really was in.
-    pub real_folder: Option<Identity>,
-    /// What is in its place now.
-    pub present: Occupant,
-    /// Whether it was damaged when it was saved, and is put back as it was.
-    pub is_bytes: bool,
-    pub recorded: Option<manifest::Database>,
+/// Folders that were made on the way to a place. When they are dropped, the empty ones are removed.
+#[derive(Default)]
+pub(super) struct NewFolders(Vec<Place>);
+
+/// Decodes and checks all that `plan` writes.
+///
+/// # Errors
+/// [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) if the backup isn't sound,
+/// [`ErrorKind::NoSpace`](crate::ErrorKind::NoSpace) if it doesn't fit; else as the operating system says.
+pub(super) fn stage(plan: &Plan, reader: Reader<'_>) -> Result<Staging> {
+    let mut staging = Staging::default();
+    for artifact in &plan.artifacts {
+        match artifact {
+            PlannedArtifact::Database(database) => staging.add_database(database, reader)?,
+            PlannedArtifact::Archive(archive) => staging.add_files(archive, reader)?,
+        }
+    }
+    Ok(staging)
+}
+
+impl Staging {
+    /// Databases that replace an existing one.
+    pub fn replaced(&self) -> impl Iterator<Item = &StagedDatabase> {
+        self.files.iter().filter_map(|file| match file {
+            StagedFile::Database(staged) if staged.present == Occupant::Replaced => Some(&**staged),
+            _ => None,
+        })
+    }
+
+    fn add_database(&mut self, planned: &PlannedDatabase, reader: Reader<'_>) -> Result<()> {
+        let PlannedDatabase { file, place, real_folder, present, .. } = planned;
+        let temp = self.temp(place)?;
+        let is_bytes = file.damage().is_some();
+        decode_database(file, &temp, place, *present == Occupant::Replaced && !is_bytes, reader)?;
+        if !is_bytes {
+            // Bytes that were found sound before they were stored, and have the same digest, are sound.
+            require_sound(reader.progress, file, temp.path(), (!file.is_checked()).then_some(Scope::Damage))?;
+        }
+        let beside = planned.beside.iter().map(|file| stage_beside(file, place, reader)).collect::<Result<_>>()?;
+        self.files.push(StagedFile::Database(Box::new(StagedDatabase {
+            temp,
+            beside,
+            path: place.path(),
+            place: place.clone(),
+            real_folder: *real_folder,
+            present: *present,
+            is_bytes,
+            recorded: recorded_database(file),
+        })));
+        Ok(())
+    }
+
+    fn add_files(&mut self, archive: &PlannedArchive, reader: Reader<'_>) -> Result<()> {
+        read_stored_archive(reader, &archive.file, |content| {
+            if let Some(member) = archive.members.iter().find(|member| member.name == content.path) {
+                let temp = self.temp(&member.place)?;
+                self.files.push(stage_config(&content, temp, &member.place)?);
+            }
+            Ok(())
+        })
+    }
+
+    /// A file beside `place`, and the folders on the way.
+    fn temp(&mut self, place: &Place) -> Result<Temp> {
+        place.make_folders(&mut self.folders.0)?;
+        let temp = Temp::beside(place)?;
+        if self.marked.is_none() {
+            let file = temp.file()?;
+            leftovers::mark(file);
+            self.marked = Some(file.try_clone().map_err(|e| Error::io_named("hold open", "a decoded file", e))?);
+        }
+        Ok(temp)
+    }
 }
 
 impl StagedDatabase {
@@ -54,37 +138,6 @@ impl StagedDatabase {
         std::iter::once(&self.temp).chain(self.beside.iter().map(|(_, temp)| temp))
     }
 }
-
-/// All that is staged. Dropped, it is gone, and so are the folders that were made for it.
-#[derive(Default)]
-pub(super) struct Staging {
-    pub files: Vec<StagedFile>,
-    pub folders: NewFolders,
-    /// The first file, held open: others see by its lock that this restore goes on.
-    marked: Option<File>,
-}
-
-impl Staging {
-    /// Those databases that take the place of one.
-    pub fn replaced(&self) -> impl Iterator<Item = &StagedDatabase> {
-        self.files.iter().filter_map(|file| match file {
-            StagedFile::Database(staged) if staged.present == Occupant::Replaced => Some(&**staged),
-            _ => None,
-        })
-    }
-
-    fn mark(&mut self, file: &File) -> Result<()> {
-        if self.marked.is_none() {
-            leftovers::mark(file);
-            self.marked = Some(file.try_clone().map_err(|e| Error::io_named("hold open", "a decoded file", e))?);
-        }
-        Ok(())
-    }
-}
-
-/// Folders that were made on the way. Dropped, those that are still empty are removed.
-#[derive(Default)]
-pub(super) struct NewFolders(Vec<Place>);
 
 impl NewFolders {
     /// Makes them durable.
@@ -95,68 +148,29 @@ impl NewFolders {
 
 impl Drop for NewFolders {
     fn drop(&mut self) {
-        // What has something in it, or can't be removed, may stay.
+        // A folder may stay that isn't empty or can't be removed.
         self.0.iter().rev().for_each(|folder| drop(folder.remove_folder()));
     }
 }
 
-pub(super) fn stage(look: &Look<'_>, plan: &Plan) -> Result<Staging> {
-    let mut staging = Staging::default();
-    for planned in &plan.artifacts {
-        match planned {
-            Planned::Database { file, place, real_folder, present, beside, .. } => {
-                let staged = stage_database(look, file, beside, place, *present, &mut staging)?;
-                let staged = StagedDatabase { real_folder: *real_folder, ..staged };
-                staging.files.push(StagedFile::Database(Box::new(staged)));
-            }
-            Planned::Files { file, members } => stage_files(look, file, members, &mut staging)?,
-        }
-    }
-    look.check_stop()?;
-    Ok(staging)
-}
-
-fn stage_database(
-    look: &Look<'_>,
-    file: &StoredFile,
-    beside: &[StoredFile],
-    place: &Place,
-    present: Occupant,
-    staging: &mut Staging,
-) -> Result<StagedDatabase> {
-    let (recorded, is_bytes) = (recorded_database(file), file.damage().is_some());
-    place.make_folders(&mut staging.folders.0)?;
-    let (path, temp) = (place.path(), Temp::beside(place)?);
-    staging.mark(temp.file()?)?;
-    let is_copied = present == Occupant::Replaced && !is_bytes;
-    // Over a live database, its transaction needs as much again.
-    let needed = plain_bytes(file).saturating_mul(if is_copied { 2 } else { 1 });
+/// Decodes a database. One that SQLite will copy over a live one needs no sync, but the transaction needs as much room again.
+fn decode_database(file: &StoredFile, temp: &Temp, place: &Place, is_copied: bool, reader: Reader<'_>) -> Result<()> {
+    let (path, needed) = (place.path(), plain_bytes(file).saturating_mul(if is_copied { 2 } else { 1 }));
     space::require_space(&path, &paths::parent(&path).display().to_string(), needed)?;
-    if is_copied {
-        look.reader().copy(file, &mut temp.file()?)?;
-    } else {
-        decode_synced(look, file, &temp)?;
-    }
-    if !is_bytes {
-        // Bytes that were found sound before they were stored, and have the same digest, are sound.
-        require_sound(look, file, temp.path(), (!file.is_checked()).then_some(Scope::Damage))?;
-    }
-    let beside = beside.iter().map(|file| stage_beside(look, file, place)).collect::<Result<_>>()?;
-    let place = place.clone();
-    Ok(StagedDatabase { temp, beside, path, place, real_folder: None, present, is_bytes, recorded })
+    if is_copied { reader.copy(file, &mut temp.file()?) } else { decode_synced(file, temp, reader) }
 }
 
-fn stage_beside(look: &Look<'_>, file: &StoredFile, place: &Place) -> Result<(&'static str, Temp)> {
+fn stage_beside(file: &StoredFile, place: &Place, reader: Reader<'_>) -> Result<(&'static str, Temp)> {
     let suffix = if file.kind == Kind::Wal { "-wal" } else { "-journal" };
     let temp = Temp::beside_with(place, suffix)?;
-    decode_synced(look, file, &temp)?;
+    decode_synced(file, &temp, reader)?;
     Ok((suffix, temp))
 }
 
-fn decode_synced(look: &Look<'_>, file: &StoredFile, temp: &Temp) -> Result<()> {
+fn decode_synced(file: &StoredFile, temp: &Temp, reader: Reader<'_>) -> Result<()> {
     let failed = |e| Error::io("sync", temp.path(), e);
     let mut synced = SyncedFile::new(temp.file()?.try_clone().map_err(failed)?, |_| ());
-    look.reader().copy(file, &mut synced)?;
+    reader.copy(file, &mut synced)?;
     synced.finish().map_err(failed)
 }
 
@@ -168,21 +182,10 @@ fn recorded_database(file: &StoredFile) -> Option<manifest::Database> {
     }
 }
 
-fn stage_files(look: &Look<'_>, file: &StoredFile, members: &[Member], staging: &mut Staging) -> Result<()> {
-    read_stored_archive(look.reader(), file, |member| {
-        if let Some(Member { place, .. }) = members.iter().find(|it| it.name == member.path) {
-            place.make_folders(&mut staging.folders.0)?;
-            let temp = Temp::beside(place)?;
-            staging.mark(temp.file()?)?;
-            staging.files.push(stage_config(&member, temp, place)?);
-        }
-        Ok(())
-    })
-}
-
-fn stage_config(member: &ConfigFile, mut temp: Temp, place: &Place) -> Result<StagedFile> {
-    temp.file()?.write_all(&member.content).map_err(|e| Error::io("write", temp.path(), e))?;
-    let warning = temp.fit(place, TempRecord { mode: member.mode, owner: Some((member.uid, member.gid)) })?;
+fn stage_config(content: &ConfigFile, mut temp: Temp, place: &Place) -> Result<StagedFile> {
+    temp.file()?.write_all(&content.content).map_err(|e| Error::io("write", temp.path(), e))?;
+    let recorded = RecordedAccess { mode: content.mode, owner: Some((content.uid, content.gid)) };
+    let warning = temp.fit(place, recorded)?;
     temp.sync()?;
     temp.close();
     Ok(StagedFile::Config(Box::new(StagedConfig { temp, place: place.clone(), warning })))

@@ -1,4 +1,4 @@
-//! Decoded files beside their places, private, in the folders that were looked up.
+//! Private files beside the places that they will take, in the folders that were looked up.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -7,18 +7,19 @@ use rustix::fs::{FileType, Gid, Mode, Stat, Uid, fchmod, fchown, fstat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::{DATABASE_FILES, leftovers};
+use super::file_names::{self, DATABASE_FILES};
 use crate::disk::place::Place;
 use crate::error::{Error, Result};
 
-/// What a backup says of a file: its mode, and who had it, user and group.
+/// Mode and owner of a file, as a backup records them.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct TempRecord {
+pub(super) struct RecordedAccess {
     pub mode: u32,
+    /// User and group.
     pub owner: Option<(u32, u32)>,
 }
 
-/// The widest mode of a file that was not there before: nobody else's to read, and no program.
+/// The widest mode of a new file: not readable by others, and not executable.
 const WIDEST: u32 = 0o660;
 
 /// A temporary file. Removed when dropped, unless it was renamed.
@@ -31,24 +32,24 @@ pub(super) struct Temp {
 }
 
 impl Temp {
-    /// A private file in the folder of `place`, with a name that a restore after a crash finds and replaces.
+    /// A private file in the folder of `place`. After a crash, the next restore finds it by its name and replaces it.
     ///
     /// # Errors
     /// As [`Place::create`].
     pub fn beside(place: &Place) -> Result<Self> {
-        let own = place.named(leftovers::name(place.name()));
+        let own = place.named(file_names::decoded(place.name()));
         for suffix in DATABASE_FILES {
             own.with_suffix(suffix).remove()?;
         }
         Self::create(own)
     }
 
-    /// The same for what belongs beside a database.
+    /// The same for a file that belongs beside a database.
     ///
     /// # Errors
     /// As [`Place::create`].
     pub fn beside_with(place: &Place, suffix: &str) -> Result<Self> {
-        Self::create(place.named(leftovers::name(place.name())).with_suffix(suffix))
+        Self::create(place.named(file_names::decoded(place.name())).with_suffix(suffix))
     }
 
     fn create(place: Place) -> Result<Self> {
@@ -74,12 +75,12 @@ impl Temp {
         self.file.as_ref().ok_or_else(|| Error::io("write", &self.path, Errno::BADF.into()))
     }
 
-    /// Closes it: there may be more of them than files that a process may have open.
+    /// Closes it: a process may not have that many files open.
     pub fn close(&mut self) {
         self.file = None;
     }
 
-    /// Gives it its name, in place of what has it.
+    /// Renames it to its place, over the file there.
     ///
     /// # Errors
     /// As [`Place::rename`].
@@ -89,7 +90,7 @@ impl Temp {
         Ok(())
     }
 
-    /// Gives it its name, which nothing has.
+    /// Renames it to its place, where no file may be.
     ///
     /// # Errors
     /// As [`Place::rename_new`].
@@ -98,13 +99,13 @@ impl Temp {
         if self.is_renamed { Ok(()) } else { Err(Error::io("put a database at", &to.path(), Errno::NOENT.into())) }
     }
 
-    /// Gives it the owner of the file at `place`, and the `recorded` mode as far as it is no wider than the one there. What
-    /// a store says could make a file anybody's. Where no file is, it gets the group of its folder, and from root the owner.
-    /// A warning, if somebody else had it before.
+    /// Sets its owner and mode. It gets the owner of the file at `place`, and of the `recorded` mode only the bits that this
+    /// file has: a manifest must not make a file readable by everybody. If there is no file, it gets the group of its folder,
+    /// and if root restores also the owner. Returns a warning if it belonged to another user or group before.
     ///
     /// # Errors
     /// As the operating system says.
-    pub fn fit(&self, place: &Place, recorded: TempRecord) -> Result<Option<String>> {
+    pub fn fit(&self, place: &Place, recorded: RecordedAccess) -> Result<Option<String>> {
         let there = place.stat()?.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
         let (uid, gid) = there.as_ref().map_or_else(|| place.owner(), |stat| Ok(owner_of(stat)))?;
         let may_be_given = there.is_some() || geteuid().is_root();
@@ -120,13 +121,13 @@ impl Temp {
         }))
     }
 
-    /// Gives it to that user and group, or to the group alone if only root can give it to the user. Who has it then.
+    /// Gives it to that user and group, or only to the group if only root may do the first. Returns the new owner.
     fn give(&self, uid: Option<u32>, gid: u32) -> Result<(u32, u32)> {
         let file = self.file()?;
         for uid in [uid, None] {
             match fchown(file, uid.map(Uid::from_raw), Some(Gid::from_raw(gid))) {
                 Ok(()) => break,
-                // EINVAL: a container that doesn't know that user.
+                // EINVAL: the container doesn't know that user.
                 Err(Errno::PERM | Errno::INVAL) => {}
                 Err(e) => return Err(Error::io("change the owner of", &self.path, e.into())),
             }
@@ -151,7 +152,7 @@ fn owner_of(stat: &Stat) -> (u32, u32) {
 impl Drop for Temp {
     fn drop(&mut self) {
         if !self.is_renamed {
-            // The next run that may write finds what can't be removed.
+            // If that fails, the next run that may write removes it.
             let _ = self.place.remove();
         }
     }
@@ -186,7 +187,7 @@ mod tests {
         let place = Place::of(root.path(), "a");
         let fitted = |recorded| {
             let temp = Temp::beside(&place).unwrap();
-            assert_eq!(temp.fit(&place, TempRecord { mode: recorded, owner: None }).unwrap(), None);
+            assert_eq!(temp.fit(&place, RecordedAccess { mode: recorded, owner: None }).unwrap(), None);
             mode(temp.path())
         };
         assert_eq!([0o6777, 0o666, 0o644, 0o600, 0].map(fitted), [0o660, 0o660, 0o640, 0o600, 0]);
@@ -205,7 +206,7 @@ mod tests {
         symlink("elsewhere", root.path().join("a")).unwrap();
         let place = Place::of(root.path(), "a");
         let temp = Temp::beside(&place).unwrap();
-        temp.fit(&place, TempRecord { mode: 0o777, owner: None }).unwrap();
+        temp.fit(&place, RecordedAccess { mode: 0o777, owner: None }).unwrap();
         assert_eq!(mode(temp.path()), 0o660);
     }
 }

@@ -1,7 +1,7 @@
-//! Making sure that SQLite has opened what was meant.
+//! Connections to exactly the file that is meant.
 //!
-//! SQLite opens by path, and resolves links by itself: whoever exchanges a folder on the way at the right moment has it open
-//! another database. So it is asked afterwards which files this process has open, before anything is written.
+//! SQLite opens a path and follows links by itself. If somebody exchanges a folder on that path at the right moment, it opens
+//! another database. So, before anything is written, the files that this process has open are compared with the one meant.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -15,20 +15,20 @@ use crate::disk::place::{Identity, Place, identity};
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::sqlite;
 
-/// Opens the database at `place` by `open`, and makes sure that it is that one.
+/// Opens the database at `place` with `open`, and makes sure that this is the file which was opened.
 ///
 /// # Errors
-/// What `open` says; [`ErrorKind::Io`] if it has opened another file, or has its log elsewhere.
+/// That of `open`; [`ErrorKind::Io`] if another file was opened, or the log is elsewhere.
 pub(super) fn open(place: &Place, open: impl FnOnce(&Path) -> Result<Connection>) -> Result<Connection> {
     let (path, real) = (place.path(), place.real()?);
     let stat = |suffix| real.stat(suffix).map_err(|e| Error::io("stat", &paths::with_suffix(&path, suffix), e.into()));
-    // What isn't there is for `open` to complain about.
+    // A missing file is reported by `open`.
     let Some(meant) = stat("")?.as_ref().map(identity) else { return open(&path) };
     let before = times_open(meant);
     let connection = open(&path)?;
     let is_meant = match (before, times_open(meant)) {
         (Some(before), Some(after)) => after > before,
-        // Without /proc, the path has to do.
+        // Without /proc, the path has to suffice.
         _ => fs::metadata(&path).is_ok_and(|found| (found.dev(), found.ino()) == meant),
     };
     if is_meant && is_log_beside(&connection, &real) {
@@ -38,7 +38,7 @@ pub(super) fn open(place: &Place, open: impl FnOnce(&Path) -> Result<Connection>
     Err(Error::new(ErrorKind::Io, message).with_hint("see who can write there, then run the command again"))
 }
 
-/// Whether the log of a database in WAL mode, and what SQLite keeps about it, are beside it.
+/// Whether the `-wal` and `-shm` of a database in WAL mode are the files beside it.
 fn is_log_beside(connection: &Connection, real: &ResolvedFile) -> bool {
     match sqlite::pragma::<String>(connection, "journal_mode") {
         Ok(mode) if mode == "wal" => {}
@@ -50,7 +50,7 @@ fn is_log_beside(connection: &Connection, real: &ResolvedFile) -> bool {
     })
 }
 
-/// How often this process has that file open; `None` if that can't be told.
+/// How often this process has that file open; `None` if unknown.
 fn times_open(file: Identity) -> Option<usize> {
     let is_it = |entry: &fs::DirEntry| fs::metadata(entry.path()).is_ok_and(|it| (it.dev(), it.ino()) == file);
     let open = fs::read_dir("/proc/self/fd").ok()?;

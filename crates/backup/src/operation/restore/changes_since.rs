@@ -1,11 +1,11 @@
-//! What has happened to a live database since the backup that would replace it, as far as numbers of rows show it.
+//! How many rows live databases gained or lost since the backup that would replace them.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::plan::{Occupant, Plan, Planned};
+use super::plan::{Occupant, Plan, PlannedDatabase};
 use crate::error::Result;
 use crate::operation::look::Look;
 use crate::operation::verify::expected_facts;
@@ -13,7 +13,7 @@ use crate::record::manifest::Table;
 use crate::record::relpath::RelPath;
 use crate::source::sqlite;
 
-/// Counting rows reads a large database whole: nobody who wants to restore waits longer for that.
+/// The most time for counting rows, which reads the whole database: a person is waiting.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A live database that a restore would replace.
@@ -21,12 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct ChangesSince {
     /// Where it is, relative to the target.
     pub path: RelPath,
-    /// Tables with more or fewer rows than in the backup, by name; `None` if that can't be told: the backup doesn't say how
-    /// many it has, the database can't be read, or it has so many that counting takes too long.
+    /// Tables with more or fewer rows than in the backup, by name. `None` if that is unknown: the backup doesn't record its
+    /// rows, the database can't be read, or counting takes too long.
     pub tables: Option<Vec<RowsSince>>,
 }
 
-/// A table of which rows would come or go.
+/// A table with another number of rows than in the backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RowsSince {
     /// The table's name.
@@ -35,23 +35,19 @@ pub struct RowsSince {
     pub rows: i64,
 }
 
-/// Compares each live database that `plan` would replace with what is recorded of the backup. A row that was changed and not
-/// added or removed doesn't show.
+/// Compares each live database that `plan` would replace with what the manifest says of its backup. Rows that were only
+/// changed don't show.
 pub fn since(look: &Look<'_>, plan: &Plan) -> Vec<ChangesSince> {
-    let replaced = plan.artifacts.iter().filter_map(|planned| match planned {
-        Planned::Database { file, path, present: Occupant::Replaced, .. } if file.damage().is_none() => {
-            Some((file, path))
-        }
-        _ => None,
-    });
-    let compare = |(file, path): (_, &RelPath)| {
-        let tables = expected_facts(file).and_then(|facts| {
-            let live = rows(look, plan, path).ok()?;
+    let is_compared =
+        |database: &&PlannedDatabase| database.present == Occupant::Replaced && database.file.damage().is_none();
+    let compare = |database: &PlannedDatabase| {
+        let tables = expected_facts(&database.file).and_then(|facts| {
+            let live = rows(look, plan, &database.path).ok()?;
             Some(difference(&live, &facts.tables))
         });
-        ChangesSince { path: path.clone(), tables }
+        ChangesSince { path: database.path.clone(), tables }
     };
-    replaced.map(compare).collect()
+    plan.databases().filter(is_compared).map(compare).collect()
 }
 
 fn rows(look: &Look<'_>, plan: &Plan, path: &RelPath) -> Result<Vec<Table>> {

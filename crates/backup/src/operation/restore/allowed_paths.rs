@@ -1,36 +1,40 @@
 //! Which paths a restore may write.
 //!
-//! A backup says itself where its content belongs, and it may come from a disk that others write to. A path that the
-//! settings name is one that a person has chosen. Other paths need `--unlisted`. What lies in `.git`, `.cargo` or `ops` makes
-//! programs look, this one among them, and is never written.
+//! The hazard: a backup says itself where its content belongs, and it may come from a disk that others can write to. So only
+//! paths in the settings are written, which a person has chosen; others only if the caller asks for that. Files in `.git`,
+//! `.cargo` and `ops` can make programs run, this one among them: they are never written.
 
 use serde::Serialize;
 
+use crate::record::id::BackupId;
 use crate::record::relpath::RelPath;
 use crate::source::Sources;
 
-/// Names of folders that nothing is restored into, wherever they are.
+/// Folders that nothing is restored into, wherever they are.
 const ANYWHERE: [&str; 2] = [".git", ".cargo"];
 
-/// Names of folders that nothing is restored into where they are in the project's root: this program's settings.
+/// Folders in the project's root that nothing is restored into: this program's settings.
 const IN_ROOT: [&str; 1] = ["ops"];
 
-/// Something of a backup that is not restored.
+/// The most paths that a warning names.
+const MOST_NAMED: usize = 3;
+
+/// A file in a backup that is not restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SkippedItem {
     /// Where it would belong, relative to the target.
     pub path: RelPath,
-    /// Why it is left out.
+    /// The reason.
     pub why: SkipReason,
 }
 
-/// Why something of a backup is not restored.
+/// Why a file in a backup is not restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SkipReason {
-    /// The settings don't name its path, and nobody said that such paths may be restored.
+    /// The settings don't name its path, and the caller didn't ask for such paths.
     Unlisted,
-    /// It lies in a folder whose content makes programs look.
+    /// It lies in a folder whose content can make programs run.
     Protected,
 }
 
@@ -42,7 +46,7 @@ pub(super) fn is_listed(sources: &Sources, path: &RelPath, is_database: bool) ->
     sources.files.iter().any(|set| set.paths.contains(path))
 }
 
-/// Whether nothing is ever restored to this path.
+/// Whether this path is never written.
 pub(super) fn is_protected(path: &RelPath) -> bool {
     path.as_str().split('/').enumerate().any(|(at, part)| {
         let part = folded(part);
@@ -50,10 +54,25 @@ pub(super) fn is_protected(path: &RelPath) -> bool {
     })
 }
 
-/// A name as a file system may take it that ignores case, and characters that nobody sees.
+/// A name as a file system takes it that ignores case and invisible characters.
 fn folded(name: &str) -> String {
     let upper = name.chars().flat_map(char::to_uppercase);
     upper.flat_map(char::to_lowercase).filter(char::is_ascii).collect()
+}
+
+/// A warning for each reason that something of the backup is left out.
+pub(super) fn warnings(id: BackupId, skipped: &[SkippedItem]) -> Vec<String> {
+    let reasons = [
+        (SkipReason::Unlisted, "the settings don't name, and which is left out"),
+        (SkipReason::Protected, "lies in .git, .cargo or ops, and is never restored"),
+    ];
+    let warning = |(why, what)| {
+        let paths: Vec<&str> = skipped.iter().filter(|it| it.why == why).map(|it| it.path.as_str()).collect();
+        let (named, more) = paths.split_at(paths.len().min(MOST_NAMED));
+        let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+        (!named.is_empty()).then(|| format!("backup {id} holds what {what}: {}{more}", named.join(", ")))
+    };
+    reasons.into_iter().filter_map(warning).collect()
 }
 
 #[cfg(test)]

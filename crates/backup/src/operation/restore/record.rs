@@ -1,0 +1,79 @@
+//! What the ledger says of a restore: a line before its first change and one after its last.
+
+use std::path::PathBuf;
+
+use super::changes::Changes;
+use super::plan::Plan;
+use crate::error::{Error, ErrorKind, Result};
+use crate::operation::session::Session;
+use crate::record::id::BackupId;
+use crate::record::ledger::{Command, Line, Outcome, RestoreLine};
+
+/// A restore's lines in the ledger.
+pub(super) struct RestoreRecord<'a> {
+    pub session: &'a Session<'a>,
+    pub plan: &'a Plan,
+    /// The pre-restore backup.
+    pub kept: Option<BackupId>,
+    /// Whether something is replaced that is not kept.
+    pub unkept: bool,
+}
+
+impl RestoreRecord<'_> {
+    /// The line before the first change.
+    ///
+    /// # Errors
+    /// What keeps the ledger from being written.
+    pub fn begin(&self) -> Result<()> {
+        self.add(Outcome::Begun, &[], None)
+    }
+
+    /// The line after the last change.
+    ///
+    /// # Errors
+    /// That of the `result`, and what keeps the ledger from being written: [`ErrorKind::Partial`] after a first change.
+    pub fn end(&self, changes: &Changes, result: Result<()>) -> Result<()> {
+        let outcome = match &result {
+            Ok(()) => Outcome::Ok,
+            Err(_) if changes.any => Outcome::Partial,
+            Err(_) => Outcome::Failed,
+        };
+        let recorded = self.add(outcome, &changes.moved_aside, result.as_ref().err());
+        let partial = |error: Error, so_far: &str| partial(&error, so_far, self.kept);
+        result.map_err(|error| if changes.any { partial(error, "a part of it may be restored") } else { error })?;
+        recorded.map_err(|error| partial(error, "all of it is restored, but the ledger doesn't say so"))
+    }
+
+    fn add(&self, outcome: Outcome, moved_aside: &[PathBuf], error: Option<&Error>) -> Result<()> {
+        let restore = RestoreLine {
+            target: self.plan.target.clone(),
+            selection: Some(self.plan.selection),
+            kept: self.kept,
+            unkept: self.unkept,
+            written: self.plan.items.iter().map(|item| item.path.to_string()).collect(),
+            moved_aside: moved_aside.to_vec(),
+        };
+        self.session.note(Line {
+            id: Some(self.plan.id),
+            restore: Some(restore),
+            error: error.map(Error::one_line),
+            ..Line::new(self.session.now(), Command::Restore, outcome)
+        })
+    }
+}
+
+/// An error after a change, or after what may have been one.
+pub(super) fn partial(error: &Error, so_far: &str, kept: Option<BackupId>) -> Error {
+    let undo = kept.map_or("", |_| ", or put back what was there: `restore --undo`");
+    Error::new(ErrorKind::Partial, error.one_line()).with_hint(format!("{so_far}: repeat it{undo}"))
+}
+
+/// Records that a restore found the backup damaged, unless the ledger says so already: `latest` skips it from then on. A
+/// ledger that can't be written must not hide the damage.
+pub(super) fn note_damage(session: &Session<'_>, id: BackupId, error: &Error) {
+    let is_known = || session.ledger().is_ok_and(|ledger| ledger.is_known_bad(id));
+    if error.kind() == ErrorKind::Damaged && !is_known() {
+        let line = Line::new(session.now(), Command::Verify, Outcome::Failed);
+        let _ = session.note(Line { id: Some(id), error: Some(error.one_line()), ..line });
+    }
+}
