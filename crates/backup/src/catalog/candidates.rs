@@ -1,4 +1,4 @@
-//! What retention has to know of a catalog.
+//! The candidates of a catalog: what retention has to know.
 
 use std::collections::BTreeSet;
 
@@ -9,9 +9,9 @@ use crate::record::ledger::Ledger;
 use crate::record::manifest::{Status, Trigger};
 
 impl Catalog {
-    /// What retention has to know. A database that was saved damaged is held by no backup, unless there is no sound copy of
-    /// it: the damaged ones are all there is then. A backup that lacks a file, or that the ledger knows to be bad, counts no more than
-    /// a partial one: it must not take the place of a sound one.
+    /// All backups as retention sees them. A backup doesn't count as holding a database that it saved damaged, unless
+    /// no sound copy of it exists. A backup that lacks a file, or that failed its last verify or drill, counts as
+    /// partial: it must not take the place of a sound one.
     pub fn candidates(&self, ledger: &Ledger) -> Vec<Candidate> {
         let only_damaged = self.only_damaged(ledger);
         let candidate = |entry: &Entry| {
@@ -25,7 +25,7 @@ impl Catalog {
         self.entries.iter().map(candidate).collect()
     }
 
-    /// Databases of which all copies are damaged.
+    /// Databases whose copies are all damaged.
     fn only_damaged(&self, ledger: &Ledger) -> BTreeSet<&str> {
         let mut names: BTreeSet<&str> = self.entries.iter().flat_map(saved_damaged).collect();
         names.retain(|name| {

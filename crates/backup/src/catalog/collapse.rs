@@ -1,12 +1,12 @@
-//! Whether a database has collapsed: lost most of what an earlier backup holds.
+//! Whether a database has collapsed, that is, lost most of what an earlier backup holds.
 //!
-//! A database that somebody emptied by mistake is sound, and its backup complete. Night after night, rotation would remove
-//! a backup that still holds everything. So each backup is compared with earlier ones, and its manifest records what is
-//! lost; [`crate::catalog::retention`] then keeps the backups from before.
+//! The hazard: a database that somebody emptied by mistake is sound, and its backup complete. Night after night,
+//! rotation would remove another backup that still holds everything. So each backup is compared with earlier ones, and
+//! its manifest records what is lost; [`crate::catalog::retention`] then keeps the backups from before.
 //!
-//! It is compared with the newest earlier backup and with all of the last [`RECENT`] days, so that a database that loses a
-//! third each night is compared with its state before that began. The comparison stops at a backup that shows a collapse
-//! itself, so that each collapse is reported once.
+//! It is compared with the newest earlier backup and with all of the last [`RECENT`] days, so that a database that
+//! loses a third each night is also compared with its state before that began. The comparison stops at a backup that
+//! shows a collapse itself, so that each collapse is reported once.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::record::figures::{size, thousands};
 use crate::record::manifest::{Artifact, Collapse, Content, Database, Manifest, Trigger, Warning};
 use crate::store::Store;
 
-/// How old a backup can be to be compared with, unless it is the newest.
+/// The oldest backups that are compared, apart from the newest.
 const RECENT: TimeDelta = TimeDelta::days(30);
 
 /// A table that lost fewer rows than this has not collapsed: small tables come and go.
@@ -27,7 +27,7 @@ const LEAST_ROWS: u64 = 100;
 /// The most tables that a warning names.
 const MOST_NAMED: usize = 3;
 
-/// What the databases in `artifacts`, which were just saved, lost since earlier backups.
+/// What the databases in `artifacts`, which were just saved, have lost since earlier backups.
 pub(crate) fn find(
     catalog: &Catalog,
     store: &dyn Store,
@@ -91,7 +91,7 @@ fn sound_database(artifact: &Artifact) -> Option<&Database> {
     }
 }
 
-/// A figure that is too small now.
+/// A figure that dropped too far.
 struct Loss<'a> {
     /// The table that lost rows; `None` if the figures are bytes of the database.
     table: Option<&'a str>,
@@ -176,7 +176,7 @@ mod tests {
     use crate::store::{LocalStore, MemoryStore};
     use crate::testing::fixtures::{Site, id};
 
-    /// A project whose table `sessions` has so many rows.
+    /// A project whose table `sessions` has that many rows.
     fn site_of(rows: u64) -> Site {
         let site = Site::new();
         set_rows(&site, "sessions", rows);
@@ -191,7 +191,7 @@ mod tests {
         ));
     }
 
-    /// Makes a backup; gives the collapses that it shows, and its warnings.
+    /// Makes a backup; returns its collapses and its warnings.
     fn backup(site: &Site, store: &dyn LocalStore, now: &str) -> (Vec<Collapse>, Vec<String>) {
         let manifest = site.back_up(&site.begin(store, now)).unwrap().manifest;
         assert_eq!(manifest.status, crate::Status::Complete, "{:?}", manifest.errors);
@@ -203,8 +203,7 @@ mod tests {
         format!("202512{day:02}_140000")
     }
 
-    /// Since which backup, in days of a month, the last one of a series shows a collapse; one a day, each with so many
-    /// rows.
+    /// Makes a backup a day, each with that many rows. Returns since which one the last shows a collapse.
     #[track_caller]
     fn collapsed_since(series: &[u64]) -> Option<BackupId> {
         let (site, store) = (site_of(0), MemoryStore::new());
@@ -329,7 +328,7 @@ mod tests {
     #[test]
     fn what_sqlite_keeps_for_itself_may_shrink() {
         let (site, store) = (site_of(0), MemoryStore::new());
-        // In the smallest pages, then merged into large ones.
+        // With the smallest pages, then merged into large ones.
         site.execute(
             "CREATE VIRTUAL TABLE notes USING fts5(text); INSERT INTO notes(notes, rank) VALUES ('pgsz', 32);
              WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000)

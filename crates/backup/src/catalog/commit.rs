@@ -12,14 +12,14 @@
 //!
 //! 1. The manifest is published after all that it names and withdrawn before any of it is removed. So a published
 //!    manifest names only objects that are whole and durable.
-//! 2. Before an artifact is published, and as long as one is left of a backup that goes, a manifest that names it is
-//!    staged. So what belongs to no backup can be told from the names alone: it is named by a staged manifest that isn't
-//!    published ([`unfinished`]). The catalog doesn't list it.
-//! 3. [`recover`] removes that, the staged manifest last. Cut short itself, it leaves a state of the same kind, and is
-//!    begun again by the next run that holds the lock.
+//! 2. A manifest is staged before any of its artifacts is published, and stays staged until all artifacts of a removed
+//!    backup are gone. So the names alone tell what belongs to no backup: objects of an id whose manifest is staged and
+//!    not published ([`unfinished`]). The catalog doesn't list such a backup.
+//! 3. [`recover`] removes these objects, the staged manifest last. If it is cut short itself, it leaves a state of the
+//!    same kind, and the next run that holds the lock repeats it.
 //!
-//! A staged manifest whose backup is published is what is left of a replacement: it is discarded, and the backup stays
-//! as it was.
+//! A staged manifest whose backup is published is left from a replacement: it is discarded, and the backup stays as it
+//! was.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -34,11 +34,11 @@ use crate::record::names;
 use crate::store::manifest::read_bounded;
 use crate::store::{LocalStore, LockedStore};
 
-/// Makes a backup appear whose artifacts are staged.
+/// Publishes a backup whose artifacts are staged.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] if the manifest would be too large to be read, and what keeps anything from being
-/// published. [`recover`] clears up what is left then.
+/// [`ErrorKind::InvalidInput`] if the manifest would be too large to be read; any error of publishing. Then [`recover`]
+/// removes what is left.
 pub(crate) fn publish(store: &LockedStore<'_>, manifest: &Manifest, pinned: bool) -> Result<()> {
     let name = names::manifest(manifest.id);
     let json = manifest.to_json();
@@ -56,11 +56,10 @@ pub(crate) fn publish(store: &LockedStore<'_>, manifest: &Manifest, pinned: bool
     store.publish(&[name])
 }
 
-/// Makes a backup go.
+/// Removes a backup.
 ///
 /// # Errors
-/// [`ErrorKind::NoSuchBackup`] if it is gone already; what keeps any of it from being removed. [`recover`] goes on with
-/// it then.
+/// [`ErrorKind::NoSuchBackup`] if it is gone already; any error of removing. Then [`recover`] completes the removal.
 pub(crate) fn remove(store: &LockedStore<'_>, entry: &Entry) -> Result<()> {
     let manifest = names::manifest(entry.id);
     store.withdraw(&manifest).map_err(|error| {
@@ -74,19 +73,19 @@ pub(crate) fn remove(store: &LockedStore<'_>, entry: &Entry) -> Result<()> {
     store.discard(&manifest)
 }
 
-/// Puts the object that pins a backup, or removes it.
+/// Puts the pin of a backup, or removes it.
 ///
 /// # Errors
-/// What keeps it from being written or removed.
+/// Any error of writing or removing it.
 pub(crate) fn set_pin(store: &LockedStore<'_>, id: BackupId, pinned: bool) -> Result<()> {
     let pin = names::pin(id);
     if pinned { store.put(&pin, &mut io::empty()) } else { store.remove(&pin) }
 }
 
-/// Puts `content` in the place of a published object, or where there is none.
+/// Replaces the content of a published object, or puts a new one.
 ///
 /// # Errors
-/// What keeps it from being written: the old one is still there then.
+/// Any error of writing it. Then the old content is still there.
 pub(crate) fn replace(store: &LockedStore<'_>, name: &str, content: &[u8]) -> Result<()> {
     stage(store, name, content)?;
     store.publish(&[name.to_string()])
@@ -98,20 +97,20 @@ fn stage(store: &LockedStore<'_>, name: &str, content: &[u8]) -> Result<()> {
     staged.finish()
 }
 
-/// Backups that are being published or removed, or whose publication or removal was cut short; and, for a moment, one
-/// that is published already.
+/// Backups that are being published or removed, or whose publication or removal was cut short. For a moment, this
+/// includes one that is published already.
 ///
 /// # Errors
-/// What keeps the staging area from being read.
+/// Any error of reading the staging area.
 pub(super) fn unfinished(store: &dyn LocalStore) -> Result<BTreeSet<BackupId>> {
     Ok(store.list_staged()?.iter().filter_map(|object| names::parse_manifest(&object.name)).collect())
 }
 
-/// Clears up what earlier runs left: all that is staged, and the published objects of backups that are unfinished.
-/// `ledger` is asked for only if there are any.
+/// Removes what earlier runs left: everything staged, and the published objects of unfinished backups. `ledger` is
+/// called only if there are any.
 ///
 /// # Errors
-/// What keeps anything from being read or removed.
+/// Any error of listing or removing.
 pub(crate) fn recover(store: &LockedStore<'_>, ledger: impl Fn() -> Ledger) -> Result<()> {
     let staged = store.list_staged()?;
     if staged.is_empty() {
@@ -124,7 +123,7 @@ pub(crate) fn recover(store: &LockedStore<'_>, ledger: impl Fn() -> Ledger) -> R
     others.iter().try_for_each(|object| store.discard(&object.name))?;
     for manifest in manifests.iter().map(|object| &object.name) {
         if !published.contains_key(manifest) {
-            // What can't be read today, a later run may be able to remove: it keeps none from beginning.
+            // A manifest that can't be read is left to a later run: it must not stop this one from beginning.
             let Ok(remains) = remains(store, manifest, &published, &ledger) else { continue };
             remains.iter().try_for_each(|name| store.remove(name))?;
         }
@@ -135,9 +134,9 @@ pub(crate) fn recover(store: &LockedStore<'_>, ledger: impl Fn() -> Ledger) -> R
 
 /// Published objects of the unfinished backup whose manifest is staged.
 ///
-/// Anybody may have put that manifest there, to have another tool's files removed by their names. So they are this
-/// program's only if the ledger knows the backup, which it does once that was whole, or if they are what the manifest
-/// says to the byte, as they are in a backup that was being published.
+/// Anybody may have put that manifest there, to have another tool's files removed by their names. So an object is
+/// removed only if the ledger knows the backup, which then was whole once, or if its bytes are exactly as recorded, as
+/// in a backup that was being published.
 fn remains(
     store: &LockedStore<'_>,
     manifest: &str,
@@ -149,7 +148,7 @@ fn remains(
         Err(error) if error.is_not_plain() => return Ok(Vec::new()),
         staged => read_bounded(staged?, manifest)?,
     };
-    // It is whole before any artifact is published.
+    // We publish artifacts only once their staged manifest is whole, so a broken one has none.
     let Ok(recorded) = Manifest::parse(id, &json) else { return Ok(Vec::new()) };
     let is_known = ledger().knows(id);
     let mut remains = Vec::new();
@@ -185,8 +184,8 @@ mod tests {
     const CONFIG: &str = "config_20251210_140000.tar.zst";
     const MANIFEST: &str = "manifest_20251210_140000.json";
 
-    /// Beside a whole backup and files of others, what `setting` makes; then the next run begins. Gives what it left of
-    /// it: staged, and published. Runs on both stores.
+    /// Calls `setting` on a store that holds a whole backup and files of other tools, then begins the next run. Returns
+    /// what that left of the setting: staged and published names. Runs on both stores.
     fn swept(setting: impl Fn(&dyn LocalStore)) -> (Vec<String>, Vec<String>) {
         let site = Site::new();
         let mut results = [&site.local() as &dyn LocalStore, &MemoryStore::new()].map(|store| {
@@ -209,14 +208,14 @@ mod tests {
         std::mem::take(&mut results[0])
     }
 
-    /// Stages files with an `x` in them, and a manifest that says so.
+    /// Stages files that contain an `x`, and a manifest that says so.
     fn stage_all(store: &dyn LocalStore, names: &[&str]) {
         for name in names {
             stage(store, name, if *name == MANIFEST { manifest(store) } else { b"x".into() }.as_slice());
         }
     }
 
-    /// Of a backup of [`DATABASE`] and [`CONFIG`].
+    /// The manifest of a backup of [`DATABASE`] and [`CONFIG`].
     fn manifest(store: &dyn LocalStore) -> Vec<u8> {
         let catalog = Catalog::load(store).unwrap();
         let mut manifest = catalog.get(id(EARLIER)).unwrap().read_manifest(store).unwrap();
@@ -286,7 +285,7 @@ mod tests {
             publish(store, "logs_20251210_140000.tar.gz", b"another tool's");
         });
         assert_eq!(kept, (vec![], vec!["logs_20251210_140000.tar.gz".into(), DATABASE.into()]));
-        // What the ledger knows as a backup of this program's goes, though it was damaged before it was removed.
+        // A backup that the ledger knows is removed, even if it was damaged before.
         let removed = swept(|store| {
             stage_all(store, &[MANIFEST]);
             publish(store, DATABASE, b"damaged");
@@ -294,7 +293,7 @@ mod tests {
             append(store, &Line { id: Some(id("20251210_140000")), ..line });
         });
         assert_eq!(removed, NOTHING);
-        // So does what it knows as what a restore has kept.
+        // So is one that the ledger knows as a safety copy.
         let removed = swept(|store| {
             stage_all(store, &[MANIFEST]);
             publish(store, DATABASE, b"damaged");

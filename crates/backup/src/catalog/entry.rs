@@ -1,4 +1,4 @@
-//! One backup of a store: what the catalog keeps of it.
+//! One backup of a store, as the catalog keeps it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::record::relpath::RelPath;
 use crate::store::Store;
 use crate::store::manifest::read_manifest;
 
-/// One backup, or what is left of one.
+/// A backup, or what is left of one.
 #[derive(Debug)]
 pub struct Entry {
     /// Its id.
@@ -25,7 +25,7 @@ pub struct Entry {
     pub record: Record,
     /// Its stored files.
     pub files: Vec<ListedFile>,
-    /// Whether there is an object that pins it.
+    /// Whether the store has a pin of it.
     pub has_pin: bool,
 }
 
@@ -38,45 +38,45 @@ pub enum Record {
     Foreign,
     /// It has a manifest that can't be read.
     Unreadable(Error),
-    /// It has the manifest of somebody else: nothing but its id ever means it.
+    /// Its manifest is another project's or another host's. Such a backup is chosen by its id alone.
     Another(Summary, Stranger),
 }
 
-/// Whose a backup is that isn't this project's.
+/// Whose a backup is, if it isn't this project's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stranger {
     /// Another project's.
     Project,
-    /// That of a host of which the store doesn't know that this project was ever on it.
+    /// Taken on a host that isn't known as one of this project's.
     Host,
 }
 
 /// What the catalog keeps of a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
-    /// Whose state it is.
+    /// The project that was backed up.
     pub project: Arc<str>,
     /// The host that it was taken on.
     pub host: Arc<str>,
-    /// When the backup was begun.
+    /// When the backup began.
     pub created_at: DateTime<FixedOffset>,
     /// What caused it.
     pub trigger: Trigger,
-    /// How much of what was asked for is in it.
+    /// Whether all that was asked for is in it.
     pub status: Status,
-    /// How long the run took up to its manifest, in milliseconds.
+    /// How long the run took until its manifest was written, in milliseconds.
     pub duration_ms: u64,
-    /// Whether its manifest, one of format 1, says that it is pinned.
+    /// Whether its manifest says that it is pinned; only format 1 can. See [`Entry::is_pinned`].
     pub pinned: bool,
-    /// Sets of which no file was there.
+    /// Sets of files that had no file.
     pub absent: Vec<String>,
-    /// Configuration files in it, in the order of the archives.
+    /// Its configuration files, in the order of the archives.
     pub paths: Arc<[RelPath]>,
-    /// Databases that have lost most of what an earlier backup holds.
+    /// Databases that lost most of what an earlier backup holds.
     pub collapses: Vec<Collapse>,
-    /// Databases and sets of files that could not be saved, not wholly, or not sound.
+    /// Databases and sets of files that could not be saved, or only in part, or were damaged.
     pub failed: Vec<String>,
-    /// The first thing that could not be saved, in one line.
+    /// Why the first of them could not be saved, in one line; at most 500 characters.
     pub failure: Option<String>,
 }
 
@@ -87,11 +87,11 @@ pub struct ListedFile {
     pub name: String,
     /// Its name in the store.
     pub file: String,
-    /// What it decodes to.
+    /// What its content is.
     pub kind: Kind,
     /// How it is encoded.
     pub codec: Codec,
-    /// Its size as found in the store; `None` if it is missing there.
+    /// Its size in the store, in bytes; `None` if it is missing there.
     pub bytes: Option<u64>,
     /// What the manifest says of it.
     pub recorded: Option<ArtifactSummary>,
@@ -100,9 +100,9 @@ pub struct ListedFile {
 /// What the catalog keeps of a manifest's artifact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ArtifactSummary {
-    /// Size of the stored file.
+    /// Size of the stored file, in bytes.
     pub bytes: u64,
-    /// Size of what it decodes to.
+    /// Size of the decoded content, in bytes.
     pub plain_bytes: u64,
     /// Whether it is a database that was damaged when it was saved.
     pub is_damaged: bool,
@@ -118,14 +118,14 @@ impl Entry {
         Self { id: manifest.id, record: Record::Manifest(Summary::of(manifest)), files, has_pin }
     }
 
-    /// Whether rotation has to leave it alone. A pin in a manifest of format 1 counts until a person takes it back: the
-    /// ledger alone knows that, so should it be lost, more is kept and not less.
+    /// Whether it is pinned, so that rotation never removes it. A pin in a manifest of format 1 counts until the ledger
+    /// says that somebody removed it: if the ledger is lost, more is kept and not less.
     pub fn is_pinned(&self, ledger: &Ledger) -> bool {
         let in_manifest = self.manifest().is_some_and(|summary| summary.pinned);
         self.has_pin || in_manifest && !ledger.is_unpinned(self.id)
     }
 
-    /// What is known of its manifest, if that can be read and is this project's.
+    /// The summary of its manifest, if that can be read and is this project's.
     pub fn manifest(&self) -> Option<&Summary> {
         match &self.record {
             Record::Manifest(summary) => Some(summary),
@@ -133,15 +133,15 @@ impl Entry {
         }
     }
 
-    /// Reads the whole manifest of one that has a manifest.
+    /// Reads its whole manifest.
     ///
     /// # Errors
-    /// As [`Manifest::parse`], and what keeps it from being read.
+    /// As [`Manifest::parse`]; any error of reading it, which includes that there is none.
     pub fn read_manifest(&self, store: &dyn Store) -> Result<Manifest> {
         Manifest::parse(self.id, &read_manifest(store, &names::manifest(self.id), 0)?)
     }
 
-    /// Its stored files, with all that its manifest says of them.
+    /// Its stored files, with all that its manifest says about them.
     ///
     /// # Errors
     /// As [`Entry::read_manifest`].
@@ -159,36 +159,38 @@ impl Entry {
         Ok(manifest.artifacts.into_iter().map(stored).collect())
     }
 
-    /// Bytes of its files, as found in the store.
+    /// Size of its files in the store, in bytes.
     pub fn stored_bytes(&self) -> u64 {
         self.files.iter().filter_map(|file| file.bytes).fold(0, u64::saturating_add)
     }
 
-    /// Bytes that its files decode to, as its manifest says.
+    /// Size of its decoded files in bytes, as its manifest says.
     pub fn plain_bytes(&self) -> u64 {
         self.files.iter().filter_map(|file| Some(file.recorded?.plain_bytes)).fold(0, u64::saturating_add)
     }
 
-    /// When it was begun: as its manifest says, else as its id does.
+    /// When it began, as its manifest says. Without a manifest, the time of its id, in UTC.
     pub fn created_at(&self) -> DateTime<FixedOffset> {
         self.manifest().map_or_else(|| self.id.time().fixed_offset(), |summary| summary.created_at)
     }
 
-    /// Whether nothing of it is known to be missing: it is complete, and every file is there at its size.
+    /// Whether nothing is known to be missing: it is complete, and every file is there at its recorded size. It may be
+    /// damaged all the same.
     pub fn is_whole(&self) -> bool {
         let complete = self.manifest().is_none_or(|summary| summary.status == Status::Complete);
         complete && !self.files.is_empty() && self.files.iter().all(ListedFile::is_whole)
     }
 
-    /// Whether nothing is known against it: it is whole, and its last verify or drill, if any, did not fail.
+    /// Whether it is whole, and its last verify or drill, if any, did not fail.
     pub fn seems_sound(&self, ledger: &Ledger) -> bool {
         self.is_whole() && !ledger.is_known_bad(self.id)
     }
 
-    /// Makes sure that there is something to read.
+    /// Makes sure that the backup holds something that can be read.
     ///
     /// # Errors
-    /// Why its manifest can't be read, or [`ErrorKind::NoSuchBackup`] if the run failed and saved nothing.
+    /// The error of its manifest, if that can't be read; [`ErrorKind::NoSuchBackup`] if the run failed and saved
+    /// nothing.
     pub fn require_usable(&self) -> Result<()> {
         match &self.record {
             Record::Unreadable(error) => {
@@ -208,7 +210,7 @@ impl Entry {
 }
 
 impl Summary {
-    /// Shares what is equal in two of them: most backups of a project hold the same files.
+    /// Shares the memory of equal values: most backups of a project hold the same files.
     pub(super) fn share(&mut self, other: &Self) {
         if self.project == other.project {
             self.project = Arc::clone(&other.project);
@@ -221,7 +223,7 @@ impl Summary {
         }
     }
 
-    /// No more than this is kept of a message.
+    /// The most characters that are kept of a message, and bytes of a name.
     const LONGEST: usize = 500;
 
     fn of(manifest: &Manifest) -> Self {
@@ -253,7 +255,7 @@ impl Summary {
     }
 }
 
-/// What is kept of a name: a longer one is nobody's.
+/// The part of a name that is kept. No real name is longer.
 fn kept(name: &str) -> Arc<str> {
     name.get(..Summary::LONGEST).unwrap_or(name).into()
 }
@@ -284,7 +286,7 @@ impl ListedFile {
         StoredFile { name, file, kind, codec, bytes, recorded }
     }
 
-    /// Whether it is there and as long as the manifest says. It may be damaged all the same.
+    /// Whether it is there with the size that the manifest says. It may be damaged all the same.
     pub fn is_whole(&self) -> bool {
         self.bytes.is_some() && self.recorded.is_none_or(|recorded| Some(recorded.bytes) == self.bytes)
     }
@@ -294,7 +296,7 @@ impl ListedFile {
         self.recorded.is_some_and(|recorded| recorded.is_damaged)
     }
 
-    /// Whether it is of the same thing as another one, however each is encoded.
+    /// Whether both hold the same database or set of files, however each is encoded.
     pub(super) fn is_same_thing(&self, other: &Self) -> bool {
         (&self.name, self.kind) == (&other.name, other.kind)
     }

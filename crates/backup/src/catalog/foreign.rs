@@ -1,7 +1,7 @@
 //! Manifests that other tools wrote: how they are recognised, and which stored files they name.
 //!
-//! The hazard: if a damaged manifest of this program were taken for another tool's, its backup would be listed and its files
-//! never checked. So a manifest counts as another tool's only if nothing in it could be this program's.
+//! The hazard: if a damaged manifest of this program were taken for another tool's, its backup would be listed, but its
+//! files would never be checked. So a manifest counts as another tool's only if nothing in it could be this program's.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -32,8 +32,8 @@ const BEGINNING: &str = "{\"format\"";
 /// The most files that are taken from one manifest.
 const MAX_NAMES: usize = 1000;
 
-/// The names of artifacts in a manifest of another tool: the last part of any text in it that is a path. `None` if it is, or
-/// could be, a manifest of this program, whatever its format or damage.
+/// The names of artifacts in a manifest of another tool: the last part of any string in it that is a path. `None` if it
+/// is, or could be, a manifest of this program, whatever its format or damage.
 pub(crate) fn named_files(manifest: &[u8]) -> Option<Vec<String>> {
     if manifest.len() as u64 > MAX_BYTES {
         return None;
@@ -45,10 +45,10 @@ pub(crate) fn named_files(manifest: &[u8]) -> Option<Vec<String>> {
     if is_json { (!has_format(&text)).then_some(names) } else { (!resembles_ours(&text)).then(Vec::new) }
 }
 
-/// Erased flash memory; no text has this many such bytes in a row.
+/// A piece of erased flash memory; no text has that many such bytes in a row.
 const ERASED: [u8; 8] = [0xff; 8];
 
-/// Text in UTF-8, in UTF-16 with a byte order mark, or in any 8-bit encoding. `None` if it is no text.
+/// The text of UTF-8, of UTF-16 with a byte order mark, or of any 8-bit encoding. `None` if it is no text.
 fn decoded(bytes: &[u8]) -> Option<Cow<'_, str>> {
     if bytes.windows(ERASED.len()).any(|window| window == ERASED) || bytes.ends_with(&ERASED[..1]) {
         return None;
@@ -70,7 +70,7 @@ fn decoded(bytes: &[u8]) -> Option<Cow<'_, str>> {
     is_text.then_some(text)
 }
 
-/// Whether JSON has a format number, or enough keys of this program to have had one.
+/// Whether JSON has a format number, or so many keys of this program that it must have had one.
 fn has_format(json: &str) -> bool {
     #[derive(Deserialize)]
     struct Format {

@@ -1,4 +1,4 @@
-//! All backups of a store, as a list to look things up in.
+//! The list of all backups of a store.
 
 use std::collections::BTreeSet;
 
@@ -15,12 +15,13 @@ use crate::record::relpath::RelPath;
 pub struct Catalog {
     pub(super) location: String,
     pub(super) entries: Vec<Entry>,
-    /// All ids in names of files, whoever wrote them.
+    /// All ids in names of files, whatever program wrote those.
     pub(super) ids: BTreeSet<BackupId>,
 }
 
 impl Catalog {
-    /// The same, where backups are told apart that are another `project`'s, or of none of the `hosts`, if those are known.
+    /// The same catalog, with the backups marked that are not of this `project`, or not of these `hosts`, if those are
+    /// known.
     pub(crate) fn of(mut self, project: &str, hosts: Option<&BTreeSet<String>>) -> Self {
         for entry in &mut self.entries {
             let Some(summary) = entry.manifest() else { continue };
@@ -44,22 +45,23 @@ impl Catalog {
         &self.entries
     }
 
-    /// An id for a backup begun at `now`: later than that of every backup of this project, and one that nothing in the
-    /// store has. `None` if none can follow.
+    /// An id for a backup that begins at `now`: later than those of all backups of this project, and used by nothing in
+    /// the store. `None` if no id is left.
     ///
-    /// Only what has a manifest of this project counts for the order: a file with a name of the year 9999, which anybody
-    /// may have put there, keeps no backup from being made.
+    /// Only manifests of this project count for the order. Anybody may put a file there that is named for the year
+    /// 9999; it must not prevent the next backup.
     pub(crate) fn next_id(&self, now: DateTime<Utc>, is_known: impl Fn(BackupId) -> bool) -> Option<BackupId> {
         let last = self.entries.iter().rfind(|entry| entry.manifest().is_some()).map(|entry| entry.id);
         let in_order = BackupId::next(now, last);
-        // Where nothing can follow the last one, the order is lost, and not the backup.
+        // If no id can follow the last one, better lose the order than the backup.
         let first = if in_order.is_valid() { in_order } else { BackupId::at(now) };
         let mut ids = std::iter::successors(Some(first), |id| Some(id.successor())).take_while(|id| id.is_valid());
         ids.find(|id| !self.ids.contains(id) && !is_known(*id))
     }
 
-    /// The newest backup that should be sound: whatever holds something, or has a manifest that can't be read, and is
-    /// not what a restore kept. Files without a manifest, which anybody may have put there, count if there is nothing else.
+    /// The newest backup that should be sound. Failed backups and safety copies don't count; a backup whose manifest
+    /// can't be read does. Files without a manifest count only if there is nothing else, since anybody may have put
+    /// them there.
     pub fn newest(&self) -> Option<&Entry> {
         let is_ours = |entry: &&Entry| match &entry.record {
             Record::Manifest(summary) => summary.status != Status::Failed && summary.trigger != Trigger::PreRestore,

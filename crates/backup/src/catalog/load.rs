@@ -13,18 +13,18 @@ use crate::record::names::{self, ArtifactName};
 use crate::store::manifest::read_manifest;
 use crate::store::{LocalStore, Store};
 
-/// How often a catalog is read again that was out of date at once.
+/// How often a catalog is read again if the store changes meanwhile.
 const TRIES: usize = 10;
 
 impl Catalog {
-    /// Reads all manifests of this host's own store. A backup that is being published or removed, or whose publication or
-    /// removal was cut short, is not in it.
+    /// Reads all manifests of this host's own store. It leaves out a backup that is being published or removed, and one
+    /// whose publication or removal was cut short.
     ///
     /// # Errors
-    /// What keeps the store from being listed. A manifest that can't be read is an entry: [`Record::Unreadable`].
+    /// Any error of listing the store. A manifest that can't be read is no error but an entry: [`Record::Unreadable`].
     pub fn load(store: &dyn LocalStore) -> Result<Self> {
         let mut catalog = Self::load_once(store)?;
-        // All that was listed may have gone while it was read, and others may have come.
+        // Other runs may add and remove backups while this reads.
         for _ in 0..TRIES {
             if !catalog.entries.is_empty() || store.list("manifest_")?.is_empty() {
                 break;
@@ -35,7 +35,7 @@ impl Catalog {
     }
 
     fn load_once(store: &dyn LocalStore) -> Result<Self> {
-        // A staged manifest is there before its artifacts are published, and until its own publication.
+        // A manifest is staged from before its artifacts are published until it is published itself.
         let mut unfinished = unfinished(store)?;
         let sizes = sizes(store)?;
         unfinished.extend(self::unfinished(store)?);
@@ -43,7 +43,7 @@ impl Catalog {
         Self::read(store, &sizes, &unfinished)
     }
 
-    /// Reads all manifests of a store that is only read.
+    /// Reads all manifests of a store that can only be read, such as a copy.
     ///
     /// # Errors
     /// As [`Catalog::load`].
@@ -58,7 +58,7 @@ impl Catalog {
             let Some(id) = names::parse_manifest(name) else { continue };
             let mut entry = match read_manifest(store, name, *bytes) {
                 Ok(json) => Entry::read(id, &json, sizes, &mut named),
-                // One that can't be read says nothing against the others.
+                // A manifest that can't be read must not hide the others.
                 Err(error) => Entry { id, record: Record::Unreadable(error), files: Vec::new(), has_pin: false },
             };
             if let (Record::Manifest(summary), Some(last)) =
@@ -70,8 +70,8 @@ impl Catalog {
         }
         add_foreign(&mut entries, named, unfinished, sizes);
         if entries.iter().any(|entry| entry.manifest().is_none()) {
-            // One whose manifest was removed since the listing isn't there, and one that was published in the meantime is no
-            // other tool's: the next listing has it.
+            // A backup whose manifest was removed since the listing is gone. One that was published since is not
+            // another tool's: the next listing has it.
             let now = self::sizes(store)?;
             let is_as_listed = |name: &str| now.contains_key(name) == sizes.contains_key(name);
             entries.retain(|entry| entry.manifest().is_some() || is_as_listed(&names::manifest(entry.id)));
@@ -87,7 +87,7 @@ fn sizes(store: &dyn Store) -> Result<Sizes> {
 }
 
 impl Entry {
-    /// What a manifest says. One of another tool's names files, which go to `named`.
+    /// What a manifest says. If another tool wrote it, the files that it names go to `named`.
     fn read(id: BackupId, json: &[u8], sizes: &Sizes, named: &mut BTreeMap<BackupId, Vec<String>>) -> Self {
         let error = match Manifest::parse(id, json) {
             Ok(manifest) => return Self::of(&manifest, sizes),
@@ -104,8 +104,8 @@ impl Entry {
     }
 }
 
-/// Gives the files that no manifest of ours claims to the manifests of other tools, by their names, and makes backups of
-/// what is left, one for each id.
+/// Assigns the files that none of our manifests names to the manifests of other tools that name them. The rest become
+/// backups, one for each id.
 fn add_foreign(
     entries: &mut Vec<Entry>,
     mut named: BTreeMap<BackupId, Vec<String>>,
@@ -123,8 +123,8 @@ fn add_foreign(
         }
         let group = groups.entry(name.id).or_default();
         let Some(file) = ListedFile::foreign(file, Some(*bytes)) else { continue };
-        // A run that was cut short leaves `x.db` beside a half-written `x.db.gz`: the first, sorted, is the whole one, and
-        // no other name sorts between them.
+        // A run of another tool that was cut short leaves `x.db` beside a half-written `x.db.gz`. In sorted order the
+        // whole one comes first, and no other name between them.
         if !group.last().is_some_and(|last| last.is_same_thing(&file)) {
             group.push(file);
         }
@@ -134,13 +134,13 @@ fn add_foreign(
         let own = groups.remove(&entry.id).unwrap_or_default();
         entry.files = files_of(&names, own, sizes);
     }
-    // Whatever such a manifest says, it is no backup if there is nothing of it.
+    // A manifest of another tool whose files are all gone is no backup.
     entries.retain(|entry| !matches!(entry.record, Record::Foreign) || !entry.files.is_empty());
     entries.extend(groups.into_iter().map(|(id, files)| Entry { id, record: Record::Foreign, files, has_pin: false }));
 }
 
-/// Files that a manifest of another tool names, and those that have its id. The folder may have moved, and files may have
-/// been compressed since.
+/// Files that a manifest of another tool names, and files with its id. They are found even if the folder was moved or
+/// the files were compressed since.
 fn files_of(named: &[String], own: Vec<ListedFile>, sizes: &Sizes) -> Vec<ListedFile> {
     let named = named.iter().filter_map(|file| ListedFile::foreign(file, sizes.get(file).copied()));
     let (mut files, missing): (Vec<_>, Vec<_>) = named.partition(|file| file.bytes.is_some());
@@ -164,7 +164,7 @@ mod tests {
     use crate::testing::faults::{Fault, Watched};
     use crate::testing::fixtures::{Site, append, id, publish, stage};
 
-    /// Complete backups of those ids.
+    /// A store with complete backups of those ids.
     fn store_of(ids: &[&str]) -> (Site, MemoryStore) {
         let (site, store) = (Site::new(), MemoryStore::new());
         for now in ids {
@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn a_manifest_that_cannot_be_read_is_listed_as_such() {
         let (_site, store) = store_of(&["20251208_140000"]);
-        // After the listings, of what is staged, published and staged.
+        // After three listings: of what is staged, of what is published, of what is staged.
         let catalog = Catalog::load(&Watched::failing(&store, 3, Fault::Before)).unwrap();
         let [entry] = catalog.entries() else { panic!("{catalog:?}") };
         assert!(matches!(&entry.record, Record::Unreadable(error) if error.kind() == ErrorKind::Io), "{entry:?}");

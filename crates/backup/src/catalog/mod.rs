@@ -1,6 +1,6 @@
 //! All backups of a store.
 //!
-//! A store may hold ten thousand of them. So what is kept in memory of each is little; its whole manifest is read again
+//! A store may hold ten thousand of them. So only a summary of each is kept in memory; its whole manifest is read again
 //! when it is needed ([`Entry::read_manifest`]).
 
 mod candidates;

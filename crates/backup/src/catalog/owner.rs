@@ -1,13 +1,13 @@
 //! Whose backups a store holds.
 //!
-//! Two projects that share a backup folder would restore each other's files, and count each other's backups as their own:
-//! one that was never saved would look fresh. So the store says in `store.json` whose it is, and every run and every look
-//! begins with `require`.
+//! The hazard: two projects that share a backup folder would restore each other's files and count each other's backups
+//! as their own, so a project that was never saved would look fresh. So the store says in `store.json` whose it is, and
+//! every run and every look begins with `require`.
 //!
-//! A project is the same if its name is. A name alone may be that of two: clones of a repository, or folders that are
-//! called alike. So on the same host it also has to be in the same folder, unless the recorded one is known to be gone (the
-//! project has moved) or the store is in this one (it was copied with it). On another host the name is enough: that is how a
-//! project is set up again from its backups.
+//! A project is known by its name. Two projects can have one name: clones of a repository, or folders with equal names.
+//! So on the same host the project must also be in the recorded folder, unless that folder is known to be gone (the
+//! project was moved) or the store is inside the project (it was copied with it). On another host the name is enough:
+//! that is how a project is set up again from its backups.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -36,11 +36,11 @@ const MAX_BYTES: u64 = 64 << 10;
 /// When something happens, with the offset of the host's local time.
 type Moment = DateTime<FixedOffset>;
 
-/// With more hosts than these, names tell nothing: a container that isn't given one has another in each run. Then every
-/// host counts. If the oldest were dropped instead, rotation would keep their backups for ever.
+/// With more hosts than these, names mean nothing: a container without a fixed name has a new one in each run. Then
+/// every host counts. If the oldest were dropped instead, rotation would never remove their backups.
 const MAX_HOSTS: usize = 100;
 
-/// The record of whose a store is.
+/// The record of a store's owner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Owner {
     format: u32,
@@ -49,8 +49,8 @@ struct Owner {
     /// The project's folder on that host.
     #[serde(with = "crate::record::ospath::one")]
     root: PathBuf,
-    /// Other hosts that the project was on, as far as backups of it are there; not known to older versions, nor if there
-    /// are too many. Then every host counts.
+    /// Other hosts that backups of the project were made on. Older versions don't record them, and neither does this
+    /// one if there are too many: then every host counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hosts: Option<BTreeSet<String>>,
     /// When this was written.
@@ -58,7 +58,7 @@ struct Owner {
 }
 
 impl Owner {
-    /// All hosts whose backups count, but for one that does anyway; `None` if every host does.
+    /// All hosts whose backups count, without `ours`, which always does; `None` if every host counts.
     fn hosts_but(self, ours: &str) -> Option<BTreeSet<String>> {
         let mut hosts = self.hosts?;
         hosts.insert(self.host);
@@ -67,7 +67,7 @@ impl Owner {
     }
 }
 
-/// The project that asks.
+/// The project of the current run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Project<'a> {
     pub name: &'a str,
@@ -77,7 +77,7 @@ pub(crate) struct Project<'a> {
     pub host: &'a str,
 }
 
-/// Another project, which a store belongs to.
+/// Another project that a store belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OtherProject {
     /// Its name.
@@ -87,7 +87,7 @@ pub struct OtherProject {
 }
 
 impl OtherProject {
-    /// Whether it is called as this one.
+    /// Whether it has the name of this one.
     pub(crate) fn has_same_name(&self) -> bool {
         self.root.is_some()
     }
@@ -96,8 +96,8 @@ impl OtherProject {
 /// Makes sure that the store is not another project's.
 ///
 /// # Errors
-/// [`ErrorKind::ForeignStore`], naming both; [`ErrorKind::UnsupportedFormat`] if a newer version wrote whose it is; what
-/// keeps the store from being read.
+/// [`ErrorKind::ForeignStore`], naming both; [`ErrorKind::UnsupportedFormat`] if a newer version wrote `store.json`;
+/// any error of reading the store.
 pub(crate) fn require(store: &dyn Store, project: Project<'_>) -> Result<()> {
     match other_project(store, project)? {
         Some(other) => Err(refusal(store, project, &other)),
@@ -123,8 +123,8 @@ pub(crate) fn other_project(store: &dyn Store, project: Project<'_>) -> Result<O
 
 /// The hosts whose backups count as this project's, this one among them; `None` if the store doesn't say.
 ///
-/// Another host may have put its own there, or somebody may have forged them: they would have those of this host rotated
-/// away. It takes a backup made there to be known, or a person who says so: `take-over --host`.
+/// Another host may have put backups there, or somebody may have forged them, so that rotation removes those of this
+/// host. So a host counts only after a backup was made there, or somebody said so: `take-over --host`.
 ///
 /// # Errors
 /// As for every run.
@@ -133,8 +133,7 @@ pub(crate) fn hosts(store: &dyn Store, project: Project<'_>) -> Result<Option<BT
     Ok(others.map(|others| others.into_iter().chain([project.host.to_string()]).collect()))
 }
 
-/// Writes down that the store is this project's, and on which hosts it was, if it doesn't say so already. The run has
-/// the lock, and the store this `catalog`.
+/// Records that the store is this project's, and its hosts, unless that is recorded already. `catalog` is the store's.
 pub(crate) fn claim(store: &LockedStore<'_>, project: Project<'_>, now: Moment, catalog: &Catalog) -> Result<()> {
     let owner = read(&**store)?;
     let hosts = hosts_of(catalog, owner.clone(), project.host);
@@ -145,19 +144,19 @@ pub(crate) fn claim(store: &LockedStore<'_>, project: Project<'_>, now: Moment, 
     if owner.is_some_and(is_written) { Ok(()) } else { write(store, project, now, hosts) }
 }
 
-/// Hosts other than `ours` of which backups are in the catalog; `None` if every host is to count.
+/// Hosts other than `ours` that have backups in the catalog; `None` if every host is to count.
 fn hosts_of(catalog: &Catalog, earlier: Option<Owner>, ours: &str) -> Option<BTreeSet<String>> {
-    // Those that don't count are in it as another's.
+    // Hosts that don't count have no `manifest` here: their entries are [`Record::Another`].
     let named = catalog.entries().iter().filter_map(Entry::manifest).map(|summary| summary.host.to_string());
     let mut hosts: BTreeSet<String> = named.filter(|host| host != ours).collect();
     if catalog.entries().iter().any(|entry| matches!(entry.record, Record::Unreadable(_))) {
-        // It may be readable again tomorrow, and of any host that has counted so far.
+        // A manifest that can't be read today may be of any host that has counted so far.
         hosts.extend(earlier?.hosts_but(ours)?);
     }
     Some(hosts).filter(|hosts| hosts.len() <= MAX_HOSTS)
 }
 
-/// Of each backup that doesn't count because of its host, that host.
+/// The host of each backup that doesn't count because of its host, oldest first; a host comes once for each backup.
 pub fn of_other_hosts(catalog: &Catalog) -> impl Iterator<Item = &str> {
     catalog.entries().iter().filter_map(|entry| match &entry.record {
         Record::Another(summary, Stranger::Host) => Some(&*summary.host),
@@ -165,16 +164,17 @@ pub fn of_other_hosts(catalog: &Catalog) -> impl Iterator<Item = &str> {
     })
 }
 
-/// All hosts but the project's own whose backups count; `None` if every host does. A store of another project has none.
+/// All hosts whose backups count, without the project's own; `None` if every host counts. A store of another project
+/// has none.
 pub(crate) fn other_hosts(store: &dyn Store, project: Project<'_>) -> Result<Option<BTreeSet<String>>> {
     let owner = read(store)?.filter(|owner| owner.project == project.name);
     Ok(owner.and_then(|owner| owner.hosts_but(project.host)))
 }
 
-/// Makes the store the project's, with these other hosts.
+/// Records that the store is the project's, with these other hosts.
 ///
 /// # Errors
-/// What keeps it from being written.
+/// Any error of writing it.
 pub(crate) fn write(
     store: &LockedStore<'_>,
     project: Project<'_>,
@@ -195,8 +195,8 @@ pub(crate) fn write(
     commit::replace(store, OWNER, &json)
 }
 
-/// The record; `None` if there is none, or it isn't one: whose the store is then follows from its manifests, and the
-/// next backup writes it anew.
+/// The record; `None` if there is none or it can't be parsed. Then the manifests tell the owner, and the next backup
+/// writes the record anew.
 fn read(store: &dyn Store) -> Result<Option<Owner>> {
     #[derive(Deserialize)]
     struct Version {
@@ -205,7 +205,7 @@ fn read(store: &dyn Store) -> Result<Option<Owner>> {
     let reader = match store.read(OWNER) {
         Ok(reader) => reader,
         Err(error) if error.is_not_found() => return Ok(None),
-        // If it is the whole folder that can't be looked into, that is what has to be said.
+        // If the whole folder can't be read, that is the error to report.
         Err(error) => return store.list("").and(Err(error)),
     };
     let mut json = Vec::new();
@@ -221,7 +221,7 @@ fn read(store: &dyn Store) -> Result<Option<Owner>> {
     }
 }
 
-/// The project of the newest manifest, if none is of the project `ours`.
+/// The project of the newest manifest; `None` if any manifest is of the project `ours`.
 fn named_by_manifests(store: &dyn Store, ours: &str) -> Result<Option<String>> {
     let mut newest = None;
     let mut ids: Vec<_> = store.list("")?.iter().filter_map(|object| names::parse_manifest(&object.name)).collect();
@@ -251,8 +251,8 @@ fn is_same_place(recorded: &Path, store: &dyn Store, root: &Path) -> bool {
     }
 }
 
-/// Whether `path`, which can't be seen, may be there all the same: the sandbox of a scheduled run lays an empty file
-/// system in memory over home folders.
+/// Whether `path`, which isn't found, may exist all the same: the sandbox of a scheduled run hides home folders under
+/// an empty tmpfs.
 fn may_be_hidden(path: &Path) -> bool {
     /// <https://man7.org/linux/man-pages/man2/statfs.2.html>
     const TMPFS_MAGIC: i128 = 0x0102_1994;
@@ -260,7 +260,7 @@ fn may_be_hidden(path: &Path) -> bool {
     rustix::fs::statfs(existing).is_ok_and(|found| i128::from(found.f_type) == TMPFS_MAGIC)
 }
 
-/// Whether `folder` really is below `root`, whatever links lead there.
+/// Whether `folder` is below `root` once links are resolved.
 fn is_inside(folder: &Path, root: &Path) -> bool {
     match (folder.canonicalize(), root.canonicalize()) {
         (Ok(folder), Ok(root)) => folder.starts_with(root),
@@ -306,12 +306,12 @@ mod tests {
 
     const NOW: &str = "20251210_140000";
 
-    /// A run of another project, or of one of the same name in another folder.
+    /// The setup of a run of `project` in `root`.
     fn setup_of<'a>(site: &Site, store: &'a dyn LocalStore, project: &str, root: &Path) -> Setup<'a> {
         Setup { project: project.into(), root: root.into(), ..site.setup(store, NOW) }
     }
 
-    /// How each kind of run begins.
+    /// How each kind of run or look begins.
     fn begun(setup: &Setup<'_>) -> [Result<(), ErrorKind>; 3] {
         let kind = |run: Result<Run<'_>>| run.map(drop).map_err(|error| error.kind());
         [
@@ -389,7 +389,7 @@ mod tests {
         let message = require(other.store, other.project()).unwrap_err().to_string();
         assert!(message.contains(&site.root().display().to_string()), "{message}");
         assert!(message.contains(&elsewhere.path().display().to_string()), "{message}");
-        // On another host, or by way of a link, it is the same.
+        // On another host, or through a link, it is the same project.
         assert_eq!(begun(&Setup { host: "spare".into(), ..other.clone() }), WELCOME);
         let link = elsewhere.path().join("link");
         std::os::unix::fs::symlink(site.root(), &link).unwrap();
@@ -474,7 +474,7 @@ mod tests {
                 .any(|it| it.id == forged && it.reasons == [crate::catalog::retention::Reason::AnotherHost])
         );
         drop(run);
-        // A new machine restores what the old one saved, and goes on from there.
+        // A new machine restores the backup of the old one, and makes new backups from there.
         assert_eq!(latest("spare").unwrap(), first);
         let moved = back_up("spare", NOW);
         assert_eq!(read(&store).unwrap().unwrap().hosts, Some(["box".to_string()].into()));

@@ -1,5 +1,5 @@
-//! What every store must do, as two suites that each implementation runs in its tests: [`any`] for all of them,
-//! [`local`] for those that are written to as well. They panic at the first thing that is not as it must be.
+//! What every store must do, as two suites that each implementation runs in its tests: [`any`] for every [`Store`],
+//! [`local`] for every [`LocalStore`]. They panic at the first failed assertion.
 
 #![allow(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
@@ -10,7 +10,7 @@ use super::lock::Holder;
 use super::traits::{LocalStore, Object, Store};
 use crate::error::{Error, ErrorKind};
 
-/// Runs the suite of [`Store`] on one that has no objects, and leaves `a` and `b` in it.
+/// Runs the suite of [`Store`] on a store without objects, and leaves the objects `a` and `b` in it.
 pub fn any(store: &dyn Store) {
     assert_eq!(store.list("").unwrap(), []);
     what_is_put_can_be_read_whole_and_in_part(store);

@@ -1,8 +1,8 @@
 //! A store in a local folder.
 //!
-//! The hazard is a crash, or a full disk, that leaves a file which looks whole. So no byte goes to its final name:
-//! a file is written in `.staging`, synced, and only then renamed; a rename counts once its folder is synced too.
-//! Folders are 0700 and files 0600 from their first byte, whatever the umask.
+//! The hazard: after a crash, or on a full disk, a half-written file could look whole. So no byte is written under its
+//! final name: a file is written in `.staging`, synced, and only then renamed, and the rename is durable once its
+//! folder is synced too. Folders are 0700 and files 0600 from their first byte, whatever the umask.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
@@ -29,7 +29,7 @@ const LOCK: &str = ".lock";
 
 const REMOVE_STAGING: &str = "remove it; a folder is made in its place";
 
-/// A folder of artifacts, manifests and the ledger. Links to the folder are followed, in it none is.
+/// A folder of artifacts, manifests and the ledger. A link to the folder is followed; a link inside it never is.
 #[derive(Debug, Clone)]
 pub struct FolderStore {
     folder: PathBuf,
@@ -52,14 +52,13 @@ impl FolderStore {
         [LOCK, LEDGER].map(|name| folder.as_ref().join(name))
     }
 
-    /// Whether nobody but its owner can look into it. A folder that was there before keeps its mode: it may be one
-    /// that other programs share.
+    /// Whether nobody but the owner can read, write or search the folder. A folder that existed before keeps its mode,
+    /// since other programs may share it.
     pub fn is_private(&self) -> bool {
         fs::metadata(&self.folder).is_ok_and(|found| found.mode() & 0o077 == 0)
     }
 
-    /// Who holds the store's lock just now; `None` if nobody does. For somebody who only wants to know: it may change at
-    /// once.
+    /// Who holds the store's lock; `None` if nobody does. This is for display only: it may have changed already.
     ///
     /// # Errors
     /// As the operating system says.
@@ -67,7 +66,7 @@ impl FolderStore {
         Ok(self.held()?.map(|held| held.to_string()))
     }
 
-    /// Since when the run that holds the lock has it, to the second; `None` if no run does, or it doesn't say.
+    /// Since when the lock has been held, to the second; `None` if nobody holds it, or the holder doesn't say.
     ///
     /// # Errors
     /// As the operating system says.
@@ -83,7 +82,8 @@ impl FolderStore {
         }
     }
 
-    /// The folder, opened by the first who asks: all that is done is done in that one.
+    /// The folder, opened on the first call. Everything happens in that open folder, even if another takes its path
+    /// later.
     fn opened(&self) -> io::Result<&Folder> {
         if let Some(folder) = self.opened.get() {
             return Ok(folder);
@@ -92,12 +92,12 @@ impl FolderStore {
         Ok(self.opened.get_or_init(|| folder))
     }
 
-    /// The same, to do something with what has this `name`.
+    /// The same; an error names the `verb` and the object.
     fn opened_to(&self, verb: &str, name: &str) -> Result<&Folder> {
         self.opened().map_err(|e| Error::io(verb, &self.folder.join(name), e))
     }
 
-    /// The staging area, opened anew each time: a link in its place is none.
+    /// The staging area, opened anew each time. A link in its place is an error.
     fn staging_to(&self, verb: &str, name: &str) -> Result<Folder> {
         let staging = self.opened().and_then(|folder| folder.folder(STAGING));
         let staging = staging.map_err(|e| self.not_staging(verb, name, e))?;
@@ -105,8 +105,8 @@ impl FolderStore {
         Ok(staging)
     }
 
-    /// Whoever owns the staging area can exchange what is written there, whatever its mode: this user may, root, and the
-    /// owner of the backup folder, who could do so anyway.
+    /// The owner of the staging area can replace what is written there, whatever its mode. So it must be this user,
+    /// root, or the owner of the backup folder, who could do so anyway.
     fn require_trusted(&self, owner: u32) -> Result<()> {
         let of_folder = self.opened().and_then(Folder::owner).map_err(|e| Error::io("stat", &self.folder, e))?;
         if [geteuid().as_raw(), Uid::ROOT.as_raw(), of_folder].contains(&owner) {
@@ -126,7 +126,7 @@ impl FolderStore {
         Error::io(verb, &staging.join(name), e)
     }
 
-    /// A link to a disk that isn't mounted is neither an empty store nor a place for a new one.
+    /// A link to a disk that isn't mounted must not look like an empty store, nor be written to.
     fn check_link(&self) -> Result<()> {
         match fs::read_link(&self.folder) {
             Ok(target) if !self.folder.exists() => {
@@ -178,7 +178,7 @@ impl Store for FolderStore {
 
     fn read(&self, name: &str) -> Result<Box<dyn Read + Send>> {
         let file = self.open(name)?;
-        // So that the kernel reads further ahead.
+        // The kernel then reads further ahead.
         let _ = fadvise(&file, 0, None, Advice::Sequential);
         Ok(Box::new(file))
     }
@@ -193,7 +193,7 @@ impl Store for FolderStore {
     }
 
     fn put(&self, name: &str, content: &mut dyn Read) -> Result<()> {
-        // Whoever writes here holds the lock: nobody puts one there in between.
+        // The caller holds the lock, so no other object of that name can appear in between.
         if self.opened().is_ok_and(|folder| folder.stat(name).is_ok()) {
             return Err(already_exists(name, &self.location()));
         }
@@ -245,7 +245,7 @@ impl LocalStore for FolderStore {
         match self.opened().and_then(|folder| folder.folder(STAGING)) {
             Ok(staging) => objects(&staging, &self.folder.join(STAGING), |_| true),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            // Who may look into the store but not into its staging area can still see what is published.
+            // A user who may read the store but not its staging area still sees what is published.
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(Vec::new()),
             Err(e) => Err(self.not_staging("list", "", e)),
         }
@@ -259,7 +259,7 @@ impl LocalStore for FolderStore {
 
     fn stage(&self, name: &str) -> Result<Box<dyn Staged>> {
         let staging = self.staging_to("create", name)?;
-        // Never a file that is there: whoever made it may have it open.
+        // Always a new file: whoever created an existing one may have it open.
         let new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
         let file = staging.remove_file(name).and_then(|()| staging.open_file(name, new));
         let file = file.map_err(|e| Error::io("create", &staging.path_of(name), e))?;
@@ -306,8 +306,8 @@ impl LocalStore for FolderStore {
     }
 }
 
-/// An entry of a listing. Removed since, it isn't there any more. But a listing must not lack what is there: what belongs
-/// to no published manifest is removed.
+/// An entry of a listing; `None` if it was removed since. Any other error fails the listing: a manifest that is missing
+/// from it would have its artifacts removed.
 fn object(name: String, folder: &Path, found: io::Result<Stat>) -> Result<Option<Object>> {
     match found {
         Ok(found) => Ok(Some(Object { name, bytes: u64::try_from(found.st_size).unwrap_or(0) })),
@@ -345,8 +345,8 @@ struct LocalStaged {
     finished: bool,
 }
 
-/// Lets go of what the page cache has of a file that is on disk: on a small server, that room is the application's. It is
-/// advice, and nothing depends on it.
+/// Frees the page cache of a file that is on disk: a small server needs that memory for its application. The kernel may
+/// ignore it.
 fn leave_cache(file: &File) {
     let _ = fadvise(file, 0, None, Advice::DontNeed);
 }
@@ -373,7 +373,7 @@ impl Staged for LocalStaged {
 impl Drop for LocalStaged {
     fn drop(&mut self) {
         if !self.finished {
-            // Best effort: what stays is swept by the next run.
+            // Best effort: the next run removes what is left.
             let _ = self.staging.remove_file(&self.name);
         }
     }

@@ -1,4 +1,4 @@
-//! The ledger in its store: the one object that grows.
+//! The ledger in its store. It is the only object that grows.
 
 use std::io::BufReader;
 
@@ -9,10 +9,10 @@ use crate::record::ledger::{Ledger, Line};
 use crate::record::names::LEDGER;
 
 impl Ledger {
-    /// Reads the ledger of a store; an absent one is empty.
+    /// Reads the ledger of a store. If there is none, it is empty.
     ///
     /// # Errors
-    /// What keeps it from being read.
+    /// Any error of reading it.
     pub fn load(store: &dyn Store) -> Result<Self> {
         match store.read(LEDGER) {
             Ok(reader) => Self::read(&mut BufReader::new(reader)).map_err(|e| Error::io_named("read", LEDGER, e)),
@@ -24,10 +24,10 @@ impl Ledger {
     /// Adds a line to the ledger of a store.
     ///
     /// # Errors
-    /// What keeps it from being written.
+    /// Any error of writing it.
     pub(crate) fn append(store: &LockedStore<'_>, line: &Line) -> Result<()> {
         let json = serde_json::to_string(line)
-            .map_err(|e| Error::new(ErrorKind::Io, "can't write the ledger's line").with_source(e))?;
+            .map_err(|e| Error::new(ErrorKind::Io, "can't encode the line of the ledger").with_source(e))?;
         store.append(LEDGER, &json)
     }
 }

@@ -1,8 +1,8 @@
 //! One run at a time.
 //!
-//! The hazard of a lock file is that it outlives a run that was killed. So the lock is the kernel's, `flock(2)` on
-//! `.lock`: it ends with its process, however that ends. What stands in the file only says who holds it. The lock of a
-//! file that somebody has removed keeps nobody out: whoever gets one looks whether the name still leads to it.
+//! The hazard: a lock file outlives a run that was killed. So the lock is the kernel's, `flock(2)` on `.lock`: it ends
+//! with its process, however that ends. The content of the file only tells who holds it. A lock on a file that somebody
+//! has removed keeps nobody out, so after taking one we check that the name still leads to that file.
 
 use std::fmt;
 use std::fs::{File, TryLockError};
@@ -24,29 +24,29 @@ const RETRY: Duration = Duration::from_millis(50);
 /// Read limit; our lock files are smaller.
 const MAX_BYTES: u64 = 4096;
 
-/// Who holds a lock: written into the lock file for others to read.
+/// Who holds a lock, as the lock file tells other runs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Holder {
-    /// Its process id.
+    /// The process id of the run.
     pub pid: u32,
-    /// The host it runs on.
+    /// The host that it runs on.
     pub host: String,
-    /// The command it carries out.
+    /// The command that it runs.
     pub command: String,
-    /// Since when, RFC 3339.
+    /// Since when it has held the lock, in RFC 3339.
     pub since: String,
 }
 
-/// Is told, again and again, for whom a run waits. Its error ends the waiting.
+/// Called with the holder's description before each new attempt to take the lock. Its error ends the wait.
 pub type OnWait<'a> = dyn FnMut(&str) -> Result<()> + 'a;
 
-/// The right to write to a store; given back when dropped.
+/// The right to write to a store; released when dropped.
 pub struct Lock {
     _guard: Box<dyn Send>,
 }
 
 impl Lock {
-    /// A lock that `guard` holds for as long as it lives.
+    /// A lock that is held for as long as `guard` lives.
     pub fn new(guard: impl Send + 'static) -> Self {
         Self { _guard: Box::new(guard) }
     }
@@ -58,11 +58,11 @@ impl fmt::Debug for Lock {
     }
 }
 
-/// Tries for a lock again and again, for at most `wait`: `attempt` gives who holds it, or `None` once it has the lock.
-/// Calls `waiting` with the holder's description each time that it has to wait.
+/// Calls `attempt` until it has the lock, for at most `wait`. `attempt` returns the holder's description, or `None`
+/// once it has the lock; `waiting` is called with the description before each new attempt.
 ///
 /// # Errors
-/// [`ErrorKind::Locked`] when `wait` is over; what `attempt` and `waiting` fail with.
+/// [`ErrorKind::Locked`] when `wait` is over; the errors of `attempt` and `waiting`.
 pub(super) fn wait_for(
     wait: Duration,
     waiting: &mut OnWait<'_>,
@@ -96,7 +96,7 @@ pub(super) fn acquire(
         loop {
             match file.try_lock() {
                 Ok(()) if is_at(&file, folder, name) => return Ok(None),
-                // Somebody has removed the file that this waited for, and others may hold a new one.
+                // Somebody removed the file while this waited for it, and another run may hold a new one.
                 Ok(()) => file = open(folder, name)?,
                 Err(TryLockError::WouldBlock) => {
                     return Ok(Some(CurrentHolder { holder: read_holder(&mut file) }.to_string()));
@@ -105,14 +105,14 @@ pub(super) fn acquire(
             }
         }
     })?;
-    // The lock is held already; what is written is for others to read, and a full disk is no reason to stop.
+    // The lock is held already. The holder is written for display only, so a full disk is no reason to stop.
     let _ = write_holder(&mut file, holder);
     Ok(Lock::new(file))
 }
 
-/// Who holds the lock `name` in `folder` just now; `None` if nobody does.
+/// Who holds the lock `name` in `folder`; `None` if nobody does.
 ///
-/// It asks for a shared lock for an instant, so a run that doesn't wait at all could be kept out by it.
+/// It takes a shared lock for an instant, which can refuse a run that doesn't wait at all.
 ///
 /// # Errors
 /// As the operating system says.
@@ -129,20 +129,20 @@ pub(super) fn current_holder(folder: &Folder, name: &str) -> Result<Option<Curre
     }
 }
 
-/// A lock that is held.
+/// Who holds a lock.
 #[derive(Debug)]
 pub(crate) struct CurrentHolder {
     holder: Option<Holder>,
 }
 
 impl CurrentHolder {
-    /// Since when, if the holder says so.
+    /// Since when it has been held, if the holder says so.
     pub fn since(&self) -> Option<DateTime<FixedOffset>> {
         DateTime::parse_from_rfc3339(&self.holder.as_ref()?.since).ok()
     }
 }
 
-/// Who holds it, as a person reads it.
+/// The holder, as messages name it.
 impl fmt::Display for CurrentHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.holder {
@@ -166,7 +166,7 @@ fn is_at(file: &File, folder: &Folder, name: &str) -> bool {
 fn write_holder(file: &mut File, holder: &Holder) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
-    // In one piece, so that nobody reads half of it.
+    // In one write, so that nobody reads half of it.
     file.write_all(format!("{}\n", serde_json::to_string(holder)?).as_bytes())
 }
 

@@ -6,13 +6,14 @@ use super::traits::Store;
 use crate::error::{Error, Result};
 use crate::record::manifest;
 
-/// A manifest's bytes, of which there should be so many: of one that is too large, as many as show that it is.
+/// Reads the bytes of a manifest; about `bytes` are expected. If it is too large, one byte more than the limit is read,
+/// which shows that it is.
 pub(crate) fn read_manifest(store: &dyn Store, name: &str, bytes: u64) -> Result<Vec<u8>> {
     let expected = usize::try_from(bytes.min(manifest::MAX_BYTES) + 1).unwrap_or(0);
     read_into(Vec::with_capacity(expected), store.read(name)?, name)
 }
 
-/// The same of one that is being read.
+/// Reads the bytes of a manifest from `reader`, up to the same limit.
 pub(crate) fn read_bounded(reader: impl Read, name: &str) -> Result<Vec<u8>> {
     read_into(Vec::new(), reader, name)
 }

@@ -149,7 +149,7 @@ impl LocalStore for MemoryStore {
     }
 }
 
-/// Gives the lock back when dropped.
+/// Releases the lock when dropped.
 struct Unlock(Arc<AtomicBool>);
 
 impl Drop for Unlock {

@@ -1,10 +1,10 @@
 //! Where artifacts, manifests and the ledger live.
 //!
-//! A [`Store`] is what any store can be, an object store included: objects that are put whole and never change. A
-//! [`LocalStore`] is a folder of this host's own as well: there an object is first *staged*: written, synced and
-//! invisible. Then it is *published* under its final name, in one step that a crash can't cut in half.
-//! [`LocalStore::withdraw`] is the way back: it takes an object out of sight without losing it. What is made of these
-//! steps is the commit protocol of the catalog.
+//! A [`Store`] does what every store can, an object store included: it takes whole objects, which never change. A
+//! [`LocalStore`] belongs to this host alone and does more. It first *stages* an object: writes and syncs it, out of
+//! sight. Then it *publishes* the object under its final name, in one step that a crash can't cut in half.
+//! [`LocalStore::withdraw`] is the way back: it takes an object out of sight without losing it. The commit protocol of
+//! the catalog is built on these steps.
 
 mod traits;
 

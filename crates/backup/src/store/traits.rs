@@ -1,4 +1,4 @@
-//! What a store has to be able to do.
+//! What a store must be able to do.
 
 use std::io::{Read, Write};
 use std::ops::Range;
@@ -17,72 +17,74 @@ pub struct Object {
     pub bytes: u64,
 }
 
-/// A place for objects. Every implementation passes `conformance::any`.
+/// A place for objects. Every implementation passes the suite `conformance::any` (feature `testing`).
 pub trait Store: Send + Sync {
-    /// Where it is, for people.
+    /// Where the store is, as messages name it.
     fn location(&self) -> String;
 
-    /// All objects whose names begin with `prefix`, by name. A store that doesn't exist yet has none.
+    /// All objects whose names begin with `prefix`, sorted by name. A store that doesn't exist yet has none.
     ///
     /// # Errors
-    /// What keeps the store from being read.
+    /// Any error of reading the store.
     fn list(&self, prefix: &str) -> Result<Vec<Object>>;
 
     /// Reads an object.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Io`] if there is none, and what keeps it from being read.
+    /// [`crate::ErrorKind::Io`] if there is no such object; any error of reading it.
     fn read(&self, name: &str) -> Result<Box<dyn Read + Send>>;
 
-    /// Reads a part of an object: the bytes of `range`, counted from 0, as far as there are any.
+    /// Reads a part of an object: the bytes of `range`, counted from 0. A range beyond the end is cut short there.
     ///
     /// # Errors
     /// As [`Store::read`].
     fn read_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>>;
 
-    /// Puts a new object, whole and durable when this returns; on an error there is none.
+    /// Puts a new object. It is whole and durable when this returns; after an error there is no such object.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::AlreadyExists`] if there is one of that name: objects never change. What `content` says, and
-    /// what keeps it from being written.
+    /// [`crate::ErrorKind::AlreadyExists`] if there is one of that name: objects never change. Any error of reading
+    /// `content` or of writing.
     fn put(&self, name: &str, content: &mut dyn Read) -> Result<()>;
 
-    /// Removes an object, durably when this returns. One that isn't there is removed already.
+    /// Removes an object, durably when this returns. It is no error if there is none.
     ///
     /// # Errors
-    /// What keeps it from being removed.
+    /// Any error of removing it.
     fn remove(&self, name: &str) -> Result<()>;
 }
 
-/// An object that is being written. Dropped without [`Staged::finish`], it is gone.
+/// An object that is being written. Dropped without [`Staged::finish`], it is discarded.
 pub trait Staged: Write + Send {
     /// Makes the object durable, still unpublished.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::NoSpace`] or [`crate::ErrorKind::Io`]; the object is gone then.
+    /// [`crate::ErrorKind::NoSpace`] or [`crate::ErrorKind::Io`]; then the object is discarded.
     fn finish(self: Box<Self>) -> Result<()>;
 }
 
-/// A store of this host's own, with one writer at a time. Every implementation passes
-/// `conformance::local`.
+/// A store that belongs to this host alone and has one writer at a time. Every implementation passes the suite
+/// `conformance::local` (feature `testing`).
 pub trait LocalStore: Store {
-    /// Makes the place ready to be written to.
+    /// Makes the store ready to be written to.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::PermissionDenied`] if this user may not, [`crate::ErrorKind::InvalidInput`] if the place is
-    /// taken by something else.
+    /// [`crate::ErrorKind::PermissionDenied`] if this user may not write there, [`crate::ErrorKind::InvalidInput`] if
+    /// something else is in its place.
     fn prepare(&self) -> Result<()>;
 
-    /// Waits for the store's lock, at most `wait`; calls `waiting` with the holder each time that it has to.
+    /// Takes the store's lock, and waits for it at most `wait`. While it waits, it calls `waiting` with the holder's
+    /// description before each new attempt.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Locked`], naming the holder, once `wait` is over; what `waiting` fails with.
+    /// [`crate::ErrorKind::Locked`], naming the holder, once `wait` is over; the error of `waiting`, which ends the
+    /// wait.
     fn lock(&self, holder: &Holder, wait: Duration, waiting: &mut OnWait<'_>) -> Result<Lock>;
 
-    /// All staged objects by name.
+    /// All staged objects, sorted by name.
     ///
     /// # Errors
-    /// What keeps the staging area from being read.
+    /// Any error of reading the staging area.
     fn list_staged(&self) -> Result<Vec<Object>>;
 
     /// Reads a staged object.
@@ -91,47 +93,49 @@ pub trait LocalStore: Store {
     /// As [`Store::read`].
     fn read_staged(&self, name: &str) -> Result<Box<dyn Read + Send>>;
 
-    /// Begins to write an object; a staged one of that name is replaced.
+    /// Begins to write an object. A staged one of that name is replaced.
     ///
     /// # Errors
-    /// What keeps it from being written.
+    /// Any error of creating it.
     fn stage(&self, name: &str) -> Result<Box<dyn Staged>>;
 
-    /// Publishes staged objects, durably when this returns. A published object of that name is replaced.
+    /// Publishes staged objects one after another, durably when this returns. A published object of that name is
+    /// replaced.
     ///
     /// # Errors
-    /// What keeps one from being published; those before it are.
+    /// The first error. The objects before that one are published.
     fn publish(&self, names: &[String]) -> Result<()>;
 
-    /// Takes a published object back to the staged ones, durably when this returns.
+    /// Moves a published object back to the staged ones, durably when this returns.
     ///
     /// # Errors
-    /// What keeps it from being moved.
+    /// Any error of moving it.
     fn withdraw(&self, name: &str) -> Result<()>;
 
-    /// Removes a staged object, or whatever else is in the staging area under that name.
+    /// Removes a staged object, or anything else of that name in the staging area. It is no error if there is none.
     ///
     /// # Errors
-    /// What keeps it from being removed.
+    /// Any error of removing it.
     fn discard(&self, name: &str) -> Result<()>;
 
-    /// Appends a line to a published object, durably, making it if need be. A torn last line stays on its own.
+    /// Appends a line to a published object, durably when this returns. The object is created if there is none. If a
+    /// crash cut its last line short, the new one still begins on a line of its own.
     ///
     /// # Errors
-    /// What keeps it from being written.
+    /// Any error of writing it.
     fn append(&self, name: &str, line: &str) -> Result<()>;
 
-    /// A folder in the staging area, for files that SQLite has to write or open. `None` if the store has none.
+    /// A folder in the staging area for files that SQLite has to write or open. `None` if the store has no folder.
     fn scratch(&self) -> Option<PathBuf>;
 
-    /// Bytes that still fit, if that can be known.
+    /// Bytes that this user can still write there; `None` if the store can't know.
     ///
     /// # Errors
-    /// What keeps it from being found out.
+    /// Any error of asking.
     fn free_bytes(&self) -> Result<Option<u64>>;
 }
 
-/// The error of an object that is to be put where there is one.
+/// The error of putting an object that is there already.
 pub(super) fn already_exists(name: &str, location: &str) -> Error {
     Error::new(ErrorKind::AlreadyExists, format!("{name} is already in {location}"))
 }
