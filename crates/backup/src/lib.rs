@@ -1,6 +1,5 @@
-//! Backups of a small server's state, one or more live SQLite databases and their configuration files, that can be
-//! trusted: nothing is listed before it is complete and on disk, and nothing is replaced before what replaces it is
-//! checked.
+//! Backups that can be trusted, of a small server's state: live SQLite databases and configuration files. Nothing is
+//! listed before it is complete and on disk, and nothing is replaced before its replacement is checked.
 //!
 //! ```text
 //! source ──► codec ──► store ──► catalog                                          backup
@@ -11,21 +10,21 @@
 //!
 //! # Where to begin
 //!
-//! | for | read |
+//! | to | read |
 //! |---|---|
-//! | making a backup | [`Setup`], [`Run::begin`], [`backup()`], [`BackupReport`] |
-//! | finding one | [`Look`], [`Catalog`], [`Selector`] |
-//! | bringing it back | [`restore`]: [`restore::plan()`], [`restore::restore()`], [`restore::undo()`] |
-//! | proving it | [`Session`], [`verify()`], [`drill()`], [`Level`] |
-//! | what stays | [`retention`], [`rotate`], [`marks`] |
-//! | how things stand | [`status`] |
-//! | where backups live | [`Store`], [`LocalStore`], [`FolderStore`] |
-//! | what is written down | [`Manifest`], [`Ledger`], [`BackupId`] |
-//! | what went wrong | [`Error`], [`ErrorKind`], [`Advice`] |
+//! | make a backup | [`Setup`], [`Run::begin`], [`backup()`], [`BackupReport`] |
+//! | find one | [`Look`], [`Catalog`], [`Selector`] |
+//! | restore it | [`restore`]: [`restore::plan()`], [`restore::restore()`], [`restore::undo()`] |
+//! | prove it | [`Session`], [`verify()`], [`drill()`], [`Level`] |
+//! | decide what stays | [`retention`], [`rotate`], [`marks`] |
+//! | see how things stand | [`status`] |
+//! | say where backups live | [`Store`], [`LocalStore`], [`FolderStore`] |
+//! | read what is recorded | [`Manifest`], [`Ledger`], [`BackupId`] |
+//! | handle an error | [`Error`], [`ErrorKind`], [`Advice`] |
 //!
-//! What writes takes a [`Run`], which holds the store's lock; what only reads takes the [`Look`] that each run is as well.
-//! Both have what the library doesn't have itself, since it never prints, reads the environment, starts a process or asks
-//! the clock.
+//! Functions that write take a [`Run`], which holds the store's lock. Functions that only read take a [`Look`]; a run
+//! dereferences to one. Both begin with a [`Setup`]: the library never prints, reads the environment, starts a process
+//! or asks the clock, so its caller provides the time, the host's name and a place for events.
 //!
 //! ```no_run
 //! use backup::{Codec, Encoding, FolderStore, Integrity, Run, Setup, Silent, Sources, Trigger};
@@ -50,7 +49,7 @@
 //!     temp: "/tmp".into(),
 //! };
 //! let run = Run::begin(setup, &mut |holder| eprintln!("waiting for {holder}"))?;
-//! let made = backup::backup(&run, &backup::BackupRequest {
+//! let report = backup::backup(&run, &backup::BackupRequest {
 //!     root: ".".as_ref(),
 //!     sources: &Sources::default(),
 //!     encoding: Encoding::new(Codec::Gzip, 6)?,
@@ -58,7 +57,7 @@
 //!     pinned: false,
 //!     integrity: Integrity::Required,
 //! })?;
-//! println!("{}", made.manifest.id);
+//! println!("{}", report.manifest.id);
 //! # Ok(())
 //! # }
 //! ```

@@ -1,6 +1,6 @@
-//! The one way to read an artifact: the stages of [`super::write`] backwards, each held against the manifest.
+//! The one way to read an artifact: the stages of [`super::write`] backwards, each compared with the manifest.
 //!
-//! There are two levels ([`Level`]): the stored bytes alone, or their content as well.
+//! There are two levels ([`Level`]): the stored bytes alone, or the decoded content as well.
 
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
@@ -15,26 +15,26 @@ use crate::store::Store;
 
 type Stored = Hashing<Box<dyn Read + Send>>;
 
-/// How far an artifact is read.
+/// How much of an artifact is read and compared with its manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// Its stored bytes alone.
+    /// The stored bytes alone.
     Stored,
-    /// What they decode to as well.
+    /// The stored bytes and the decoded content.
     Content,
 }
 
-/// What reads the stored files of one store.
+/// A reader of the stored files of one store.
 #[derive(Clone, Copy)]
 pub(crate) struct Reader<'a> {
     pub store: &'a dyn Store,
     pub progress: &'a dyn Progress,
-    /// The most bytes that a file may decode to of which no manifest says how many they are.
+    /// The most bytes that a file may decode to if no manifest says how many.
     pub max_foreign: u64,
 }
 
 impl Reader<'_> {
-    /// Decodes a stored file into `sink`. What has come out is good only if this returns `Ok`.
+    /// Decodes a stored file into `sink`. The written bytes are good only if this returns `Ok`.
     ///
     /// # Errors
     /// [`Damaged`](crate::ErrorKind::Damaged) if the file is missing, can't be decoded, or isn't what the manifest says.
@@ -46,7 +46,8 @@ impl Reader<'_> {
         reader.finish()
     }
 
-    /// Reads the stored bytes alone and holds them against the manifest; `false` if that says nothing of them.
+    /// Reads the stored bytes alone and compares them with the manifest; `false` if there is no manifest of this
+    /// program.
     ///
     /// # Errors
     /// [`Damaged`](crate::ErrorKind::Damaged) if the file is missing or isn't what the manifest says.
@@ -73,10 +74,10 @@ impl Reader<'_> {
     }
 }
 
-/// Whether the stored bytes are what is recorded of them.
+/// Whether the stored bytes are as recorded.
 ///
 /// # Errors
-/// What keeps them from being read.
+/// Any error of reading them. A missing file is no error but `false`.
 pub(crate) fn is_stored(store: &dyn Store, artifact: &Artifact) -> Result<bool> {
     let mut stored = match store.read(&artifact.file) {
         Err(error) if error.is_not_plain() => return Ok(false),
@@ -90,19 +91,19 @@ fn stored_digest(artifact: &Artifact) -> StreamDigest {
     StreamDigest { bytes: artifact.bytes, sha256: artifact.sha256 }
 }
 
-/// Decoded bytes of a stored file. They are good only if [`ArtifactReader::finish`] says so.
+/// Reads the decoded bytes of a stored file. They are good only if [`ArtifactReader::finish`] returns `Ok`.
 pub(crate) struct ArtifactReader<'a> {
     file: &'a StoredFile,
     decoder: Decoder<Stored>,
     hash: MemberHash,
     decoded: u64,
     max_foreign: u64,
-    /// What is being read, through `Read`, and from where on.
+    /// The member that `Read` is at, and the offset in it.
     member: Member,
     at: usize,
     progress: &'a dyn Progress,
     step: Step<'a>,
-    /// What went wrong, whole: on its way through `Read`, and through `tar`, an error loses its hint or more.
+    /// The whole error: on its way through `Read` and `tar` it loses its hint or more.
     failed: Option<Error>,
 }
 
@@ -110,7 +111,7 @@ impl<'a> ArtifactReader<'a> {
     /// Begins to read a file.
     ///
     /// # Errors
-    /// [`Damaged`](crate::ErrorKind::Damaged) if it is missing, or has another size than the manifest says.
+    /// [`Damaged`](crate::ErrorKind::Damaged) if it is missing, or its size is not what the manifest says.
     pub fn open(reader: Reader<'a>, file: &'a StoredFile) -> Result<Self> {
         let stored = reader.open_stored(file)?;
         let Reader { progress, max_foreign, .. } = reader;
@@ -133,7 +134,7 @@ impl<'a> ArtifactReader<'a> {
         Ok(Some(member))
     }
 
-    /// Makes sure that a few stored bytes don't fill the disk.
+    /// Stops a few stored bytes from filling the disk.
     fn check_bound(&self) -> Result<()> {
         let recorded = self.file.recorded.as_ref().map(|recorded| recorded.plain_bytes);
         if self.decoded <= recorded.unwrap_or(self.max_foreign) {
@@ -147,12 +148,12 @@ impl<'a> ArtifactReader<'a> {
         Err(damaged(self.file, &what).with_hint("if it is to be so large, set `max_foreign_mb` in the settings"))
     }
 
-    /// What went wrong while it was read, if anything did.
+    /// The error that reading ended with, if it did.
     pub fn take_error(&mut self) -> Option<Error> {
         self.failed.take()
     }
 
-    /// Reads on to the very end and holds sizes and digests against the manifest.
+    /// Reads to the very end and compares sizes and digests with the manifest.
     ///
     /// # Errors
     /// As [`Reader::copy`].
@@ -207,7 +208,7 @@ fn compare(file: &StoredFile, which: &str, found: StreamDigest, expected: Stream
     Err(damaged(file, &what))
 }
 
-/// What the operating system says is an error of reading; what a decoder says means that the bytes are wrong.
+/// An error of the operating system is an error of reading. An error of the decoder means that the bytes are wrong.
 fn decoding(file: &StoredFile, error: io::Error) -> Error {
     match error.raw_os_error() {
         Some(_) => Error::io_named("read", &file.file, error),
@@ -264,7 +265,7 @@ mod tests {
         reader(store, &Silent).copy(file, &mut sink).map(|()| sink)
     }
 
-    /// The file's bytes changed in the store; what is known of it stays.
+    /// Changes the file's bytes in the store, but not what is known about it.
     #[track_caller]
     fn assert_damaged(change: impl FnOnce(&mut Vec<u8>)) -> String {
         let (store, file) = stored();

@@ -4,7 +4,7 @@
 //! plain bytes ─► digest ─► codec ─► digest ─► staged object
 //! ```
 //!
-//! A further stage goes between the two digests, where [`super::read`] has its counterpart.
+//! A new stage goes between the two digests, here and in [`super::read`].
 
 use std::io::{self, Write};
 
@@ -27,7 +27,7 @@ impl ArtifactWriter {
     /// Begins the artifact of the database or set of files `name` in the backup `id`.
     ///
     /// # Errors
-    /// What keeps an object from being staged.
+    /// Any error of staging an object.
     pub fn begin(store: &LockedStore<'_>, id: BackupId, name: &str, kind: Kind, encoding: Encoding) -> Result<Self> {
         let name = ArtifactName { name: name.to_string(), id, kind, codec: encoding.codec() };
         let file = name.to_string();
@@ -40,10 +40,11 @@ impl ArtifactWriter {
         self.file.clone()
     }
 
-    /// Makes it durable, still unpublished, and gives what the manifest says of it: its `content`, sizes and digests.
+    /// Makes the artifact durable, still unpublished. Returns what the manifest says about it: its `content`, sizes and
+    /// digests.
     ///
     /// # Errors
-    /// What keeps its last bytes from being written.
+    /// Any error of writing its last bytes.
     pub fn finish(self, content: Content) -> Result<Artifact> {
         let Self { name: ArtifactName { name, codec, .. }, file, encoder } = self;
         let (stored, plain) = encoder.finish().map_err(|e| Error::io_named("store", &file, e))?;

@@ -1,38 +1,39 @@
-//! What to do about an error where the answer depends on the caller's own commands and flags.
+//! What to do about an error, if the answer depends on the caller's own commands and flags.
 
-/// What to do about an error, for the caller to put into its own words. [`Advice::text`] has words of the library's.
+/// What to do about an error. The caller puts it into words that name its own commands and flags; [`Advice::text`] has
+/// words without them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Advice {
-    /// Another run holds the lock: wait for it, for longer if need be.
+    /// Another run holds the lock: wait for it, or allow more time.
     WaitForLock,
-    /// Another program holds the database: wait for it, for longer if need be.
+    /// Another program holds the database: wait for it, or allow more time.
     WaitForDatabase,
-    /// Another program holds the database in a transaction that doesn't end.
+    /// Another program holds the database in a transaction that doesn't end: stop that program, or allow more time.
     EndTransaction,
-    /// The database is damaged: restore it, and save it as it is before that.
+    /// The database is damaged: save it as it is, then restore it.
     RestoreDamaged,
-    /// The database is gone: correct the settings, or restore it.
+    /// The database is missing: correct the settings, or restore it.
     RestoreMissing,
     /// The backup is damaged: restore another one.
     RestoreAnother,
-    /// A part of the backup can be restored.
+    /// Only a part of the backup can be restored: restore that.
     RestorePart,
-    /// Something was restored: repeat it, or undo it.
+    /// A part was restored before the error: repeat the restore, or undo it.
     Undo,
-    /// The beginning of an id is that of several backups.
+    /// Several backups have an id that begins so: give more of it.
     NameOneBackup,
-    /// There is no backup yet, or not in this folder.
+    /// There is no backup in this folder: make one, or name another folder.
     MakeFirst,
-    /// The backup folder can't be used.
+    /// The backup folder can't be used: name another one.
     OtherFolder,
-    /// A snapshot method can't be configured.
+    /// This snapshot method can't be configured: use another one.
     OtherMethod,
-    /// A probe can't be asked: correct it, or see whether the backup lacks what it asks for.
+    /// SQLite can't prepare a probe: fix it, or see whether the backup lacks a table or column that it names.
     FixProbes,
 }
 
 impl Advice {
-    /// The advice, without any command or flag.
+    /// The advice in words, without any command or flag.
     pub fn text(self) -> &'static str {
         match self {
             Self::WaitForLock => "wait for it to end, or allow more time",

@@ -1,6 +1,6 @@
 //! Checks of decoded content: whether a database is sound, and whether it is the one that was saved.
 //!
-//! A flaw that the source had already, such as a row without its parent, is a warning, for the backup is a faithful copy.
+//! A flaw that the source had already, such as a row without its parent, is a warning: the backup is a faithful copy.
 //! Everything else is damage.
 
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::progress::Progress;
 use crate::record::manifest::{Facts, Table};
 use crate::source::sqlite::integrity::{self, Scope};
 
-/// One thing that was checked.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// The stored file it concerns.
+    /// The stored file that it concerns.
     pub file: String,
     /// What was checked.
     pub what: Aspect,
@@ -43,7 +43,7 @@ pub enum Aspect {
     Rows,
     /// `user_version`, `application_id`, page size and count, encoding.
     Header,
-    /// Each configuration file: whether it is as recorded, and whether it parses.
+    /// Each configuration file: as recorded, and parses.
     Entries,
 }
 
@@ -51,7 +51,7 @@ pub enum Aspect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It is as it should be.
+    /// All is as it should be.
     Ok,
     /// A flaw that the source had already.
     Warning,
@@ -59,7 +59,7 @@ pub enum Verdict {
     Damaged,
 }
 
-/// The checks of one stored file so far.
+/// The results for one stored file so far.
 pub(crate) struct Checks<'a> {
     file: &'a str,
     pub list: Vec<Check>,
@@ -99,11 +99,11 @@ impl<'a> Checks<'a> {
     }
 }
 
-/// Checks the decoded database at `path`: whether it is sound, as far as `scope` says, and whether it shows the `expected`
-/// facts, if there are any.
+/// Checks the decoded database at `path`: whether it is sound, as far as `scope` says, and whether it has the
+/// `expected` facts, if any are recorded.
 ///
 /// # Errors
-/// What prevents the checks: [`crate::ErrorKind::Interrupted`], I/O. Damage is a verdict, not an error.
+/// [`crate::ErrorKind::Interrupted`], or an I/O error. Damage is a verdict, not an error.
 pub(crate) fn database(
     checks: &mut Checks<'_>,
     path: &Path,
@@ -131,7 +131,7 @@ fn open_and_check(
         let found = integrity::check(path, expected, scope, integrity::all_cores(), progress)?;
         if let Some(first) = found.problems.first() {
             checks.damaged(Aspect::Integrity, format!("integrity_check: {first}"));
-            // Reading a broken database can take SQLite in circles.
+            // SQLite can loop for ever when it reads a broken database.
             return Ok(());
         }
         checks.ok(Aspect::Integrity, "integrity_check ok");

@@ -1,4 +1,4 @@
-//! A drill: a restore that is rehearsed into a scratch folder, by the code of a real restore, then checked and probed.
+//! A drill: the code of a real restore rehearses one into a scratch folder; then the result is checked and probed.
 
 use std::path::Path;
 
@@ -17,42 +17,44 @@ use crate::record::relpath::RelPath;
 use crate::record::selection::Selection;
 use crate::source::Sources;
 
-/// What a drill found.
+/// The result of a drill.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DrillReport {
     /// The backup.
     pub id: BackupId,
-    /// Whether it holds all that is configured, and every probe passed.
+    /// Whether the backup holds all that is configured, and every probe passed.
     pub passed: bool,
-    /// Configured databases and sets of files that it doesn't hold.
+    /// Configured databases and sets of files that the backup doesn't hold.
     pub lacks: Vec<String>,
-    /// What was restored, relative to the scratch folder.
+    /// The restored files, relative to the scratch folder.
     pub restored: Vec<RelPath>,
-    /// What a person should know, such as configured databases that this backup doesn't hold.
+    /// Warnings in one line each, such as of a configured database that the backup doesn't hold.
     pub warnings: Vec<String>,
     /// All probes, in order.
     pub probes: Vec<Probe>,
-    /// How long the restore alone took, in milliseconds, as a real one would.
+    /// How long the restore alone took, in milliseconds: about as long as a real one.
     pub restore_ms: u64,
-    /// How long all of it took, in milliseconds.
+    /// How long the whole drill took, in milliseconds.
     pub duration_ms: u64,
-    /// Whether the ledger has a line of it. It has none if the store can't be written.
+    /// Whether the ledger got a line. It gets none if the store can't be written.
     pub recorded: bool,
-    /// Why it has none, if it should.
+    /// Why it got none, if that was an error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unrecorded: Option<String>,
 }
 
-/// A probe that only the caller can run, in the folder that it is given; `None` if there is nothing to run.
+/// A probe that only the caller can run, such as a command. It gets the scratch folder, and returns `None` if there is
+/// nothing to run.
 pub type CallersProbe<'a> = &'a dyn Fn(&Path) -> Result<Option<Probe>>;
 
-/// Restores `entry` into a scratch folder and probes it: opens each database, runs its configured SQL, then calls `probe`
-/// with the folder. The ledger gets a line about the backup, unless the drill says nothing about that: if the disk is full,
-/// or SQLite can't prepare a probe.
+/// Restores `entry` into a scratch folder and probes it: opens each database, runs its configured SQL, then calls
+/// `probe` with the folder. The ledger gets a line about the backup, unless the result says nothing about it, as when
+/// the disk is full or SQLite can't prepare a probe.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] if a probe can't be prepared: then none is run. What prevents the restore, such as
-/// [`ErrorKind::Damaged`]. An error of `probe`. A probe that fails is no error.
+/// [`ErrorKind::InvalidInput`] if SQLite can't prepare a probe; then none is run. Errors that prevent the restore, such
+/// as [`ErrorKind::Damaged`] or [`ErrorKind::NoSpace`]. An error of `probe` itself. A failed probe is no error but a
+/// part of the report.
 pub fn drill(session: &Session<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe<'_>) -> Result<DrillReport> {
     let begun = session.elapsed_ms();
     let begin = session.record_begun(Command::Drill);
@@ -75,7 +77,7 @@ pub fn drill(session: &Session<'_>, entry: &Entry, sources: &Sources, probe: Cal
     result.map(|report| DrillReport { duration_ms, recorded, unrecorded, ..report })
 }
 
-/// The outcome of a rehearsal that was not cut short, and what is wrong.
+/// The outcome of a drill that ran to its end, and what is wrong.
 fn outcome_of(report: &DrillReport) -> (Outcome, Option<String>) {
     match report.probes.iter().find_map(|probe| probe.failure.as_ref()) {
         Some(failure) => (Outcome::Failed, Some(failure.clone())),
@@ -99,7 +101,7 @@ fn rehearse(look: &Look<'_>, entry: &Entry, sources: &Sources, probe: CallersPro
     Ok(DrillReport { restore_ms, ..report(entry, sources, plan, probes) })
 }
 
-/// Asks all databases their probes, once each probe can be prepared.
+/// Runs the probes of all databases, after SQLite has prepared each of them once.
 fn probe_databases(look: &Look<'_>, plan: &Plan, sources: &Sources) -> Result<Vec<Probe>> {
     let is_restored = |path: &RelPath| plan.items.iter().any(|item| item.path == *path);
     let databases = || sources.databases.iter().filter(|database| is_restored(&database.path));
@@ -114,7 +116,7 @@ fn probe_databases(look: &Look<'_>, plan: &Plan, sources: &Sources) -> Result<Ve
     Ok(probes)
 }
 
-/// What the plan and the probes say of the backup.
+/// What the plan and the probes say about the backup.
 fn report(entry: &Entry, sources: &Sources, plan: Plan, probes: Vec<Probe>) -> DrillReport {
     let missing = plan.missing(entry, sources).into_iter();
     let missing = missing.map(|name| format!("backup {} holds no {name}", entry.id));
@@ -134,8 +136,8 @@ fn report(entry: &Entry, sources: &Sources, plan: Plan, probes: Vec<Probe>) -> D
     }
 }
 
-/// Configured databases and sets of files of which nothing was proved: the backup doesn't hold them, or holds them at paths
-/// that the settings don't name.
+/// Configured databases and sets of files that the drill proves nothing about: the backup doesn't hold them, or holds
+/// them at paths that the settings don't name.
 fn lacking(entry: &Entry, sources: &Sources, plan: &Plan) -> Vec<String> {
     let is_restored = |path: &RelPath| plan.items.iter().any(|item| item.path == *path);
     let is_left_out = |name: &str| {
@@ -232,7 +234,7 @@ mod tests {
                 ran.set(true);
                 Ok(None)
             };
-            // The first would fail, and is not even run.
+            // The first probe would fail, but isn't run.
             let error = drilled(&site, &store, &["SELECT 0", sql], &command).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert_eq!(error.to_string(), format!("probe 2 of sessions_db can't be prepared: {sql:?}: {why}"));
@@ -243,7 +245,7 @@ mod tests {
         }
     }
 
-    /// The ledger says that a drill ended badly, and nothing about the backup.
+    /// Asserts that the ledger says that a drill failed, but nothing about the backup.
     #[track_caller]
     fn assert_about_no_backup(store: &MemoryStore) {
         let line = Ledger::load(store).unwrap().lines().last().unwrap().clone();

@@ -1,4 +1,4 @@
-//! Facts about a live database, read without changing anything.
+//! Facts about a live database, read without any change to it.
 
 use std::fs;
 use std::path::Path;
@@ -14,13 +14,13 @@ use crate::source::sqlite::{self, integrity, pragma};
 /// Facts about a live database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
-    /// `wal`, or one of the rollback modes.
+    /// The journal mode as SQLite names it: `wal`, or a rollback mode such as `delete`.
     pub journal_mode: String,
-    /// Bytes of a page: a power of two, 512 to 65536.
+    /// Size of a page in bytes: a power of two from 512 to 65536.
     pub page_size: u32,
-    /// Bytes of the database.
+    /// Size of the database in bytes.
     pub bytes: u64,
-    /// Bytes of its `-wal`; 0 if there is none.
+    /// Size of its `-wal` file in bytes; 0 if there is none.
     pub wal_bytes: u64,
     /// The version of SQLite that last wrote the first page: the application's, unless a restore wrote it. `None` if the
     /// SQLite in this program can't read pages, or the writer left no version.
@@ -30,15 +30,16 @@ pub struct Inspection {
 /// Reads the facts about the database at `path`. Waits for locks up to `busy_timeout`.
 ///
 /// # Errors
-/// As a backup of it would: [`MissingSource`](crate::ErrorKind::MissingSource),
+/// Those of a backup of it: [`MissingSource`](crate::ErrorKind::MissingSource),
 /// [`NotADatabase`](crate::ErrorKind::NotADatabase), [`PermissionDenied`](crate::ErrorKind::PermissionDenied),
-/// [`Busy`](crate::ErrorKind::Busy), [`Damaged`](crate::ErrorKind::Damaged).
+/// [`Busy`](crate::ErrorKind::Busy) if it stays locked for longer than `busy_timeout`,
+/// [`Damaged`](crate::ErrorKind::Damaged).
 pub fn inspect(path: &Path, busy_timeout: Duration) -> Result<Inspection> {
     let connection = sqlite::open_read_only(path, busy_timeout)?;
     let failed = |e| Error::sqlite("read database", path, &e);
     let page_size: u32 = pragma(&connection, "page_size").map_err(failed)?;
     let pages: u64 = pragma(&connection, "page_count").map_err(failed)?;
-    // Asking for its size opens nothing.
+    // Reading its size doesn't open it.
     let wal = fs::metadata(sqlite::beside(path, "-wal")?);
     Ok(Inspection {
         journal_mode: pragma(&connection, "journal_mode").map_err(failed)?,
@@ -49,10 +50,11 @@ pub fn inspect(path: &Path, busy_timeout: Duration) -> Result<Inspection> {
     })
 }
 
-/// What `PRAGMA integrity_check` finds wrong with the live database at `path`, at most ten lines; empty if nothing.
+/// The problems that `PRAGMA integrity_check` finds in the live database at `path`, at most ten lines; empty if there
+/// are none. Waits for locks up to `busy_timeout`.
 ///
 /// # Errors
-/// As [`inspect`], and [`Interrupted`](crate::ErrorKind::Interrupted).
+/// As [`inspect`], and [`Interrupted`](crate::ErrorKind::Interrupted) if `progress` says to stop.
 pub fn check_integrity(path: &Path, busy_timeout: Duration, progress: &dyn Progress) -> Result<Vec<String>> {
     let connection = sqlite::open_read_only(path, busy_timeout)?;
     integrity::integrity_check(&connection, path, progress)

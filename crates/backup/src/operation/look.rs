@@ -1,4 +1,4 @@
-//! A look at a store: what every operation needs, without the right to write.
+//! A look at a store: all that an operation needs in order to read.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,37 +19,38 @@ use crate::record::ledger::Ledger;
 use crate::record::manifest::Tool;
 use crate::store::{LocalStore, Store};
 
-/// What the library takes from its caller, since it has no clock, environment or terminal of its own.
+/// What the caller provides, since the library has no clock, environment or terminal of its own.
 #[derive(Clone)]
 pub struct Setup<'a> {
-    /// This host's own store: new backups, what a restore replaces and the ledger go there.
+    /// This host's own store. New backups, safety copies and the ledger go there.
     pub store: &'a dyn LocalStore,
-    /// Where backups are read from, if not from there.
+    /// The store that backups are read from; `None` means `store`.
     pub from: Option<&'a dyn Store>,
-    /// Takes events, passes on the wish to stop.
+    /// Receives events, and says whether to stop.
     pub progress: &'a dyn Progress,
-    /// When the run begins, with the offset of the host's local time.
+    /// The time at which the run begins, with the offset of the host's local time.
     pub now: DateTime<FixedOffset>,
     /// The project's name.
     pub project: String,
-    /// Its folder, absolute.
+    /// The project's folder, absolute.
     pub root: PathBuf,
     /// The host's name.
     pub host: String,
     /// The program's version.
     pub version: String,
-    /// The command, as others who wait for the lock should read it.
+    /// The command, as other runs that wait for the lock show it.
     pub command: String,
-    /// How long to wait for the lock.
+    /// How long to wait for the store's lock.
     pub lock_wait: Duration,
     /// How long to wait for a locked database.
     pub busy_timeout: Duration,
-    /// The most bytes that a stored file may decode to if no manifest says how many they are: a small one could fill the
-    /// disk.
+    /// The most bytes that a stored file may decode to if no manifest says how many. Otherwise a small file could fill
+    /// the disk.
     pub max_foreign: u64,
-    /// Where decoded databases go, if the caller wants a place of its own.
+    /// A folder for decoded databases; `None` means one in the store.
     pub scratch: Option<PathBuf>,
-    /// Where they go if neither that nor the store has a place: the system's folder for temporary files.
+    /// The system's folder for temporary files. Decoded databases go there if `scratch` is `None` and the store has no
+    /// folder.
     pub temp: PathBuf,
 }
 
@@ -59,23 +60,23 @@ impl Setup<'_> {
         Project { name: &self.project, root: &self.root, host: &self.host }
     }
 
-    /// Makes sure that no store is another project's.
+    /// Makes sure that no store belongs to another project.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::ForeignStore`]; what keeps a store from being read.
+    /// [`crate::ErrorKind::ForeignStore`]; any error of reading a store.
     pub(crate) fn require_own(&self) -> Result<()> {
         owner::require(self.store, self.project())?;
         self.from.map_or(Ok(()), |from| owner::require(from, self.project()))
     }
 }
 
-/// What a run looks at. It waits for nobody, and nobody waits for it.
+/// Reads a store without its lock: it waits for no run, and no run waits for it.
 pub struct Look<'a> {
     setup: Setup<'a>,
     begun: Instant,
-    /// Where decoded files go in the store, if they may go there.
+    /// The folder for decoded files in the store, if it may be written to.
     staging: Option<PathBuf>,
-    /// What was loaded, for as long as nobody else can change it.
+    /// Catalog and ledger, loaded once. `None` without the lock, since others may change them.
     loaded: Option<Loaded>,
 }
 
@@ -86,30 +87,31 @@ struct Loaded {
 }
 
 impl<'a> Look<'a> {
-    /// Begins to look.
+    /// Begins a look.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::ForeignStore`] if a store is another project's; what keeps it from being read.
+    /// [`crate::ErrorKind::ForeignStore`] if a store belongs to another project; any error of reading it.
     pub fn new(setup: Setup<'a>) -> Result<Self> {
         setup.require_own()?;
         Ok(Self { setup, begun: Instant::now(), staging: None, loaded: None })
     }
 
-    /// A look by who holds the lock: nobody else changes what it sees.
+    /// A look by the holder of the lock: nobody else changes what it reads.
     pub(super) fn locked(setup: Setup<'a>) -> Self {
         let staging = setup.store.scratch();
         Self { setup, begun: Instant::now(), staging, loaded: Some(Loaded::default()) }
     }
 
-    /// Where backups are read from.
+    /// The store that backups are read from.
     pub fn store(&self) -> &'a dyn Store {
         self.setup.from.unwrap_or(self.setup.store)
     }
 
-    /// All backups there, those of other projects and hosts told apart.
+    /// All backups in that store. Those of other projects and hosts are marked as
+    /// [`Record::Another`](crate::Record::Another).
     ///
     /// # Errors
-    /// What keeps the store from being listed.
+    /// Any error of listing the store. A manifest that can't be read is no error but an entry.
     pub fn catalog(&self) -> Result<Arc<Catalog>> {
         match self.setup.from {
             None => self.own_catalog(),
@@ -117,7 +119,7 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// All backups in this host's own store.
+    /// All backups in this host's own store, marked the same way.
     ///
     /// # Errors
     /// As [`Look::catalog`].
@@ -131,38 +133,38 @@ impl<'a> Look<'a> {
         Ok(Arc::new(catalog.of(&self.setup.project, hosts.as_ref())))
     }
 
-    /// The ledger of this host's own store.
+    /// The ledger of this host's own store; empty if there is none.
     ///
     /// # Errors
-    /// What keeps it from being read.
+    /// Any error of reading it.
     pub fn ledger(&self) -> Result<Arc<Ledger>> {
         let load = || Ledger::load(self.setup.store).map(Arc::new);
         once(self.loaded.as_ref().map(|loaded| &loaded.ledger), load)
     }
 
-    /// Changes the catalog that was loaded as the store was changed.
+    /// Makes the loaded catalog follow a change of the store.
     pub(super) fn update_catalog(&self, update: impl FnOnce(&mut Catalog)) {
         if let Some(loaded) = &self.loaded {
             update_loaded(&loaded.catalog, update);
         }
     }
 
-    /// Has the catalog loaded anew next time.
+    /// Drops the loaded catalog: the next caller loads it anew.
     pub(super) fn forget_catalog(&self) {
         if let Some(loaded) = &self.loaded {
             *held(&loaded.catalog) = None;
         }
     }
 
-    /// Changes the ledger that was loaded as the store's was changed.
+    /// Makes the loaded ledger follow a change of the store's.
     pub(super) fn update_ledger(&self, update: impl FnOnce(&mut Ledger)) {
         if let Some(loaded) = &self.loaded {
             update_loaded(&loaded.ledger, update);
         }
     }
 
-    /// Stored files of a backup, to be restored. That a database was checked before it was stored counts only where the
-    /// ledger says so of this host, and nothing was found against that backup since: a manifest may come from anywhere.
+    /// The stored files of a backup, for a restore. A manifest may come from anywhere, so its word that a database was
+    /// checked counts only if this host's ledger says so too, and no later check failed.
     pub(crate) fn stored_files(&self, entry: &Entry) -> Result<Vec<StoredFile>> {
         let mut files = entry.stored_files(self.store())?;
         if files.iter().any(StoredFile::is_checked) {
@@ -176,20 +178,20 @@ impl<'a> Look<'a> {
         Ok(files)
     }
 
-    /// Databases that were checked before, as far as this run may rely on it.
+    /// Earlier checks of databases that this run may rely on.
     pub fn earlier_checks(&self, ledger: &Ledger) -> EarlierChecks {
         EarlierChecks::of(ledger, &self.tool(), &self.setup.host)
     }
 
-    /// What reads the store's files.
+    /// A reader of the store's files.
     pub(crate) fn reader(&self) -> Reader<'a> {
         Reader { store: self.store(), progress: self.progress(), max_foreign: self.setup.max_foreign }
     }
 
-    /// A folder of its own for decoded files, removed when dropped, with room for `bytes`.
+    /// A new folder for decoded files, on a disk with room for `bytes`. It is removed when dropped.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::NoSpace`], with both figures; else as the operating system says.
+    /// [`crate::ErrorKind::NoSpace`], with both figures; any error of creating it.
     pub(crate) fn scratch(&self, bytes: u64) -> Result<TempDir> {
         let (place, name) = match (&self.setup.scratch, &self.staging) {
             (None, Some(staging)) => (staging, self.setup.store.location()),
@@ -205,22 +207,22 @@ impl<'a> Look<'a> {
             .map_err(|e| Error::io("create a folder in", place, e))
     }
 
-    /// Takes the run's events.
+    /// The receiver of events.
     pub(crate) fn progress(&self) -> &'a dyn Progress {
         self.setup.progress
     }
 
-    /// Ends the run if it was asked to stop.
+    /// Fails with [`crate::ErrorKind::Interrupted`] if the run was asked to stop.
     pub(crate) fn check_stop(&self) -> Result<()> {
         if self.progress().should_stop() { Err(Error::interrupted()) } else { Ok(()) }
     }
 
-    /// What the caller gave.
+    /// What the caller provided.
     pub(super) fn setup(&self) -> &Setup<'a> {
         &self.setup
     }
 
-    /// When it began.
+    /// The time at which it began, with the offset of the host's local time.
     pub fn now(&self) -> DateTime<FixedOffset> {
         self.setup.now
     }
@@ -239,7 +241,7 @@ impl<'a> Look<'a> {
     }
 }
 
-/// What was loaded before; else loads it and keeps it there, if there is a place to keep it.
+/// The loaded value. If there is none yet, loads it, and keeps it if there is a `place`.
 fn once<T>(place: Option<&Mutex<Option<Arc<T>>>>, load: impl FnOnce() -> Result<Arc<T>>) -> Result<Arc<T>> {
     let Some(place) = place else { return load() };
     let mut place = held(place);
@@ -249,7 +251,7 @@ fn once<T>(place: Option<&Mutex<Option<Arc<T>>>>, load: impl FnOnce() -> Result<
     Ok(Arc::clone(place.insert(load()?)))
 }
 
-/// Changes what was loaded; what somebody still looks at is loaded anew next time.
+/// Changes the loaded value. If somebody still holds it, it is dropped instead, and loaded anew next time.
 fn update_loaded<T>(place: &Mutex<Option<Arc<T>>>, update: impl FnOnce(&mut T)) {
     let mut place = held(place);
     if let Some(mut loaded) = place.take()

@@ -1,15 +1,15 @@
-//! What a person says about a backup: that it is to stay, or that its collapse was meant.
+//! What a person decides about a backup: that it is to stay, or that its collapse was intended.
 
 use super::run::Run;
 use crate::catalog::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::ledger::{Command, Line, Outcome};
 
-/// Pins or unpins a backup. `false` if it was so already.
+/// Pins or unpins a backup. Returns whether that changed anything.
 ///
 /// # Errors
-/// [`ErrorKind::NoSuchBackup`] if it has no manifest of this program's: rotation leaves it alone anyway.
-/// [`ErrorKind::Partial`] if it is pinned, and the ledger can't say it.
+/// [`ErrorKind::NoSuchBackup`] if it has no manifest of this project: rotation never removes it anyway.
+/// [`ErrorKind::Partial`] if it is pinned now, but the ledger can't be written.
 pub fn set_pinned(run: &Run<'_>, entry: &Entry, pinned: bool) -> Result<bool> {
     if entry.manifest().is_none() {
         entry.require_usable()?;
@@ -24,18 +24,19 @@ pub fn set_pinned(run: &Run<'_>, entry: &Entry, pinned: bool) -> Result<bool> {
         let done = format!("backup {} is pinned", entry.id);
         record(run, entry, Command::Pin).map_err(|e| e.unrecorded(&done))?;
     } else {
-        // A pin in a manifest of format 1 is taken back by this line. Cut short after it, the object still pins.
+        // This line cancels a pin in a manifest of format 1. If the run is cut short after it, the pin's object still
+        // counts.
         record(run, entry, Command::Unpin)?;
         run.set_pin(entry.id, false)?;
     }
     Ok(true)
 }
 
-/// Says that the collapses which a backup shows were meant, or takes that back. `false` if it was so already. The
-/// ledger alone knows: should it be lost, more is kept and not less.
+/// Records that the collapses of a backup were intended, or takes that back. Returns whether that changed anything.
+/// Only the ledger knows it: if the ledger is lost, more is kept and not less.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] if it shows none.
+/// [`ErrorKind::InvalidInput`] if the backup shows no collapse; any error of writing the ledger.
 pub fn set_accepted(run: &Run<'_>, entry: &Entry, accepted: bool) -> Result<bool> {
     if entry.manifest().is_none_or(|manifest| manifest.collapses.is_empty()) {
         return Err(Error::new(ErrorKind::InvalidInput, format!("backup {} shows no collapse", entry.id))

@@ -1,4 +1,4 @@
-//! What people ask for: each command of the program is one call into here.
+//! What people ask for: each command of the program makes one call into this module.
 
 pub(crate) mod backup;
 pub(crate) mod check;

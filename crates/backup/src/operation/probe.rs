@@ -1,8 +1,8 @@
-//! Probes of restored databases: questions that must have a true answer.
+//! Probes of restored databases: queries whose answer must be true.
 //!
-//! The hazard: a probe reads rows, and its result is printed, logged and recorded. So no value leaves this module: a failed
-//! probe says which one it is and what kind of answer it gave. SQLite's own messages may quote values (a trigger's `RAISE`, a
-//! JSON path), so an error at run time is reported only by its code.
+//! The hazard: a probe reads rows, and its result is printed, logged and recorded. So no value leaves this module: the
+//! result of a failed probe names the probe and the kind of its answer. SQLite's own messages may quote values (a
+//! trigger's `RAISE`, a JSON path), so an error at run time is reported only by its code.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,16 +15,16 @@ use crate::error::{Advice, Error, ErrorKind, Result};
 use crate::progress::Progress;
 use crate::source::{DatabaseSource, sqlite};
 
-/// A question put to a restored copy.
+/// A probe of a restored copy, and its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Probe {
-    /// The SQL, or the command.
+    /// The text of the SQL or the command.
     pub text: String,
-    /// Why it failed; `None` if it passed. It never holds a value of a row or of a file.
+    /// Why it failed; `None` if it passed. It never contains a value of a row or of a file.
     pub failure: Option<String>,
 }
 
-/// A restored database, open as its application opens it: for writing.
+/// A restored database, opened for writing, as its application opens it.
 pub(super) struct RestoredDatabase<'a> {
     source: &'a DatabaseSource,
     connection: Connection,
@@ -32,7 +32,7 @@ pub(super) struct RestoredDatabase<'a> {
 }
 
 impl<'a> RestoredDatabase<'a> {
-    /// Opens the one that was restored below `folder`.
+    /// Opens the database that was restored below `folder`.
     ///
     /// # Errors
     /// As SQLite says.
@@ -49,7 +49,7 @@ impl<'a> RestoredDatabase<'a> {
     /// Makes sure that SQLite can prepare every probe.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for the first that it can't prepare: the settings are wrong, not the backup.
+    /// [`ErrorKind::InvalidInput`] for the first one that it can't prepare: the settings are wrong, not the backup.
     pub fn require_prepared(&self) -> Result<()> {
         for (at, sql) in self.source.probes.iter().enumerate() {
             let Some(why) = self.why_not_prepared(sql)? else { continue };
@@ -59,10 +59,10 @@ impl<'a> RestoredDatabase<'a> {
         Ok(())
     }
 
-    /// What is wrong with the text of a probe.
+    /// What is wrong with the text of a probe; `None` if nothing.
     ///
     /// # Errors
-    /// What isn't about its text: no memory, a failing disk, a damaged schema.
+    /// Errors that don't concern the text: no memory, a failing disk, a damaged schema.
     fn why_not_prepared(&self, sql: &str) -> Result<Option<String>> {
         let shape = self.run(|connection| {
             let statement = connection.prepare(sql)?;
@@ -80,10 +80,10 @@ impl<'a> RestoredDatabase<'a> {
         }))
     }
 
-    /// Runs all its probes.
+    /// Runs all probes of the database.
     ///
     /// # Errors
-    /// What keeps one from being answered and isn't about the database: the wish to stop, no room, a failing disk.
+    /// Errors that don't concern the database: the wish to stop, no room, a failing disk.
     pub fn probe(&self) -> Result<Vec<Probe>> {
         self.source.probes.iter().map(|sql| self.ask(sql)).collect()
     }
@@ -98,7 +98,7 @@ impl<'a> RestoredDatabase<'a> {
         Ok(Probe { text: sql.into(), failure: failure.map(|failure| format!("{sql}: {failure}")) })
     }
 
-    /// The code of the error that a probe ended in, without SQLite's message.
+    /// The code of the error that a probe ended with, without SQLite's message.
     fn code_of(&self, error: &rusqlite::Error) -> Result<String> {
         let (rusqlite::Error::SqliteFailure(code, _) | rusqlite::Error::SqlInputError { error: code, .. }) = error
         else {
@@ -114,7 +114,7 @@ impl<'a> RestoredDatabase<'a> {
         }
     }
 
-    /// Does what can be stopped. The outer error is the wish to stop.
+    /// Does work that can be stopped. The outer error is the wish to stop.
     fn run<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<rusqlite::Result<T>> {
         if self.progress.should_stop() {
             return Err(Error::interrupted());
@@ -127,7 +127,7 @@ impl<'a> RestoredDatabase<'a> {
     }
 }
 
-/// What kind of answer it is, if it isn't a true one.
+/// The kind of an answer that isn't true; `None` if it is true.
 fn wrong_answer(value: ValueRef<'_>) -> Option<&'static str> {
     match value {
         ValueRef::Integer(0) => Some("false (0)"),

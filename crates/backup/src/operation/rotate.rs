@@ -1,4 +1,4 @@
-//! Rotation: a plan of what stays, then what the plan doesn't keep goes.
+//! Rotation: first a plan of what stays, then the rest is removed.
 
 use serde::Serialize;
 
@@ -12,20 +12,21 @@ use crate::record::ledger::{Command, Line, Outcome};
 /// What a rotation removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Rotation {
-    /// The backups.
+    /// The removed backups, in the order of removal.
     pub removed: Vec<BackupId>,
-    /// Bytes of their files.
+    /// Size of their files, in bytes.
     pub freed_bytes: u64,
 }
 
-/// What `policy` says about each backup of the store. Changes nothing.
+/// What `policy` says about each backup of this host's own store. It changes nothing.
 ///
-/// `just_made` is the backup that this same run has made, if it has. Such a run removes by itself, under a clock that may
-/// be wrong. So it removes nothing while time is not known to have passed: after a gap in which backups had stopped or
-/// over which the clock jumped, until backups have filled the window again.
+/// `just_made` is the backup that this run has made, if any. Then nobody reviews the plan, and the clock may be wrong.
+/// So nothing is removed after a gap, in which backups had stopped or the clock jumped, until backups fill the window
+/// again.
 ///
 /// # Errors
-/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the policy keeps nothing or has absurd numbers.
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the policy keeps nothing or a number is out of range; any error
+/// of reading the store.
 pub fn plan(look: &Look<'_>, policy: &Policy, just_made: Option<BackupId>) -> Result<Plan> {
     let now = look.now().to_utc();
     let candidates = look.own_catalog()?.candidates(&*look.ledger()?);
@@ -37,11 +38,11 @@ pub fn plan(look: &Look<'_>, policy: &Policy, just_made: Option<BackupId>) -> Re
     })
 }
 
-/// Removes what `plan` says is to be removed. The ledger gets a line, if that is anything.
+/// Removes the backups that `plan` doesn't keep. The ledger gets a line, unless there are none.
 ///
 /// # Errors
-/// What kept a backup from being removed; those before it are gone, and the ledger says which. [`Partial`](crate::ErrorKind::Partial) if
-/// all are, and the ledger can't say it.
+/// The first error of removing a backup; those before it are gone, and the ledger names them.
+/// [`Partial`](crate::ErrorKind::Partial) if all are gone, but the ledger can't be written.
 pub fn apply(run: &Run<'_>, plan: &Plan) -> Result<Rotation> {
     let catalog = run.own_catalog()?;
     let mut rotation = Rotation::default();
@@ -49,7 +50,7 @@ pub fn apply(run: &Run<'_>, plan: &Plan) -> Result<Rotation> {
         run.check_stop()?;
         let entry = catalog.get(decision.id)?;
         if entry.manifest().is_none() {
-            // What can't be read any more doesn't say which files are its own.
+            // A manifest that can't be read any more doesn't say which files are its own.
             return entry.require_usable();
         }
         run.remove(entry)?;

@@ -1,4 +1,4 @@
-//! A run: a look at a store, with the right to write to it.
+//! A run: a look at a store with the right to write there.
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
@@ -16,8 +16,8 @@ use crate::source::sqlite;
 use crate::store::LockedStore;
 use crate::store::lock::Holder;
 
-/// A run. It holds the lock of this host's own store, so that nobody else writes there. What writes takes a run; what
-/// only reads takes the [`Look`] that it is as well.
+/// A run. It holds the lock of this host's own store, so nobody else writes there. Functions that write take a run; for
+/// functions that only read, it dereferences to a [`Look`].
 pub struct Run<'a> {
     look: Look<'a>,
     store: LockedStore<'a>,
@@ -32,31 +32,33 @@ impl<'a> Deref for Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Prepares the store, takes its lock and clears up what an earlier run left unfinished. `waiting` is told who
-    /// holds the lock, if the run has to wait.
+    /// Prepares the store, takes its lock and removes what an earlier run left unfinished. While it has to wait for the
+    /// lock, it calls `waiting` with the holder's description.
     ///
     /// # Errors
-    /// [`Locked`](crate::ErrorKind::Locked), [`Interrupted`](crate::ErrorKind::Interrupted) if it is asked to stop while
-    /// it waits, [`ForeignStore`](crate::ErrorKind::ForeignStore) if the store is another project's,
-    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied), or [`InvalidInput`](crate::ErrorKind::InvalidInput) if
-    /// something else is in the store's place.
+    /// [`Locked`](crate::ErrorKind::Locked) if another run holds the lock for longer than [`Setup::lock_wait`],
+    /// [`Interrupted`](crate::ErrorKind::Interrupted) if it is asked to stop while it waits,
+    /// [`ForeignStore`](crate::ErrorKind::ForeignStore) if the store belongs to another project,
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if this user may not write there,
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if something else is in the store's place; any error of reading
+    /// or writing the store.
     pub fn begin(setup: Setup<'a>, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
-        // Before anything is made there, or waited for.
+        // Before it creates anything there, or waits.
         setup.require_own()?;
         let run = Self::begin_unrecovered(setup, waiting)?;
         run.recover()?;
         Ok(run)
     }
 
-    /// The same, but for what an earlier run left unfinished.
+    /// The same, but leaves what an earlier run left unfinished.
     pub(super) fn begin_unrecovered(setup: Setup<'a>, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
         let run = Self::begin_on_any(setup, waiting)?;
-        // Another project may have begun in the meantime.
+        // Another project may have claimed the store in the meantime.
         run.setup().require_own()?;
         Ok(run)
     }
 
-    /// Takes the lock, whoever the store belongs to.
+    /// The same on any store, even another project's.
     pub(super) fn begin_on_any(setup: Setup<'a>, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
         sqlite::require_sound_library()?;
         setup.store.prepare()?;
@@ -76,7 +78,7 @@ impl<'a> Run<'a> {
         Ok(Self { store: LockedStore::new(setup.store, lock), look: Look::locked(setup) })
     }
 
-    /// Clears up what earlier runs left.
+    /// Removes what earlier runs left unfinished.
     ///
     /// # Errors
     /// As [`commit::recover`].
@@ -84,12 +86,12 @@ impl<'a> Run<'a> {
         commit::recover(&self.store, || Ledger::load(&*self.store).unwrap_or_default())
     }
 
-    /// This host's own store, to be written to.
+    /// This host's own store, with its lock.
     pub(crate) fn locked_store(&self) -> &LockedStore<'a> {
         &self.store
     }
 
-    /// Makes a backup appear whose artifacts are staged.
+    /// Publishes a backup whose artifacts are staged.
     ///
     /// # Errors
     /// As [`commit::publish`].
@@ -99,7 +101,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Makes a backup go.
+    /// Removes a backup.
     ///
     /// # Errors
     /// As [`commit::remove`].
@@ -108,7 +110,7 @@ impl<'a> Run<'a> {
         commit::remove(&self.store, entry)
     }
 
-    /// Pins a backup, or takes its pin away.
+    /// Puts the pin of a backup, or removes it.
     ///
     /// # Errors
     /// As [`commit::set_pin`].
@@ -117,7 +119,7 @@ impl<'a> Run<'a> {
         commit::set_pin(&self.store, id, pinned)
     }
 
-    /// Makes the store this project's, with these other hosts.
+    /// Records that the store is this project's, with these other hosts.
     ///
     /// # Errors
     /// As [`owner::write`].
@@ -127,7 +129,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Makes sure that the store has room for `bytes`, as far as it knows.
+    /// Makes sure that the store has room for `bytes`, if it knows its room.
     ///
     /// # Errors
     /// [`NoSpace`](crate::ErrorKind::NoSpace), with both figures.
@@ -138,15 +140,15 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Adds a line to the ledger, with the time the run has taken so far.
+    /// Adds a line to the ledger, with the time that the run has taken so far.
     ///
     /// # Errors
-    /// What keeps the ledger from being written.
+    /// Any error of writing the ledger.
     pub(crate) fn record(&self, line: Line) -> Result<()> {
         self.record_since(0, line)
     }
 
-    /// The same of one step of the run, which began `begun` milliseconds after it.
+    /// The same for one step of the run, which began `begun` milliseconds after the run did.
     ///
     /// # Errors
     /// As [`Run::record`].
@@ -158,7 +160,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Writes down that `command` begins, so that others can tell if it is killed.
+    /// Adds a line that `command` begins. If the run is killed, that line shows it.
     ///
     /// # Errors
     /// As [`Run::record`].
@@ -166,8 +168,8 @@ impl<'a> Run<'a> {
         self.record(Line::new(self.now(), command, Outcome::Begun))
     }
 
-    /// Writes down that an error ended `command`, as far as the ledger takes it: the error says more. Without an id, it
-    /// says nothing about any backup.
+    /// Adds a line that an error ended `command`. It has no id, so it says nothing about any backup. If the ledger
+    /// can't be written, the caller's own error matters more.
     pub(crate) fn record_error(&self, command: Command, error: &Error) {
         let line = Line::new(self.now(), command, Outcome::of(error));
         let _ = self.record(Line { error: Some(error.one_line()), ..line });

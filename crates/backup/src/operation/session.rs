@@ -1,4 +1,4 @@
-//! A session: a run where the store can be written, else a look.
+//! A session: a run if the store can be written, else a look.
 
 use std::ops::Deref;
 
@@ -7,12 +7,12 @@ use super::run::Run;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::ledger::{Command, Line};
 
-/// What verifies, drills or restores. It has to work on a store that can't be written, too: there it has no lock, leaves
-/// no line in the ledger, and says so.
+/// What verify, drill and restore work in. They must also work on a store that can't be written: there they have no
+/// lock, add no line to the ledger, and say so.
 pub enum Session<'a> {
-    /// With the lock and the ledger.
+    /// With the lock; the ledger gets its lines.
     Recorded(Run<'a>),
-    /// Without.
+    /// Without either.
     Unrecorded(Look<'a>),
 }
 
@@ -33,18 +33,18 @@ impl<'a> From<Run<'a>> for Session<'a> {
     }
 }
 
-/// Whether the ledger has a line of what was found.
+/// Whether the ledger got the line of a result.
 pub(super) struct Recording {
     pub recorded: bool,
-    /// Why it has none, if it should.
+    /// Why it didn't, if that was an error.
     pub unrecorded: Option<String>,
 }
 
 impl<'a> Session<'a> {
-    /// Begins a session. It doesn't make a store that isn't there.
+    /// Begins a session. It never creates a store.
     ///
     /// # Errors
-    /// As [`Run::begin`], but for [`ErrorKind::PermissionDenied`].
+    /// As [`Run::begin`], except for [`ErrorKind::PermissionDenied`]: then the session is a look.
     pub fn begin(setup: Setup<'a>, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
         if setup.store.list("")?.is_empty() {
             return Look::new(setup).map(Self::Unrecorded);
@@ -55,7 +55,8 @@ impl<'a> Session<'a> {
             other => other?,
         };
         match run.recover() {
-            // In the sandbox of a drill, the lock and the ledger can be written alone. The next backup clears up.
+            // In the sandbox of a drill, only the lock and the ledger can be written. The next backup removes what is
+            // left.
             Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(Self::Recorded(run)),
             other => other.map(|()| Self::Recorded(run)),
         }
@@ -66,7 +67,7 @@ impl<'a> Session<'a> {
         matches!(self, Self::Recorded(_))
     }
 
-    /// The run, if it may write.
+    /// The run, if it has the lock.
     pub fn run(&self) -> Option<&Run<'a>> {
         match self {
             Self::Recorded(run) => Some(run),
@@ -74,7 +75,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Writes down that `command` begins.
+    /// Adds a line that `command` begins, if the ledger can be written.
     ///
     /// # Errors
     /// As [`Run::record_begun`].
@@ -82,7 +83,7 @@ impl<'a> Session<'a> {
         self.run().map_or(Ok(()), |run| run.record_begun(command))
     }
 
-    /// Writes down that an error ended `command`.
+    /// Adds a line that an error ended `command`, if the ledger can be written.
     pub(super) fn record_error(&self, command: Command, error: &Error) {
         self.run().into_iter().for_each(|run| run.record_error(command, error));
     }
@@ -95,8 +96,9 @@ impl<'a> Session<'a> {
         self.run().map_or(Ok(()), |run| run.record(line))
     }
 
-    /// Writes down what was found since `begun`, in milliseconds after the session began. What was found has to be told,
-    /// whatever the ledger takes; `begin` is what it said to the first line.
+    /// Adds the line of a result whose work began `begun` milliseconds after the session did. The caller must get the
+    /// result even if the ledger can't be written, so such an error is returned as a text. `begin` is the outcome of
+    /// the first line.
     pub(super) fn record(&self, begin: Result<()>, begun: u64, line: Line) -> Recording {
         let Some(run) = self.run() else { return Recording { recorded: false, unrecorded: None } };
         let unrecorded = begin.and(run.record_since(begun, line)).err().map(|error| error.one_line());

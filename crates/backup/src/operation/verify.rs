@@ -1,5 +1,5 @@
-//! `verify`: the read path into a sink, with every check that the content allows and that was not made of the same bytes
-//! before.
+//! `verify`: reads a backup to its end and makes every check that its content allows, except those that the same bytes
+//! have passed before.
 
 use std::io;
 use std::path::Path;
@@ -26,36 +26,38 @@ use crate::source::files::{ConfigFile, read_stored_archive};
 use crate::source::sqlite::integrity::Scope;
 use crate::source::syntax;
 
-/// What a verification found.
+/// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
     /// The backup.
     pub id: BackupId,
     /// The worst verdict.
     pub verdict: Verdict,
-    /// How far it looked.
+    /// Whether it read the content, or the stored bytes alone.
     pub depth: Depth,
-    /// When the bytes of which SQLite's check was left out were checked whole: the longest ago, if there are several.
+    /// If SQLite's check was left out, since the same bytes had passed it before: when they did. The oldest time, if
+    /// there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checked_whole_at: Option<DateTime<FixedOffset>>,
-    /// All checks, file by file.
+    /// All results, file by file.
     pub checks: Vec<Check>,
-    /// Whether the ledger has a line of it: not if the store can't be written.
+    /// Whether the ledger got a line. It gets none if the store can't be written.
     pub recorded: bool,
-    /// Why it has none, if it should.
+    /// Why it got none, if that was an error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unrecorded: Option<String>,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
 }
 
-/// Reads all of a backup: its stored bytes alone, or what they decode to as well. Of databases that are among those checked `earlier`, the bytes
-/// alone. The ledger gets a line before it and one after it, which is about the backup if anything was found out about that.
+/// Reads and checks all of a backup, as far as `level` says. A database that is among those checked `earlier` is read
+/// and compared, but not checked by SQLite again. The ledger gets a line before and one after; the second names the
+/// backup if the result says anything about it.
 ///
 /// # Errors
-/// What kept the checks from being made, such as [`ErrorKind::NoSpace`] for the decoded database. Damage is no error
-/// here but a verdict. [`ErrorKind::NoSuchBackup`] if the backup is removed meanwhile, as it can be where the store is
-/// only read and so not locked.
+/// [`ErrorKind::NoSuchBackup`] if the backup holds nothing, or is removed meanwhile, which can happen if the store is
+/// only read and so not locked. [`ErrorKind::Interrupted`]. Errors that prevent a check, such as [`ErrorKind::NoSpace`]
+/// for the decoded database. Damage is no error but a verdict.
 pub fn verify(session: &Session<'_>, entry: &Entry, level: Level, earlier: &EarlierChecks) -> Result<VerifyReport> {
     entry.require_usable()?;
     let begin = session.record_begun(Command::Verify);
@@ -73,13 +75,13 @@ pub fn verify(session: &Session<'_>, entry: &Entry, level: Level, earlier: &Earl
     Ok(VerifyReport { id: entry.id, verdict, depth, checked_whole_at, checks, recorded, unrecorded, duration_ms })
 }
 
-/// What was found in a backup.
+/// The findings in a backup.
 struct Findings {
     verdict: Verdict,
     depth: Depth,
     checked_whole_at: Option<DateTime<FixedOffset>>,
     checks: Vec<Check>,
-    /// Databases that were checked whole now, and found without a flaw.
+    /// Databases that have now been checked whole, without a flaw.
     sound: Vec<DatabaseDigests>,
 }
 
@@ -109,7 +111,7 @@ impl Findings {
         self.checks.iter().find(|check| check.verdict == Verdict::Damaged)
     }
 
-    /// What the ledger says of them.
+    /// The line of the ledger about them.
     fn line(&self, look: &Look<'_>, entry: &Entry) -> Line {
         let (damage, databases) = (self.damage(), self.sound.clone());
         let outcome = if damage.is_some() { Outcome::Failed } else { Outcome::Ok };
@@ -147,7 +149,7 @@ fn verify_file(
     Ok(checks.list)
 }
 
-/// Reads the stored bytes alone. What isn't recorded can't be told from damage.
+/// Reads the stored bytes alone. Without a record, damage can't be seen.
 fn verify_stored(look: &Look<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
     if look.reader().read_stored(file)? {
         checks.ok(Aspect::Stored, "stored bytes as recorded; what they decode to was not looked at");
@@ -157,7 +159,7 @@ fn verify_stored(look: &Look<'_>, file: &StoredFile, checks: &mut Checks<'_>) ->
     Ok(())
 }
 
-/// Reads all of a database whose very bytes were checked whole at that time.
+/// Reads all of a database whose bytes passed a whole check at that time.
 fn verify_content(
     look: &Look<'_>,
     file: &StoredFile,
@@ -178,7 +180,7 @@ fn verify_database(look: &Look<'_>, file: &StoredFile, checks: &mut Checks<'_>) 
     check::database(checks, &path, expected_facts(file), Some(Scope::Flaws), look.progress())
 }
 
-/// Of a damaged database, and of what lies beside it, there is nothing else to check.
+/// Reads a damaged database, or a file beside it. There is nothing else to check.
 fn verify_bytes(look: &Look<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
     look.reader().copy(file, &mut io::sink())?;
     checks.ok(Aspect::Content, content_detail(file));
@@ -228,13 +230,13 @@ fn content_detail(file: &StoredFile) -> &'static str {
     }
 }
 
-/// Bytes that the decoded file will take: as recorded, or a guess from its stored size.
+/// The size of the decoded file in bytes: as recorded, or a guess from its stored size.
 pub(crate) fn plain_bytes(file: &StoredFile) -> u64 {
     let guess = file.bytes.unwrap_or(0).saturating_mul(5);
     file.recorded.as_ref().map_or(guess, |recorded| recorded.plain_bytes)
 }
 
-/// What the manifest says of a database.
+/// The facts that the manifest records of a database.
 pub(crate) fn expected_facts(file: &StoredFile) -> Option<&Facts> {
     match &file.recorded.as_ref()?.content {
         Content::Database(database) => Some(&database.facts),
@@ -249,10 +251,10 @@ fn expected_entries(file: &StoredFile) -> Option<&[FileEntry]> {
     }
 }
 
-/// Checks a decoded database that must be sound before it is used, for what is in `scope` and against the manifest.
+/// Makes sure that a decoded database is sound before it is used, as far as `scope` says, and as recorded.
 ///
 /// # Errors
-/// [`ErrorKind::Damaged`] with the first thing found, and as [`check::database`].
+/// [`ErrorKind::Damaged`] with the first problem; and as [`check::database`].
 pub(crate) fn require_sound(
     progress: &dyn Progress,
     file: &StoredFile,
@@ -286,7 +288,7 @@ mod tests {
         verify(&session, session.catalog()?.get(id(NOW))?, Level::Content, &EarlierChecks::none())
     }
 
-    /// What a verification finds in a backup whose manifest says something else.
+    /// The result of verifying a backup whose manifest was changed.
     fn found(change: impl FnOnce(&mut Manifest)) -> VerifyReport {
         let (site, store) = (Site::new(), MemoryStore::new());
         site.backup(&store, NOW);
@@ -348,7 +350,7 @@ mod tests {
         };
         assert_eq!(verify_at(Level::Stored), (Verdict::Ok, false, false));
         assert_eq!(verify_at(Level::Content), (Verdict::Ok, false, true));
-        // The manifest and the stored bytes agree, and what these decode to is not what was saved.
+        // The manifest and the stored bytes agree, but these decode to something else than was saved.
         let mut manifest = Catalog::load(&store).unwrap().entries()[0].read_manifest(&store).unwrap();
         manifest.artifacts[0].plain_sha256 = Digest::of(b"");
         publish(&store, &names::manifest(id(NOW)), &manifest.to_json());

@@ -1,4 +1,5 @@
-//! Doors for this crate's own benchmarks (`benches/`), which see only what is public. Nobody else should use them.
+//! Functions for this crate's own benchmarks (`benches/`), which can call only what is public. Nobody else should use
+//! them.
 
 use std::io::Write;
 use std::path::Path;
@@ -11,14 +12,14 @@ use crate::record::codec::Codec;
 use crate::source::sqlite::integrity::{self, Scope};
 use crate::source::sqlite::{self, vacuum};
 
-/// What `plain` is encoded to.
+/// Encodes `plain`.
 pub fn encode(encoding: Encoding, plain: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = Encoder::new(encoding, Vec::new());
     let encoded = encoder.write_all(plain).and_then(|()| encoder.finish());
     encoded.map(|(stored, _)| stored).map_err(|e| Error::io_named("encode", "a benchmark", e))
 }
 
-/// How many bytes `stored` decodes to.
+/// The number of bytes that `stored` decodes to.
 pub fn decode(codec: Codec, stored: &[u8]) -> Result<usize> {
     let mut decoder = Decoder::new(codec, stored);
     let mut bytes = 0;
@@ -33,7 +34,7 @@ pub fn vacuum(database: &Path, copy: &Path) -> Result<()> {
     vacuum::vacuum_into(&sqlite::open_read_only(database, Duration::ZERO)?, database, copy, &Silent)
 }
 
-/// How many bytes the pages of a database have.
+/// The number of bytes in all pages of a database.
 pub fn pages(database: &Path) -> Result<usize> {
     let mut bytes = 0;
     let connection = sqlite::open_read_only(database, Duration::ZERO)?;
@@ -44,7 +45,7 @@ pub fn pages(database: &Path) -> Result<usize> {
     Ok(bytes)
 }
 
-/// How much is wrong with a database.
+/// The number of problems that the check of a database finds.
 pub fn check(database: &Path) -> Result<usize> {
     integrity::check(database, None, Scope::Flaws, integrity::all_cores(), &Silent)
         .map(|found| found.problems.len() + found.orphans.len())

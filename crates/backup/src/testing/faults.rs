@@ -1,4 +1,4 @@
-//! Stores that fail, and what must be left of a run that met one.
+//! Stores that fail, and what must hold after a run that met a fault.
 
 use std::io::{self, Write};
 use std::ops::Range;
@@ -23,13 +23,13 @@ use crate::store::{LocalStore, MemoryStore, Object, Staged, Store};
 /// How a call of a [`Watched`] store fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Nothing was done; the next call works again.
+    /// The call does nothing; the next one works again.
     Before,
-    /// It was done, and only then failed.
+    /// The call does its work, then fails.
     After,
-    /// Nothing was done, and nothing works from then on: as good as a crash.
+    /// The call does nothing, and no later one works: like a crash.
     Crash,
-    /// It was done, and nothing works from then on.
+    /// The call does its work, and no later one works.
     CrashAfter,
 }
 
@@ -37,7 +37,7 @@ impl Fault {
     pub const ALL: [Self; 4] = [Self::Before, Self::After, Self::Crash, Self::CrashAfter];
 }
 
-/// A store that writes down each call, and fails at one of them.
+/// A store that logs each call, and fails at one of them.
 pub(crate) struct Watched<'a> {
     store: &'a dyn LocalStore,
     log: Arc<Log>,
@@ -54,24 +54,24 @@ impl<'a> Watched<'a> {
         Self { store, log: Arc::default() }
     }
 
-    /// Fails at the call of this number.
+    /// Fails at the call with this number, counted from 0.
     pub fn failing(store: &'a dyn LocalStore, at: usize, fault: Fault) -> Self {
         Self { store, log: Arc::new(Log { calls: Mutex::default(), fault: Some((at, fault)) }) }
     }
 
-    /// All calls that change something, but for single writes: a verb and a name.
+    /// All calls that change something, except single writes: a verb and a name.
     pub fn changes(&self) -> Vec<String> {
         let changing = ["finish", "put", "publish", "withdraw", "remove", "discard", "append"];
         let is_change = |call: &&String| changing.contains(&call.split(' ').next().unwrap());
         self.log.calls.lock().unwrap().iter().filter(is_change).cloned().collect()
     }
 
-    /// How many calls began so.
+    /// The number of calls that begin with this text.
     pub fn count(&self, call: &str) -> usize {
         self.log.calls.lock().unwrap().iter().filter(|made| made.starts_with(call)).count()
     }
 
-    /// Whether the fault came to pass.
+    /// Whether the fault has occurred.
     pub fn has_failed(&self) -> bool {
         self.log.fault.is_some_and(|(at, _)| self.log.calls.lock().unwrap().len() > at)
     }
@@ -142,7 +142,7 @@ impl LocalStore for Watched<'_> {
         Ok(Box::new(WatchedStaged { staged, name: name.into(), log: Arc::clone(&self.log) }))
     }
 
-    /// One by one: a fault may come between two.
+    /// One by one, so that a fault can occur between two.
     fn publish(&self, names: &[String]) -> Result<()> {
         names
             .iter()
@@ -196,8 +196,8 @@ impl Staged for WatchedStaged {
     }
 }
 
-/// Runs `attempt` once for each of its calls and each fault there, on a store made by `prepare`, then `check` on
-/// what is left. Both stores.
+/// For each call of `attempt` and each fault: prepares a store with `prepare`, runs `attempt` with that fault, and runs
+/// `check` on what is left. On both stores.
 pub(crate) fn fault_sweep(
     prepare: impl Fn(&Site, &dyn LocalStore),
     attempt: impl Fn(&Site, &dyn LocalStore),
@@ -224,8 +224,8 @@ pub(crate) fn fault_sweep(
     }
 }
 
-/// Everything listed is whole, nothing lies around that isn't, and `kept` are listed: at once, and after the next
-/// run has begun.
+/// Asserts that all listed backups are whole, that `kept` are among them, and that nothing else is left: at once, and
+/// after the next run has begun.
 pub(crate) fn assert_clean(site: &Site, store: &dyn LocalStore, kept: &[BackupId], fault: &str) {
     let at_once = Catalog::load(store).unwrap();
     assert!(!at_once.entries().iter().any(|entry| matches!(entry.record, Record::Foreign)), "{fault}");
@@ -252,6 +252,6 @@ pub(crate) fn assert_clean(site: &Site, store: &dyn LocalStore, kept: &[BackupId
         catalog.get(*id).unwrap_or_else(|e| panic!("{fault}: {e}"));
     }
     drop(session);
-    // And the next backup is as if nothing had been.
+    // The next backup works as if nothing had happened.
     site.backup(store, "20260101_000000");
 }

@@ -1,4 +1,4 @@
-//! A project and its store, as tests of all modules need them.
+//! A project and its store, for tests of all modules.
 
 use std::fs;
 use std::io::Write as _;
@@ -25,7 +25,7 @@ use crate::source::{DatabaseSource, FilesSource, Sources};
 use crate::store::lock::Lock;
 use crate::store::{FolderStore, LocalStore, LockedStore};
 
-/// A project in a folder of its own, with a database of three sessions and an `.env`: for tests of all modules.
+/// A project in a temporary folder, with a database of three sessions and an `.env`.
 pub(crate) struct Site {
     pub folder: TempDir,
     pub sources: Sources,
@@ -33,7 +33,7 @@ pub(crate) struct Site {
 
 impl Site {
     pub fn new() -> Self {
-        // Syncing costs nothing in memory, and a sweep over all faults syncs thousands of times.
+        // In memory, a sync costs nothing, and a sweep over all faults syncs thousands of times.
         let memory = Path::new("/dev/shm");
         let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
         let path = |text| RelPath::new(text).unwrap();
@@ -70,7 +70,7 @@ impl Site {
         self.open().query_row("SELECT count(*) FROM sessions", [], |row| row.get(0)).unwrap()
     }
 
-    /// A folder for a store.
+    /// A new store in the project's folder.
     pub fn local(&self) -> FolderStore {
         FolderStore::new(self.root().join("backups"))
     }
@@ -108,7 +108,7 @@ impl Site {
         backup(run, &BackupRequest { root, sources, encoding, trigger: Trigger::Timer, pinned: false, integrity })
     }
 
-    /// Makes a backup of that id; it has to be complete.
+    /// Makes a complete backup with that id.
     pub fn backup(&self, store: &dyn LocalStore, now: &str) -> BackupId {
         let made = self.back_up(&self.begin(store, now)).unwrap();
         assert!(made.failures.is_empty(), "{:?}", made.failures);
@@ -136,13 +136,13 @@ pub(crate) fn staged(store: &dyn LocalStore) -> Vec<String> {
     store.list_staged().unwrap().into_iter().map(|object| object.name).collect()
 }
 
-/// Published names of what belongs to backups.
+/// The published names that belong to backups.
 pub(crate) fn published(store: &dyn LocalStore) -> Vec<String> {
     let names = store.list("").unwrap().into_iter().map(|object| object.name);
     names.filter(|name| ![names::LEDGER, names::OWNER].contains(&name.as_str())).collect()
 }
 
-/// Asks to stop from the start.
+/// Asks every run to stop at once.
 pub(crate) struct Stop;
 
 impl crate::Progress for Stop {

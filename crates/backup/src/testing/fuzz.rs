@@ -1,5 +1,5 @@
-//! Doors for the fuzz targets (`fuzz/`), which see only what is public. Each takes bytes as somebody else may have written
-//! them, says whether they could be read, and panics if what comes of them is not what must. Nobody else should use them.
+//! Functions for the fuzz targets (`fuzz/`), which can call only what is public. Each takes bytes that may be hostile,
+//! returns whether they could be read, and panics if the result is not as it must be. Nobody else should use them.
 
 use std::io::Read;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::source::Sources;
 use crate::source::files::{self, ArchiveWriter, ConfigFile, MAX_FILE_BYTES};
 use crate::store::{MemoryStore, Store};
 
-/// The backup that the samples are of.
+/// The id of the backup in the samples.
 const ID: &str = "20261124_034135";
 
 fn id() -> BackupId {
@@ -32,8 +32,8 @@ fn publish(store: &MemoryStore, name: &str, content: &[u8]) {
     store.put(name, &mut &*content).expect("memory takes everything");
 }
 
-/// A manifest is refused as such, or reads back as it was and names files of its own backup. A store with it can be
-/// listed, looked at and rotated.
+/// A manifest is refused, or reads back as it was and names only files of its own backup. A store with it can be
+/// listed, judged and rotated.
 pub fn manifest(json: &[u8]) -> bool {
     let parsed = Manifest::parse(id(), json);
     match &parsed {
@@ -51,7 +51,7 @@ pub fn manifest(json: &[u8]) -> bool {
     parsed.is_ok()
 }
 
-/// A ledger is read whatever stands in it.
+/// A ledger can be read whatever is in it.
 pub fn ledger(lines: &[u8]) -> bool {
     let store = MemoryStore::new();
     publish(&store, LEDGER, lines);
@@ -59,7 +59,7 @@ pub fn ledger(lines: &[u8]) -> bool {
     look(&store).lines().len() > 1
 }
 
-/// All that is asked of a store's records.
+/// Calls everything that reads a store's records.
 fn look(store: &MemoryStore) -> Ledger {
     let (catalog, ledger) = load(store).expect("a store can be listed whatever is in it");
     assert!(catalog.get(id()).is_ok());
@@ -84,7 +84,7 @@ fn load(store: &MemoryStore) -> Result<(Catalog, Ledger)> {
     Ok((Catalog::load(store)?, Ledger::load(store)?))
 }
 
-/// What `--from` says is refused in one line, or means at most one backup.
+/// The text of `--from` is refused in one line, or means at most one backup.
 pub fn from(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else { return false };
     let store = MemoryStore::new();
@@ -104,8 +104,8 @@ pub fn from(text: &[u8]) -> bool {
     Selector::parse(text, &id().time()).is_ok()
 }
 
-/// An archive is refused as damaged, or gives files that read back the same from an archive of this program's. What has
-/// wrong checksums is read again with the right ones.
+/// An archive is refused as damaged, or its files read back the same from an archive that this program writes. If its
+/// checksums are wrong, it is read again with the right ones.
 pub fn archive(tar: &[u8]) -> bool {
     read_archive(tar) | read_archive(&with_checksums(tar))
 }
@@ -133,7 +133,7 @@ fn read_archive(tar: &[u8]) -> bool {
     true
 }
 
-/// The archive with a checksum in each block that seems to be a header: few mutations have one by chance.
+/// The archive with the right checksum in each block that seems to be a header: few mutations have it by chance.
 fn with_checksums(tar: &[u8]) -> Vec<u8> {
     let mut tar = tar.to_vec();
     for block in tar.chunks_exact_mut(512).filter(|block| block[257..262] == *b"ustar") {
@@ -144,10 +144,10 @@ fn with_checksums(tar: &[u8]) -> Vec<u8> {
     tar
 }
 
-/// So much is decoded; bombs go on and on.
+/// The most bytes that are decoded: a bomb has no end.
 const ENOUGH: usize = 8 << 20;
 
-/// Stored bytes of each codec decode to what another decoder makes of them, or fail as they do there.
+/// Stored bytes of each codec decode to the same bytes as in another decoder, or fail in both.
 pub fn stored(bytes: &[u8]) -> bool {
     let gzip = |plain: &mut Vec<u8>| flate2::read::MultiGzDecoder::new(bytes).take(ENOUGH as u64).read_to_end(plain);
     let zstd = |plain: &mut Vec<u8>| ::zstd::stream::read::Decoder::new(bytes)?.take(ENOUGH as u64).read_to_end(plain);
@@ -266,7 +266,7 @@ mod tests {
         mutations(&samples, &words, 20_000, from);
     }
 
-    /// Archives of each format, with long names.
+    /// Archives of each tar format, with long names.
     fn archives() -> Vec<Vec<u8>> {
         let config = |path: String, content: &str| ConfigFile {
             path: RelPath::new(path).unwrap(),

@@ -1,11 +1,11 @@
-//! What becomes of a backup's artifacts: its manifest, and why what is missing is missing.
+//! The manifest of a backup: what was staged, and why the rest was not.
 
 use super::staging::Staging;
 use crate::catalog::collapse;
 use crate::error::{Error, ErrorKind, Result, SALVAGE_HINT};
 use crate::record::manifest::{Artifact, Collapse, FORMAT, Failure, Manifest, Status, Trigger, Warning};
 
-/// All that was staged for a backup, and all that wasn't.
+/// All that was staged for a backup, and the errors of the rest.
 #[derive(Default)]
 pub(super) struct Assembly {
     artifacts: Vec<Artifact>,
@@ -22,7 +22,7 @@ impl Assembly {
     /// Stages everything that is asked for.
     ///
     /// # Errors
-    /// [`ErrorKind::Interrupted`]: any other error is one of the failures.
+    /// [`ErrorKind::Interrupted`]. Any other error becomes one of the failures.
     pub fn fill(mut self, staging: &Staging<'_>) -> Result<Self> {
         let sources = staging.request.sources;
         for database in &sources.databases {
@@ -55,7 +55,7 @@ impl Assembly {
         Ok(())
     }
 
-    /// The manifest of what was staged, and one error for each thing that wasn't, or was found damaged.
+    /// The manifest of what was staged, and one error for each database or set of files that wasn't, or is damaged.
     pub fn finish(mut self, staging: &Staging<'_>) -> (Manifest, Vec<(String, Error)>) {
         let Staging { run, request, id, .. } = *staging;
         let status = match (self.artifacts.is_empty(), self.failures.is_empty()) {
@@ -85,8 +85,8 @@ impl Assembly {
         (manifest, self.failures)
     }
 
-    /// Databases that have collapsed; the manifest warns of each. What a restore replaces is not compared: it is replaced
-    /// because it is not as it should be.
+    /// Databases that have collapsed; the manifest warns of each. A safety copy is not compared: a restore replaces a
+    /// state because something is wrong with it.
     fn collapses(&mut self, staging: &Staging<'_>) -> Vec<Collapse> {
         if staging.request.trigger == Trigger::PreRestore {
             return Vec::new();
@@ -99,7 +99,7 @@ impl Assembly {
     }
 }
 
-/// The error that says of an artifact that it was saved damaged.
+/// The error that an artifact is a damaged database; `None` if it isn't.
 fn damage_of(artifact: &Artifact) -> Option<Error> {
     let problem = artifact.damage().first()?;
     let message = format!("database {} is damaged, and saved as it is: {problem}", artifact.name);

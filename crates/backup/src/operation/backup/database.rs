@@ -1,4 +1,4 @@
-//! Databases on the write path: a snapshot of a sound one, the bytes of a damaged one.
+//! Databases on the write path: a snapshot of a sound database, the bytes of a damaged one.
 
 use std::fs::{self, File, Metadata};
 use std::io::{Read as _, Write};
@@ -21,10 +21,10 @@ use crate::source::sqlite::vacuum::{self, Live, RunningCheck, SourceCheck};
 use crate::source::sqlite::{self, Contents, HEADER, Header, bytes, integrity};
 use crate::source::{DatabaseSource, followed};
 
-/// What is wrong with a database that a restore has to keep as its bytes, though SQLite can read it.
+/// The problem of a database that a restore has to save as bytes, although SQLite can read it.
 const UNWRITABLE: &str = "SQLite can read it, and not write to it";
 
-/// A connection that a database is read through.
+/// The connection that reads a database.
 enum Source<'a> {
     Own(Connection),
     Locked(&'a Connection),
@@ -42,7 +42,8 @@ impl Deref for Source<'_> {
 }
 
 impl Staging<'_> {
-    /// Stores a snapshot of a database. If it is damaged and that is allowed, its bytes, with what SQLite needs beside them.
+    /// Stores a snapshot of a database. If it is damaged, and the request allows that, stores its bytes and the files
+    /// beside it that SQLite needs.
     pub fn stage_database(&self, source: &DatabaseSource) -> Result<Vec<Artifact>> {
         let path = followed(self.request.root, &source.path)?;
         let mut damage = Vec::new();
@@ -60,7 +61,8 @@ impl Staging<'_> {
         }
     }
 
-    /// Stores a snapshot. If that fails since the database is damaged, `damage` says how, as far as it was checked.
+    /// Stores a snapshot. If that fails because the database is damaged, `damage` gets the problems that the check
+    /// found.
     fn store_snapshot(&self, source: &DatabaseSource, path: &Path, damage: &mut Vec<String>) -> Result<Artifact> {
         source.validate()?;
         let source = &self.by_pages_if_unchecked(source);
@@ -80,7 +82,8 @@ impl Staging<'_> {
         }
     }
 
-    /// What isn't checked is saved page by page: a VACUUM passes over rows that it can't reach, and nothing finds that later.
+    /// Without a check, pages are copied instead: a VACUUM silently leaves out rows that it can't reach, and no later
+    /// check can see that.
     fn by_pages_if_unchecked(&self, source: &DatabaseSource) -> DatabaseSource {
         let snapshot = if self.is_checking() { source.snapshot } else { Snapshot::Pages };
         DatabaseSource { snapshot, ..source.clone() }
@@ -93,12 +96,12 @@ impl Staging<'_> {
         }
     }
 
-    /// The connection of this process that has locked the database, if there is one.
+    /// The connection of this process that has locked the database, if any.
     fn locked(&self, path: &Path) -> Option<&Connection> {
         self.locked.iter().find(|(locked, _)| *locked == path).map(|(_, connection)| *connection)
     }
 
-    /// Makes a copy beside the store's files while the database is checked, and stores it.
+    /// Makes a copy in scratch space while the database is checked, and stores it.
     fn store_vacuumed(
         &self,
         name: &str,
@@ -117,7 +120,7 @@ impl Staging<'_> {
                 let copied = Instant::now();
                 self.stage(name, Kind::Database, |artifact, file| {
                     let (facts, contents) = self.store_copy(&copy, &unseen, artifact, file)?;
-                    // To remove so much takes time, in which the last of it is encoded and synced.
+                    // Removing a large file takes time; meanwhile the last bytes are encoded and synced.
                     drop(scratch);
                     let checked = check.map(Check::finish).transpose()?;
                     let read = checked.as_ref().map_or(copied, |checked| checked.ended.max(copied)) - begun;
@@ -136,7 +139,7 @@ impl Staging<'_> {
         })
     }
 
-    /// Makes a copy of the database, which may be checked for longer than that takes.
+    /// Makes a copy of the database and starts its check, which may take longer.
     fn copy<'scope, 'env>(
         &'env self,
         scope: &'scope Scope<'scope, 'env>,
@@ -161,7 +164,7 @@ impl Staging<'_> {
         };
         match (copied, check) {
             (Ok(()), check) => Ok(check),
-            // The check knows more of the damage than the copying that came upon it.
+            // The check describes the damage better than the copying, which only met it.
             (Err(error), Some(check)) if error.means_unreadable() => {
                 require_none(path, check.finish()?.problems, damage)?;
                 Err(error)
@@ -170,7 +173,7 @@ impl Staging<'_> {
         }
     }
 
-    /// Stores a copy, and gives what it shows and holds.
+    /// Stores a copy; returns its facts and the artifact.
     fn store_copy(
         &self,
         copy: &Path,
@@ -218,7 +221,7 @@ impl Staging<'_> {
                 Ok(stored)
             };
             let (stored, problems) = beside(path, check, store)?;
-            // The check knows more of the damage than the reading that came upon it.
+            // The check describes the damage better than the reading, which only met it.
             if stored.as_ref().map_or_else(Error::means_unreadable, |_| true) {
                 require_none(path, problems?, damage)?;
             }
@@ -261,7 +264,7 @@ impl Staging<'_> {
     }
 }
 
-/// The check of a database that is copied.
+/// The check of a database that is being copied.
 enum Check<'scope> {
     Done(SourceCheck),
     Running(RunningCheck<'scope>),
@@ -284,7 +287,7 @@ fn metadata(path: &Path) -> Result<Metadata> {
     fs::metadata(path).map_err(|e| Error::io("stat", path, e))
 }
 
-/// What is known of every database that is stored.
+/// What the manifest records of every database.
 fn database(source: &DatabaseSource, owner: &Metadata, facts: Facts) -> Database {
     Database {
         source: source.path.clone(),
@@ -300,13 +303,13 @@ fn database(source: &DatabaseSource, owner: &Metadata, facts: Facts) -> Database
     }
 }
 
-/// Makes sure that there are no `problems`, which `damage` gets.
+/// Fails if there are `problems`, and adds them to `damage`.
 fn require_none(path: &Path, problems: Vec<String>, damage: &mut Vec<String>) -> Result<()> {
     *damage = problems;
     damage.first().map_or(Ok(()), |first| Err(Error::damaged_database(path, first)))
 }
 
-/// Does `work` while the database at `path` is checked in a thread of its own.
+/// Does `work` while another thread checks the database at `path`.
 fn beside<W, C: Send>(
     path: &Path,
     check: impl FnOnce() -> Result<C> + Send,

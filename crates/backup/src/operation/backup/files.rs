@@ -12,22 +12,22 @@ use crate::source::FilesSource;
 use crate::source::files::{ArchiveWriter, ConfigFile};
 use crate::source::syntax;
 
-/// A set of configuration files that was staged.
+/// A staged set of configuration files.
 #[derive(Default)]
 pub(super) struct StagedFiles {
-    /// `None` if there is none of the files.
+    /// The archive; `None` if none of the files exists.
     pub artifact: Option<Artifact>,
-    /// What a person should know of them.
+    /// Warnings about them.
     pub warnings: Vec<Warning>,
-    /// Files that a backup holds and that are gone, one error for each.
+    /// One error for each file that is gone, but that an earlier backup holds.
     pub vanished: Vec<Error>,
 }
 
 impl Staging<'_> {
-    /// Stages an archive of the files that are there.
+    /// Stages an archive of the files that exist.
     ///
     /// # Errors
-    /// What keeps a file from being read, or the archive from being written.
+    /// Any error of reading a file or writing the archive.
     pub fn stage_files(&self, source: &FilesSource) -> Result<StagedFiles> {
         let root = self.request.root;
         let is_missing =
@@ -53,7 +53,7 @@ impl Staging<'_> {
             let mut archive = ArchiveWriter::new(artifact);
             let mut entries = Vec::new();
             for path in present {
-                // One at a time: no more than one of them is in memory.
+                // One at a time, so that only one is in memory.
                 let file = ConfigFile::read(self.request.root, path)?;
                 warnings.extend(syntax::flaw(&file));
                 archive.add(&file).map_err(|e| Error::io_named("store", name, e))?;
@@ -64,8 +64,8 @@ impl Staging<'_> {
         })
     }
 
-    /// A file that was never saved may never have been there. One that a backup holds has vanished: its backups would
-    /// be rotated away one by one, so a run without it is not complete.
+    /// A missing file that no backup holds may never have existed. One that a backup holds has vanished: rotation would
+    /// remove its backups one by one, so a run without it is not complete.
     fn note_missing(&self, path: &RelPath, staged: &mut StagedFiles) {
         match self.catalog.newest_with_file(path) {
             Some(entry) => {

@@ -1,7 +1,7 @@
 //! The write path: source → codec → store → catalog.
 //!
-//! All artifacts are staged first, each by itself: what can't be saved doesn't keep the rest from being saved. Then the
-//! manifest of what was staged is assembled, and the commit protocol makes the backup appear whole or not at all.
+//! Artifacts are staged one by one, and an error of one doesn't stop the others. Then the manifest of what was staged
+//! is assembled, and the commit protocol publishes the whole backup or nothing.
 
 mod request;
 

@@ -16,13 +16,14 @@ use crate::record::manifest::{Manifest, Status, Warning};
 use crate::record::soundness::SoundDatabases;
 use crate::source::sqlite::bytes::Descriptors;
 
-/// Makes a backup. What can't be saved doesn't keep the rest from being saved: see [`BackupReport`].
+/// Makes a backup. If a database or a set of files can't be saved, the others are saved all the same: see
+/// [`BackupReport`].
 ///
 /// # Errors
-/// [`ErrorKind::Interrupted`], with nothing published, if the run was asked to stop; whatever kept the manifest from
-/// being published.
+/// [`ErrorKind::Interrupted`] if the run was asked to stop; any error of publishing the manifest. Then no backup
+/// exists. [`ErrorKind::InvalidInput`] if no id is left.
 pub fn backup(run: &Run<'_>, request: &BackupRequest<'_>) -> Result<BackupReport> {
-    // A ledger that can't be written keeps no backup from being made.
+    // A ledger that can't be written must not prevent a backup.
     let unrecorded = run.record_begun(Command::Backup).err().map(|error| Warning {
         code: "unrecorded".into(),
         message: format!("the ledger doesn't know that this run began: {}", error.one_line()),
@@ -34,8 +35,8 @@ pub fn backup(run: &Run<'_>, request: &BackupRequest<'_>) -> Result<BackupReport
     made
 }
 
-/// The same, where connections of this process have locked databases: they are read through those, which it leaves with
-/// `synchronous` turned off. The `descriptors` must be dropped after all connections of this process to the databases.
+/// The same if connections of this process have locked some databases: those are read through them, and `synchronous`
+/// is off on them afterwards. Drop the `descriptors` after all connections of this process to the databases.
 pub(crate) fn backup_locked(
     run: &Run<'_>,
     request: &BackupRequest<'_>,
@@ -54,7 +55,7 @@ fn write(
 ) -> Result<BackupReport> {
     let report = stage_and_publish(run, request, locked, descriptors, warnings);
     if report.is_err() {
-        // What was staged is of no use; if even this fails, the next run does it.
+        // Removes what was staged. If even that fails, the next run does it.
         let _ = run.recover();
     }
     report
@@ -81,7 +82,7 @@ fn stage_and_publish(
     Ok(BackupReport { manifest, failures })
 }
 
-/// What the ledger says of a backup.
+/// The line of the ledger about a backup.
 fn line(run: &Run<'_>, manifest: &Manifest, failures: &[(String, Error)]) -> Line {
     let outcome = match manifest.status {
         Status::Complete => Outcome::Ok,
@@ -96,8 +97,8 @@ fn line(run: &Run<'_>, manifest: &Manifest, failures: &[(String, Error)]) -> Lin
     }
 }
 
-/// An id that no backup has, nor had: what the ledger says of one that was removed, such as that it undoes a restore,
-/// must not be taken for another's. A ledger that can't be read keeps no backup from being made.
+/// An id that no backup has or had. Otherwise a line of the ledger about a removed backup, such as that it undoes a
+/// restore, would be taken for this one's. A ledger that can't be read must not prevent a backup.
 fn next_id(run: &Run<'_>, catalog: &Catalog) -> Result<BackupId> {
     let ledger = run.ledger().unwrap_or_default();
     catalog.next_id(run.now().to_utc(), |id| ledger.knows(id)).ok_or_else(|| {
@@ -205,7 +206,7 @@ mod tests {
         site.backup(&store, "20251211_140000");
     }
 
-    /// VACUUM leaves out a table whose statement doesn't begin with CREATE in capitals, without a word.
+    /// VACUUM silently leaves out a table whose statement doesn't begin with CREATE in capitals.
     #[test]
     fn a_copy_that_lacks_a_table_is_not_published() {
         let (site, store) = (Site::new(), MemoryStore::new());

@@ -1,4 +1,4 @@
-//! What a backup is asked for, and what came of it.
+//! The request for a backup, and the report about it.
 
 use std::path::Path;
 
@@ -10,37 +10,38 @@ use crate::source::Sources;
 /// What to back up, and how.
 #[derive(Debug, Clone)]
 pub struct BackupRequest<'a> {
-    /// The folder that all sources are below.
+    /// The project's folder; all sources are below it.
     pub root: &'a Path,
-    /// What to take.
+    /// The databases and sets of files to save.
     pub sources: &'a Sources,
-    /// How to encode it.
+    /// Codec and level of the artifacts.
     pub encoding: Encoding,
     /// What caused it.
     pub trigger: Trigger,
-    /// Whether rotation has to leave it alone.
+    /// Whether to pin the backup, so that rotation never removes it.
     pub pinned: bool,
-    /// What is asked about the integrity of databases.
+    /// What to do about damaged databases.
     pub integrity: Integrity,
 }
 
-/// What a backup asks about the integrity of a database.
+/// What a backup does about a damaged database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Integrity {
-    /// A damaged one is not saved.
+    /// Checks each database, and doesn't save a damaged one.
     Required,
-    /// A damaged one is saved all the same, as [`Snapshot::Bytes`](crate::record::manifest::Snapshot::Bytes), and marked so.
+    /// Checks each database, and saves a damaged one as [`Snapshot::Bytes`](crate::record::manifest::Snapshot::Bytes),
+    /// marked as damaged.
     Recorded,
-    /// Nothing: it is left to whoever reads the backup.
+    /// Doesn't check: whoever reads the backup has to.
     Unchecked,
 }
 
-/// A finished run: the manifest it published, and why what is not in it isn't.
+/// The result of a backup: its published manifest, and the errors of what is not in it.
 #[derive(Debug)]
 pub struct BackupReport {
-    /// The published manifest; [`Failed`](crate::Status::Failed) if nothing could be saved.
+    /// The published manifest. Its status is [`Failed`](crate::Status::Failed) if nothing could be saved.
     pub manifest: Manifest,
-    /// One error for each database or set of files that could not be saved, or is damaged, with its name, and one for the
-    /// `ledger` if it can't be written.
+    /// Names and errors: one for each database or set of files that could not be saved or is damaged, and one named
+    /// `ledger` if the ledger could not be written.
     pub failures: Vec<(String, Error)>,
 }

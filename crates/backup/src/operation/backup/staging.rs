@@ -1,4 +1,4 @@
-//! What an artifact of a backup is staged with.
+//! The context in which artifacts of a backup are staged.
 
 use std::path::Path;
 
@@ -28,8 +28,7 @@ pub(super) struct Staging<'a> {
 }
 
 impl Staging<'_> {
-    /// Stages one artifact: `fill` writes its plain bytes, in messages under the name that it gets, and gives what they
-    /// are.
+    /// Stages one artifact. `fill` writes its plain bytes and returns its content; it gets a name for messages.
     pub fn stage(
         &self,
         name: &str,
@@ -42,7 +41,7 @@ impl Staging<'_> {
         artifact.finish(content)
     }
 
-    /// The size of the newest artifact of that name that is still whole; 0 if there is none.
+    /// The size in bytes of the newest artifact of that name that is whole; 0 if there is none.
     pub fn expected_bytes(&self, name: &str) -> u64 {
         let mut files = self.catalog.entries().iter().flat_map(|entry| &entry.files);
         let is_whole = |file: &ListedFile| file.recorded.is_some_and(|recorded| Some(recorded.bytes) == file.bytes);

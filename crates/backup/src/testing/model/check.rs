@@ -1,4 +1,4 @@
-//! What the model has to say of a world after each step.
+//! Comparing a world with the model after each step.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,8 +18,8 @@ use crate::record::names;
 use crate::testing::fixtures::{published, staged};
 
 impl World {
-    /// Looks what a command has done, and takes it over into the model: exactly what it had to do, or, if it `was_cut`
-    /// short, anything between that and nothing.
+    /// Checks what a command has done, and takes it over into the model. That must be exactly what the command had to
+    /// do, or anything between that and nothing if it `was_cut` short.
     pub fn take_over(&mut self, command: &Command, was_cut: bool) {
         let catalog = Catalog::load(&self.store).unwrap();
         if !was_cut {
@@ -40,7 +40,7 @@ impl World {
                 let backup = self.expected.backups.get_mut(id).unwrap();
                 backup.doubted = if was_cut { doubted } else { backup.damaged };
             }
-            // What it finds damaged, it says; what is damaged in another part, it doesn't come to.
+            // It reports the damage that it reads. It doesn't read the other parts.
             Command::Restore(_) | Command::Undo => {
                 for (id, backup) in self.expected.backups.iter_mut().filter(|(_, backup)| backup.damaged) {
                     backup.doubted |= catalog.get(*id).is_ok_and(|entry| !entry.seems_sound(&ledger));
@@ -50,7 +50,7 @@ impl World {
         }
     }
 
-    /// Nothing lies around that belongs to no backup.
+    /// Asserts that the store holds nothing that belongs to no backup.
     fn assert_tidy(&self, command: &Command, catalog: &Catalog) {
         assert_eq!(staged(&self.store), Vec::<String>::new());
         let files = |entry: &Entry| {
@@ -61,7 +61,7 @@ impl World {
         names.extend(catalog.entries().iter().filter(|entry| entry.has_pin).map(|entry| names::pin(entry.id)));
         names.sort();
         assert_eq!(published(&self.store), names);
-        // A restore of the configuration alone has nothing to do with the database.
+        // A restore of the configuration alone doesn't touch the database.
         if self.expected.live_after(command).database != self.expected.live.database {
             assert!(!self.site.root().join(".sessions.db.restoring").exists());
         }
@@ -129,7 +129,7 @@ impl World {
         self.expected.live = found;
     }
 
-    /// After a restore that may have been cut short: what is no longer as it was must be what the undo brings back.
+    /// After a restore that may have been cut short, the undo must bring back all that has changed.
     fn take_over_undo(&mut self, found: &Content, added: Option<BackupId>) {
         let ledger = Ledger::load(&self.store).unwrap();
         let undo = restore::undo(&ledger, self.site.root()).ok();
@@ -142,7 +142,7 @@ impl World {
         self.expected.undo = undo;
     }
 
-    /// What must always be so.
+    /// Asserts what must always hold.
     pub fn check(&mut self) {
         assert_eq!(content(self.site.root()), self.expected.live);
         let catalog = Catalog::load(&self.store).unwrap();
@@ -166,7 +166,7 @@ impl World {
         !backup.damaged && !backup.holds.is_nothing()
     }
 
-    /// Restores a backup into a scratch folder, unless its files are what they were when that was last done.
+    /// Restores a backup into a scratch folder, unless its files haven't changed since the last time.
     fn prove(&mut self, entry: &Entry) {
         let mut bytes = Vec::new();
         for name in entry.files.iter().map(|file| file.file.clone()).chain([names::manifest(entry.id)]) {

@@ -1,4 +1,4 @@
-//! The model: what a store must hold, what of it must be restorable, and what the live state and its undo must be.
+//! The model: what a store must hold, which backups must be restorable, and what the live state and its undo must be.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use crate::catalog::retention::Policy;
 use crate::error::ErrorKind;
 use crate::record::id::BackupId;
 
-/// What is in the live folder, or in a backup of it.
+/// The content of the live folder, or of a backup.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Content {
     /// The ids of all sessions in the database.
@@ -24,7 +24,7 @@ impl Content {
         *self == Self::default()
     }
 
-    /// What is there once `self` has been restored over `live`.
+    /// The content after `self` is restored over `live`.
     pub fn over(&self, live: &Self) -> Self {
         Self {
             database: self.database.clone().or_else(|| live.database.clone()),
@@ -32,7 +32,7 @@ impl Content {
         }
     }
 
-    /// What a restore of `self` replaces of `live`.
+    /// The parts of `live` that a restore of `self` replaces.
     pub fn replaced_of(&self, live: &Self) -> Self {
         Self {
             database: live.database.clone().filter(|_| self.database.is_some()),
@@ -40,7 +40,7 @@ impl Content {
         }
     }
 
-    /// Those parts that are not the same in `other`.
+    /// The parts that differ from those of `other`.
     pub fn but_for(&self, other: &Self) -> Self {
         Self {
             database: self.database.clone().filter(|_| self.database != other.database),
@@ -48,36 +48,36 @@ impl Content {
         }
     }
 
-    /// Whether each part is that of one of the `others`.
+    /// Whether each part equals that of one of the `others`.
     pub fn is_made_of(&self, others: [&Self; 2]) -> bool {
         others.iter().any(|other| other.database == self.database)
             && others.iter().any(|other| other.config == self.config)
     }
 
-    /// Whether nothing is in it that isn't in `whole` as well.
+    /// Whether `whole` has each of its parts.
     pub fn is_part_of(&self, whole: &Self) -> bool {
         self.over(whole) == *whole
     }
 }
 
-/// A backup that must be there.
+/// A backup that must exist.
 #[derive(Debug, Clone)]
 pub(super) struct Backup {
-    /// When it was begun.
+    /// When it began.
     pub at: DateTime<Utc>,
     pub holds: Content,
-    /// Whether something that should be in it is not.
+    /// Whether it lacks something that it should hold.
     pub partial: bool,
     pub pre_restore: bool,
     pub pinned: bool,
-    /// Whether one of its files is no longer what it was.
+    /// Whether one of its files has changed.
     pub damaged: bool,
-    /// Whether that, or the suspicion of it, shows without reading it.
+    /// Whether the damage, or a suspicion of it, shows without reading the file.
     pub doubted: bool,
 }
 
 impl Backup {
-    /// Whether it can stand for others: a whole backup of the live state that nothing is known against.
+    /// Whether rotation may count on it: a whole backup of the live state without known damage.
     fn counts(&self) -> bool {
         !self.partial && !self.pre_restore && !self.doubted && !self.holds.is_nothing()
     }
@@ -87,14 +87,14 @@ impl Backup {
 pub(super) struct Expected {
     pub live: Content,
     pub backups: BTreeMap<BackupId, Backup>,
-    /// What undoes the last restore, whether it is still there or not.
+    /// The safety copy of the last restore, even if it is gone.
     pub undo: Option<BackupId>,
-    /// Every id that a backup ever had.
+    /// Every id that a backup has had.
     pub used: BTreeSet<BackupId>,
 }
 
 impl Expected {
-    /// How `command` must end if nothing goes wrong on the way.
+    /// How `command` must end if no fault occurs.
     pub fn outcome(&self, command: &Command) -> Result<(), ErrorKind> {
         match command {
             Command::Backup | Command::Pin(..) | Command::Rotate(_) => Ok(()),
@@ -112,12 +112,12 @@ impl Expected {
         }
     }
 
-    /// What the live state must be after `command`.
+    /// The live state after `command`.
     pub fn live_after(&self, command: &Command) -> Content {
         self.restored_by(command).map_or_else(|| self.live.clone(), |backup| backup.holds.over(&self.live))
     }
 
-    /// What `command` replaces of the live state, and so has to keep.
+    /// The part of the live state that `command` replaces, and so must save first.
     pub fn replaced_by(&self, command: &Command) -> Content {
         self.restored_by(command).map(|backup| backup.holds.replaced_of(&self.live)).unwrap_or_default()
     }
@@ -131,7 +131,7 @@ impl Expected {
         }
     }
 
-    /// What no rotation may remove, whatever the policy says of the rest.
+    /// Backups that no rotation may remove, whatever the policy says.
     pub fn untouchable(&self, policy: &Policy, now: DateTime<Utc>) -> BTreeSet<BackupId> {
         let within = |backup: &Backup, days: u32| now - backup.at <= TimeDelta::days(days.into());
         let counted = |backup: &Backup| backup.at <= now && backup.counts();

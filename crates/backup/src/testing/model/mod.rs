@@ -1,5 +1,5 @@
-//! Random sequences of what people, clocks, disks and crashes do to a project. After each step everything is held
-//! against a small model of what must be there ([`expected`]); a sequence that fails is shrunk to a short one.
+//! Random sequences of what people, clocks, disks and crashes do to a project. After each step, everything is compared
+//! with a small model of what must be there ([`expected`]). A sequence that fails is shrunk to a short one.
 
 mod check;
 mod expected;
@@ -12,7 +12,7 @@ use proptest::test_runner::RngSeed;
 use steps::{Step, steps};
 use world::World;
 
-/// Carries out a sequence, checking after each step.
+/// Runs a sequence, and checks after each step.
 fn run(steps: Vec<Step>) {
     let mut world = World::new();
     for step in steps {

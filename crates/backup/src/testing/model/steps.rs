@@ -1,4 +1,4 @@
-//! What can happen, and how often it does.
+//! What can happen, and how often.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -14,7 +14,7 @@ pub(super) enum Step {
     Write,
     /// The live state is lost.
     Lose,
-    /// The clock goes on, or back.
+    /// The clock moves ahead or back.
     Clock { hours: i64 },
     /// A stored artifact of one of the backups is damaged.
     Damage { backup: Index, artifact: Index, harm: Harm },
@@ -24,7 +24,7 @@ pub(super) enum Step {
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Harm {
-    /// A bit is another one.
+    /// One bit is flipped.
     Flip,
     /// The second half is missing.
     Truncate,
@@ -32,7 +32,7 @@ pub(super) enum Harm {
     Remove,
 }
 
-/// What runs. Those with an index are about one of the backups that are there.
+/// A command to run. An index chooses one of the existing backups.
 #[derive(Debug, Clone)]
 pub(super) enum Action {
     Backup,
@@ -44,7 +44,7 @@ pub(super) enum Action {
     Undo,
 }
 
-/// An action, its backup found.
+/// An action with the id of its backup.
 #[derive(Debug)]
 pub(super) enum Command {
     Backup,
@@ -56,7 +56,7 @@ pub(super) enum Command {
     Undo,
 }
 
-/// Where a command is cut short.
+/// The point at which a command is cut short.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Cut {
     /// At this call of the store.
@@ -67,7 +67,7 @@ pub(super) enum Cut {
 
 pub(super) fn steps() -> impl Strategy<Value = Step> {
     let harm = prop_oneof![Just(Harm::Flip), Just(Harm::Truncate), Just(Harm::Remove)];
-    // A few distances, so that moments come again.
+    // Only a few distances, so that the same moments occur again.
     let hours = proptest::sample::select(&[0, 1, 24, 48, 200, -24, -200][..]);
     let damage = (any::<Index>(), any::<Index>(), harm);
     prop_oneof![

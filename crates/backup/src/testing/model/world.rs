@@ -1,4 +1,4 @@
-//! A real project and a real store in a folder, and the steps that are taken there.
+//! A real project and a real store in a folder, and the steps that happen there.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,7 +34,7 @@ use crate::store::FolderStore;
 use crate::testing::faults::Watched;
 use crate::testing::fixtures::{Site, id, stage, staged};
 
-/// Where a clock is needed that nothing depends on, and where the project's clock begins.
+/// The time at which the project's clock begins, and any time that nothing depends on.
 pub(super) const SOME_DAY: &str = "20251210_140000";
 
 pub(super) struct World {
@@ -42,7 +42,7 @@ pub(super) struct World {
     pub store: FolderStore,
     pub now: DateTime<Utc>,
     pub expected: Expected,
-    /// Digests of all stored files of each backup, as they were when it was last restored.
+    /// For each backup, the digest of all stored files when it was last restored.
     pub proved: BTreeMap<BackupId, Digest>,
     writes: u32,
 }
@@ -94,7 +94,7 @@ impl World {
 
     fn damage(&mut self, id: BackupId, artifact: Index, harm: Harm) {
         let backup = self.expected.backups.get_mut(&id).unwrap();
-        // Twice the same damage may be none.
+        // The same damage twice can undo itself.
         if backup.damaged || backup.holds.is_nothing() {
             return;
         }
@@ -119,7 +119,7 @@ impl World {
         (!ids.is_empty()).then(|| *index.get(&ids))
     }
 
-    /// `None` if it is about a backup and there is none.
+    /// `None` if the action needs a backup and there is none.
     fn command(&self, action: &Action) -> Option<Command> {
         Some(match *action {
             Action::Backup => Command::Backup,
@@ -132,7 +132,7 @@ impl World {
         })
     }
 
-    /// Runs a command, then takes over into the model what came of it, if it may have come of it.
+    /// Runs a command, checks its result, and takes that over into the model.
     fn run(&mut self, command: &Command, cut: Option<Cut>) {
         let (watched, killer) = match cut {
             Some(Cut::Store(at, fault)) => (Watched::failing(&self.store, at, fault), Killer::after(usize::MAX)),
@@ -143,7 +143,7 @@ impl World {
         let setup = Setup { progress: &killer, now, ..self.site.setup(&watched, SOME_DAY) };
         let attempt = || {
             Run::begin(setup, &mut |_| {}).and_then(|run| {
-                // Where something can't be read, that waits for a later run.
+                // What can't be read is left to a later run.
                 let left = staged(&self.store);
                 assert!(left.is_empty() || watched.has_failed(), "a run begins with nothing unfinished: {left:?}");
                 self.attempt(run, command)
@@ -151,7 +151,7 @@ impl World {
         };
         let was_cut = match catch_unwind(AssertUnwindSafe(attempt)) {
             Ok(Err(_)) if watched.has_failed() => true,
-            // What could not be saved doesn't keep the rest from being saved.
+            // A source that could not be saved doesn't stop the others.
             Ok(Ok(())) if watched.has_failed() && matches!(command, Command::Backup) => true,
             Ok(result) => {
                 assert_eq!(result.map_err(|error| error.kind()), self.expected.outcome(command));
@@ -166,7 +166,7 @@ impl World {
         self.take_over(command, was_cut);
     }
 
-    /// What a process that is killed leaves, where one that unwinds clears up.
+    /// Leaves what a killed process leaves; this one unwinds, which cleans up.
     fn leave_debris(&self) {
         stage(&self.store, "sessions_db_20990101_000000.db.zst", b"half");
         fs::create_dir_all(self.store.folder().join(".staging/scratch-killed")).unwrap();
@@ -195,7 +195,7 @@ impl World {
         }
     }
 
-    /// Rehearses a restore: it has to bring back what the backup holds.
+    /// Rehearses a restore, which must bring back what the backup holds.
     pub fn drill(&self, session: &Session<'_>, entry: &Entry) -> Result<()> {
         let restored = |folder: &Path| {
             assert_eq!(content(folder), self.expected.backups[&entry.id].holds, "{}", entry.id);
@@ -215,7 +215,7 @@ impl World {
     }
 }
 
-/// What is planned is what is removed.
+/// Rotates, and asserts that it removes exactly what was planned.
 fn rotate(run: &Run<'_>, policy: &Policy) -> Result<()> {
     let plan = rotate::plan(run, policy, None)?;
     let planned: Vec<BackupId> = plan.removals().map(|decision| decision.id).collect();
@@ -223,7 +223,7 @@ fn rotate(run: &Run<'_>, policy: &Policy) -> Result<()> {
     Ok(())
 }
 
-/// What is in a project's folder.
+/// The content of a project's folder.
 pub(super) fn content(folder: &Path) -> Content {
     let database = folder.join("sessions.db");
     let sessions = || {
@@ -242,13 +242,13 @@ struct Killer {
 }
 
 impl Killer {
-    /// Lets so many events pass.
+    /// Lets that many events pass first.
     fn after(events: usize) -> Self {
         Self { left: AtomicUsize::new(events) }
     }
 }
 
-/// What a killed run unwinds with.
+/// The panic payload of a killed run.
 struct Killed;
 
 impl Progress for Killer {
