@@ -17,7 +17,7 @@ fn every_command_on_a_project_of_another_user_runs_as_that_user_and_says_so() {
     let place = Place::make();
     let project = &place.project;
     place.as_user("echo more >> .env");
-    let said = format!("running as {USER}, who owns {}, and not as root\n", project.root().display());
+    let said = format!("running as {USER}, who owns {}, instead of as root\n", project.root().display());
     for command in ["backup", "verify", "drill", "rotate", "list", "status", "restore --from latest --yes", "doctor"] {
         let ran = project.run(command);
         assert_eq!(ran.stderr.matches(&said).count(), 1, "{command}: {ran:?}");
@@ -88,7 +88,7 @@ fn the_owner_of_the_store_or_of_a_source_counts_where_the_rest_is_roots() {
     assert!(!ran.expect(0).stderr.contains("running as") && owner(&project.path(".env")) == 0, "{ran:?}");
     let denied = project.run("backup");
     let told =
-        format!("; this runs as {USER}, who owns {}: give what it needs to {USER}\n", project.path("data").display());
+        format!("; this runs as {USER}, who owns {}: give {USER} access to it\n", project.path("data").display());
     assert!(denied.expect(1).stderr.contains(&told), "{denied:?}");
 
     let project = Project::new();
@@ -142,7 +142,7 @@ fn where_project_and_store_have_two_owners_the_projects_is_taken() {
     shell(place.project.root(), "chown -R 4343:4343 backups; chmod -R a+rX backups");
     let ran = place.project.run("list");
     assert!(ran.stderr.contains(&format!("running as {USER}, who owns ")), "{ran:?}");
-    let told = format!("backups belongs to 4343; {USER} is used for it, who owns ");
+    let told = format!("backups belongs to 4343; this runs as {USER}, who owns ");
     assert!(ran.expect(0).stderr.contains(&told), "{ran:?}");
 }
 

@@ -895,7 +895,7 @@ fn under_systemd_every_line_has_its_priority_and_no_colour() {
     <3>error: database ROOT/data/sessions.db doesn't exist
     <6>hint: check the path in the settings, or bring it back: `restore --from latest --database-only`
     <3>error: .env doesn't exist, but backup ID holds it
-    <6>hint: put it back from that backup; if it is meant to be gone, take it out of the settings
+    <6>hint: restore it from that backup; if it was removed on purpose, remove it from the settings
     <6>hint: fix what failed above, then run `backup` again
     => 3
     ");
@@ -989,7 +989,7 @@ fn a_collapsed_database_is_saved_with_a_warning_that_has_both_figures() {
     backup ID complete: SIZE, from SIZE, in TIME
     --
     warning: database sessions_db lost most rows of some tables since backup ID: sessions 1,000 → 12
-    hint: what is from before stays for 30 days; if it was meant: cargo xtask --root ROOT accept ID
+    hint: what is from before stays for 30 days; if it was intended: cargo xtask --root ROOT accept ID
     => 0
     ");
     let shows = project.run("list --json").json()["backups"][0].clone();
@@ -1028,7 +1028,7 @@ fn a_file_that_has_vanished_makes_every_run_partial_until_it_is_back_or_dropped(
         backup ID is partial: SIZE, from SIZE, in TIME
         --
         error: .env doesn't exist, but backup ID holds it
-        hint: put it back from that backup; if it is meant to be gone, take it out of the settings
+        hint: restore it from that backup; if it was removed on purpose, remove it from the settings
         hint: fix what failed above, then run `backup` again
         => 3
         "); }

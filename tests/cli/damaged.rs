@@ -57,7 +57,9 @@ fn a_backup_without_the_check_is_checked_by_whoever_reads_it() {
                 let found = project.run(&format!("{command} {from}")).expect(12).all();
                 assert!(found.contains("integrity_check: row 500 missing from index by_station"), "{command}: {found}");
             }
-            assert!(project.run("backup --allow-damaged").expect(3).stderr.contains("is damaged, and saved as it is"));
+            assert!(
+                project.run("backup --allow-damaged").expect(3).stderr.contains("is damaged, and was saved as it is")
+            );
         }
     }
 }
@@ -71,7 +73,7 @@ fn a_damaged_database_can_be_saved_as_it_is_and_is_marked() {
       sessions_db_ID.db.gz  SIZE (plain SIZE)
     backup ID is partial: SIZE, from SIZE, in TIME
     --
-    error: database sessions_db is damaged, and saved as it is: row 500 missing from index by_station
+    error: database sessions_db is damaged, and was saved as it is: row 500 missing from index by_station
     hint: no restore puts it back; decode it by hand, and save what sqlite3's .dump can still read
     hint: fix what failed above, then run `backup` again
     => 3

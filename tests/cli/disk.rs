@@ -690,7 +690,7 @@ fn an_application_folder_that_cant_be_written_is_left_alone_and_says_so() {
     hint: fix what failed above, then run `backup` again
     ");
     insta::assert_snapshot!(run("restore --from latest --yes --database-only").expect(1).stderr, @"
-    warning: ID is newer, but does not hold all of sessions_db: this is about ID
+    warning: ID is newer, but does not hold all of sessions_db; using ID
     error: can't read database ROOT/data/sessions.db: attempt to write a readonly database
     hint: check that this user can read the file and write its folder (SQLite needs that for -shm)
     ");

@@ -146,7 +146,7 @@ fn the_backup_folder_has_to_be_one_and_private() {
     fs::set_permissions(project.path("backups"), fs::Permissions::from_mode(0o755)).unwrap();
     expect(&folder(), "warning", "can be read by others (mode 0755)", "chmod 700 ");
     fs::set_permissions(project.path("backups"), fs::Permissions::from_mode(0o500)).unwrap();
-    expect(&folder(), "failure", "is closed to its owner (mode 0500)", "chmod 700 ");
+    expect(&folder(), "failure", "denies access to its owner (mode 0500)", "chmod 700 ");
     fs::set_permissions(project.path("backups"), fs::Permissions::from_mode(0o700)).unwrap();
 }
 
@@ -155,7 +155,7 @@ fn backups_beside_their_databases_are_warned_of() {
     let project = Project::new();
     project.backup();
     let file_system = |flags: &str| doctor(&project, flags, "file system");
-    expect(&file_system(""), "warning", "what breaks it takes both", "`backup_dir` to another disk");
+    expect(&file_system(""), "warning", "if it breaks, both are lost", "`backup_dir` to another disk");
     let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();
     let flags = format!("--backup-dir {}", elsewhere.path().display());
     assert_eq!(file_system(&flags).verdict, "ok");
@@ -175,7 +175,7 @@ fn backups_that_git_would_commit_are_a_failure() {
         // In a project of another user's, it runs as that user.
         shell(project.root(), "git config --unset core.fsmonitor; chown -R 65534:65534 .; chmod 0755 .");
     }
-    expect(&ignored(), "failure", "secrets and all", "echo '/backups/' >> ");
+    expect(&ignored(), "failure", "with their secrets", "echo '/backups/' >> ");
     shell(project.root(), &ignored().hint);
     expect(&ignored(), "ok", "yes", "");
     // What a link leads to out of the repository is not in it.
@@ -196,10 +196,15 @@ fn a_lock_that_is_held_and_leftovers_are_told_apart() {
     assert_eq!(doctor(&project, "", "lock").detail, "free");
     assert_eq!(doctor(&project, "", "staging").detail, "empty");
     project.write("backups/.staging/left.db", "x");
-    expect(&doctor(&project, "", "staging"), "warning", "1 file left by a run that was cut short", "by itself");
+    expect(
+        &doctor(&project, "", "staging"),
+        "warning",
+        "1 file left by a run that was cut short",
+        "the next run removes them",
+    );
     let lock = fs::File::open(project.path("backups/.lock")).unwrap();
     lock.lock().unwrap();
-    expect(&doctor(&project, "", "lock"), "warning", "held by backup (pid ", "given back when that run ends");
+    expect(&doctor(&project, "", "lock"), "warning", "held by backup (pid ", "released when that run ends");
     expect(&doctor(&project, "", "staging"), "ok", "of the run that holds the lock", "");
 }
 

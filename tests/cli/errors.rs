@@ -763,7 +763,7 @@ fn a_configuration_file_that_is_a_folder() {
     insta::assert_snapshot!(project.run("backup --config-only").shown(), @"
     --
     error: ROOT/data is not a plain file
-    hint: list each configuration file by itself in the settings
+    hint: list each configuration file separately in the settings
     error: backup ID failed: nothing was saved
     hint: fix what failed above, then run `backup` again; older backups are untouched
     => 1
@@ -940,7 +940,7 @@ fn a_refused_restore_says_how_to_agree() {
       unchanged  data/station_info.json  SIZE
     --
     error: this restore replaces files, and there is no terminal to ask on; nothing was changed
-    hint: look at it with --dry-run, then say --yes
+    hint: preview it with --dry-run, then repeat with --yes
     => 2
     ");
 }

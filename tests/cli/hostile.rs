@@ -221,7 +221,7 @@ fn a_bomb_without_a_manifest_decodes_to_no_more_than_the_settings_allow() {
         let said = refused(&project, 12, &format!("restore --yes --from {ID}"));
         let expected = format!(
             "error: {file} is damaged: it decodes to more than 40 MB, and no manifest says that it may\n\
-             hint: if it is to be so large, set `max_foreign_mb` in the settings\n"
+             hint: if it may be that large, set `max_foreign_mb` in the settings\n"
         );
         assert!(said.ends_with(&expected), "{said}");
         bounded(&project, &format!("verify --from {ID}")).expect(12);

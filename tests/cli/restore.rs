@@ -239,7 +239,7 @@ fn without_a_terminal_it_wants_a_yes() {
     let ran = project.run("restore --from latest");
     insta::assert_snapshot!(ran.expect(2).stderr, @r"
     error: this restore replaces files, and there is no terminal to ask on; nothing was changed
-    hint: look at it with --dry-run, then say --yes
+    hint: preview it with --dry-run, then repeat with --yes
     ");
     let ran = project.run("restore --from latest --json");
     assert_eq!(
@@ -247,7 +247,7 @@ fn without_a_terminal_it_wants_a_yes() {
         json!({ "error": {
             "kind": "invalid_input",
             "message": "this restore replaces files, and there is no terminal to ask on; nothing was changed",
-            "hint": "look at it with --dry-run, then say --yes",
+            "hint": "preview it with --dry-run, then repeat with --yes",
         }})
     );
     assert_eq!(project.hashes("."), before);
@@ -313,7 +313,7 @@ fn a_reader_of_a_rollback_database_is_waited_for() {
     let ran = project.run("restore --from latest --yes --busy-timeout 1s");
     insta::assert_snapshot!(ran.expect(1).stderr, @r"
     error: ROOT/data/sessions.db stayed locked for 1 s
-    hint: a program holds it in a transaction: stop that, or allow more with --busy-timeout
+    hint: a program holds it in a transaction: stop that, or allow more time with --busy-timeout
     ");
     assert_eq!(project.hashes("data") + &project.read(".env"), before);
 
@@ -337,7 +337,7 @@ fn a_writer_in_a_transaction_is_not_broken_off() {
     let ran = project.run("restore --from latest --yes --busy-timeout 1s");
     insta::assert_snapshot!(ran.expect(1).stderr, @r"
     error: ROOT/data/sessions.db stayed locked for 1 s
-    hint: a program holds it in a transaction: stop that, or allow more with --busy-timeout
+    hint: a program holds it in a transaction: stop that, or allow more time with --busy-timeout
     ");
     writer.execute_batch("COMMIT").unwrap();
     assert_eq!(project.sessions(), 1001);
@@ -761,7 +761,7 @@ fn latest_is_a_complete_backup_even_if_a_partial_one_is_newer() {
     project.run("backup").expect(3);
     let ran = project.run("restore --from latest --yes");
     assert!(
-        ran.expect(0).stderr.contains(&format!("does not hold all of sessions_db: this is about {complete}")),
+        ran.expect(0).stderr.contains(&format!("does not hold all of sessions_db; using {complete}")),
         "{}",
         ran.stderr
     );

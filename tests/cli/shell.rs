@@ -63,7 +63,7 @@ fn help_lists_every_command_and_every_exit_code() {
         let (_, codes) = help.split_once("Exit codes:\n").unwrap();
         insta::allow_duplicates! { insta::assert_snapshot!(codes, @"
           0  done
-          1  failed; status: something has no sound copy that is young enough;
+          1  failed; status: a source has no recent sound copy;
              timer: not scheduled, or the last run failed; doctor: a failure
           2  wrong usage or settings, or another project's backup folder
           3  partly done

@@ -422,7 +422,7 @@ fn a_store_that_can_only_be_read_is_verified_without_a_record() {
     let run = |arguments: &str| as_nobody(&project, &project.path("temp"), arguments);
     insta::assert_snapshot!(run("verify").expect(0).all(), @r"
     backup ID is sound: 8 checks in TIME
-    warning: the backup folder can't be written: the ledger will not know of this run
+    warning: the backup folder can't be written, so the ledger gets no line about this run
     ");
     assert_eq!(run("verify --json").expect(0).json()["reports"][0]["recorded"], false);
     run("drill").expect(0);
@@ -450,7 +450,8 @@ fn a_store_on_a_read_only_mount_is_verified_without_a_record() {
     let namespaces = if is_root() { "-m" } else { "-rm" };
     let ran = Ran::of(Command::new("unshare").args([namespaces, "sh", "-euc", &script]).current_dir(project.root()));
     let said = ran.expect(0).all();
-    let warnings = said.matches("warning: the backup folder can't be written: the ledger will not know of this run");
+    let warnings =
+        said.matches("warning: the backup folder can't be written, so the ledger gets no line about this run");
     assert_eq!(warnings.count(), 2, "{said}");
     assert_eq!(project.ended().len(), 1);
     assert_eq!(shell(project.root(), "ls -A temp"), "");
@@ -529,7 +530,7 @@ fn what_an_earlier_verify_checked_whole_is_read_and_hashed_alone() {
     assert_eq!((&line["depth"], &line["checked"]), (&json!("content"), &Value::Null));
     let _filters = project.tidy();
     insta::assert_snapshot!(project.run("verify -v").expect(0).all(), @r"
-      ok       sessions_db_ID.db.gz: stored and decoded bytes as recorded, which were checked whole on DATE
+      ok       sessions_db_ID.db.gz: stored and decoded bytes as recorded; the same bytes were checked whole on DATE
       ok       config_ID.tar.gz: stored and decoded bytes as recorded
       ok       config_ID.tar.gz: 2 files as recorded
     backup ID is as recorded; its bytes were checked whole on DATE: 3 checks in TIME
@@ -676,9 +677,9 @@ fn probes_have_to_answer_with_a_true_value() {
     let ran = project.run("drill");
     insta::assert_snapshot!(ran.expect(12).all(), @r"
       ok      SELECT count(*) FROM sessions
-      failed  SELECT count(*) > 1000 FROM sessions: gave false (0)
+      failed  SELECT count(*) > 1000 FROM sessions: returned false (0)
       failed  SELECT NULL: gave NULL
-      failed  SELECT 1 WHERE 0: gave no row
+      failed  SELECT 1 WHERE 0: returned no row
       failed  SELECT 'yes': gave text
     drill of ID failed: restored 3 files in TIME, but see above
     hint: a probe asks about the content: compare with the live database, or try an older backup
@@ -694,7 +695,7 @@ fn probes_have_to_answer_with_a_true_value() {
 fn what_is_wrong_with_the_settings_of_a_drill_says_nothing_about_the_backup() {
     for (probes, command, message) in [
         (json!(["SELECT 0", "SELECT count(*) FROM bookings"]), json!([]), "probe 2 of sessions_db can't be prepared"),
-        (json!([""]), json!([]), "there is no SQL in it"),
+        (json!([""]), json!([]), "it has no SQL"),
         (
             json!(["SELECT 1"]),
             json!(["/no/such/program", "x"]),

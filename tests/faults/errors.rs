@@ -91,7 +91,7 @@ fn check(case: &Case<'_>) -> Result<&'static str, String> {
         let is_done = case.place.expected.is_done(&project) || struck.iter().all(|call| call.contains("manifest_"));
         require(is_done, || told("it didn't do its work".into()))?;
         // The line that a run begins is not worth a backup; that it ended is.
-        let is_warned = ran.stderr.contains("warning: the ledger doesn't know that this run began: ");
+        let is_warned = ran.stderr.contains("warning: can't record in the ledger that this run began: ");
         require(is_warned || struck.iter().all(|call| may_be_ignored(call)), || {
             told("it went on as if nothing was".into())
         })?;

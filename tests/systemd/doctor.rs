@@ -45,7 +45,7 @@ fn doctor_sees_what_is_wrong_with_a_schedule() {
     host.machine.run("sed -i s/Nice=0/Nice=10/ /etc/systemd/system/charger-backup.service");
     host.machine.run("touch /etc/systemd/system/charger-backup.service");
     let (_, detail) = finding(&doctor().json(), "units");
-    assert_eq!(detail, "systemd has not read them since they changed");
+    assert_eq!(detail, "systemd has not reloaded them since they changed");
     host.machine.run("systemctl daemon-reload");
     assert_eq!(verdict("units"), "ok");
 

@@ -182,7 +182,7 @@ fn root_stops_only_what_root_names_and_only_a_unit_of_the_owners() {
     };
     let refused = restore("");
     let told =
-        "error: root stops no unit that settings name which charger can write\nhint: name it: --stop charger-api.";
+        "error: root doesn't stop a unit named in settings that charger can write\nhint: name it: --stop charger-api.";
     assert!(refused.expect(2).stderr.contains(told), "{refused:?}");
     host.machine.write("/etc/systemd/system/audit.service", "[Service]\nExecStart=/bin/sleep infinity\n");
     host.machine.run("systemctl daemon-reload; systemctl start audit");

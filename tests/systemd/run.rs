@@ -216,7 +216,7 @@ fn run_now_that_is_interrupted_says_that_the_service_goes_on() {
         terminal.press("\x03");
         let (code, seen) = terminal.wait();
         assert_eq!(code, 130, "{seen}");
-        let hint = format!("charger-backup.service goes on without being watched; to stop it: {sudo}systemctl stop");
+        let hint = format!("charger-backup.service keeps running; to stop it: {sudo}systemctl stop");
         assert!(seen.contains(&hint) && seen.contains("interrupted"), "{seen}");
         assert_eq!(host.property("charger-backup.service", "ActiveState"), "activating");
         host.machine.run("pkill -x sleep");

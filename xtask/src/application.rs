@@ -62,11 +62,11 @@ impl<'a> Application<'a> {
             return Ok(());
         }
         if let Some(account) = account::became().filter(|_| self.manager.scope == Scope::System) {
-            let message = format!("root stops no unit that settings name which {} can write", account.name);
-            let hint = format!("name it: --stop {}, or let the application run on meanwhile: --no-stop", self.unit);
+            let message = format!("root doesn't stop a unit named in settings that {} can write", account.name);
+            let hint = format!("name it: --stop {}, or keep the application running: --no-stop", self.unit);
             return Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint));
         }
-        let hint = "run it as root, or let the application run on meanwhile: --no-stop";
+        let hint = "run it as root, or keep the application running: --no-stop";
         self.manager.require_root(context, &["systemctl", "stop", self.unit]).map_err(|error| error.with_hint(hint))
     }
 
@@ -84,7 +84,7 @@ impl<'a> Application<'a> {
         ended.map_err(|error| match error.downcast::<Error>() {
             Ok(own) => own,
             Err(error) => Error::new(ErrorKind::Io, format!("{error:#}; nothing was changed"))
-                .with_hint("fix that, or let the application run on meanwhile: --no-stop"),
+                .with_hint("fix that, or keep the application running: --no-stop"),
         })?;
         Ok(stopped)
     }
@@ -173,7 +173,7 @@ impl Switch {
         let user = Some(state.get("User")).filter(|user| !user.is_empty()).unwrap_or("root");
         if user != name && user != uid.to_string() {
             let message = format!("{unit} runs as {user}, and not as {name}, whose project this is");
-            let hint = "let it run on meanwhile: --no-stop; or stop it, and start it again, by hand";
+            let hint = "keep it running: --no-stop; or stop it and start it again by hand";
             return Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint).into());
         }
         let mut command = Command::new("sh");

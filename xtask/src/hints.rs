@@ -23,7 +23,9 @@ fn words(advice: Advice) -> &'static str {
     match advice {
         Advice::WaitForLock => "wait for it to end, or allow more time with --lock-wait 10m",
         Advice::WaitForDatabase => "another program holds it: wait for it, or allow more time with --busy-timeout",
-        Advice::EndTransaction => "a program holds it in a transaction: stop that, or allow more with --busy-timeout",
+        Advice::EndTransaction => {
+            "a program holds it in a transaction: stop that, or allow more time with --busy-timeout"
+        }
         Advice::RestoreDamaged => {
             "restore it from a backup: `restore --from latest`; to save it as it is before that: \
              `backup --allow-damaged`"
@@ -41,7 +43,7 @@ fn words(advice: Advice) -> &'static str {
             "fix `probes` in the settings; if the backup should have what it asks for, compare the schemas: \
              `restore --from latest --to DIR`"
         }
-        Advice::OtherMethod => "use \"vacuum\" or \"pages\"; bytes are how --allow-damaged keeps a damaged database",
+        Advice::OtherMethod => "use \"vacuum\" or \"pages\"; \"bytes\" is only for --allow-damaged",
     }
 }
 

@@ -45,7 +45,7 @@ pub fn give_up(cli: &Cli, output: &Output) -> anyhow::Result<Option<Switch>> {
         _ => None,
     };
     account.enter()?;
-    output.note(&format!("running as {}, who owns {}, and not as root", account.name, account.place.display()));
+    output.note(&format!("running as {}, who owns {}, instead of as root", account.name, account.place.display()));
     account.remember();
     Ok(switch)
 }
@@ -64,7 +64,7 @@ fn refuse_cargo() -> anyhow::Result<()> {
     };
     let Some(writer) = writers::besides_root(Path::new(&checkout))? else { return Ok(()) };
     let who = writer.name();
-    let message = format!("cargo has just built and run as root what {who} can write: {}", checkout.display());
+    let message = format!("cargo has just built and run, as root, code that {who} can write: {}", checkout.display());
     Err(Error::new(ErrorKind::InvalidInput, message)
         .with_hint(format!(
             "run cargo as {who}: steps that need root ask sudo for it; or, as root, run the installed program"

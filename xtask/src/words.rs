@@ -57,7 +57,9 @@ pub fn remedy(concern: &Concern) -> String {
         Concern::Ahead { .. } => "set the clock: timedatectl",
         Concern::LastRun { .. } => "see why: `timer`, if it was a scheduled one; then: `backup`",
         Concern::NewestUnfit { .. } => "make a new one: `backup`",
-        Concern::Collapsed { id, .. } => return format!("look what became of it; if it was meant: `accept {id}`"),
+        Concern::Collapsed { id, .. } => {
+            return format!("see what happened to it; if that was intended: `accept {id}`");
+        }
         Concern::UnfinishedRestore { .. } => "repeat it, or take it back: `restore --undo`",
         Concern::Verify { outcome: Outcome::Failed, id: Some(_), .. } => {
             "`list` shows which backups are damaged; make a new one: `backup`"
@@ -78,7 +80,7 @@ pub fn run_end(end: RunEnd) -> &'static str {
         RunEnd::Failed => "failed",
         RunEnd::Interrupted => "was interrupted",
         RunEnd::Killed => "was killed",
-        RunEnd::Running => "goes on",
+        RunEnd::Running => "is still running",
     }
 }
 
@@ -106,7 +108,7 @@ pub fn drill_end(outcome: Outcome, is_of_backup: bool) -> &'static str {
 }
 
 /// Why a newer backup was skipped.
-pub fn passed_over(other: &SkippedBackup) -> String {
+pub fn skipped(other: &SkippedBackup) -> String {
     format!("{} is newer, but {}", other.id, unfit(&other.why))
 }
 
@@ -116,8 +118,8 @@ fn unfit(why: &Objection) -> String {
         Objection::Failed => "saved nothing".into(),
         Objection::Unreadable => "has a manifest that can't be read".into(),
         Objection::FoundDamaged => "did not pass its last verify or drill".into(),
-        Objection::FileLost { file } => format!("lacks {file}, or has it in another size"),
-        Objection::SavedDamaged { name } => format!("holds {name} as it was when it was damaged"),
+        Objection::FileLost { file } => format!("lacks {file}, or its size is not as recorded"),
+        Objection::SavedDamaged { name } => format!("holds a damaged {name}"),
         Objection::Lacks { names } if names.is_empty() => "holds nothing".into(),
         Objection::Lacks { names } => format!("does not hold all of {}", names.join(", ")),
     }

@@ -123,7 +123,7 @@ impl Ground {
         sample::create(&ground.project(), size_mb, SEED)?;
         let database = ground.project().join(DATABASE);
         ground.sessions = sessions(&database)?;
-        ground.bytes = fs::metadata(database).context("look at the database")?.len();
+        ground.bytes = fs::metadata(database).context("read the size of the database")?.len();
         Ok(ground)
     }
 
@@ -233,11 +233,11 @@ impl<'a> Turn<'a> {
     fn check(&self) -> anyhow::Result<()> {
         match self.task {
             Task::Backup => {
-                let stored = total(&self.store).context("look at what was stored")?;
+                let stored = total(&self.store).context("measure the store")?;
                 ensure!(stored >= self.ground.bytes / 100, "it stored {stored} bytes of {}", self.ground.bytes);
             }
             Task::Restore => {
-                let files = files(&self.out).context("look at what was restored")?;
+                let files = files(&self.out).context("list the restored files")?;
                 let database = files.iter().find(|file| file.ends_with("sessions.db"));
                 let restored = sessions(database.context("it restored no sessions.db")?)?;
                 let sessions = self.ground.sessions;
@@ -250,7 +250,7 @@ impl<'a> Turn<'a> {
 
     fn row(&self) -> anyhow::Result<Row> {
         let stored = (self.task == Task::Backup).then(|| total(&self.store)).transpose();
-        let stored = stored.context("look at what was stored")?;
+        let stored = stored.context("measure the store")?;
         Ok(Row::of(self.contestant.name, &self.runs, stored, self.ground.bytes))
     }
 }

@@ -16,26 +16,26 @@ pub enum ProjectCommand {
     Backup(Backup),
     /// List all backups
     List,
-    /// Put a backup's content back
+    /// Restore databases and configuration from a backup
     Restore(Restore),
-    /// Check that backups are whole: hashes, integrity, row counts
+    /// Read backups back and check them: hashes, integrity, row counts
     Verify(Verify),
     /// Rehearse a restore into a scratch folder, probe the result, measure the time
     Drill(Drill),
     /// Remove backups that the policy doesn't keep
     #[command(visible_alias = "prune")]
     Rotate(Rotate),
-    /// Keep a backup from rotation
+    /// Pin a backup, so that rotation never removes it
     Pin(PinArgs),
-    /// Let rotation have a pinned backup again
+    /// Unpin a backup, so that rotation may remove it
     Unpin(PinArgs),
-    /// Say that the collapse which a backup shows was meant: rotation may remove what is from before it
+    /// Confirm that the collapse in a backup was intended, so that rotation may remove older backups
     Accept(AcceptArgs),
-    /// Make the backup folder of another project this one's, or the backups of another host
+    /// Take over the backup folder of another project, or count the backups of another host
     TakeOver(TakeOver),
-    /// Say how things stand; exits with 1 if something has no sound copy that is young enough
+    /// Show how things stand; exits with 1 if a source has no recent sound copy
     Status,
-    /// Show which settings count, and where they come from
+    /// Show the settings in effect, and where they come from
     #[command(subcommand)]
     Config(Config),
     /// Schedule a nightly backup and a weekly drill with systemd
@@ -47,7 +47,7 @@ pub enum ProjectCommand {
 /// `config`.
 #[derive(Debug, Subcommand)]
 pub enum Config {
-    /// The settings with the defaults of all that they leave out, and which of them root follows
+    /// Show all settings, defaults included, and which of them root follows
     Show,
 }
 
@@ -60,28 +60,28 @@ pub struct Backup {
     /// Configuration only
     #[arg(long)]
     pub config_only: bool,
-    /// Store plain files (the same as --codec none)
+    /// Don't compress (the same as --codec none)
     #[arg(long, conflicts_with_all = ["codec", "level"])]
     pub no_compress: bool,
-    /// How to encode: gzip, zstd or none [default: as in the settings, gzip]
+    /// Compression: gzip, zstd or none [default: from the settings, else gzip]
     #[arg(long, value_name = "CODEC", value_parser = codec())]
     pub codec: Option<Codec>,
-    /// How hard to compress: gzip 1 to 9, zstd 1 to 22 [default: as in the settings, 6 and 1]
+    /// Compression level: gzip 1 to 9, zstd 1 to 22 [default: from the settings, else 6 for gzip, 1 for zstd]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub level: Option<i32>,
-    /// Rotation never touches this backup
+    /// Pin this backup, so that rotation never removes it
     #[arg(long)]
     pub pin: bool,
-    /// Leave out SQLite's integrity check of what is saved: `verify`, `drill` and `restore` make it
+    /// Skip SQLite's integrity check of the databases; `verify`, `drill` and `restore` make it then
     #[arg(long)]
     pub no_check: bool,
-    /// Save a damaged database too, page by page as it is; the backup is partial, and no restore puts it back
+    /// Save a damaged database too, byte for byte; the backup is partial, and `restore` refuses that database
     #[arg(long, conflicts_with = "no_check")]
     pub allow_damaged: bool,
-    /// Leave out the rotation
+    /// Don't rotate afterwards
     #[arg(long)]
     pub no_rotate: bool,
-    /// Mark the backup as the schedule's and not a person's; under systemd that is known without it
+    /// Mark the backup as scheduled, not manual; under systemd this is automatic
     #[arg(long)]
     pub scheduled: bool,
 }
@@ -97,7 +97,7 @@ pub struct Restore {
     /// Which backup: latest, an id, the beginning of one, or the newest at or before a time ("2025-12-10 17:00", yesterday, "monday 10:00", "2 hours ago")
     #[arg(long, value_name = "WHEN", allow_hyphen_values = true)]
     pub from: Option<String>,
-    /// Put back what the last restore replaced; if that was one into another folder, name the folder again: --to DIR
+    /// Undo the last restore: put back what it replaced; if it was into another folder, add --to DIR
     #[arg(long, conflicts_with_all = ["database_only", "config_only"])]
     pub undo: bool,
     /// Databases only
@@ -106,27 +106,27 @@ pub struct Restore {
     /// Configuration only
     #[arg(long)]
     pub config_only: bool,
-    /// Restore into another folder (same relative paths below it)
+    /// Restore into another folder, to the same relative paths
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
-    /// Restore paths too that the settings don't name; nothing ever goes below .git, .cargo or ops
+    /// Also restore paths that the settings don't name, but never below .git, .cargo or ops
     #[arg(long)]
     pub unlisted: bool,
-    /// Say what would be written and what it would replace, and change nothing
+    /// Show what would be written and replaced, and change nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Don't ask before replacing anything
     #[arg(short, long)]
     pub yes: bool,
-    /// Don't keep what is replaced, where there is no room for it: --undo can't put it back then. Asks for the project's
-    /// name; without a terminal, say --no-keep=PROJECT
+    /// Don't keep what is replaced, if there is no room for it; --undo can't put it back then. Asks for the project's
+    /// name; without a terminal, give --no-keep=PROJECT
     #[arg(long, value_name = "PROJECT", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub no_keep: Option<String>,
-    /// The application's unit, stopped while something is replaced [default: `stop_unit` in the settings; for root only in
-    /// settings that nobody else can write]
+    /// The application's unit, to stop during the restore [default: `stop_unit` in the settings; root uses that only if
+    /// nobody else can write the settings]
     #[arg(long, value_name = "UNIT", value_parser = any_unit, conflicts_with = "no_stop")]
     pub stop: Option<String>,
-    /// Let the application run on that the settings would stop (`stop_unit`)
+    /// Keep the application running, whatever `stop_unit` in the settings says
     #[arg(long)]
     pub no_stop: bool,
 }
@@ -137,10 +137,10 @@ pub struct Verify {
     /// Which backup, as for `restore` [default: the newest]
     #[arg(long, value_name = "WHEN", conflicts_with = "all", allow_hyphen_values = true)]
     pub from: Option<String>,
-    /// All of them
+    /// All backups
     #[arg(long)]
     pub all: bool,
-    /// Check databases whole, also those whose very bytes an earlier verify on this host checked
+    /// Check every database, even if an earlier verify on this host checked the same bytes
     #[arg(long)]
     pub full: bool,
 }
@@ -162,25 +162,25 @@ fn count(text: &str) -> Result<u32, String> {
 /// `rotate`.
 #[derive(Debug, Args)]
 pub struct Rotate {
-    /// Keep backups up to this age in days [default: as in the settings, 7]
+    /// Keep backups up to this age in days [default: from the settings, else 7]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub keep_days: Option<u32>,
-    /// Keep the newest N
+    /// Keep the newest N backups
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub keep_last: Option<u32>,
-    /// Keep the newest of each of N days
+    /// Keep the newest backup of each of N days
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub keep_daily: Option<u32>,
-    /// Keep the newest of each of N weeks
+    /// Keep the newest backup of each of N weeks
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub keep_weekly: Option<u32>,
-    /// Keep the newest of each of N months
+    /// Keep the newest backup of each of N months
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub keep_monthly: Option<u32>,
-    /// Keep the newest of each of N years
+    /// Keep the newest backup of each of N years
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub keep_yearly: Option<u32>,
-    /// Say what would be removed, and change nothing
+    /// Show what would be removed, and change nothing
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -196,10 +196,10 @@ pub struct PinArgs {
 /// `accept`.
 #[derive(Debug, Args)]
 pub struct AcceptArgs {
-    /// The backup that shows it, as for `restore --from`
+    /// The backup that shows the collapse, as for `restore --from`
     #[arg(value_name = "ID")]
     pub id: String,
-    /// Take that back
+    /// Take the confirmation back
     #[arg(long)]
     pub undo: bool,
 }
@@ -207,10 +207,10 @@ pub struct AcceptArgs {
 /// `take-over`.
 #[derive(Debug, Args)]
 pub struct TakeOver {
-    /// Count the backups of that host, which this folder holds and doesn't count, as this project's
+    /// Count the backups of this host, which are in the folder but don't count yet
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
-    /// Don't ask before
+    /// Don't ask for confirmation
     #[arg(short, long)]
     pub yes: bool,
 }

@@ -14,21 +14,21 @@ pub enum ScheduleCommand {
     UninstallTimer(UninstallTimer),
     /// Remove what install-cron installed; backups stay
     UninstallCron(UninstallCron),
-    /// Say how the schedule stands; exits with 1 if there is none or the last run failed
-    Timer(Which),
-    /// Start the scheduled backup now, follow its journal, and exit as it does
+    /// Show the state of the schedule; exits with 1 if there is none or the last run failed
+    Timer(ScheduleChoice),
+    /// Start the scheduled backup now, follow its journal, and exit with its status
     RunNow(RunNow),
     /// Show the journal of the schedule
     Logs(Logs),
 }
 
-/// Which schedule, of what is installed for this project.
+/// One of the schedules that are installed for this project.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Which {
-    /// The one of your own service manager [default: the system's, if there is one]
+pub struct ScheduleChoice {
+    /// The schedule of your own service manager [default: the system's, if there is one]
     #[arg(long)]
     pub user: bool,
-    /// The one whose units are called NAME
+    /// The schedule whose units have this name
     #[arg(long, value_name = "NAME", value_parser = unit_name)]
     pub unit: Option<String>,
 }
@@ -40,31 +40,31 @@ fn unit_name(text: &str) -> Result<String, String> {
 /// `install-timer`.
 #[derive(Debug, Args)]
 pub struct InstallTimer {
-    /// Install for your own service manager, without root; it will run while you are not logged in too
+    /// Install for your own service manager, without root; it also runs while you are logged out
     #[arg(long, conflicts_with = "run_as")]
     pub user: bool,
-    /// When to back up, as systemd writes it [default: as in the settings, *-*-* 02:00:00]
+    /// When to back up, as in OnCalendar= of systemd [default: from the settings, else *-*-* 02:00:00]
     #[arg(long, value_name = "SPEC")]
     pub on_calendar: Option<String>,
-    /// How much later it may begin, at random; 0s is on time [default: as in the settings, 5m]
+    /// Delay the start by a random time, up to this; 0s: none [default: from the settings, else 5m]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub randomized_delay: Option<Duration>,
-    /// Who it runs as [default: as in the settings, the owner of the application's folder]
+    /// The user that it runs as [default: from the settings, else the owner of the application's folder]
     #[arg(long, value_name = "USER")]
     pub run_as: Option<String>,
-    /// Let it run as root
+    /// Allow it to run as root
     #[arg(long)]
     pub allow_root: bool,
-    /// What the units are called [default: as in the settings, PROJECT-backup]
+    /// The name of the units [default: from the settings, else PROJECT-backup]
     #[arg(long, value_name = "NAME", value_parser = unit_name)]
     pub unit: Option<String>,
-    /// Show every step and change nothing
+    /// Show every step, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Don't start the timers before the machine does
+    /// Don't start the timers now; they start at the next boot
     #[arg(long)]
     pub no_start: bool,
-    /// Replace units of that name that this program did not write
+    /// Replace units of that name, even if this program did not write them
     #[arg(long)]
     pub force: bool,
 }
@@ -72,10 +72,10 @@ pub struct InstallTimer {
 /// `uninstall-timer`.
 #[derive(Debug, Args)]
 pub struct UninstallTimer {
-    /// Which one.
+    /// The schedule.
     #[command(flatten)]
-    pub which: Which,
-    /// Show every step and change nothing
+    pub which: ScheduleChoice,
+    /// Show every step, and change nothing
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -83,9 +83,9 @@ pub struct UninstallTimer {
 /// `run-now`.
 #[derive(Debug, Args)]
 pub struct RunNow {
-    /// Which one.
+    /// The schedule.
     #[command(flatten)]
-    pub which: Which,
+    pub which: ScheduleChoice,
     /// Start the scheduled drill instead
     #[arg(long)]
     pub drill: bool,
@@ -94,16 +94,16 @@ pub struct RunNow {
 /// `logs`.
 #[derive(Debug, Args)]
 pub struct Logs {
-    /// Which one.
+    /// The schedule.
     #[command(flatten)]
-    pub which: Which,
-    /// Go on as new lines come, until Ctrl-C
+    pub which: ScheduleChoice,
+    /// Show new lines as they come, until Ctrl-C
     #[arg(short, long)]
     pub follow: bool,
-    /// The last N lines, or with --since the first N [default: 50, or all since --since]
+    /// The last N lines; with --since, the first N [default: 50; with --since, all]
     #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true)]
     pub lines: Option<u32>,
-    /// Since when, as journalctl takes it: yesterday, "2025-12-10 02:00", -2h
+    /// Lines since this time, as journalctl takes it: yesterday, "2025-12-10 02:00", -2h
     #[arg(long, value_name = "WHEN", allow_hyphen_values = true)]
     pub since: Option<String>,
 }
@@ -111,13 +111,13 @@ pub struct Logs {
 /// `install-cron`.
 #[derive(Debug, Args)]
 pub struct InstallCron {
-    /// When to back up: minute, hour, day, month, weekday [default: as in the settings, 0 2 * * *]
+    /// When to back up: minute, hour, day, month, weekday [default: from the settings, else 0 2 * * *]
     #[arg(long, value_name = "FIELDS")]
     pub schedule: Option<String>,
-    /// Let it run as root
+    /// Allow it to run as root
     #[arg(long)]
     pub allow_root: bool,
-    /// Show every step and change nothing
+    /// Show every step, and change nothing
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -125,7 +125,7 @@ pub struct InstallCron {
 /// `uninstall-cron`.
 #[derive(Debug, Args)]
 pub struct UninstallCron {
-    /// Show every step and change nothing
+    /// Show every step, and change nothing
     #[arg(long)]
     pub dry_run: bool,
 }

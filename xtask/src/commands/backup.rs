@@ -163,7 +163,7 @@ impl BackupSummary {
                 0 => String::new(),
                 days => format!("what is from before stays for {}; ", count(days as usize, "day")),
             };
-            output.hint(&format!("{stays}if it was meant: {accept}"));
+            output.hint(&format!("{stays}if it was intended: {accept}"));
         }
     }
 

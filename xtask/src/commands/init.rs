@@ -79,7 +79,7 @@ fn is_here(root: &Path) -> anyhow::Result<bool> {
 fn require_none(settings: &Path) -> backup::Result<()> {
     match fs::symlink_metadata(settings) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Error::io("look at", settings, error)),
+        Err(error) => Err(Error::io("inspect", settings, error)),
         Ok(_) => Err(Error::new(ErrorKind::InvalidInput, format!("{} is there already", settings.display()))
             .with_hint("it is left as it is; to begin anew, move it away")),
     }
@@ -186,7 +186,7 @@ impl InitSummary {
             output.hint(&format!("start the application once, or write its path into {FILE}"));
         }
         if self.is_cut {
-            output.warn("there is more in that folder than was looked at");
+            output.warn("that folder holds more than was searched");
             output.hint(&format!("look for other databases, and add them to {FILE}"));
         }
     }

@@ -6,15 +6,15 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::timer;
-use crate::cli::{self, Which};
+use crate::cli::{self, ScheduleChoice};
 use crate::context::Context;
 use crate::doctor::{self, Finding};
 use crate::exit::Signals;
 use crate::output::Output;
 use crate::report::Report;
+use crate::schedule::choice;
 use crate::schedule::timer::{install, uninstall};
 use crate::schedule::timers::{self, Schedule};
-use crate::schedule::which;
 use crate::step;
 use crate::text::Tone;
 
@@ -46,7 +46,7 @@ pub fn install(context: &Context<'_>, args: &cli::InstallTimer) -> anyhow::Resul
     if args.dry_run {
         return Ok(InstallTimerSummary { installed, state: None });
     }
-    let which = Which { user: args.user, unit: Some(installed.unit.clone()) };
+    let which = ScheduleChoice { user: args.user, unit: Some(installed.unit.clone()) };
     let state = InstalledTimer {
         schedule: timers::read(context, &shell, &which)?,
         now: context.now,
@@ -105,7 +105,7 @@ pub struct UninstallTimerSummary {
 pub fn uninstall(context: &Context<'_>, args: &cli::UninstallTimer) -> anyhow::Result<UninstallTimerSummary> {
     let shell = step::shell()?;
     Signals::catch_hangup().context("catch signals")?;
-    let installed = which::find(context, &shell, &args.which)?;
+    let installed = choice::find(context, &shell, &args.which)?;
     let left = match &installed {
         Some(installed) => uninstall::uninstall(context, &shell, installed, args.dry_run)?,
         None => Vec::new(),

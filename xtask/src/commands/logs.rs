@@ -12,8 +12,8 @@ use xshell::Shell;
 use crate::cli;
 use crate::context::Context;
 use crate::exit::Signals;
+use crate::schedule::choice;
 use crate::schedule::timer::installation::Installation;
-use crate::schedule::which;
 use crate::step::{self, Step};
 use crate::systemd::manager::Manager;
 
@@ -30,7 +30,7 @@ pub fn run(context: &Context<'_>, args: &cli::Logs) -> anyhow::Result<()> {
             .into());
     }
     let shell = step::shell()?;
-    let installed = which::require(context, &shell, &args.which)?;
+    let installed = choice::require(context, &shell, &args.which)?;
     if let Some(since) = &args.since {
         require_time(&shell, since)?;
     }

@@ -37,7 +37,7 @@ use crate::hints;
 use crate::output::Output;
 use crate::privilege;
 use crate::report::render;
-use crate::schedule::which::as_maker;
+use crate::schedule::choice::as_maker;
 use crate::step::{self, Step};
 use crate::user::account;
 

@@ -11,7 +11,7 @@ use crate::exit::{Exit, Signals};
 use crate::output::Output;
 use crate::report::Report;
 use crate::schedule::timer::installation::Installation;
-use crate::schedule::{journal, timers, which};
+use crate::schedule::{choice, journal, timers};
 use crate::step;
 use crate::systemd::manager::Manager;
 use crate::systemd::state::ServiceRun;
@@ -26,7 +26,7 @@ pub struct RunNowSummary {
 
 pub fn run(context: &Context<'_>, args: &cli::RunNow) -> anyhow::Result<RunNowSummary> {
     let shell = step::shell()?;
-    let Installation { scope, origin, drill, .. } = which::require(context, &shell, &args.which)?;
+    let Installation { scope, origin, drill, .. } = choice::require(context, &shell, &args.which)?;
     let manager = Manager::new(scope, &shell);
     let unit = format!("{}.service", if args.drill { drill } else { origin.unit });
     manager.require_root(context, &["systemctl", "start", "--no-block", &unit])?;

@@ -4,7 +4,7 @@ use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cli::Which;
+use crate::cli::ScheduleChoice;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::Output;
@@ -26,7 +26,7 @@ pub struct TimerSummary {
     now: DateTime<FixedOffset>,
 }
 
-pub fn run(context: &Context<'_>, which: &Which) -> anyhow::Result<TimerSummary> {
+pub fn run(context: &Context<'_>, which: &ScheduleChoice) -> anyhow::Result<TimerSummary> {
     let schedule = timers::read(context, &step::shell()?, which)?;
     let problems = schedule.as_ref().map_or_else(|| vec![nothing_scheduled(context)], Schedule::problems);
     Ok(TimerSummary { schedule, problems, now: context.now })

@@ -24,7 +24,7 @@ fn objection(folder: &Path, root: &Path, config: &Config, settings: Option<&Path
     // A shell replaces these in a flag; nothing does in the settings.
     let set = config.backup_dir.to_string_lossy();
     if (set == "~" || set.starts_with("~/") || set.starts_with('$')) && folder == root.join(&config.backup_dir) {
-        return Some("~ and $ mean nothing in the settings".into());
+        return Some("~ and $ are not expanded in the settings".into());
     }
     let (place, root) = (resolved(folder), resolved(root));
     if root == place {
@@ -88,7 +88,7 @@ mod tests {
         }
         assert_eq!(why(&root, "ops").as_deref(), Some("the settings are in it"));
         for shell in ["~/backups", "~", "$HOME/backups"] {
-            assert_eq!(why(&root, shell).as_deref(), Some("~ and $ mean nothing in the settings"));
+            assert_eq!(why(&root, shell).as_deref(), Some("~ and $ are not expanded in the settings"));
         }
         for fine in ["backups", "data/backups", "../other", "/srv/b", "data-old", "~backups", "a/$b"] {
             assert_eq!(why(&root, fine), None, "{fine:?}");

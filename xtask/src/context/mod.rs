@@ -34,7 +34,7 @@ use crate::words;
 const MAX_DRILL_AGE: Duration = Duration::from_secs(15 * 24 * 60 * 60);
 
 /// The most skipped backups that are named, newest first.
-const MOST_PASSED_OVER: usize = 3;
+const MOST_SKIPPED: usize = 3;
 
 /// What a command needs.
 pub struct Context<'a> {
@@ -138,7 +138,7 @@ impl<'a> Context<'a> {
         let session = Session::begin(self.setup(command), &mut |holder| self.waiting(holder))?;
         match session.run() {
             Some(run) => self.remove_leftovers(run),
-            None => self.output.warn("the backup folder can't be written: the ledger will not know of this run"),
+            None => self.output.warn("the backup folder can't be written, so the ledger gets no line about this run"),
         }
         Ok(session)
     }
@@ -237,12 +237,12 @@ impl<'a> Context<'a> {
         let now = self.now.with_timezone(&Local);
         let selector = from.map_or(Ok(Selector::Latest), |text| Selector::parse(text, &now))?;
         let ledger = look.ledger().unwrap_or_else(|error| {
-            self.output.warn(&format!("which backups were found damaged is not known: {}", error.one_line()));
+            self.output.warn(&format!("can't tell which backups were found damaged: {}", error.one_line()));
             Arc::default()
         });
         let selected = catalog.select(&selector, names, &ledger)?;
-        for other in selected.passed_over.iter().take(MOST_PASSED_OVER) {
-            self.output.warn(&format!("{}: this is about {}", words::passed_over(other), selected.entry.id));
+        for other in selected.skipped.iter().take(MOST_SKIPPED) {
+            self.output.warn(&format!("{}; using {}", words::skipped(other), selected.entry.id));
         }
         Ok(selected.entry)
     }
@@ -276,7 +276,7 @@ impl<'a> Context<'a> {
             return Ok(());
         }
         let message = format!("the backup folder {} doesn't exist", self.store.folder().display());
-        let hint = "check its name, and that its disk is mounted; the first `backup` makes it";
+        let hint = "check its name, and that its disk is mounted; the first `backup` creates it";
         Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint).into())
     }
 }
@@ -305,7 +305,7 @@ fn warn_of_store(folder: &Path, output: &Output) {
     if found.uid() != 0 && found.uid() != account.uid {
         let owner = Writer { uid: found.uid(), gid: found.gid(), place: folder.into() }.name();
         output.warn(&format!(
-            "the backup folder {} belongs to {owner}; {} is used for it, who owns {}",
+            "the backup folder {} belongs to {owner}; this runs as {}, who owns {}",
             folder.display(),
             account.name,
             account.place.display()

@@ -30,7 +30,7 @@ impl Context<'_> {
     pub(super) fn remove_leftovers(&self, run: &Run<'_>) {
         let ledger = self.ledger().unwrap_or_default();
         if let Err(error) = restore::remove_leftovers(run, &self.places(&ledger)) {
-            self.output.warn(&format!("what a restore left stays: {}", error.one_line()));
+            self.output.warn(&format!("can't remove what a restore left: {}", error.one_line()));
         }
     }
 

@@ -54,7 +54,7 @@ fn search(here: &Path) -> backup::Result<PathBuf> {
 fn require_trusted(folder: &Path) -> backup::Result<()> {
     let own = rustix::process::geteuid().as_raw();
     let owner = |path: &Path, look: fn(&Path) -> std::io::Result<Metadata>| {
-        look(path).map(|found| found.uid()).map_err(|e| Error::io("look at", path, e))
+        look(path).map(|found| found.uid()).map_err(|e| Error::io("inspect", path, e))
     };
     let settings = folder.join(FILE);
     let ops = settings.parent().unwrap_or(folder);

@@ -8,16 +8,16 @@ mod store;
 
 use xshell::Shell;
 
-use crate::cli::Which;
+use crate::cli::ScheduleChoice;
 use crate::context::Context;
+use crate::schedule::choice::as_maker;
 use crate::schedule::timers;
-use crate::schedule::which::as_maker;
 pub use finding::{Finding, Verdict};
 
 /// Makes every check, in the order in which data flows: settings, sources, store, schedule. `deep` reads whole databases.
 /// With `broken` settings, checks that depend on them are left out.
 pub fn examine(context: &Context<'_>, shell: &Shell, deep: bool, broken: Option<backup::Error>) -> Vec<Finding> {
-    let schedule = timers::read(context, shell, &Which::default());
+    let schedule = timers::read(context, shell, &ScheduleChoice::default());
     let known = schedule.as_ref().ok().and_then(Option::as_ref);
     let mut findings = Vec::new();
     let is_broken = broken.is_some();

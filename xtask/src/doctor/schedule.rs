@@ -3,8 +3,9 @@
 use xshell::{Shell, cmd};
 
 use super::finding::Finding;
-use crate::cli::Which;
+use crate::cli::ScheduleChoice;
 use crate::context::Context;
+use crate::schedule::choice::require;
 use crate::schedule::cron::table;
 use crate::schedule::problem::Problem;
 use crate::schedule::program::CopyState;
@@ -12,7 +13,6 @@ use crate::schedule::spec::spec;
 use crate::schedule::timer::installation::{Installation, read_unit};
 use crate::schedule::timers::{Job, Schedule, Scheduler};
 use crate::schedule::units::Unit;
-use crate::schedule::which::require;
 use crate::systemd::manager::Manager;
 use crate::systemd::{self, Scope};
 use crate::text::local;
@@ -84,15 +84,15 @@ fn cron(schedule: &Schedule) -> Finding {
         (None, Some(_)) => Finding::ok(check, "runs"),
         (None, None) => Finding::warning(
             check,
-            "whether one is running can't be seen: /proc shows only your own processes",
-            "look as root: ps -C cron",
+            "can't see whether one is running: /proc shows only your own processes",
+            "check as root: ps -C cron",
         ),
     }
 }
 
 /// Whether the units are as they would be installed now, and systemd has read them.
 fn units(context: &Context<'_>, shell: &Shell, again: &str) -> anyhow::Result<Finding> {
-    let (check, installation) = ("units", require(context, shell, &Which::default())?);
+    let (check, installation) = ("units", require(context, shell, &ScheduleChoice::default())?);
     let Installation { scope, origin, older, .. } = &installation;
     let manager = Manager::new(*scope, shell);
     if !older.is_empty() {
@@ -107,7 +107,7 @@ fn units(context: &Context<'_>, shell: &Shell, again: &str) -> anyhow::Result<Fi
         let detail = format!("not as they would be installed now: {}", differ.join(", "));
         Finding::warning(check, detail, format!("see the difference: {again} --dry-run"))
     } else if stale {
-        Finding::warning(check, "systemd has not read them since they changed", format!("let it: {again}"))
+        Finding::warning(check, "systemd has not reloaded them since they changed", format!("reload them: {again}"))
     } else if *scope == Scope::User && !systemd::lingers(&manager.user()?) {
         Finding::failure(check, "they run only while you are logged in", "loginctl enable-linger")
     } else {
@@ -131,8 +131,8 @@ fn clock(shell: &Shell) -> Finding {
         Ok("no") => Finding::warning(check, "not synchronised", "let the system set it: timedatectl set-ntp true"),
         _ => Finding::warning(
             check,
-            "whether it is synchronised is not known: timedatectl doesn't say",
-            "see that something sets the clock",
+            "unknown whether it is synchronised: timedatectl doesn't say",
+            "make sure that something sets the clock",
         ),
     }
 }

@@ -44,14 +44,14 @@ fn wal(name: &str, found: &Inspection) -> Finding {
     Finding::warning(
         &check,
         detail,
-        "something keeps it from being checkpointed, a reader that never ends say; PRAGMA wal_checkpoint(TRUNCATE)",
+        "something prevents checkpoints, such as a reader that never ends; end it, then: PRAGMA wal_checkpoint(TRUNCATE)",
     )
 }
 
 fn library(name: &str, found: &Inspection) -> Finding {
     let check = format!("{name}: SQLite");
     match found.written_by {
-        None => Finding::ok(&check, "who wrote it last can't be told"),
+        None => Finding::ok(&check, "unknown which version wrote it last"),
         Some(version) if version.has_wal_reset_bug() && found.journal_mode == "wal" => Finding::warning(
             &check,
             format!("written last by SQLite {version}, which has the WAL-reset bug and can lose data"),

@@ -12,9 +12,9 @@ use xshell::{Shell, cmd};
 
 use super::finding::Finding;
 use crate::context::Context;
+use crate::schedule::choice::maker;
 use crate::schedule::identity::uid;
 use crate::schedule::timers::Schedule;
-use crate::schedule::which::maker;
 use crate::step::Step;
 use crate::text::{age, count, size};
 use crate::user::account::is_root;
@@ -53,7 +53,7 @@ fn exists(context: &Context<'_>, folder: &Path, schedule: Option<&Schedule>) -> 
                 schedule.map_or_else(|| context.command(&["backup"]).to_string(), |schedule| schedule.again.clone());
             Err(failure("doesn't exist", &format!("is its disk mounted? if it is to be made: {make}")))
         }
-        Err(e) => Err(Finding::error(FOLDER, &backup::Error::io("look at", folder, e).into())),
+        Err(e) => Err(Finding::error(FOLDER, &backup::Error::io("inspect", folder, e).into())),
     }
 }
 
@@ -107,9 +107,9 @@ fn check_mode(folder: &Path) -> anyhow::Result<Finding> {
     let (name, mode) = (folder.display().to_string(), metadata(folder)?.mode() & 0o777);
     let private = Step::new(["chmod", "700", &name]).to_string();
     if mode & 0o700 != 0o700 {
-        return Ok(Finding::failure(FOLDER, format!("{name} is closed to its owner (mode {mode:04o})"), private));
+        return Ok(Finding::failure(FOLDER, format!("{name} denies access to its owner (mode {mode:04o})"), private));
     }
-    let space = rustix::fs::statvfs(folder).with_context(|| format!("look at the file system of {name}"))?;
+    let space = rustix::fs::statvfs(folder).with_context(|| format!("inspect the file system of {name}"))?;
     if space.f_flag.contains(StatVfsMountFlags::RDONLY) {
         let hint = "is its disk all right? dmesg says why; mount -o remount,rw";
         return Ok(Finding::failure(FOLDER, format!("{name} is on a file system that is mounted read-only"), hint));
@@ -122,7 +122,7 @@ fn check_mode(folder: &Path) -> anyhow::Result<Finding> {
 }
 
 fn metadata(folder: &Path) -> backup::Result<Metadata> {
-    fs::metadata(folder).map_err(|e| backup::Error::io("look at", folder, e))
+    fs::metadata(folder).map_err(|e| backup::Error::io("inspect", folder, e))
 }
 
 /// Whether backups and databases are on the same file system: a broken disk would take both.
@@ -133,11 +133,11 @@ fn disk(context: &Context<'_>, folder: &Path, found: &Metadata) -> Finding {
     let folders = databases.filter_map(|path| fs::metadata(path.canonicalize().ok()?.parent()?).ok());
     let together = folders.map(|folder| folder.dev()).any(|device| device == found.dev());
     if !together {
-        return Finding::ok(check, format!("{} is on another one than the databases", folder.display()));
+        return Finding::ok(check, format!("{} is not on that of the databases", folder.display()));
     }
     Finding::warning(
         check,
-        "backups and databases are on the same: what breaks it takes both",
+        "backups and databases are on the same one: if it breaks, both are lost",
         "set `backup_dir` to another disk, or copy the folder to another machine regularly",
     )
 }
@@ -151,19 +151,23 @@ fn git(shell: &Shell, folder: &Path) -> anyhow::Result<Finding> {
     };
     if is_root() {
         // Git runs commands that the settings of a repository name.
-        return Ok(Finding::warning(check, "not checked: root doesn't run git in it", "ask as another user"));
+        return Ok(Finding::warning(check, "not checked: root doesn't run git in it", "check as another user"));
     }
     let asked = cmd!(shell, "git -C {top} check-ignore --quiet -- {place}").quiet().ignore_status().output();
     Ok(match asked.as_ref().map(|output| output.status.code()) {
         Ok(Some(0)) => Finding::ok(check, "yes"),
         Ok(Some(1)) => Finding::failure(
             check,
-            "no: backups, secrets and all, could be committed",
+            "no: backups could be committed, with their secrets",
             format!("echo '/{}/' >> {}", place.strip_prefix(top)?.display(), top.join(".gitignore").display()),
         ),
         _ => {
             let why = asked.map_or_else(|error| error.to_string(), |output| first_line(&output.stderr));
-            Finding::warning(check, format!("not known: {why}"), "ask as the owner of the repository, where git is")
+            Finding::warning(
+                check,
+                format!("not known: {why}"),
+                "check as the owner of the repository, with git installed",
+            )
         }
     })
 }
@@ -175,11 +179,7 @@ fn first_line(said: &[u8]) -> String {
 fn lock(context: &Context<'_>) -> anyhow::Result<Finding> {
     Ok(match context.store.lock_holder()? {
         None => Finding::ok("lock", "free"),
-        Some(holder) => Finding::warning(
-            "lock",
-            format!("held by {holder}"),
-            "it is given back when that run ends, however it ends",
-        ),
+        Some(holder) => Finding::warning("lock", format!("held by {holder}"), "it is released when that run ends"),
     })
 }
 
@@ -192,7 +192,7 @@ fn staging(context: &Context<'_>) -> anyhow::Result<Finding> {
         _ => Finding::warning(
             "staging",
             format!("{} left by a run that was cut short", count(staged, "file")),
-            "the next run removes them by itself",
+            "the next run removes them",
         ),
     })
 }
@@ -208,7 +208,7 @@ fn space(status: &Status) -> Finding {
         |it| matches!(it, Concern::NoRoom { .. }),
         || match status.needed_bytes {
             Some(needed) => format!("{free}; two more backups, with room to make them, take {}", size(needed)),
-            None => format!("{free}; what a backup takes is not known yet"),
+            None => format!("{free}; the size of a backup is not known yet"),
         },
     )
 }
@@ -220,7 +220,7 @@ fn newest(status: &Status) -> Finding {
     };
     judged(status, "newest backup", about, || match &status.last_success {
         Some(last) => format!("{} old, complete", age(last.age_s)),
-        None => "of each source one, young enough".into(),
+        None => "every source has one that is recent enough".into(),
     })
 }
 
@@ -239,7 +239,7 @@ fn last_run(status: &Status) -> Finding {
 fn verify(status: &Status) -> Finding {
     let about = |it: &Concern| matches!(it, Concern::Verify { .. });
     judged(status, "last verify", about, || match &status.last_verify {
-        Some(last) if last.what == Outcome::Begun => "it goes on".into(),
+        Some(last) if last.what == Outcome::Begun => "running now".into(),
         Some(last) if last.what == Outcome::Failed => {
             format!("{} ago, found damage in a backup that is gone, or was found good since", age(last.age_s))
         }
@@ -253,7 +253,7 @@ fn drill(status: &Status) -> Finding {
         |it: &Concern| matches!(it, Concern::NeverDrilled | Concern::DrillTooOld { .. } | Concern::Drill { .. });
     judged(status, "last drill", about, || match &status.last_drill {
         Some(last) if last.what == Outcome::Ok => format!("{} ago, passed", age(last.age_s)),
-        _ => "it goes on".into(),
+        _ => "running now".into(),
     })
 }
 
@@ -267,7 +267,7 @@ fn restore(context: &Context<'_>, ledger: &Ledger) -> Finding {
     let check = "restore";
     match (context.unfinished_restore(ledger), context.leftovers(ledger)) {
         (Some((what, remedy)), _) => Finding::failure(check, what, remedy),
-        (None, Some(left)) => Finding::warning(check, left, "the next run removes it by itself"),
+        (None, Some(left)) => Finding::warning(check, left, "the next run removes it"),
         (None, None) => Finding::ok(check, "none was cut short"),
     }
 }

@@ -46,7 +46,7 @@ pub fn run(context: &Context<'_>, manager: &Manager<'_>, unit: &String) -> anyho
     let journal = Journal::follow(manager, unit, cursor)?;
     let end = journal.show(context, manager, unit, &before).inspect_err(|_| {
         let stop = manager.systemctl(&["stop", unit]);
-        context.output.hint(&format!("{unit} goes on without being watched; to stop it: {stop}"));
+        context.output.hint(&format!("{unit} keeps running; to stop it: {stop}"));
     })?;
     let after = state(manager, unit)?;
     let is_new = before.is_active() || after.get("InvocationID") != before.get("InvocationID");
@@ -61,7 +61,7 @@ fn state(manager: &Manager<'_>, unit: &String) -> anyhow::Result<State> {
 /// The end of the journal, as far as it can be read; none if it is empty.
 fn cursor(manager: &Manager<'_>) -> anyhow::Result<Option<String>> {
     let tail = manager.journalctl(&["--no-pager", "-n", "0", "--show-cursor"]);
-    let tail = tail.run(manager.shell).context("look at the end of the journal")?;
+    let tail = tail.run(manager.shell).context("read the end of the journal")?;
     Ok(tail.lines().find_map(|line| line.strip_prefix("-- cursor: ")).map(str::to_string))
 }
 

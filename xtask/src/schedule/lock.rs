@@ -27,7 +27,7 @@ pub fn lock(context: &Context<'_>) -> anyhow::Result<Vec<File>> {
     let open = |path: &Path| File::open(path).map_err(|e| Error::io("open", path, e));
     let folder = open(&context.root)?;
     if !is_root() {
-        let hint = "wait for it to end, or run it as root, which goes on after --lock-wait";
+        let hint = "wait for it to end, or run this as root, which proceeds after --lock-wait";
         return if lock_within(context, &context.root, &folder)? { Ok(vec![folder]) } else { Err(locked(hint).into()) };
     }
     let path = Path::new(ROOTS_LOCK);

@@ -3,6 +3,7 @@
 //! Units and crontab lines are rendered from the settings, the flags and the project's place. They contain a line that says
 //! what they were made from. By it they are found, and compared with what would be rendered now.
 
+pub mod choice;
 pub mod conflict;
 pub mod cron;
 mod difference;
@@ -18,4 +19,3 @@ pub mod timer;
 pub mod timers;
 mod unit_text;
 pub mod units;
-pub mod which;

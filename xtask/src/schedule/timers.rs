@@ -7,12 +7,12 @@ use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
 use xshell::Shell;
 
+use super::choice::find;
 use super::cron::table;
 use super::problem::Problem;
 use super::program::{self, CopyState};
 use super::timer::installation::{Installation, OlderUnit};
-use super::which::find;
-use crate::cli::Which;
+use crate::cli::ScheduleChoice;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::systemd::manager::Manager;
@@ -145,7 +145,7 @@ pub fn failure(status: u8) -> String {
 }
 
 /// The schedule of this project; none if the current user can see none.
-pub fn read(context: &Context<'_>, shell: &Shell, which: &Which) -> anyhow::Result<Option<Schedule>> {
+pub fn read(context: &Context<'_>, shell: &Shell, which: &ScheduleChoice) -> anyhow::Result<Option<Schedule>> {
     let installed = if systemd::is_booted() { find(context, shell, which)? } else { None };
     match installed {
         Some(installed) => of_systemd(context, shell, &installed).map(Some),

@@ -58,7 +58,7 @@ impl Account {
 
     /// Why permission may be denied, and what to do about it.
     pub fn hint(&self) -> String {
-        format!("this runs as {0}, who owns {1}: give what it needs to {0}", self.name, self.place.display())
+        format!("this runs as {0}, who owns {1}: give {0} access to it", self.name, self.place.display())
     }
 
     /// Becomes that user, and makes sure that there is no way back.

@@ -67,7 +67,7 @@ fn walk(path: &Path, counts: bool) -> Result<Option<Writer>> {
         let found = match fs::symlink_metadata(&next) {
             Ok(found) => found,
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
-            Err(e) => return Err(Error::io("look at", &next, e)),
+            Err(e) => return Err(Error::io("inspect", &next, e)),
         };
         if !counts && walk.rest.is_empty() && !found.is_symlink() && !found.is_dir() {
             return Ok(None);
@@ -159,7 +159,7 @@ fn require_closed(place: &Path, found: &Metadata) -> Result<()> {
     };
     let message = format!("{who} can write to {}, so root doesn't act on it", place.display());
     let take = format!("chmod go-w {}", quoted(&place.display().to_string()));
-    let hint = format!("run this as the application's user, or take that right away: {take}");
+    let hint = format!("run this as the application's user, or remove that right: {take}");
     Err(Error::new(ErrorKind::PermissionDenied, message).with_hint(hint))
 }
 

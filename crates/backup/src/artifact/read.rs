@@ -41,7 +41,7 @@ impl Reader<'_> {
     pub fn copy(self, file: &StoredFile, sink: &mut dyn Write) -> Result<()> {
         let mut reader = ArtifactReader::open(self, file)?;
         while let Some(member) = reader.next_member()? {
-            sink.write_all(&member).map_err(|e| Error::io_named("write what is read from", &file.file, e))?;
+            sink.write_all(&member).map_err(|e| Error::io_named("write the content of", &file.file, e))?;
         }
         reader.finish()
     }
@@ -145,7 +145,7 @@ impl<'a> ArtifactReader<'a> {
         }
         let megabytes = self.max_foreign / 1_000_000;
         let what = format!("it decodes to more than {megabytes} MB, and no manifest says that it may");
-        Err(damaged(self.file, &what).with_hint("if it is to be so large, set `max_foreign_mb` in the settings"))
+        Err(damaged(self.file, &what).with_hint("if it may be that large, set `max_foreign_mb` in the settings"))
     }
 
     /// The error that reading ended with, if it did.

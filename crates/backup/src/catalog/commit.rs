@@ -43,9 +43,9 @@ pub(crate) fn publish(store: &LockedStore<'_>, manifest: &Manifest, pinned: bool
     let name = names::manifest(manifest.id);
     let json = manifest.to_json();
     if json.len() as u64 > manifest::MAX_BYTES || manifest.path_bytes() > manifest::MAX_PATHS {
-        let message = format!("{name} would be too large, and could not be read");
+        let message = format!("{name} would be too large to be read");
         return Err(Error::new(ErrorKind::InvalidInput, message)
-            .with_hint("it names every table and configuration file: are there so many?"));
+            .with_hint("it lists every table and configuration file: are there too many?"));
     }
     stage(store, &name, &json)?;
     if pinned {

@@ -48,7 +48,7 @@ impl Advice {
             Self::MakeFirst => "make a backup, or name another folder",
             Self::OtherFolder => "move that file away, or name another folder",
             Self::FixProbes => "fix `probes` in the settings, or compare the schemas with a restored backup",
-            Self::OtherMethod => "use \"vacuum\" or \"pages\"; bytes are how a damaged database is kept",
+            Self::OtherMethod => "use \"vacuum\" or \"pages\"; \"bytes\" is only for damaged databases",
         }
     }
 }

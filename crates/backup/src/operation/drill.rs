@@ -198,12 +198,12 @@ mod tests {
     #[test]
     fn a_probe_passes_on_one_true_answer_alone() {
         for (sql, failure) in [
-            ("SELECT count(*) = 4 FROM sessions", "gave false (0)"),
-            ("SELECT NULL", "gave NULL"),
-            ("SELECT 1 WHERE 0", "gave no row"),
-            ("SELECT 'yes'", "gave text"),
-            ("SELECT 1.5", "gave a real number"),
-            ("SELECT x'01'", "gave a blob"),
+            ("SELECT count(*) = 4 FROM sessions", "returned false (0)"),
+            ("SELECT NULL", "returned NULL"),
+            ("SELECT 1 WHERE 0", "returned no row"),
+            ("SELECT 'yes'", "returned text"),
+            ("SELECT 1.5", "returned a real number"),
+            ("SELECT x'01'", "returned a blob"),
             ("SELECT json('{')", "SQLite error 1: SQL logic error"),
         ] {
             let (site, store) = (Site::new(), MemoryStore::new());
@@ -222,11 +222,11 @@ mod tests {
             ("SELECT * FROM nowhere", "no such table: nowhere"),
             ("not SQL", "near \"not\": syntax error"),
             ("SELECT no_such_function(1)", "no such function: no_such_function"),
-            ("", "there is no SQL in it"),
-            ("-- later", "there is no SQL in it"),
+            ("", "it has no SQL"),
+            ("-- later", "it has no SQL"),
             ("SELECT 1; SELECT 0", "Multiple statements provided"),
-            ("SELECT ?1", "it has a parameter, and nothing to put there"),
-            ("DELETE FROM sessions", "it is no question: it gives no row"),
+            ("SELECT ?1", "it has a parameter, but a probe has no value for it"),
+            ("DELETE FROM sessions", "it is not a query: it returns no rows"),
         ] {
             let (site, store) = (Site::new(), MemoryStore::new());
             let ran = std::cell::Cell::new(false);

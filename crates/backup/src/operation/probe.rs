@@ -69,13 +69,13 @@ impl<'a> RestoredDatabase<'a> {
             Ok((statement.column_count(), statement.parameter_count()))
         })?;
         Ok(Some(match shape {
-            Ok((0, _)) => "it is no question: it gives no row".into(),
+            Ok((0, _)) => "it is not a query: it returns no rows".into(),
             Ok((_, 0)) => return Ok(None),
-            Ok(_) => "it has a parameter, and nothing to put there".into(),
+            Ok(_) => "it has a parameter, but a probe has no value for it".into(),
             Err(rusqlite::Error::SqlInputError { msg, .. }) => msg,
             Err(rusqlite::Error::SqliteFailure(ffi::Error { code: ErrorCode::Unknown, .. }, Some(message))) => message,
             Err(error @ rusqlite::Error::SqliteFailure(..)) => return Err(self.failed(&error)),
-            Err(rusqlite::Error::Empty) => "there is no SQL in it".into(),
+            Err(rusqlite::Error::Empty) => "it has no SQL".into(),
             Err(other) => other.to_string(),
         }))
     }
@@ -91,8 +91,8 @@ impl<'a> RestoredDatabase<'a> {
     fn ask(&self, sql: &str) -> Result<Probe> {
         let answer = self.run(|connection| connection.query_row(sql, [], |row| Ok(wrong_answer(row.get_ref(0)?))))?;
         let failure = match answer {
-            Ok(wrong) => wrong.map(|wrong| format!("gave {wrong}")),
-            Err(rusqlite::Error::QueryReturnedNoRows) => Some("gave no row".into()),
+            Ok(wrong) => wrong.map(|wrong| format!("returned {wrong}")),
+            Err(rusqlite::Error::QueryReturnedNoRows) => Some("returned no row".into()),
             Err(error) => Some(self.code_of(&error)?),
         };
         Ok(Probe { text: sql.into(), failure: failure.map(|failure| format!("{sql}: {failure}")) })
@@ -102,7 +102,7 @@ impl<'a> RestoredDatabase<'a> {
     fn code_of(&self, error: &rusqlite::Error) -> Result<String> {
         let (rusqlite::Error::SqliteFailure(code, _) | rusqlite::Error::SqlInputError { error: code, .. }) = error
         else {
-            return Ok("can't be asked".into());
+            return Ok("can't be run".into());
         };
         match code.code {
             ErrorCode::OperationInterrupted

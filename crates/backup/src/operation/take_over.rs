@@ -45,7 +45,7 @@ pub fn take_over(setup: Setup<'_>, waiting: &mut dyn FnMut(&str)) -> Result<Opti
 pub fn admit(run: &Run<'_>, host: &str) -> Result<usize> {
     let count = owner::of_other_hosts(&*run.own_catalog()?).filter(|other| *other == host).count();
     if count == 0 {
-        let message = format!("no backup of host {host:?} is there, or they count already");
+        let message = format!("no backup of host {host:?} is here, or its backups count already");
         return Err(Error::new(ErrorKind::NoSuchBackup, message).with_hint("`list` names the hosts that don't count"));
     }
     run.record(Line { admitted: Some(host.into()), ..Line::new(run.now(), Command::TakeOver, Outcome::Ok) })?;

@@ -152,7 +152,7 @@ fn verify_file(
 /// Reads the stored bytes alone. Without a record, damage can't be seen.
 fn verify_stored(look: &Look<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
     if look.reader().read_stored(file)? {
-        checks.ok(Aspect::Stored, "stored bytes as recorded; what they decode to was not looked at");
+        checks.ok(Aspect::Stored, "stored bytes as recorded; the content was not read");
     } else {
         checks.warning(Aspect::Stored, "nothing is recorded to compare the stored bytes with");
     }
@@ -167,7 +167,10 @@ fn verify_content(
     checks: &mut Checks<'_>,
 ) -> Result<()> {
     look.reader().copy(file, &mut io::sink())?;
-    checks.ok(Aspect::Content, format!("{}, which were checked whole on {}", content_detail(file), at.format("%F %R")));
+    checks.ok(
+        Aspect::Content,
+        format!("{}; the same bytes were checked whole on {}", content_detail(file), at.format("%F %R")),
+    );
     Ok(())
 }
 

@@ -96,7 +96,7 @@ fn open(root: &Path, path: &RelPath, full: &Path) -> Result<File> {
     place::open_below(root, path).map_err(|unopened| match unopened {
         OpenError::Io(e) if e.kind() == io::ErrorKind::InvalidInput => {
             Error::new(ErrorKind::InvalidInput, format!("{} is not a plain file", full.display()))
-                .with_hint("list each configuration file by itself in the settings")
+                .with_hint("list each configuration file separately in the settings")
         }
         OpenError::Io(e) => Error::io("open", full, e),
         OpenError::Refused(error) => error,

@@ -121,7 +121,7 @@ impl Sources {
 ///
 /// # Errors
 /// [`ErrorKind::PermissionDenied`] if a link can't be trusted.
-pub(crate) fn followed(root: &Path, path: &RelPath) -> Result<PathBuf> {
+pub(crate) fn trusted_path(root: &Path, path: &RelPath) -> Result<PathBuf> {
     require_trusted(root, path).map(|()| path.under(root))
 }
 

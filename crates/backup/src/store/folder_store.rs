@@ -27,7 +27,7 @@ use crate::record::names::LEDGER;
 const STAGING: &str = ".staging";
 const LOCK: &str = ".lock";
 
-const REMOVE_STAGING: &str = "remove it; a folder is made in its place";
+const REMOVE_STAGING: &str = "remove it; the next run makes a folder in its place";
 
 /// A folder of artifacts, manifests and the ledger. A link to the folder is followed; a link inside it never is.
 #[derive(Debug, Clone)]
@@ -120,7 +120,7 @@ impl FolderStore {
     fn not_staging(&self, verb: &str, name: &str, e: io::Error) -> Error {
         let staging = self.folder.join(STAGING);
         if e.kind() == io::ErrorKind::NotADirectory {
-            let message = format!("{} is not a folder but a link, or a file", staging.display());
+            let message = format!("{} must be a folder, but is a link or a file", staging.display());
             return Error::new(ErrorKind::InvalidInput, message).with_hint(REMOVE_STAGING);
         }
         Error::io(verb, &staging.join(name), e)
@@ -499,7 +499,7 @@ mod tests {
         std::os::unix::fs::symlink(folder.path(), store.folder.join(STAGING)).unwrap();
         let error = store.prepare().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
-        assert!(error.to_string().ends_with(".staging is not a folder but a link, or a file"), "{error}");
+        assert!(error.to_string().ends_with(".staging must be a folder, but is a link or a file"), "{error}");
         assert_eq!(store.list_staged().unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 

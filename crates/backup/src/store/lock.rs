@@ -147,7 +147,7 @@ impl fmt::Display for CurrentHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.holder {
             Some(Holder { pid, host, command, since }) => write!(f, "{command} (pid {pid} on {host}, since {since})"),
-            None => f.write_str("one that has only just begun"),
+            None => f.write_str("a run that has just begun"),
         }
     }
 }

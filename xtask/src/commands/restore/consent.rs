@@ -42,7 +42,7 @@ fn agrees(context: &Context<'_>, stops: Option<&str>, keeps: bool) -> backup::Re
         if keeps { "It is kept, and `restore --undo` puts it back" } else { "It is not kept: nothing puts it back" };
     context.output.agrees(&format!("{stop}replace what is there? {kept}")).ok_or_else(|| {
         let message = "this restore replaces files, and there is no terminal to ask on; nothing was changed";
-        Error::new(ErrorKind::InvalidInput, message).with_hint("look at it with --dry-run, then say --yes")
+        Error::new(ErrorKind::InvalidInput, message).with_hint("preview it with --dry-run, then repeat with --yes")
     })
 }
 

@@ -10,15 +10,15 @@ use xshell::Shell;
 
 use super::block::{self, Block, Origin};
 use super::table::{Crontab, log, whose};
-use crate::cli::{self, Which};
+use crate::cli::{self, ScheduleChoice};
 use crate::context::Context;
+use crate::schedule::choice::find;
 use crate::schedule::conflict::scheduled_already;
 use crate::schedule::identity::{allowed_user, identity, require_choice_of_root};
 use crate::schedule::lock::lock;
 use crate::schedule::spec::{arguments, slug};
 use crate::schedule::steps::Steps;
 use crate::schedule::units::Identity;
-use crate::schedule::which::find;
 use crate::schedule::{difference, folders, program};
 use crate::step::word;
 use crate::systemd::Scope;
@@ -80,7 +80,7 @@ fn allowed(context: &Context<'_>, manager: &Manager<'_>, args: &cli::InstallCron
         require_choice_of_root(context, manager.shell, None, "")?;
     }
     let user = user(context, manager, args.allow_root)?;
-    let Some(timer) = find(context, manager.shell, &Which::default())? else { return Ok(user) };
+    let Some(timer) = find(context, manager.shell, &ScheduleChoice::default())? else { return Ok(user) };
     let by = format!("{}.timer", timer.origin.unit);
     Err(scheduled_already(&by, &context.command(&["uninstall-timer"])))
 }

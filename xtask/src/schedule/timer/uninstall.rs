@@ -80,10 +80,10 @@ fn left(
         .filter(|path| path.exists())
         .map(|path| format!("{} has changes made with systemctl edit", path.display()))
         .collect();
-    left.extend(running.iter().map(|service| format!("{service} runs, and goes on to its end")));
+    left.extend(running.iter().map(|service| format!("{service} is running, and will run to its end")));
     if installation.scope == Scope::User && systemd::lingers(&manager.user()?) {
         let remedy = "if nothing else needs that: loginctl disable-linger";
-        left.push(format!("your service manager goes on without you; {remedy}"));
+        left.push(format!("your service manager keeps running while you are logged out; {remedy}"));
     }
     Ok(left)
 }

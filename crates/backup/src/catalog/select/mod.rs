@@ -268,8 +268,8 @@ mod tests {
         let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
         let selector = Selector::parse(text, &id(NOW).time()).unwrap();
         let selected = catalog.select(&selector, &wanted, &ledger).unwrap();
-        let passed_over = selected.passed_over.into_iter().map(|it| (it.id.to_string(), it.why)).collect();
-        (selected.entry.id.to_string(), passed_over)
+        let skipped = selected.skipped.into_iter().map(|it| (it.id.to_string(), it.why)).collect();
+        (selected.entry.id.to_string(), skipped)
     }
 
     /// Backups of the whole, and in place of the last one of the configuration alone.
@@ -295,10 +295,10 @@ mod tests {
         publish(&store, "manifest_20251212_140000.json", b"{\"format\": 1, no json");
         assert_eq!(select(&store, "latest").unwrap(), "20251208_140000");
         assert_eq!(select(&store, "2025-12-31").unwrap(), "20251208_140000");
-        let (found, passed_over) = selected(&store, "latest", &["sessions_db", "config"]);
+        let (found, skipped) = selected(&store, "latest", &["sessions_db", "config"]);
         let lacks = Objection::Lacks { names: vec!["config".into()] };
         let expected = [("20251212_140000", Objection::Unreadable), (WEEK[2], Objection::Failed), (WEEK[1], lacks)];
-        assert_eq!((found.as_str(), passed_over), (WEEK[0], expected.map(|(id, why)| (id.to_string(), why)).to_vec()));
+        assert_eq!((found.as_str(), skipped), (WEEK[0], expected.map(|(id, why)| (id.to_string(), why)).to_vec()));
         assert_eq!(selected(&store, "latest", &["sessions_db"]).0, WEEK[1], "what failed was not asked for");
         for named in ["20251210", "20251211", "20251212"] {
             assert!(select(&store, named).unwrap().starts_with(named), "by its id anything is found");
@@ -331,11 +331,11 @@ mod tests {
         let (_site, store) = store_of(&WEEK);
         note(&store, Command::Verify, Outcome::Failed, WEEK[3]);
         store.remove("config_20251210_140000.tar.zst").unwrap();
-        let (found, passed_over) = selected(&store, "latest", &["sessions_db", "config"]);
+        let (found, skipped) = selected(&store, "latest", &["sessions_db", "config"]);
         assert_eq!(found, WEEK[1]);
         let lost = Objection::FileLost { file: "config_20251210_140000.tar.zst".into() };
         let expected = [(WEEK[3].to_string(), Objection::FoundDamaged), (WEEK[2].to_string(), lost)];
-        assert_eq!(passed_over, expected);
+        assert_eq!(skipped, expected);
         assert_eq!(selected(&store, "2025-12-10 15:00", &["sessions_db", "config"]).1.len(), 1);
         assert_eq!(selected(&store, "latest", &["sessions_db"]).0, WEEK[2], "its database is whole");
         note(&store, Command::Drill, Outcome::Interrupted, WEEK[3]);

@@ -22,7 +22,7 @@ pub struct SelectedBackup<'c> {
     /// The backup.
     pub entry: &'c Entry,
     /// Newer ones that it could have meant, newest first, and why it doesn't.
-    pub passed_over: Vec<SkippedBackup>,
+    pub skipped: Vec<SkippedBackup>,
 }
 
 /// A backup that `latest` or a time passes over.
@@ -62,16 +62,16 @@ impl Catalog {
     pub fn select(&self, selector: &Selector, wanted: &[String], ledger: &Ledger) -> Result<SelectedBackup<'_>> {
         let moment = match selector {
             Selector::Prefix(prefix) => {
-                return self.by_prefix(prefix).map(|entry| SelectedBackup { entry, passed_over: Vec::new() });
+                return self.by_prefix(prefix).map(|entry| SelectedBackup { entry, skipped: Vec::new() });
             }
             Selector::Latest => None,
             Selector::At { moment, .. } => Some(*moment),
         };
-        let mut passed_over = Vec::new();
+        let mut skipped = Vec::new();
         for entry in self.newest_first(moment) {
             match entry.unfit(wanted, ledger) {
-                None => return Ok(SelectedBackup { entry, passed_over }),
-                Some(why) => passed_over.push(SkippedBackup { id: entry.id, why }),
+                None => return Ok(SelectedBackup { entry, skipped }),
+                Some(why) => skipped.push(SkippedBackup { id: entry.id, why }),
             }
         }
         Err(self.none_fits(selector, moment, wanted, ledger))

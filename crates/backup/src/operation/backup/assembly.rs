@@ -102,6 +102,6 @@ impl Assembly {
 /// The error that an artifact is a damaged database; `None` if it isn't.
 fn damage_of(artifact: &Artifact) -> Option<Error> {
     let problem = artifact.damage().first()?;
-    let message = format!("database {} is damaged, and saved as it is: {problem}", artifact.name);
+    let message = format!("database {} is damaged, and was saved as it is: {problem}", artifact.name);
     Some(Error::new(ErrorKind::Damaged, message).with_hint(SALVAGE_HINT))
 }

@@ -19,10 +19,10 @@ use crate::record::manifest::{Artifact, Content, Database, Facts, Snapshot};
 use crate::record::names::Kind;
 use crate::source::sqlite::vacuum::{self, Live, RunningCheck, SourceCheck};
 use crate::source::sqlite::{self, Contents, HEADER, Header, bytes, integrity};
-use crate::source::{DatabaseSource, followed};
+use crate::source::{DatabaseSource, trusted_path};
 
 /// The problem of a database that a restore has to save as bytes, although SQLite can read it.
-const UNWRITABLE: &str = "SQLite can read it, and not write to it";
+const UNWRITABLE: &str = "SQLite can read it, but not write to it";
 
 /// The connection that reads a database.
 enum Source<'a> {
@@ -45,7 +45,7 @@ impl Staging<'_> {
     /// Stores a snapshot of a database. If it is damaged, and the request allows that, stores its bytes and the files
     /// beside it that SQLite needs.
     pub fn stage_database(&self, source: &DatabaseSource) -> Result<Vec<Artifact>> {
-        let path = followed(self.request.root, &source.path)?;
+        let path = trusted_path(self.request.root, &source.path)?;
         let mut damage = Vec::new();
         if source.snapshot == Snapshot::Bytes && self.request.integrity == Integrity::Recorded {
             return self.store_bytes(source, &path, vec![UNWRITABLE.into()]);

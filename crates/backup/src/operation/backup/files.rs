@@ -70,7 +70,7 @@ impl Staging<'_> {
         match self.catalog.newest_with_file(path) {
             Some(entry) => {
                 let message = format!("{path} doesn't exist, but backup {} holds it", entry.id);
-                let hint = "put it back from that backup; if it is meant to be gone, take it out of the settings";
+                let hint = "restore it from that backup; if it was removed on purpose, remove it from the settings";
                 staged.vanished.push(Error::new(ErrorKind::MissingSource, message).with_hint(hint));
             }
             None => staged.warnings.push(Warning {

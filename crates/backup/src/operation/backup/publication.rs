@@ -26,7 +26,7 @@ pub fn backup(run: &Run<'_>, request: &BackupRequest<'_>) -> Result<BackupReport
     // A ledger that can't be written must not prevent a backup.
     let unrecorded = run.record_begun(Command::Backup).err().map(|error| Warning {
         code: "unrecorded".into(),
-        message: format!("the ledger doesn't know that this run began: {}", error.one_line()),
+        message: format!("can't record in the ledger that this run began: {}", error.one_line()),
     });
     let made = write(run, request, &[], &Descriptors::default(), Vec::from_iter(unrecorded));
     if let Err(error) = &made {
@@ -102,7 +102,7 @@ fn line(run: &Run<'_>, manifest: &Manifest, failures: &[(String, Error)]) -> Lin
 fn next_id(run: &Run<'_>, catalog: &Catalog) -> Result<BackupId> {
     let ledger = run.ledger().unwrap_or_default();
     catalog.next_id(run.now().to_utc(), |id| ledger.knows(id)).ok_or_else(|| {
-        Error::new(ErrorKind::InvalidInput, "no id is left for a backup").with_hint("what does the clock say? (date)")
+        Error::new(ErrorKind::InvalidInput, "no id is left for a backup").with_hint("check the clock: date")
     })
 }
 

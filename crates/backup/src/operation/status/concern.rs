@@ -34,7 +34,7 @@ pub enum Severity {
 pub enum Concern {
     /// The store has no backup.
     NoBackup,
-    /// A source without a sound copy that is young enough.
+    /// A source without a recent sound copy.
     Source {
         /// Its name.
         name: String,

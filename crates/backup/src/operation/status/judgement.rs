@@ -18,7 +18,7 @@ pub struct Status {
     pub verdict: Severity,
     /// What is wrong, the worst first.
     pub concerns: Vec<Concern>,
-    /// Whether every source has a copy that is young enough.
+    /// Whether every source has a recent sound copy.
     pub fresh: bool,
     /// How old a copy can be, in seconds.
     pub max_age_s: u64,

@@ -32,7 +32,7 @@ pub struct SourceStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceState {
-    /// Its newest sound copy is young enough.
+    /// Its newest sound copy is recent enough.
     Fresh,
     /// Its newest sound copy is too old.
     TooOld,

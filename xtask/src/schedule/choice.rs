@@ -7,7 +7,7 @@ use super::cron::table;
 use super::identity::{identity, uid};
 use super::timer::installation::{Installation, origins};
 use super::units::Origin;
-use crate::cli::Which;
+use crate::cli::ScheduleChoice;
 use crate::context::Context;
 use crate::step::{Step, word};
 use crate::systemd::manager::Manager;
@@ -19,7 +19,7 @@ use crate::user::account::is_root;
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`] if there are several, or if it has another name.
-pub fn find(context: &Context<'_>, shell: &Shell, which: &Which) -> anyhow::Result<Option<Installation>> {
+pub fn find(context: &Context<'_>, shell: &Shell, which: &ScheduleChoice) -> anyhow::Result<Option<Installation>> {
     let scopes: &[Scope] = if which.user { &[Scope::User] } else { &[Scope::System, Scope::User] };
     let wrong = |message: String| {
         anyhow::Error::from(Error::new(ErrorKind::InvalidInput, message).with_hint("name one with --unit"))
@@ -48,7 +48,7 @@ pub fn find(context: &Context<'_>, shell: &Shell, which: &Which) -> anyhow::Resu
 ///
 /// # Errors
 /// As [`find`], or that nothing is installed.
-pub fn require(context: &Context<'_>, shell: &Shell, which: &Which) -> anyhow::Result<Installation> {
+pub fn require(context: &Context<'_>, shell: &Shell, which: &ScheduleChoice) -> anyhow::Result<Installation> {
     systemd::require()?;
     if let Some(installed) = find(context, shell, which)? {
         return Ok(installed);
@@ -69,7 +69,7 @@ pub fn require(context: &Context<'_>, shell: &Shell, which: &Which) -> anyhow::R
 /// The user who makes the backups: of the installed service, or of the one that would be installed. None if it is the user
 /// who installs it, or unknown.
 pub fn maker(context: &Context<'_>, shell: &Shell) -> Option<String> {
-    let installed = find(context, shell, &Which::default()).ok().flatten();
+    let installed = find(context, shell, &ScheduleChoice::default()).ok().flatten();
     let run_as = match &installed {
         Some(Installation { scope: Scope::User, .. }) => return None,
         Some(installed) => installed.origin.flags.run_as.as_deref(),
@@ -80,7 +80,7 @@ pub fn maker(context: &Context<'_>, shell: &Shell) -> Option<String> {
 
 /// The command that runs this program as the scheduled user, if that isn't the current user.
 pub fn as_maker(context: &Context<'_>, shell: &Shell) -> Option<Step> {
-    let installed = find(context, shell, &Which::default()).ok().flatten()?;
+    let installed = find(context, shell, &ScheduleChoice::default()).ok().flatten()?;
     let maker = maker(context, shell)?;
     let uid = uid(shell, &maker).ok()?;
     if is_root() || rustix::process::geteuid().to_string() == uid {
