@@ -1,5 +1,5 @@
-//! Ends a build whose SQLite would lack `sqlite_dbpage`, which snapshots page by page are read from. The flag for it is in
-//! `.cargo/config.toml`, which cargo looks for from the current folder up, and not from the package.
+//! Fails a build whose SQLite would lack `sqlite_dbpage`, which snapshots by pages read from. The flag for it is in
+//! `.cargo/config.toml`, which cargo searches for from the current folder up, not from the package.
 
 #![allow(clippy::disallowed_methods, reason = "the library itself reads no environment")]
 

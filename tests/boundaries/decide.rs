@@ -1,4 +1,4 @@
-//! Settings and folders of another user's decide nothing that root does.
+//! Another user's settings and folders don't decide what root does.
 
 use std::fs;
 

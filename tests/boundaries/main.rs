@@ -1,5 +1,5 @@
-//! What root does in folders of another user's: whatever that user puts there, nothing of root's is read, written, removed
-//! or run. Each test is an attempt that once succeeded.
+//! Root works in another user's folders: whatever that user puts there, no file of root's is read, written, removed or
+//! run. Each test is an attack that once succeeded.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should say so")]
 
@@ -29,7 +29,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// With everything in its place.
+    /// A place as it should be.
     pub fn make() -> Self {
         let place = Self { project: Project::new(), roots: tempfile::tempdir().unwrap() };
         fs::write(place.roots("secret"), "of root's\n").unwrap();
@@ -41,34 +41,34 @@ impl Place {
         place
     }
 
-    /// A path in root's own folder.
+    /// A path in root's folder.
     pub fn roots(&self, name: &str) -> PathBuf {
         self.roots.path().join(name)
     }
 
-    /// Makes all below `relative` the user's.
+    /// Gives the user everything below `relative`.
     pub fn give(&self, relative: &str) {
         shell(self.project.root(), &format!("chown -Rh {USER}:{USER} './{relative}'; chmod u+rwX ."));
     }
 
-    /// All that is in root's folder: names, owners, modes, content.
+    /// A listing of root's folder: names, owners, modes, content.
     pub fn listing(&self) -> String {
         shell(self.roots.path(), "find . -printf '%p %y %m %U %G %s\n' | sort; cat secret")
     }
 
-    /// What the user does.
+    /// Runs a script as the user.
     pub fn as_user(&self, script: &str) -> String {
         let run = format!("setpriv --reuid {USER} --regid {USER} --clear-groups sh -c {}", quoted(script));
         shell(self.project.root(), &run)
     }
 }
 
-/// A word for a shell.
+/// Quotes a word for a shell.
 pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-/// Makes a path root's, and nobody else's to write.
+/// Gives a path to root, and lets nobody else write to it.
 pub fn root_owned(path: &std::path::Path) {
     chown(path, Some(0), Some(0)).unwrap();
 }

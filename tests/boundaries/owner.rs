@@ -48,7 +48,7 @@ fn the_process_keeps_no_right_of_roots_and_no_way_back() {
     assert!(!status.contains("SECRET_OF_ROOT") && !status.contains("HOME=/root"), "{status}");
 }
 
-/// Whoever has the terminal can type there what root's shell then runs.
+/// A user who has root's terminal can type commands that root's shell then runs.
 #[test]
 #[ignore = "needs root: cargo test --workspace -- --ignored"]
 fn the_command_of_a_drill_does_not_get_roots_terminal() {

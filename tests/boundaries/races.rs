@@ -1,10 +1,10 @@
-//! Folders that their owner exchanges for links, in a tight loop, while root works in them.
+//! An owner replaces folders by links, in a tight loop, while root works in them.
 
 use std::process::{Child, Command, Stdio};
 
 use crate::{Place, USER};
 
-/// How often each race is run: before root gave up its right, the owner won within ten rounds.
+/// How often each race is run. Before root gave up its rights, the owner won within ten rounds.
 const ROUNDS: usize = 20;
 
 /// The owner's script, for as long as this lives.
@@ -27,7 +27,7 @@ impl Drop for Attack {
     }
 }
 
-/// Runs `commands` on a project whose owner does `script` all the time: in root's folder nothing changes.
+/// Runs `commands` on a project whose owner runs `script` all the time, and asserts that root's folder doesn't change.
 fn race(script: impl Fn(&Place) -> String, commands: &[&str]) {
     let place = Place::make();
     std::fs::create_dir(place.roots("tree")).unwrap();

@@ -73,7 +73,7 @@ impl Home {
         fs::write(self.path(relative), text).unwrap();
     }
 
-    /// Runs lines as somebody at a terminal would type them, who has nothing of this test's in the environment.
+    /// Runs lines as somebody at a terminal would type them, without this test's environment.
     #[track_caller]
     fn run(&self, folder: &str, lines: &[String]) -> Ran {
         let set = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.into());
@@ -91,7 +91,7 @@ impl Home {
         ran
     }
 
-    /// Does all that the section says after `title`, beginning in `folder`. Gives what was printed.
+    /// Follows the section after `title`, beginning in `folder`. Returns the output.
     #[track_caller]
     fn follow(&self, title: &str, folder: &str) -> String {
         let mut said = String::new();
@@ -116,7 +116,7 @@ impl Home {
         said
     }
 
-    /// The one backup of the project in `folder`, by `program`: the names of what it holds.
+    /// The names in the only backup of the project in `folder`, as `program` lists them.
     #[track_caller]
     fn backup(&self, folder: &str, program: &str) -> Vec<String> {
         let listed = self.run(folder, &[format!("{program} list --json")]).json();

@@ -1,4 +1,4 @@
-//! `backup`: what it stores, what it says, and that standard tools agree with it.
+//! `backup`: what it stores and prints, and that standard tools agree with it.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -10,18 +10,18 @@ use serde_json::{Value, json};
 
 use crate::support::{Project, Ran, as_nobody, program, shell};
 
-/// The artifact of that name in a backup's manifest.
+/// The artifact `name` in a backup's manifest.
 fn recorded(project: &Project, id: &str, name: &str) -> Value {
     let manifest = project.manifest(id);
     manifest["artifacts"].as_array().unwrap().iter().find(|artifact| artifact["name"] == name).unwrap().clone()
 }
 
-/// What `sha256sum` says of the script's output.
+/// The digest of a script's output, by `sha256sum`.
 fn sha256(folder: &Path, script: &str) -> String {
     shell(folder, &format!("{{ {script}; }} | sha256sum"))[..64].to_string()
 }
 
-/// `sqlite3` runs this on a database.
+/// Runs SQL on a database with `sqlite3`.
 fn sqlite3(folder: &Path, database: &str, sql: &str) -> String {
     shell(folder, &format!("sqlite3 {database} \"{sql}\"")).trim_end().to_string()
 }
@@ -34,7 +34,7 @@ fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Names in a folder of the project, sorted.
+/// The names in a folder of the project, sorted.
 fn names(project: &Project, folder: &str) -> Vec<String> {
     shell(&project.path(folder), "ls -A").lines().map(String::from).collect()
 }
@@ -171,7 +171,7 @@ fn pin_is_recorded() {
     assert_eq!(project.manifest(&pinned).get("pinned"), None, "a manifest never changes");
 }
 
-/// Complete backups of so many days ago; their ids.
+/// Makes a complete backup of each of these days ago; returns the ids.
 fn of_days_ago(project: &Project, days: &[i64]) -> Vec<String> {
     let id = |days: &i64| (Utc::now() - TimeDelta::days(*days)).format("%Y%m%d_%H%M%S").to_string();
     let ids: Vec<String> = days.iter().map(id).collect();
@@ -940,7 +940,7 @@ fn a_unit_makes_backups_with_the_trigger_timer() {
     assert_eq!(ran.expect(0).json()["backup"]["trigger"], "timer");
 }
 
-/// Runs the program on a terminal, as `script` makes one, and gives all that it printed.
+/// Runs the program on a terminal of `script`, and returns all that it printed.
 fn on_terminal(project: &Project, flags: &str, environment: &str) -> String {
     let command = format!(
         "{environment} '{}' --root '{}' {flags}",

@@ -1,4 +1,4 @@
-//! `bench`: what it tells, whom it refuses, and what it leaves.
+//! `bench`: what it prints, which peers it refuses, and what it leaves.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,14 +11,14 @@ use tempfile::TempDir;
 
 use crate::support::{Ran, program, wait_for};
 
-/// The smallest bench there is, in `dir`.
+/// The smallest possible bench, in `dir`.
 fn bench(dir: &Path, flags: &str) -> Command {
     let mut command = program();
     command.args(["bench", "--size-mb", "1", "--dir"]).arg(dir).args(flags.split_whitespace());
     command
 }
 
-/// A pigz that does this instead, first in the command's PATH as long as the folder lives.
+/// A fake pigz that runs `script`. It is first in the command's PATH as long as the folder lives.
 fn fake_pigz(command: &mut Command, script: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let pigz = folder.path().join("pigz");

@@ -1,4 +1,4 @@
-//! What keeps a restore from doing harm: what it says before it begins, what it keeps, where it doesn't write, what it leaves.
+//! A restore does no harm: what it says before it begins, what it keeps, where it doesn't write, what it leaves.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -16,7 +16,7 @@ fn changed() -> (Project, String) {
     (project, id)
 }
 
-/// The project's name, which nobody has set.
+/// The project's default name.
 fn name(project: &Project) -> String {
     project.root().file_name().unwrap().to_str().unwrap().to_string()
 }
@@ -160,7 +160,7 @@ fn a_database_of_somebody_else_is_no_reason_to_move_it_aside() {
 
 // What it leaves.
 
-/// What a restore leaves that is killed while it decodes.
+/// Leaves what a restore leaves if it is killed while it decodes.
 fn leave(project: &Project, folder: &Path) {
     for file in ["data/.sessions.db.restoring", "..env.restoring"] {
         fs::write(folder.join(file), "half of it").unwrap();
@@ -190,7 +190,7 @@ fn what_a_killed_restore_left_is_told_of_and_removed_by_the_next_run_that_may_wr
     assert_eq!(project.run("list").expect(0).stderr, "");
 }
 
-/// Takes the last line out of the ledger: that a restore ended.
+/// Removes the ledger's last line, which says that a restore ended.
 fn forget_end(project: &Project) {
     let ledger = project.read("backups/history.jsonl");
     let (begun, _) = ledger.trim_end().rsplit_once('\n').unwrap();

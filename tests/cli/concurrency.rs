@@ -17,7 +17,7 @@ use crate::support::{Project, Ran, shell, wait_for};
 
 const WRITERS: usize = 4;
 
-/// What a writer does between two commits: SQLite's waiting isn't fair, and one that never pauses keeps others out.
+/// A writer's pause between two commits. SQLite's waiting isn't fair: a writer that never pauses keeps others out.
 fn breathe() {
     thread::sleep(Duration::from_millis(1));
 }
@@ -29,7 +29,7 @@ fn connect(project: &Project) -> Connection {
     connection
 }
 
-/// Writers that commit until told to stop, and how far each has come.
+/// Writers that commit until they are told to stop, and the last number of each.
 struct Writers {
     committed: [AtomicI64; WRITERS],
     stop: AtomicBool,
@@ -52,7 +52,7 @@ impl Writers {
     }
 }
 
-/// Runs `test` while four writers commit, each its own sequence in a connection of its own.
+/// Runs `test` while four writers commit, each its own sequence through its own connection.
 fn beside_writers(project: &Project, test: impl FnOnce(&Writers)) {
     let writers = Writers { committed: Default::default(), stop: AtomicBool::new(false) };
     thread::scope(|scope| {
@@ -66,7 +66,7 @@ fn beside_writers(project: &Project, test: impl FnOnce(&Writers)) {
     });
 }
 
-/// Does something at the end of a scope, a panic's too: threads that go on for ever would hide it.
+/// Does something at the end of a scope, even after a panic, which threads that never end would hide.
 struct OnDrop<F: Fn()>(F);
 
 impl<F: Fn()> Drop for OnDrop<F> {
@@ -75,7 +75,7 @@ impl<F: Fn()> Drop for OnDrop<F> {
     }
 }
 
-/// For each writer: how many rows the backup holds, its first and its last number.
+/// For each writer: the number of its rows in the backup, its first and its last number.
 fn sequences_in(project: &Project, id: &str) -> Vec<(i64, i64, i64)> {
     let script = format!(
         "gunzip -c {} > copy.db
@@ -194,7 +194,7 @@ fn a_run_that_will_not_wait_says_who_holds_the_lock_and_changes_nothing() {
 
 // Signals.
 
-/// A project with a database of so many megabytes that can't be compressed.
+/// A project with an incompressible database of this size.
 fn large(megabytes: usize) -> Project {
     let project = Project::new();
     project.execute(&format!(
@@ -206,12 +206,12 @@ fn large(megabytes: usize) -> Project {
     project
 }
 
-/// How far a run has come, as its staging area shows it.
+/// A point of a run that its staging area shows.
 #[derive(Debug, Clone, Copy)]
 enum Event {
     /// The snapshot is being written.
     Snapshot,
-    /// The artifact is.
+    /// The artifact is being written.
     Artifact,
 }
 
@@ -233,8 +233,8 @@ fn start_backup(project: &Project) -> Child {
     project.command(["backup"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Sends `signal` to a backup at `event`; with a larger database if the run was faster. Gives the project, what was
-/// stored before, and how the run ended.
+/// Sends `signal` to a backup at `event`; repeats it with a larger database if the run was faster. Returns the project,
+/// what was stored before, and how the run ended.
 fn signalled(signal: Signal, event: Event) -> (Project, String, Ran) {
     for megabytes in [60, 240, 960] {
         let project = large(megabytes);
@@ -256,7 +256,7 @@ fn signalled(signal: Signal, event: Event) -> (Project, String, Ran) {
     panic!("every run was over before {signal:?} at {event:?}");
 }
 
-/// What is published, with digests.
+/// The published files, with digests.
 fn stored(project: &Project) -> String {
     shell(&project.path("backups"), "sha256sum $(ls | grep -v history.jsonl)")
 }
@@ -304,7 +304,7 @@ fn after_a_killed_backup_the_next_run_clears_up_and_works() {
     }
 }
 
-/// Sends `signal` to a verification once its begin is in the ledger.
+/// Sends `signal` to a verification once the ledger says that it began.
 fn signalled_verify(signal: Signal) -> (Project, Option<i32>) {
     for megabytes in [60, 240, 960] {
         let project = large(megabytes);

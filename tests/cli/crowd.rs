@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::support::{Project, Ran, Waiting, is_root, shell};
 
-/// A project with a backup of today and two that a rotation removes.
+/// A project with a backup of today, and two that a rotation removes.
 fn shelf() -> Project {
     let project = Project::new();
     for old in ["20250101_000000", "20250102_000000"] {
@@ -23,7 +23,7 @@ fn staged(project: &Project) -> String {
     shell(&project.path("backups/.staging"), "ls -A")
 }
 
-/// What is run, some of it more often than the rest.
+/// The commands to run, some more often than others.
 const COMMANDS: [&str; 10] = [
     "backup",
     "backup",
@@ -37,7 +37,7 @@ const COMMANDS: [&str; 10] = [
     "pin latest",
 ];
 
-/// How many runs are at work at once: half of them wait for the lock, half don't.
+/// The number of concurrent runs: half of them wait for the lock, half don't.
 const CROWD: usize = 20;
 
 /// Runs of a crowd, and how each ended.
@@ -63,12 +63,12 @@ impl Crowd {
         Self { project, ended }
     }
 
-    /// How many runs that begin so did their work.
+    /// The number of runs that did their work and whose command begins so.
     fn done(&self, command: &str) -> usize {
         self.ended.iter().filter(|(text, ran)| text.starts_with(command) && ran.code == 0).count()
     }
 
-    /// Each has worked, or another had the lock and it would not wait.
+    /// Asserts that each run did its work, or found the lock taken and would not wait.
     fn check_ends(&self) {
         for (at, (command, ran)) in self.ended.iter().enumerate() {
             let refused = ran.code == 11 && ran.stderr.contains("error: locked by another run: ");
@@ -80,7 +80,7 @@ impl Crowd {
         }
     }
 
-    /// What each did is there, once, whole, and in the ledger.
+    /// Asserts that the result of each run exists once, whole, and in the ledger.
     fn check_store(&self) {
         let project = &self.project;
         let (backups, restores) = (self.done("backup"), self.done("restore"));
@@ -167,7 +167,7 @@ fn who_waits_for_the_lock_can_be_interrupted_and_has_changed_nothing() {
     project.run("backup --lock-wait 0s").expect(0);
 }
 
-/// Runs the program where the store is mounted to be read only.
+/// Runs the program with the store mounted read-only.
 fn as_reader(project: &Project, command: &str) -> Ran {
     let script = "mount --bind backups backups; mount -o remount,bind,ro backups; exec \"$@\"";
     let program = project.command(command.split(' '));

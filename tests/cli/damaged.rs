@@ -1,4 +1,4 @@
-//! Backups of a database that is damaged: refused, or saved on demand and marked.
+//! Backups of a damaged database: refused, or saved on demand and marked.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::{Project, break_index, shell};
 
-/// A project whose database was sound when it was backed up, and isn't now. Gives that backup's id.
+/// A project whose database was sound when it was backed up, but is damaged now. Returns that backup's id.
 fn damaged() -> (Project, String) {
     let project = Project::new();
     project.execute("PRAGMA journal_mode = delete");
@@ -131,7 +131,7 @@ fn what_sqlite_cannot_read_at_all_is_saved_to_the_last_byte() {
     assert_eq!((&artifact["plain_bytes"], &artifact["page_size"]), (&json!(32), &json!(0)));
 }
 
-/// Saves the damaged database uncompressed, and gives the first artifact.
+/// Saves the damaged database uncompressed, and returns the first artifact.
 fn kept(project: &Project) -> serde_json::Value {
     let saved = project.run("backup --database-only --allow-damaged --no-compress --json");
     let manifest = saved.expect(3).json()["backup"].clone();

@@ -1,4 +1,4 @@
-//! `demo`: what it tells, and where it works.
+//! `demo`: what it prints, and where it works.
 
 use std::fs;
 use std::path::Path;

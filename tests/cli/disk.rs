@@ -1,4 +1,4 @@
-//! Disks that fill up: to the page and to the file, whatever runs on them.
+//! Disks that fill up, at every page and every file, under every command.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -9,17 +9,17 @@ use rustix::fs::{FallocateFlags, StatVfs, fallocate, statvfs};
 
 use crate::support::{Project, Ran, Waiting, as_nobody, break_index, is_root, shell};
 
-/// A project of which one folder is on a small disk of its own. Only one process and those that join it see that; the
-/// project's own folder stays as it was made, and each run begins with a copy of it.
+/// A project with one folder on a small disk of its own. Only one process and those that join it see that disk. The
+/// project's own folder never changes, and each run begins with a copy of it.
 struct Disk {
     project: Project,
     /// The folder on the disk, relative to the root.
     at: &'static str,
-    /// Holds the mounts, which are gone with it.
+    /// The process that holds the mounts; they end with it.
     keeper: Child,
 }
 
-/// What a disk still has.
+/// The room that is left on a disk.
 #[derive(Debug, Clone, Copy)]
 enum Room {
     Pages(u64),
@@ -27,7 +27,7 @@ enum Room {
 }
 
 impl Disk {
-    /// A disk of so much, with the project on it.
+    /// A disk of this size, with the project on it.
     fn new(project: Project, at: &'static str, size: &str) -> Self {
         let script = format!(
             "mount -t tmpfs -o mode=0700 tmpfs \"$0\"; cd \"$0\"
@@ -46,12 +46,12 @@ impl Disk {
         disk
     }
 
-    /// A path of the project, as who has joined sees it.
+    /// A path of the project, as processes that joined see it.
     fn path(&self, relative: &str) -> PathBuf {
         format!("/proc/{}/root{}", self.keeper.id(), self.project.path(relative).display()).into()
     }
 
-    /// The command, where the disk is mounted.
+    /// The command in the namespace that has the disk mounted.
     fn join(&self, command: &Command) -> Command {
         let mut joined = Command::new("nsenter");
         joined.arg(format!("--target={}", self.keeper.id())).arg("--mount");
@@ -77,7 +77,7 @@ impl Disk {
         ran.stdout
     }
 
-    /// Makes everything what it was at first.
+    /// Restores the first state of everything.
     fn reset(&self) {
         let (here, there) = (self.path(""), self.project.root().display());
         let script = format!("find . -mindepth 1 ! -path './{}' -delete; cp -a '{there}/.' .", self.at);
@@ -88,7 +88,7 @@ impl Disk {
         statvfs(self.path(self.at)).unwrap()
     }
 
-    /// Fills the disk until it has just this room.
+    /// Fills the disk until exactly this room is left.
     fn leave(&self, room: Room) {
         let full = self.path(self.at).join(".full");
         fs::create_dir(&full).unwrap();
@@ -109,12 +109,12 @@ impl Disk {
         }
     }
 
-    /// Makes room again.
+    /// Frees the room again.
     fn clear(&self) {
         fs::remove_dir_all(self.path(self.at).join(".full")).unwrap();
     }
 
-    /// Fills the ledger's last page with empty lines: the next line needs another one.
+    /// Fills the ledger's last page with empty lines, so that the next line needs another page.
     fn fill_page_of_ledger(&self) {
         self.fill_page_of_ledger_but_for(0);
     }
@@ -127,7 +127,7 @@ impl Disk {
         ledger.write_all("\n".repeat(fill.try_into().unwrap()).as_bytes()).unwrap();
     }
 
-    /// All that the application has, by its own means.
+    /// All data of the application, as it reads it itself.
     fn state(&self) -> String {
         self.shell(
             "for file in .env data/station_info.json; do cat $file || echo none; done 2>&1
@@ -137,7 +137,7 @@ impl Disk {
         )
     }
 
-    /// What runs left lying about.
+    /// Files that runs left behind.
     fn leftovers(&self) -> String {
         self.shell("find . -path '*/.staging/*' -o -name '*.restoring*'")
     }
@@ -159,10 +159,10 @@ impl Drop for Disk {
 
 // Every amount of room.
 
-/// A command on a disk that has too little room for it, or just enough.
+/// A command on a disk that has too little room, or just enough.
 struct Scenario {
     command: &'static str,
-    /// What is on that disk: the store, the application's data, or all of it.
+    /// The folder on that disk: the store, the application's data, or the whole project.
     at: &'static str,
     project: fn() -> Project,
 }
@@ -204,7 +204,7 @@ fn backed_up_twice() -> Project {
     project
 }
 
-/// A database that takes long enough to be stored, and no backup of it to know its size from.
+/// A database that takes long enough to store, without a backup that would tell its size.
 fn large() -> Project {
     let project = Project::new();
     project.backup_with("--config-only");
@@ -247,14 +247,14 @@ fn deleted() -> Project {
     project
 }
 
-/// A scenario under way.
+/// The state of a scenario that is being run.
 struct Sweep<'a> {
     scenario: &'a Scenario,
     disk: Disk,
     before: String,
     after: String,
     complete: Vec<String>,
-    /// How often it was run with how much room, and how often that was enough.
+    /// The number of runs, and how many had enough room.
     runs: u32,
     done: u32,
 }
@@ -270,8 +270,8 @@ impl<'a> Sweep<'a> {
         Self { scenario, disk, before, after, complete, runs: 0, done: 0 }
     }
 
-    /// Runs the command with just this room. Either it does its work, or it says what it lacks and changes nothing; with
-    /// room it works again. Whether it did its work.
+    /// Runs the command with exactly this room. Either it does its work, or it says what is missing and changes
+    /// nothing; with more room it works again. Returns whether it did its work.
     fn attempt(&mut self, room: Room) -> bool {
         let Self { scenario: Scenario { command, at, .. }, disk, .. } = &*self;
         let what = format!("{command} with {at} on a disk with {room:?}");
@@ -299,7 +299,7 @@ impl<'a> Sweep<'a> {
         done
     }
 
-    /// Runs it with as much room as half of what was too much and too little, down to the page.
+    /// Bisects the room between too little and enough, down to the page.
     fn bisect(&mut self, room: fn(u64) -> Room, enough: u64) {
         let (mut too_little, mut enough) = (0, enough);
         assert!(self.attempt(room(enough)));
@@ -312,7 +312,7 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    /// Runs it with every amount of room, up to what is enough.
+    /// Runs it with every amount of room, up to the first that is enough.
     fn each(&mut self, room: fn(u64) -> Room) {
         let mut amount = 0;
         while !self.attempt(room(amount)) {
@@ -326,7 +326,7 @@ impl<'a> Sweep<'a> {
     }
 }
 
-/// Whether each line is an error, what to do about it, or a warning, and what to do is to make room.
+/// Whether each line is an error, a hint or a warning, and the hint is to make room.
 fn lacks_room(ran: &Ran) -> bool {
     let known = |line: &str| ["error: ", "hint: ", "warning: "].iter().any(|word| line.starts_with(word));
     [1, 3].contains(&ran.code)
@@ -498,7 +498,7 @@ fn without_room_for_as_much_as_the_last_backup_took_nothing_is_begun() {
 // The ledger, where there is no room for its line.
 
 impl Disk {
-    /// Gives every stored file another name: to remove one of them frees nothing.
+    /// Gives every stored file another hard link, so that removing a file frees no room.
     fn keep_files_of_removed_backups(&self) {
         self.shell("mkdir backups/.kept; ln backups/*_* backups/.kept");
     }

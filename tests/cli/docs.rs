@@ -1,4 +1,4 @@
-//! Holds the documents to the code.
+//! Makes sure that the documents agree with the code.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ fn help(command: &str) -> String {
     ran.stdout
 }
 
-/// Names of all commands, as the help lists them.
+/// The names of all commands, as the help lists them.
 fn commands() -> Vec<String> {
     let help = help("");
     let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
@@ -42,7 +42,7 @@ fn commands() -> Vec<String> {
     names.map(|line| line.split_whitespace().next().unwrap().to_string()).filter(|name| name != "help").collect()
 }
 
-/// Everything in single backquotes.
+/// All texts in single backquotes.
 fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }

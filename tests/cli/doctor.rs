@@ -1,4 +1,4 @@
-//! `doctor`, but for the schedule: that takes a systemd or a cron of its own (tests/systemd, tests/cron).
+//! `doctor`, without the schedule, which needs a systemd or a cron of its own (tests/systemd, tests/cron).
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,14 +7,14 @@ use serde_json::Value;
 
 use crate::support::{Project, Ran, as_nobody, is_root, program, shell};
 
-/// What a check found.
+/// The finding of a check.
 struct Found {
     verdict: String,
     detail: String,
     hint: String,
 }
 
-/// The finding of one check. The exit code has to fit: a host without a schedule fails anyway.
+/// The finding of one check. The exit code must match it; a host without a schedule fails anyway.
 #[track_caller]
 fn doctor(project: &Project, flags: &str, check: &str) -> Found {
     let ran = project.run(&format!("doctor --json {flags}"));

@@ -1,4 +1,4 @@
-//! Bad input: each has a message that names the thing, an exit code, one JSON document, and changes nothing.
+//! Bad input: each case has a message that names the thing, an exit code and one JSON document, and changes nothing.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -9,8 +9,8 @@ use serde_json::json;
 
 use crate::support::{Project, Ran, as_nobody, program, shell, wait_for};
 
-/// Runs what has to be refused with `code`, once for people and once with `--json`, and checks that both say the same
-/// and that nothing was changed. Gives the error's kind and what was printed for people.
+/// Runs a command that must be refused with `code`, once as text and once with `--json`. Asserts that both say the same
+/// and that nothing was changed. Returns the error's kind and the text.
 #[track_caller]
 fn refused(project: &Project, code: i32, arguments: &str) -> String {
     let before = project.tree();
@@ -21,7 +21,7 @@ fn refused(project: &Project, code: i32, arguments: &str) -> String {
     format!("{kind}\n{}", people.shown())
 }
 
-/// The kind of error of a run with `--json`, whose one document has to say what stderr says.
+/// The error's kind of a run with `--json`. Asserts that its only document says what stderr says.
 #[track_caller]
 fn refused_in_json(project: &Project, code: i32, arguments: &str) -> String {
     let programs = project.run(&format!("--json {arguments}"));
@@ -42,7 +42,7 @@ fn refused_in_json(project: &Project, code: i32, arguments: &str) -> String {
     error["kind"].as_str().unwrap().to_string()
 }
 
-/// `text` with N for every larger number that stands alone: sizes that depend on versions of libraries.
+/// `text` with N for every larger number that stands alone: such sizes depend on versions of libraries.
 fn numberless(text: &str) -> String {
     let word = |word: &str| match word.trim_end().parse::<u64>() {
         Ok(1000..) => word.replace(word.trim_end(), "N"),
@@ -220,7 +220,8 @@ fn a_backup_folder_that_cant_be_made() {
 
 // The database.
 
-/// A backup whose database can't be saved: partial with the configuration, failed without; says the same both times.
+/// Runs backups whose database can't be saved: partial with the configuration, failed without. Asserts that both say
+/// the same, and returns that.
 #[track_caller]
 fn unsaved(project: &Project, flags: &str) -> String {
     let live = || shell(project.root(), "sha256sum data/* .env; stat -c '%n %a' data/*");
@@ -356,8 +357,8 @@ fn a_failed_backup_says_why_in_json_too() {
 
 // Damaged artifacts.
 
-/// What restore says of the only backup once `damage` is done to its file of that name. Verify finds it too, drill as
-/// well, all with exit code 12, and restore changes nothing.
+/// Damages the file `name` of the only backup, and returns what `restore` says about it. Asserts that `verify` and
+/// `drill` find the damage too, all with exit code 12, and that `restore` changes nothing.
 #[track_caller]
 fn damaged(codec: &str, name: &str, damage: impl Fn(&Project, &str)) -> String {
     let project = Project::new();
@@ -475,8 +476,8 @@ fn an_artifact_of_another_backup_in_its_place() {
 
 // Manifests.
 
-/// A project with a good backup and a newer one whose manifest reads `text` (with ID for its id). Checks that it is
-/// listed as unreadable, can't be restored, keeps the good one from nothing; gives what `verify` says.
+/// A project with a good backup and a newer one whose manifest is `text` (with ID for its id). Asserts that the newer
+/// one is listed as unreadable, can't be restored, and doesn't hinder the good one. Returns what `verify` says.
 #[track_caller]
 fn unreadable(code: i32, edit: impl Fn(&Project, &str)) -> String {
     let project = Project::new();
@@ -541,7 +542,7 @@ fn a_manifest_of_another_backup() {
     "#);
 }
 
-/// Puts a value at a place of the manifest.
+/// Sets a value in the manifest.
 fn set(pointer: &'static str, value: &'static str) -> impl Fn(&Project, &str) {
     move |project, id| project.edit_manifest(id, |manifest| *manifest.pointer_mut(pointer).unwrap() = value.into())
 }
@@ -849,7 +850,7 @@ fn usage_errors_are_one_document_in_json_too() {
 
 // The lock.
 
-/// Holds the lock of the project's store as another run would.
+/// Holds the lock of the project's store, as another run would.
 fn hold(project: &Project) -> File {
     fs::create_dir_all(project.path("backups/.staging")).unwrap();
     let mut file = File::create(project.path("backups/.lock")).unwrap();

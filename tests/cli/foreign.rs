@@ -1,4 +1,4 @@
-//! What other tools wrote: the old Python script, and people with `sqlite3`, `gzip`, `zstd` and `tar`.
+//! Backups of other tools: of the old Python script, and of people with `sqlite3`, `gzip`, `zstd` and `tar`.
 
 use std::fs;
 use std::process::Command;
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::support::{Project, Ran, shell};
 
-/// What `backup_manager.py` did, with its names, its calls and its own clock's three readings.
+/// The work of `backup_manager.py`: its names, its calls and its three readings of the clock.
 const SCRIPT: &str = r#"
 import gzip, json, os, shutil, sqlite3, sys, tarfile
 from datetime import datetime
@@ -47,11 +47,11 @@ if "manifest" in what:
         json.dump({"timestamp": timestamp, "backups": backups}, f, indent=2)
 "#;
 
-/// Its three clock readings: the database and the configuration took it a while.
+/// Its three readings of the clock, between which it saved the database and the configuration.
 const STAMPS: [&str; 3] = ["20251209_235958", "20251210_000003", "20251210_000004"];
 const ID: &str = STAMPS[2];
 
-/// Has the old script back up what is in the project.
+/// Backs the project up with the old script.
 fn old_backup_at(project: &Project, stamps: [&str; 3], what: &str) {
     // The folder has moved since, or the machine was another one.
     let old = "/home/pi/charger-api/backups";
@@ -66,13 +66,13 @@ fn old_backup(what: &str) -> Project {
     project
 }
 
-/// Loses all that was backed up.
+/// Deletes all that was backed up.
 fn disaster(project: &Project) {
     fs::remove_dir_all(project.path("data")).unwrap();
     fs::remove_file(project.path(".env")).unwrap();
 }
 
-/// All is there as it was made.
+/// Asserts that everything is back.
 #[track_caller]
 fn assert_restored(project: &Project) {
     assert_eq!(project.sessions(), 1000);
@@ -82,7 +82,7 @@ fn assert_restored(project: &Project) {
     assert_eq!(project.read("data/station_info.json"), "{\"id\": \"CP-1\"}\n");
 }
 
-/// Id, status and artifact names of all that is listed.
+/// Id, status and artifact names of all listed backups.
 fn listed(project: &Project) -> Vec<String> {
     let json = project.run("list --json").expect(0).json();
     let row = |row: &serde_json::Value| {
@@ -346,7 +346,7 @@ fn a_script_manifest_leads_nowhere_outside_the_store() {
     project.run(&format!("restore --yes --from {ID}")).expect(12);
 }
 
-/// Puts a file, made by a shell command that writes to its stdout, into the backup folder.
+/// Puts the output of a shell command into a file of the backup folder.
 fn by_hand(project: &Project, file: &str, command: &str) {
     shell(project.root(), &format!("mkdir -p backups; {command} >backups/{file}"));
 }

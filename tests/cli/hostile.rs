@@ -1,5 +1,5 @@
-//! Stores and sources that somebody made to do harm: whatever they hold, a run ends soon and in little memory, says in a
-//! line what is wrong, and writes nothing where it doesn't belong.
+//! Hostile stores and sources: whatever they hold, a run ends soon, needs little memory, says in one line what is
+//! wrong, and writes nothing to a wrong place.
 
 mod restore;
 
@@ -14,17 +14,18 @@ use serde_json::{Value, json};
 
 use crate::support::{Project, Ran, forge, is_root, program, shell};
 
-/// Of an old backup that nothing here made.
+/// The id of an old backup that this program didn't make.
 const ID: &str = "20251210_140000";
 
-/// The program with these arguments, separated by blanks: for at most two minutes, with at most 100 MB of memory, 100 MB in
-/// each file that it writes, and 1,024 files open. Says nothing that a terminal could take for a command, whatever is in the store.
+/// Runs the program with these arguments, separated by blanks: for at most two minutes, with at most 100 MB of memory,
+/// 100 MB in each file that it writes, and 1,024 open files. Asserts that it prints nothing that a terminal could take
+/// for a command.
 #[track_caller]
 pub fn bounded(project: &Project, arguments: &str) -> Ran {
     bounded_by(100, project, arguments)
 }
 
-/// The same, with so many megabytes of memory.
+/// The same, with this many megabytes of memory.
 #[track_caller]
 pub fn bounded_by(megabytes: usize, project: &Project, arguments: &str) -> Ran {
     let arguments = format!("--color always {arguments}");
@@ -40,13 +41,13 @@ pub fn bounded_by(megabytes: usize, project: &Project, arguments: &str) -> Ran {
     ran
 }
 
-/// Without the colours that this program has.
+/// `text` without this program's colours.
 fn uncoloured(text: &str) -> String {
     let colours = ["0", "1", "2", "31", "32", "33"].map(|number| format!("\u{1b}[{number}m"));
     colours.iter().fold(text.to_string(), |text, colour| text.replace(colour, ""))
 }
 
-/// The command ends with this code and changes nothing but the ledger. Gives what it says on stderr.
+/// Asserts that the command ends with this code and changes nothing but the ledger. Returns its stderr.
 #[track_caller]
 pub fn refused(project: &Project, code: i32, arguments: &str) -> String {
     let ledger = || fs::read(project.path("backups/history.jsonl")).unwrap_or_default();
@@ -62,14 +63,14 @@ pub fn refused(project: &Project, code: i32, arguments: &str) -> String {
     ran.stderr
 }
 
-/// A file in the backup folder, made by a shell command that writes to its stdout.
+/// Puts the output of a shell command into a file of the backup folder.
 fn by_hand(project: &Project, file: &str, command: &str) {
     shell(project.root(), &format!("mkdir -p -m 700 backups; ({command}) >backups/{file}"));
 }
 
 // Archives.
 
-/// Writes an archive to stdout: a good member, then one of a kind.
+/// Writes an archive to stdout: a good member, then one of the given kind.
 const TAR: &str = r#"
 import io, sys, tarfile
 
@@ -113,8 +114,8 @@ fn tar(kind: &str) -> String {
     format!("python3 -c '{TAR}' '{kind}'")
 }
 
-/// What is said of an archive of this kind, with nothing changed. It is the same for a backup that its manifest vouches
-/// for.
+/// The message about an archive of this kind. Asserts that it is the same if a manifest vouches for the archive, and
+/// that nothing changes.
 #[track_caller]
 fn refused_archive(kind: &str) -> String {
     let project = Project::new();
@@ -154,8 +155,8 @@ fn hostile_archives_are_refused_before_anything_is_written() {
     }
 }
 
-/// Writes the header of a long name, of attributes, or of a sparse file, and 300 MB of them to stdout. As a name it is one
-/// without an end; as what a sparse file holds, blocks that list nothing and say that another one follows.
+/// Writes the header of a long name, of attributes, or of a sparse file to stdout, then 300 MB of it: a name without an
+/// end, or blocks of a sparse file that list nothing and announce another block.
 const ENDLESS: &str = r#"
 import sys, tarfile
 
@@ -246,7 +247,8 @@ fn a_window_of_two_gigabytes_is_not_given_to_a_frame() {
 
 // Manifests.
 
-/// What is said of a manifest that stands beside a good backup: it is listed as unreadable, and the other one works.
+/// The message about a manifest beside a good backup. Asserts that it is listed as unreadable, and that the good backup
+/// works.
 #[track_caller]
 fn refused_manifest(manifest: &str) -> String {
     let project = Project::new();
@@ -269,7 +271,7 @@ fn refused_manifest(manifest: &str) -> String {
     line
 }
 
-/// A manifest of this program's, as text, for the id of the hostile one.
+/// A manifest of this program as text, with the id of the hostile one.
 fn sample() -> String {
     let project = Project::new();
     let id = project.backup();
@@ -520,10 +522,11 @@ fn a_link_out_of_the_project_is_followed_if_who_made_it_could_follow_it() {
     }
 }
 
-/// Bytes that the writer of a file writes at once.
+/// The number of bytes in each write.
 const PIECE: usize = 4096;
 
-/// Whether a file that is written from its beginning again and again, each time with the next letter, was so at one moment.
+/// Whether the file had this content at one moment. It is written from its beginning again and again, each time with
+/// the next letter.
 fn was_at_one_moment(saved: &[u8]) -> bool {
     let letters: Vec<u8> = saved.chunks(PIECE).map(|piece| piece[0]).collect();
     let whole = saved.chunks(PIECE).all(|piece| piece.iter().all(|letter| *letter == piece[0]));
@@ -624,7 +627,7 @@ fn a_folder_whose_name_is_a_command_to_the_terminal_gives_none() {
 
 // Many.
 
-/// A store with a backup of each of so many seconds, and a ledger that knows them verified.
+/// A store with this many backups, one a second, and a ledger that says that all are verified.
 fn store_of(count: usize) -> Project {
     let project = Project::new();
     let id = project.backup();

@@ -1,4 +1,4 @@
-//! Databases and files that somebody made to do harm: they get neither the memory nor the time of the machine.
+//! Hostile databases and files: they can't use up the memory or the time of the machine.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::hostile::{bounded, bounded_by};
 use crate::support::{Project, Ran, forge, shell, wait_for};
 
-/// Gives what has this name in the schema another text, without having SQLite do what it says.
+/// Changes the text of a schema entry without SQLite executing it.
 fn redefine(path: &Path, name: &str, column: &str, value: &str) {
     let connection = Connection::open(path).unwrap();
     connection.execute_batch("PRAGMA writable_schema = on").unwrap();
@@ -32,7 +32,7 @@ fn with_vast_index(path: &Path) {
     redefine(path, "by_length", "sql", "CREATE INDEX by_length ON vast(length(hex(zeroblob(a))))");
 }
 
-/// Views that join the last one with itself, until no more are allowed in one query, and a thousand views of the last.
+/// Views that each join the one before with itself, as deep as SQLite allows, and a thousand views of the last.
 fn with_nest_of_views(path: &Path) {
     let connection = Connection::open(path).unwrap();
     let views = (1..16).map(|n| format!("CREATE VIEW v{n} AS SELECT a.id FROM v{} a, v{} b;", n - 1, n - 1));
@@ -41,7 +41,7 @@ fn with_nest_of_views(path: &Path) {
     connection.execute_batch(&format!("BEGIN; CREATE VIEW v0 AS SELECT id FROM sessions; {views} COMMIT")).unwrap();
 }
 
-/// Makes a change to the database that is stored, which its manifest vouches for.
+/// Changes the stored database, and makes its manifest vouch for that.
 fn stored(change: impl FnOnce(&Path)) -> (Project, String) {
     let project = Project::new();
     let id = project.backup();
@@ -188,7 +188,7 @@ fn a_pipe_or_a_device_in_the_place_of_a_configuration_file_or_the_settings_is_no
 
 // What no program can help.
 
-/// The system kills whoever looks at a part of a mapped file that somebody has cut off.
+/// The signal that kills a process which reads a mapped file beyond its new end.
 const SIGBUS: i32 = 7;
 
 #[test]

@@ -1,4 +1,4 @@
-//! A store that somebody else can write to: what they put there has nothing of ours removed, passed over, taken for
+//! A store that somebody else can write to: whatever they put there, no file of ours is removed, skipped, taken for
 //! checked, or written elsewhere.
 
 use std::fs;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::hostile::{bounded, refused};
 use crate::support::{Project, Ran, as_nobody, break_index, forge, is_root, shell};
 
-/// Copies the backup `id` to another id, with what `edit` makes of its manifest.
+/// Copies the backup `id` to another id, with its manifest changed by `edit`.
 fn copy(project: &Project, id: &str, other: &str, edit: impl FnOnce(&mut Value)) {
     for file in project.stored().into_iter().filter(|file| file.contains(id)) {
         let to = project.path(&format!("backups/{}", file.replace(id, other)));
@@ -27,7 +27,7 @@ fn copy(project: &Project, id: &str, other: &str, edit: impl FnOnce(&mut Value))
     });
 }
 
-/// The id of so many minutes ago.
+/// The id of this many minutes ago.
 fn minutes_ago(minutes: i64) -> String {
     (chrono::Utc::now() - chrono::TimeDelta::minutes(minutes)).format("%Y%m%d_%H%M%S").to_string()
 }

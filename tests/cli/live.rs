@@ -1,4 +1,4 @@
-//! Restores over a database that other processes have open, each with an SQLite of its own.
+//! Restores over a database that other processes have open, each with its own SQLite.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -13,7 +13,7 @@ use rusqlite::Connection;
 const WRITERS: usize = 8;
 const READERS: usize = 8;
 
-/// A process that has the database open: see the script.
+/// A process that has the database open; see the script.
 struct Application {
     process: Child,
     stdin: Option<ChildStdin>,
@@ -34,14 +34,14 @@ impl Application {
         self.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
     }
 
-    /// What it says of its first transaction that went well since it was asked.
+    /// Its report of the first transaction that succeeded since it was asked.
     fn answer(&mut self) -> Value {
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();
         serde_json::from_str(&line).unwrap_or_else(|_| panic!("it died of what is above, and said {line:?}"))
     }
 
-    /// Lets it end. Gives its last words.
+    /// Lets it end. Returns its last report.
     fn end(mut self) -> Value {
         self.stdin = None;
         self.answer()
@@ -55,7 +55,7 @@ impl Drop for Application {
     }
 }
 
-/// What all of them say of their next transaction.
+/// The reports of all applications about their next transaction.
 fn ask_all(applications: &mut [Application]) -> Vec<Value> {
     applications.iter_mut().for_each(Application::ask);
     applications.iter_mut().map(Application::answer).collect()
@@ -67,7 +67,7 @@ fn assert_all_in_epoch(applications: &mut [Application], epoch: i64) {
     assert!(answers.iter().all(|answer| answer["epoch"] == epoch), "{epoch}: {answers:?}");
 }
 
-/// A project whose database has what the applications use, in the epoch 0, and a backup of it.
+/// A project whose database has the applications' tables, in the epoch 0, and a backup of it.
 fn project(pragmas: &str) -> (Project, String) {
     let project = Project::empty();
     project.execute(&format!(
@@ -84,7 +84,7 @@ fn project(pragmas: &str) -> (Project, String) {
     (project, id)
 }
 
-/// Goes on to another epoch, with another schema, in one transaction.
+/// Changes to another epoch, with another schema, in one transaction.
 fn go_on_to(project: &Project, epoch: i64) {
     let connection = project.open();
     connection.busy_timeout(std::time::Duration::from_secs(60)).unwrap();
@@ -96,13 +96,13 @@ fn go_on_to(project: &Project, epoch: i64) {
     connection.execute_batch(&sql).unwrap();
 }
 
-/// Restores while the database is in use; gives the id of what was there.
+/// Restores while the database is in use; returns the id of the safety copy.
 fn restore(project: &Project, arguments: &str) -> String {
     let ran = project.run(&format!("restore {arguments} --yes --json --busy-timeout 60s"));
     ran.expect(0).json()["restored"]["kept"].as_str().unwrap().to_string()
 }
 
-/// The numbers that a database file holds of each writer, of which none may be missing.
+/// The numbers of each writer in a database file. Asserts that none is missing in between.
 fn numbers(project: &Project, file: &str) -> BTreeMap<usize, RangeInclusive<i64>> {
     let query = "SELECT writer, count(*), min(number), max(number) FROM sequence GROUP BY writer";
     let rows = shell(project.root(), &format!("sqlite3 {file} 'PRAGMA integrity_check' '{query}'"));
@@ -121,8 +121,8 @@ fn numbers_in(project: &Project, id: &str) -> BTreeMap<usize, RangeInclusive<i64
     numbers(project, "kept.db")
 }
 
-/// Restores again and again beside processes that write and read all the while. Each commit that a writer was told of
-/// is in what the next restore has kept, or in the database at the end; there is no third place.
+/// Restores again and again while processes write and read. Asserts that each acknowledged commit is in the next safety
+/// copy, or in the database at the end.
 fn a_restore_beside_other_processes(before: &str, change: &str, reader_timeout: &str, rounds: i64) -> Vec<Value> {
     let (project, id) = project(before);
     project.execute(change);
@@ -240,7 +240,7 @@ fn no_wal_of_the_old_state_survives_a_restore_over_connections_that_stay_open() 
     assert_eq!(shell(&project.path("data"), "ls"), "sessions.db\n");
 }
 
-/// All that a database file holds, and how it is built, as the standard tools see it.
+/// Content and structure of a database file, as the standard tools see it.
 fn content(project: &Project) -> String {
     let script = "for name in integrity_check page_size encoding auto_vacuum journal_mode user_version; do
                       sqlite3 data/sessions.db \"PRAGMA $name\"
@@ -249,7 +249,7 @@ fn content(project: &Project) -> String {
     shell(project.root(), script)
 }
 
-/// A database unlike any other.
+/// Makes a database with this journal mode and shape.
 fn build(project: &Project, journal_mode: &str, shape: &str) {
     project.execute(&format!(
         "{shape}; PRAGMA journal_mode = {journal_mode}; PRAGMA user_version = 7; CREATE TABLE state(epoch);
@@ -305,7 +305,7 @@ fn another_encoding_is_warned_of_since_no_connection_goes_on_with_it() {
     assert_eq!(epoch(&project.open()).unwrap(), "PRAGMA encoding = \"UTF-16le\"");
 }
 
-/// Runs a script of the sqlite3 shell that is killed as it stands there, in the middle of a transaction or not.
+/// Runs a script of the sqlite3 shell, and kills the shell after it, perhaps in the middle of a transaction.
 fn die_after(project: &Project, sql: &str) {
     let mut sqlite3 = Command::new("sqlite3");
     let sqlite3 = sqlite3.arg(project.path("data/sessions.db")).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -318,7 +318,7 @@ fn die_after(project: &Project, sql: &str) {
     dying.wait().unwrap();
 }
 
-/// A backup, changes that are committed, and a transaction that a crash breaks off when it has changed the file already.
+/// A project with a backup, committed changes, and a transaction that a crash broke off after it had changed the file.
 fn with_a_hot_journal() -> (Project, String) {
     let (project, id) = project("PRAGMA journal_mode = delete");
     go_on_to(&project, 1);

@@ -1,4 +1,4 @@
-//! Where the program looks for a project, and how it calls itself.
+//! Where the program searches for a project, and which name it gives itself.
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -13,7 +13,7 @@ fn run_in(folder: &Path, arguments: &str) -> Ran {
     Ran::of(program().args(arguments.split_whitespace()).current_dir(folder))
 }
 
-/// Runs it as somebody who has it installed, and calls it `name`.
+/// Runs it as somebody who has installed it as `name`.
 fn run_as(name: &str, folder: &Path, arguments: &str) -> Ran {
     let mut command = program();
     command.env_remove("CARGO_PKG_NAME").arg0(name).args(arguments.split_whitespace());

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::support::{Project, Ran, program, shell};
 
-/// A backup folder that is in none of the projects.
+/// A backup folder outside of all projects.
 struct Shared {
     folder: TempDir,
 }
@@ -36,20 +36,20 @@ impl Shared {
         serde_json::from_str(&fs::read_to_string(self.path().join("store.json")).unwrap()).unwrap()
     }
 
-    /// Everything in it, but for what a lock may change.
+    /// Everything in it, except what a lock may change.
     fn tree(&self) -> String {
         shell(&self.path(), "find . ! -name .lock -printf '%p %m\n' | sort; sha256sum * | sort")
     }
 }
 
-/// A project that is called so in its settings.
+/// A project with this name in its settings.
 fn named(name: &str) -> Project {
     let project = Project::new();
     project.write("ops/backup.toml", &format!("project = {name:?}\n"));
     project
 }
 
-/// The program in a project's folder, with a backup folder.
+/// Runs the program in a project's folder, with this backup folder.
 fn run_in(root: &Path, backups: &Path, arguments: &str) -> Ran {
     let mut command = program();
     command.arg("--root").arg(root).arg("--backup-dir").arg(backups);

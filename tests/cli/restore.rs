@@ -1,4 +1,4 @@
-//! `restore`: into an empty place, into a live database, back again with `--undo`; and what it refuses.
+//! `restore`: into an empty place, over a live database, back again with `--undo`; and what it refuses.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Project, Ran, as_nobody, on_a_terminal, program, shell, wait_for};
 
-/// What independent witnesses say about the project's files: mode, owner and digest of each, and the database.
+/// The project's files as independent tools see them: mode, owner and digest of each, and the database's content.
 fn witnesses(project: &Project) -> String {
     let script = "stat -c '%n %a %u:%g' .env data/sessions.db data/station_info.json
                   sha256sum .env data/station_info.json
@@ -18,14 +18,14 @@ fn witnesses(project: &Project) -> String {
     shell(project.root(), script)
 }
 
-/// A project whose files are closed to others: a restore into an empty place makes them no wider.
+/// A project whose files only their owner can read: a restore into an empty place keeps it so.
 fn closed_to_others() -> Project {
     let project = Project::new();
     shell(project.root(), "chmod 0640 .env data/*");
     project
 }
 
-/// A new session that is committed, and another `.env`, as an application leaves them after the last backup.
+/// Commits a new session and writes another `.env`, as an application does after the last backup.
 fn go_on(project: &Project) {
     project.execute("INSERT INTO sessions VALUES (1001, 1, 0.5)");
     project.write(".env", "API_KEY=another-secret\n");
@@ -554,7 +554,7 @@ fn the_ledger_has_a_line_before_the_first_change_and_one_after_the_last() {
     }
 }
 
-/// Takes the last restore's end out of the ledger, as if the power had gone.
+/// Removes the end of the last restore from the ledger, as if the power had failed.
 fn cut_short(project: &Project) {
     let ledger = project.read("backups/history.jsonl");
     let lines: Vec<&str> = ledger.lines().collect();

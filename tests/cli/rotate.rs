@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Project, Ran, shell};
 
-/// A project whose backups are of other days, all counted from one moment.
+/// A project with backups of earlier days, all counted back from one moment.
 struct Shelf {
     project: Project,
     now: DateTime<Utc>,
@@ -20,7 +20,7 @@ impl Shelf {
         Self { project: Project::new(), now: Utc::now(), known: Vec::new() }
     }
 
-    /// A shelf with an ordinary backup of so many days ago each.
+    /// A shelf with an ordinary backup of each of these days ago.
     fn of(days: &[i64]) -> Self {
         let mut shelf = Self::new();
         for days in days {
@@ -29,7 +29,7 @@ impl Shelf {
         shelf
     }
 
-    /// A backup made so many days and one hour ago.
+    /// Makes a backup of this many days and one hour ago.
     fn add(&mut self, days: i64) -> String {
         self.add_with(days, "")
     }
@@ -39,7 +39,7 @@ impl Shelf {
         self.age(&made, days)
     }
 
-    /// Makes a backup one of so many days and an hour ago.
+    /// Changes a backup to one of this many days and an hour ago.
     fn age(&mut self, made: &str, days: i64) -> String {
         let id = (self.now - Duration::days(days) - Duration::hours(1)).format("%Y%m%d_%H%M%S").to_string();
         self.project.redate(made, &id);
@@ -47,7 +47,7 @@ impl Shelf {
         id
     }
 
-    /// How `told` calls a backup.
+    /// Sets the name of a backup in `told`.
     fn name(&mut self, id: &str, name: &str) {
         self.known.push((id.to_string(), name.to_string()));
     }
@@ -62,7 +62,7 @@ impl Shelf {
         self
     }
 
-    /// What a rotation said, with names for ids, and for what the id of a line implies: its day, week, month, year.
+    /// The output of a rotation, with names for ids, and for the day, week, month and year of a line's id.
     fn told(&self, text: &str) -> String {
         let line = |line: &str| {
             let Some((id, name)) = self.known.iter().find(|(id, _)| line.contains(id)) else { return line.to_string() };
@@ -77,7 +77,7 @@ impl Shelf {
         text.lines().map(line).collect::<Vec<_>>().join("\n")
     }
 
-    /// Days of what a dry run would keep and what it would remove, and the words for it. Nothing is changed by it.
+    /// The days that a dry run would keep, those that it would remove, and its output. Asserts that it changes nothing.
     #[track_caller]
     fn dry(&self, flags: &str) -> String {
         let before = self.project.stored();
@@ -88,7 +88,7 @@ impl Shelf {
     }
 }
 
-/// Ids of the backups that have a manifest.
+/// The ids of the backups that have a manifest.
 fn ids(project: &Project) -> BTreeSet<String> {
     let id = |name: &String| Some(name.strip_prefix("manifest_")?.strip_suffix(".json")?.to_string());
     project.stored().iter().filter_map(id).collect()
@@ -105,7 +105,7 @@ fn sizeless(text: &str) -> String {
     words.join(" ")
 }
 
-/// Exit code and all that was said of a command that has to fail.
+/// Exit code and output of a command that must fail.
 #[track_caller]
 fn refused(ran: &Ran, code: i32) -> String {
     ran.expect(code);
@@ -417,7 +417,7 @@ fn a_backup_of_the_configuration_never_takes_the_place_of_the_last_database() {
     shelf.project.run(&format!("restore --from {} --yes", shelf.id(2))).expect(0);
 }
 
-/// Makes the record of a run that saved nothing, so many days ago.
+/// Makes the manifest of a run that saved nothing, this many days ago.
 fn failed_run(shelf: &mut Shelf, days: i64) -> String {
     let sources = ["data/sessions.db", ".env", "data/station_info.json"];
     let aside = |from: &str, to: &str| {
@@ -701,7 +701,7 @@ fn a_backup_that_did_not_pass_its_verification_takes_no_ones_place() {
     project.run(&format!("verify --from {sound}")).expect(0);
 }
 
-/// Makes the database lose all but a few sessions.
+/// Deletes all but a few sessions.
 fn lose_sessions(project: &Project) {
     project.execute("DELETE FROM sessions WHERE id > 12");
 }

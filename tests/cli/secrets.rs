@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use crate::support::{Project, Ran, program, shell};
 
-/// What stands in a row, in `.env`, in `station_info.json`, and is printed by the drill's command.
+/// A secret in a row, in `.env` and in `station_info.json`, which the drill's command prints too.
 const SECRET: &str = "hunter2-nobody-may-see";
 
-/// A project full of secrets, in all of whose files something is wrong.
+/// A project full of secrets, with a fault in every file.
 fn project() -> Project {
     let project = Project::new();
     project.execute(&format!(
@@ -40,7 +40,7 @@ fn project() -> Project {
     project
 }
 
-/// Runs the program on a terminal, and gives all that it printed.
+/// Runs the program on a terminal, and returns all that it printed.
 fn on_terminal(project: &Project, arguments: &str) -> String {
     let program = program().get_program().to_str().unwrap().to_string();
     let command = format!("'{program}' --root '{}' {arguments}", project.root().display());

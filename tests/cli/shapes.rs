@@ -1,4 +1,4 @@
-//! Databases of every shape: each is backed up, verified and restored, and is equal to what it was.
+//! Databases of every shape: each is backed up, verified and restored, and equals the original.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +10,7 @@ use rusqlite::types::Value;
 
 use crate::support::{Project, Ran, program};
 
-/// What a database shows: the schema, and every row of every table that can be read.
+/// The content of a database: the schema, and every row of every table that can be read.
 fn content(path: &Path) -> Vec<String> {
     let connection = Connection::open(path).unwrap();
     let mut lines = Vec::new();
@@ -28,7 +28,7 @@ fn content(path: &Path) -> Vec<String> {
     lines
 }
 
-/// The rows of a query, a line each; a long value by its length and ends.
+/// The rows of a query, one line each; a long value is shown by its length and its ends.
 fn rows(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare(sql)?;
     let columns = statement.column_count();
@@ -42,7 +42,7 @@ fn rows(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<String>> {
     statement.query_map([], line)?.collect()
 }
 
-/// Backs up the project's database in both ways, verifies, restores over it, into an empty folder, and compares.
+/// Backs up the project's database by both methods, verifies, restores over it and into an empty folder, and compares.
 fn assert_round_trip(project: &Project, warning: Option<&str>) {
     let before = content(&project.path("data/sessions.db"));
     for snapshot in ["vacuum", "pages"] {

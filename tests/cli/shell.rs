@@ -1,4 +1,4 @@
-//! What makes the program a good citizen of the shell: help, version, completions, man pages, closed pipes.
+//! The program in a shell: help, version, completions, man pages, closed pipes.
 
 use std::process::{Command, Stdio};
 
@@ -44,7 +44,7 @@ const GLOBAL_FLAGS: [&str; 9] = [
     "--busy-timeout",
 ];
 
-/// Runs the program away from any project.
+/// Runs the program outside of any project.
 fn run(arguments: &str) -> Ran {
     Ran::of(program().args(arguments.split_whitespace()).current_dir("/"))
 }
@@ -286,7 +286,7 @@ fn a_result_that_cant_be_written_is_a_failure() {
     assert_eq!(run("list -q"), (0, String::new()), "nothing was to be written");
 }
 
-/// What bash offers in `folder` after this was typed, by the script for `xtask`, which is in no PATH.
+/// The completions that bash offers in `folder` for a typed line, with the script for `xtask`, which is not in PATH.
 fn bash_offers(folder: &std::path::Path, typed: &str) -> Vec<String> {
     let script = run("completions bash").stdout
         + "words=($TYPED); COMP_WORDS=(\"${words[@]}\" ''); COMP_CWORD=${#words[@]}; COMP_TYPE=9

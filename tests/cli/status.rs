@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 
 use crate::support::{Project, Ran, shell, wait_for};
 
-/// Makes a backup one of so many hours before `now`.
+/// Changes a backup to one of this many hours before `now`.
 fn age(project: &Project, made: &str, now: DateTime<Utc>, hours: i64) -> String {
     let id = (now - Duration::hours(hours)).format("%Y%m%d_%H%M%S").to_string();
     project.redate(made, &id);
     id
 }
 
-/// A backup of so many hours ago.
+/// Makes a backup of this many hours ago.
 fn aged(project: &Project, hours: i64) -> String {
     age(project, &project.backup_with("--no-rotate"), Utc::now(), hours)
 }
@@ -27,12 +27,12 @@ fn max_age(project: &Project, limit: &str) {
     project.write("ops/backup.toml", &format!("[status]\nmax_age = \"{limit}\"\n"));
 }
 
-/// `text` with its digits made alike.
+/// `text` with all digits made equal.
 fn digitless(text: &str) -> String {
     text.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect()
 }
 
-/// A program run on a terminal of so many columns: all it shows there, without colours.
+/// Runs the program on a terminal with this many columns; returns all that it shows, without colours.
 fn on_terminal(project: &Project, columns: u32, command: &str) -> String {
     let (program, root) = (env!("CARGO_BIN_EXE_xtask"), project.root().display());
     let script = format!(
@@ -42,7 +42,7 @@ fn on_terminal(project: &Project, columns: u32, command: &str) -> String {
     shell(project.root(), &script)
 }
 
-/// One backup for each status, all of them of today.
+/// Makes one backup for each status, all of today.
 fn one_of_each(project: &Project) -> [String; 6] {
     let foreign = aged(project, 60);
     fs::remove_file(project.path(&format!("backups/manifest_{foreign}.json"))).unwrap();
@@ -583,7 +583,7 @@ fn a_database_that_was_never_saved_is_neither_fresh_nor_well_nor_drilled() {
     project.run("drill").expect(0);
 }
 
-/// What `status`, `list` and `doctor` say of the last run.
+/// What `status`, `list` and `doctor` say about the last run.
 #[track_caller]
 fn assert_last_run(project: &Project, what: &str, sentence: &str) {
     assert_eq!(project.run("status --json").json()["last"]["what"], what);

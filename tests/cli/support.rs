@@ -11,13 +11,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A project in a folder of its own: a WAL database with 1,000 sessions, `.env` and `station_info.json`.
+/// A project in a temporary folder: a WAL database with 1,000 sessions, `.env` and `station_info.json`.
 pub struct Project {
     folder: TempDir,
 }
 
 impl Project {
-    /// A project with nothing in it.
+    /// An empty project.
     pub fn empty() -> Self {
         let project = Self { folder: tempfile::tempdir().unwrap() };
         fs::create_dir(project.path("data")).unwrap();
@@ -62,12 +62,12 @@ impl Project {
         fs::read_to_string(self.path(relative)).unwrap()
     }
 
-    /// The live database, made if it isn't there.
+    /// Opens the live database, and creates it if there is none.
     pub fn open(&self) -> Connection {
         Connection::open(self.path("data/sessions.db")).unwrap()
     }
 
-    /// How many sessions the live database has.
+    /// The number of sessions in the live database.
     pub fn sessions(&self) -> i64 {
         self.query("SELECT count(*) FROM sessions")
     }
@@ -92,12 +92,12 @@ impl Project {
         Ran::of(&mut self.command(arguments.split_whitespace()))
     }
 
-    /// Makes a backup that has to succeed, and gives its id.
+    /// Makes a backup, which must succeed; returns its id.
     pub fn backup(&self) -> String {
         self.backup_with("")
     }
 
-    /// Makes a backup with more flags, and gives its id.
+    /// Makes a backup with more flags; returns its id.
     pub fn backup_with(&self, flags: &str) -> String {
         let ran = self.run(&format!("backup --json {flags}"));
         ran.expect(0);
@@ -121,7 +121,7 @@ impl Project {
         self.write(&format!("backups/manifest_{id}.json"), &manifest.to_string());
     }
 
-    /// Changes what the manifest of a backup says of one database or set of files.
+    /// Changes what the manifest of a backup says about one database or set of files.
     pub fn edit_artifact(&self, id: &str, name: &str, edit: impl FnOnce(&mut Value)) {
         self.edit_manifest(id, |manifest| {
             let artifacts = manifest["artifacts"].as_array_mut().unwrap();
@@ -129,14 +129,14 @@ impl Project {
         });
     }
 
-    /// Size and digest of a file, as manifests say them.
+    /// Size and digest of a file, as manifests have them.
     pub fn facts(&self, file: &str) -> (Value, Value) {
         let text = shell(self.root(), &format!("stat -c %s {file}; sha256sum {file} | cut -c -64"));
         let (bytes, sha256) = text.trim().split_once('\n').unwrap();
         (json!(bytes.parse::<u64>().unwrap()), json!(sha256))
     }
 
-    /// Makes the backup `id` one of another time: names, manifest, ledger and all.
+    /// Changes the backup `id` to one of another time: names, manifest and ledger.
     pub fn redate(&self, id: &str, other: &str) {
         self.edit_manifest(id, |manifest| {
             let text = manifest.to_string().replace(id, other);
@@ -165,7 +165,8 @@ impl Project {
         file
     }
 
-    /// Names in the backup folder, sorted, without the ledger, the record of whose it is, and what begins with a dot.
+    /// Names in the backup folder, sorted, without the ledger, the record of its owner, and names that begin with a
+    /// dot.
     pub fn stored(&self) -> Vec<String> {
         let names =
             fs::read_dir(self.path("backups")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -176,7 +177,7 @@ impl Project {
         names
     }
 
-    /// The name of the backup's file that begins so, relative to the root.
+    /// The backup's file whose name begins with `name`, relative to the root.
     pub fn artifact(&self, id: &str, name: &str) -> String {
         let found = self.stored().into_iter().find(|file| file.starts_with(&format!("{name}_{id}")));
         format!("backups/{}", found.unwrap())
@@ -192,7 +193,7 @@ impl Project {
         self.history().into_iter().filter(|line| line["outcome"] != "begun").collect()
     }
 
-    /// Takes out of all snapshots, as long as it lives, what differs from run to run: the root, ids, how long it took.
+    /// While the guard lives, snapshots leave out what differs from run to run: the root, ids, durations.
     pub fn filters(&self) -> insta::internals::SettingsBindDropGuard {
         let mut settings = insta::Settings::clone_current();
         settings.add_filter(self.root().to_str().unwrap(), "ROOT");
@@ -203,14 +204,14 @@ impl Project {
         settings.bind_to_scope()
     }
 
-    /// Every file below `folder` with its digest, but for the store's lock and what SQLite's readers leave.
+    /// Every file below `folder` with its digest, except the store's lock and what SQLite's readers leave.
     pub fn hashes(&self, folder: &str) -> String {
         let find = "find . -type f ! -name .lock ! -name '*-shm' ! \\( -name '*-wal' -empty \\) -print0 \
                     | sort -z | xargs -0r sha256sum";
         shell(&self.path(folder), find)
     }
 
-    /// `text` with what differs from run to run taken out: the root, ids, times, hashes, sizes of compressed files.
+    /// `text` without what differs from run to run: the root, ids, times, hashes, sizes of compressed files.
     pub fn redact(&self, text: &str) -> String {
         text.replace(self.root().to_str().unwrap(), "ROOT").replace("`cargo xtask --root ROOT ", "`")
     }
@@ -228,8 +229,8 @@ impl Project {
         settings.bind_to_scope()
     }
 
-    /// Every file and folder with its mode and content, but for the lock, the staging area and what SQLite makes
-    /// for readers: two that are equal mean that nothing was changed.
+    /// Every file and folder with its mode and content, except the lock, the staging area and what SQLite makes for
+    /// readers. If two are equal, nothing was changed.
     pub fn tree(&self) -> String {
         let skip = "-name .lock -o -name .staging -o -name '*-shm' -o -name '*-wal' -size 0";
         shell(
@@ -251,12 +252,12 @@ pub fn program() -> Command {
     command
 }
 
-/// In snapshots, the commands of a hint are as the library writes them: without the program and its flags.
+/// In snapshots, commands in a hint have no program name and no global flags, as in the source.
 fn shorten_hints(settings: &mut insta::Settings) {
     settings.add_filter("`cargo xtask (--(root|backup-dir|config) [^ ]+ )*", "`");
 }
 
-/// What a run of the program said, and how it ended.
+/// The output and the exit code of a run of the program.
 #[derive(Debug)]
 pub struct Ran {
     pub code: i32,
@@ -274,24 +275,24 @@ impl Ran {
         }
     }
 
-    /// The run ended with this exit code.
+    /// Asserts that the run ended with this exit code.
     #[track_caller]
     pub fn expect(&self, code: i32) -> &Self {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
 
-    /// All it said and how it ended, for a snapshot.
+    /// Output and exit code, for a snapshot.
     pub fn shown(&self) -> String {
         format!("{}--\n{}=> {}", self.stdout, self.stderr, self.code)
     }
 
-    /// All that it said: stdout, then stderr.
+    /// All output: stdout, then stderr.
     pub fn all(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
     }
 
-    /// The one document on stdout.
+    /// The only document on stdout.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout)
@@ -299,14 +300,14 @@ impl Ran {
     }
 }
 
-/// A run that waits for the store's lock, and has said so.
+/// A run that waits for the store's lock and has said so.
 pub struct Waiting {
     child: Child,
     stderr: BufReader<ChildStderr>,
 }
 
 impl Waiting {
-    /// Starts the command and waits until it waits.
+    /// Starts the command, and returns once it waits for the lock.
     pub fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
@@ -320,7 +321,7 @@ impl Waiting {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// How it ended, and what it said since it waited.
+    /// Waits for its end; returns its exit code, and its output since it waited.
     pub fn end(mut self) -> Ran {
         let mut stderr = String::new();
         self.stderr.read_to_string(&mut stderr).unwrap();
@@ -340,7 +341,7 @@ pub fn on_a_terminal(project: &Project, answer: &str, arguments: &str) -> Ran {
     Ran::of(command.args(["-c", script, answer, &line]).env("TZ", "UTC").env("TERM", "xterm"))
 }
 
-/// Runs one of the standard tools by way of the shell, in `folder`; it has to succeed. Gives its stdout.
+/// Runs a shell script with standard tools in `folder`, which must succeed. Returns its stdout.
 #[track_caller]
 pub fn shell(folder: &Path, script: &str) -> String {
     let output = Command::new("sh").args(["-euc", script]).current_dir(folder).output().unwrap();
@@ -349,7 +350,7 @@ pub fn shell(folder: &Path, script: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Leaves the index on `station` as it is while a row that it covers changes.
+/// Changes a row without changing the index on `station` that covers it.
 pub fn break_index(path: &Path) {
     // Each time another connection, which reads the schema anew.
     let open = || {
@@ -394,7 +395,7 @@ pub fn wait_for(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
-/// Whether the tests run as root, for whom no file is closed.
+/// Whether the tests run as root, who can read every file.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
@@ -408,12 +409,12 @@ pub fn as_nobody(project: &Project, temp: &Path, arguments: &str) -> Ran {
     as_user(65534, Path::new("/"), temp, ["--root", root].into_iter().chain(arguments.split_whitespace()))
 }
 
-/// The same in the folder `here`, which has to say what project is meant.
+/// The same in the folder `here`, which decides the project.
 pub fn as_nobody_in(here: &Path, arguments: &str) -> Ran {
     as_user(65534, here, Path::new("/tmp"), arguments.split_whitespace())
 }
 
-/// Runs the program as the user of that number, by root's right.
+/// Runs the program as the user with this number; needs root.
 fn as_user<'a>(uid: u32, here: &Path, temp: &Path, arguments: impl IntoIterator<Item = &'a str>) -> Ran {
     // Where it was built, nobody else may be allowed to look.
     let place = tempfile::tempdir().unwrap();

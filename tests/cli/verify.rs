@@ -16,7 +16,7 @@ fn flip_byte(path: &Path) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Digests of all that isn't the store: what verify and drill must never touch.
+/// Digests of everything outside the store, which verify and drill must never touch.
 fn live(project: &Project) -> String {
     project.hashes("data") + &project.read(".env")
 }
@@ -25,7 +25,7 @@ fn scratch(project: &Project) -> String {
     shell(project.root(), "ls -A backups/.staging")
 }
 
-/// Verifies the newest backup, which has to be found damaged, and gives the details of what is damaged.
+/// Verifies the newest backup, which must be found damaged; returns the details of the damage.
 #[track_caller]
 fn damage(project: &Project) -> String {
     let report = project.run("verify --json").expect(12).json()["reports"][0].clone();
@@ -239,8 +239,8 @@ fn an_index_that_lacks_a_row_is_found_by_the_integrity_check() {
     assert!(found.starts_with("integrity_check: row 500 missing from index by_station\n"), "{found}");
 }
 
-/// What no check saw before it was stored is checked when it is restored, and what one saw is not, as far as this host's
-/// ledger says so: what a restore takes for sound, `drill` and `verify` look at all the same.
+/// A restore checks a database that was not checked before it was stored. If this host's ledger says that it was, only
+/// `drill` and `verify` check it again.
 #[test]
 fn a_restore_checks_what_was_not_checked_before() {
     let project = Project::new();
@@ -457,7 +457,7 @@ fn a_store_on_a_read_only_mount_is_verified_without_a_record() {
     assert_eq!(shell(project.root(), "ls -A temp"), "");
 }
 
-/// Makes a folder look untouched since 1970.
+/// Sets a folder's times to 1970.
 fn age(path: &Path) {
     shell(path, "touch -d @0 .");
 }
@@ -497,7 +497,7 @@ fn decoded_databases_go_to_the_scratch_folder_that_is_named() {
 
 // Again.
 
-/// Verifies the newest backup, which has to be sound, and gives how far that looked.
+/// Verifies the newest backup, which must be sound; returns the depth.
 #[track_caller]
 fn depth(project: &Project, flags: &str) -> String {
     let report = project.run(&format!("verify --json {flags}")).expect(0).json()["reports"][0].clone();
@@ -604,7 +604,7 @@ fn a_database_with_a_flaw_is_checked_whole_each_time() {
 
 // Drills.
 
-/// A project whose settings are the defaults and these probes of the database, and a command.
+/// A project with default settings, these probes of the database, and a command.
 fn drilled(probes: &Value, command: &Value, timeout: &str) -> Project {
     let project = Project::new();
     let settings = format!(

@@ -20,14 +20,14 @@ use support::{Ran, wait_for};
 const CRONTAB: &str = "/var/spool/cron/crontabs/charger";
 const ROOT: &str = "/srv/charger";
 
-/// A host whose program everybody may run.
+/// A host with a program that everybody may run.
 fn host() -> Host {
     let host = Host::new();
     host.machine.run("chmod 755 /home/deploy; rm -rf /var/spool/cron/crontabs/*");
     host
 }
 
-/// The program, run by the one whose project it is.
+/// Runs the program as the owner of the project.
 fn xtask(host: &Host, arguments: &str) -> Ran {
     host.xtask_as("charger", BUILT, ROOT, arguments)
 }
@@ -53,7 +53,7 @@ fn cron_runs_the_block_and_says_in_the_log_what_came_of_it() {
     cron.wait().unwrap();
 }
 
-/// Starts cron just before two in the night, with a mail system that keeps what it is given in `/tmp/mail`.
+/// Starts cron just before two at night, with a mail system that keeps all mail in `/tmp/mail`.
 fn start_cron(host: &Host) -> Child {
     let sendmail = "#!/bin/sh\ncat > /tmp/mail.$$; mv /tmp/mail.$$ /tmp/mail\n";
     host.machine.write("/tmp/sendmail", sendmail);

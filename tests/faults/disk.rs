@@ -1,5 +1,5 @@
-//! What is on a disk after the power went, as far as POSIX lets it: what was synced is there; of all else, each change may
-//! be there or not, in any combination. A file's content is synced by its own `fsync`, its name by that of its folder. A
+//! The states of a disk that POSIX allows after a power failure: what was synced is there; every other change may be
+//! there or not, in any combination. A file's content is synced by its own `fsync`, its name by that of its folder. A
 //! rename happens as a whole, and is synced with the folder of the new name. Writes are cut into blocks.
 
 use std::collections::BTreeMap;
@@ -8,13 +8,13 @@ use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// Of a longer write, each block may be there or not.
+/// The unit of writes: of a longer write, each block may be there or not.
 const BLOCK: usize = 4096;
 
-/// A file, however it is called.
+/// A file, whatever its name.
 type FileId = usize;
 
-/// What a name stands for.
+/// The target of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Node {
     Folder,
@@ -28,16 +28,16 @@ enum Change {
     Truncate(usize),
 }
 
-/// A file's content: some bytes, and the changes since.
+/// A file's content: initial bytes, and the changes since.
 #[derive(Debug, Clone, Default)]
 struct Content {
     bytes: Rc<Vec<u8>>,
     changes: Vec<Rc<Change>>,
-    /// Differs where the changes were others.
+    /// Two contents with other changes have other versions.
     version: u64,
 }
 
-/// One step that is wholly there or not.
+/// A step that is on the disk as a whole or not at all.
 #[derive(Debug, Clone)]
 enum Step {
     Content { file: FileId, change: Rc<Change> },
@@ -55,16 +55,16 @@ pub struct State {
 #[derive(Debug, Default)]
 pub struct Disk {
     synced: State,
-    /// What programs see.
+    /// The state that programs see.
     current: State,
-    /// Steps that were not synced, each with its number.
+    /// Steps that are not synced yet, each with its number.
     pending: Vec<(u64, Step)>,
     steps: u64,
     files: FileId,
 }
 
 impl Disk {
-    /// A disk on which all of this is synced: folders have no content.
+    /// A disk with these entries, all synced. Folders have no content.
     pub fn new(entries: impl IntoIterator<Item = (PathBuf, Option<Vec<u8>>)>) -> Self {
         let mut disk = Self::default();
         for (path, bytes) in entries {
@@ -136,7 +136,7 @@ impl Disk {
         });
     }
 
-    /// What can be synced at `path` now.
+    /// The steps that a sync of `path` would make durable now.
     pub fn begin_sync(&self, path: &Path) -> Vec<u64> {
         let is_of_it = |step: &Step| match step {
             Step::Content { file, .. } => self.current.file(path) == Some(*file),
@@ -145,7 +145,7 @@ impl Disk {
         self.pending.iter().filter(|(_, step)| is_of_it(step)).map(|(number, _)| *number).collect()
     }
 
-    /// What was begun is done.
+    /// Ends a sync: these steps are durable.
     pub fn end_sync(&mut self, begun: &[u64]) {
         let (synced, pending) = std::mem::take(&mut self.pending).into_iter().partition(|(it, _)| begun.contains(it));
         self.pending = pending;
@@ -161,12 +161,12 @@ impl Disk {
         self.pending.push((self.steps, step));
     }
 
-    /// How many changes may be there or not.
+    /// The number of changes that may be there or not.
     pub fn pending(&self) -> usize {
         self.pending.len()
     }
 
-    /// What is on the disk if these of them are there.
+    /// The state of the disk if only these changes are there.
     pub fn after_power_cut(&self, mut is_there: impl FnMut(usize) -> bool) -> State {
         let mut state = self.synced.clone();
         for (at, (number, step)) in self.pending.iter().enumerate() {
@@ -206,7 +206,7 @@ impl State {
         }
     }
 
-    /// Files that can be found, and folders (which have no content): not what is in a folder that isn't there.
+    /// Files and folders (without content) that can be found: nothing in a folder that isn't there.
     pub fn entries(&self) -> impl Iterator<Item = (&Path, Option<Vec<u8>>)> {
         let is_found = |path: &&PathBuf| {
             path.ancestors().skip(1).all(|folder| folder.as_os_str().is_empty() || self.names.contains_key(folder))
@@ -231,7 +231,7 @@ impl State {
         Some(self.contents.get(&file).map_or(0, Content::length))
     }
 
-    /// The same for two states that have the same in the files that `concerns` takes.
+    /// A key that is equal for two states if the files that `concerns` accepts are.
     pub fn key(&self, concerns: impl Fn(&Path) -> bool) -> u64 {
         let mut hasher = DefaultHasher::new();
         for (path, node) in self.names.iter().filter(|(path, _)| concerns(path)) {

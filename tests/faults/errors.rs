@@ -1,16 +1,16 @@
-//! Every system call fails once: the run says so or has done its work, and nothing is lost.
+//! Every system call fails once: the run reports it or does its work, and nothing is lost.
 
 use crate::outcome::{check_messages, require};
 use crate::scenario::{LARGE, SCENARIOS};
 use crate::sweep::{self, Case, NOT_STRUCK, Place};
 
-/// Calls that can fail. Some are other names for the same, of other machines.
+/// Calls that can fail. Some are the names of the same call on other machines.
 const CALLS: &str = "open openat write pwrite64 fsync fdatasync rename renameat renameat2 link linkat unlink unlinkat \
                      rmdir mkdir mkdirat ftruncate flock fcntl mmap getdents64 clone3";
 
 const ERRORS: [&str; 4] = ["error=ENOSPC", "error=EIO", "error=EACCES", "error=EINTR"];
 
-/// Calls whose error a run may pass over and still do its work: the name, a part of what `strace` shows, and why.
+/// Calls whose error a run may ignore and still do its work: the name, a part of what `strace` shows, and why.
 const IGNORED: [(&str, &str, &str); 29] = [
     ("", "EINTR", "std and SQLite call again"),
     ("write", "/backups/.lock>", "who holds the lock stands in it for others to read"),
@@ -63,8 +63,7 @@ fn may_be_ignored(call: &str) -> bool {
     IGNORED.iter().any(|(name, part, _)| call.starts_with(name) && call.contains(part))
 }
 
-/// All cases. A lock takes no room, and SQLite and `flock` make of one that was interrupted what they make of one that is
-/// refused.
+/// All cases. A lock can't fail for lack of room, and SQLite and `flock` treat an interrupted one like a refused one.
 fn cases(places: &[Place]) -> Vec<Case<'_>> {
     let mut cases = sweep::cases(places, CALLS, &ERRORS);
     let is_lock = |case: &Case<'_>| ["fcntl", "flock"].contains(&case.fault.call.as_str());

@@ -1,11 +1,11 @@
-//! Killed, or asked to stop, at every system call that changes something: nothing is lost, nothing stays half made.
+//! A run is killed, or asked to stop, at every system call that changes something: nothing is lost or left half done.
 
 use crate::outcome::{leftovers, require};
 use crate::scenario::SCENARIOS;
 use crate::sweep::{self, Case, NOT_STRUCK};
 
-/// Calls that change what others can see. `strace` kills before the call: between two of them, all moments are alike.
-/// What an `open` has made is there when the next of them comes.
+/// Calls that change what others can see. `strace` kills before the call, and all moments between two such calls are
+/// equal. A file that an `open` creates is there at the next of them.
 const CHANGES: &str = "write pwrite64 writev fsync fdatasync rename renameat renameat2 link linkat symlink unlink \
                        unlinkat rmdir mkdir mkdirat ftruncate fallocate flock fcntl chmod fchmod fchmodat chown fchown \
                        fchownat utimensat exit_group";

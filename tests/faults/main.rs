@@ -1,9 +1,9 @@
 //! Every system call of a run fails once, and the run is killed at every one: nothing may be lost.
 //!
-//! And the power fails after every change: all that may be on the disk then is looked at.
+//! And the power fails after every change: every state that the disk may have then is checked.
 //!
-//! `strace` lets calls fail and sends signals. Cases that a plain `cargo test` runs are a sample, the same each time;
-//! all of them run under `cargo test -- --ignored`.
+//! `strace` makes calls fail and sends signals. A plain `cargo test` runs a sample of the cases, the same each time;
+//! `cargo test -- --ignored` runs all of them.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should say so")]
 

@@ -1,4 +1,4 @@
-//! What a project holds after a run, and what must be true of it.
+//! The state of a project after a run, and what must be true of it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,15 +28,15 @@ impl Live {
         self.database.is_none()
     }
 
-    /// Whether each part is as in one of the two.
+    /// Whether each part equals that of one of the two.
     fn is_either(&self, old: &Self, new: &Self) -> bool {
         let parts = |it: &Self| [it.database.clone(), it.files[0].clone(), it.files[1].clone()];
         parts(self).iter().zip(parts(old)).zip(parts(new)).all(|((own, old), new)| *own == old || *own == new)
     }
 }
 
-/// What the application would find in its database, and whether that is sound. It is looked at in a copy: the next run
-/// has to cope with what was left.
+/// What the application would find in its database, and whether that is sound. A copy is read, since the next run must
+/// meet what was left.
 fn database(project: &Project) -> Option<String> {
     let copy = tempfile::tempdir().unwrap();
     let place = |suffix: &str| copy.path().join(format!("sessions.db{suffix}"));
@@ -52,7 +52,7 @@ fn database(project: &Project) -> Option<String> {
     })
 }
 
-/// Ids of the backups that exist.
+/// The ids of the backups that exist.
 fn backups(project: &Project) -> BTreeSet<String> {
     manifests(project).iter().map(|manifest| manifest["id"].as_str().unwrap().to_string()).collect()
 }
@@ -74,14 +74,14 @@ fn orphans(project: &Project) -> BTreeSet<String> {
     files
 }
 
-/// What a run has left behind: all of the staging area, and what was decoded beside its place.
+/// What a run has left: everything in the staging area, and files decoded beside their targets.
 pub fn leftovers(project: &Project) -> Vec<PathBuf> {
     let names = |folder| fs::read_dir(project.path(folder)).into_iter().flatten().map(|entry| entry.unwrap().path());
     let beside = names(".").chain(names("data")).filter(|path| path.to_string_lossy().contains(".restoring"));
     names("backups/.staging").chain(beside).collect()
 }
 
-/// What has to be after a fixture's run, as one shows that nothing keeps from being whole.
+/// The expected state after a fixture's run, taken from a run without a fault.
 pub struct Expected {
     old: Live,
     new: Live,
@@ -101,7 +101,7 @@ impl Expected {
         Self { old, new, settled: Live::of(&project), before, after }
     }
 
-    /// Whether nothing has been done.
+    /// Whether the run has changed nothing.
     pub fn is_untouched(&self, project: &Project) -> bool {
         Live::of(project) == self.old && backups(project) == self.before
     }
@@ -111,13 +111,13 @@ impl Expected {
         Live::of(project) == self.old
     }
 
-    /// Whether all has been done: backups that are made now have other ids.
+    /// Whether the run has done everything; new backups have other ids than expected.
     pub fn is_done(&self, project: &Project) -> bool {
         let (found, earlier) = (backups(project), self.lasting());
         Live::of(project) == self.new && found.is_superset(&earlier) && found.len() == self.after.len()
     }
 
-    /// Ids of backups that have to be there at any time.
+    /// The ids of backups that must always be there.
     pub fn lasting(&self) -> BTreeSet<String> {
         &self.before & &self.after
     }
@@ -127,14 +127,14 @@ impl Expected {
         require(live.is_either(&self.old, &self.new), || format!("the live state is neither old nor new: {live:?}"))
     }
 
-    /// After a run that may have been cut short anywhere: nothing is lost, and the next run does all that there is to
-    /// do.
+    /// Checks the state after a run that may have been cut short anywhere: nothing is lost, and the next run does all
+    /// the work.
     pub fn check(&self, fixture: &Fixture, project: &Project) -> Result<(), String> {
         self.check_live(&Live::of(project))?;
         self.check_next(fixture, project)
     }
 
-    /// Whether no backup is lost, and the next run does all that there is to do.
+    /// Checks that no backup is lost, and that the next run does all the work.
     pub fn check_next(&self, fixture: &Fixture, project: &Project) -> Result<(), String> {
         let found = backups(project);
         require(found.is_superset(&self.lasting()), || format!("backups are gone: {found:?} are left"))?;
@@ -150,8 +150,8 @@ impl Expected {
     }
 }
 
-/// Whether people can read what a run said: each line says what it is, and one of them why it failed. A fault strikes each
-/// thread once, and a backup goes on to rotate when a database could not be saved: so there may be as many errors.
+/// Checks that people can read the output: each line says what it is, and one says why the run failed. A fault strikes
+/// each thread once, and a backup rotates even if a database could not be saved, so there may be that many errors.
 pub fn check_messages(ran: &Ran, faults: usize) -> Result<(), String> {
     let is_labelled = |line: &str| ["error: ", "warning: ", "hint: "].iter().any(|label| line.starts_with(label));
     require(ran.stderr.lines().all(is_labelled), || "a line that doesn't say what it is".into())?;

@@ -1,6 +1,6 @@
-//! The power fails: whatever a run has changed and not synced may be on the disk or not. A run is recorded once, and each
-//! state that POSIX allows after each of its changes is looked at: the live state in it is the old or the new one, part by
-//! part, and every listed backup is whole. In some of them the next run has to do its work, too.
+//! The power fails: what a run has changed but not synced may be on the disk or not. A run is recorded once, and each
+//! state that POSIX allows after each of its changes is checked: each part of the live state is the old or the new one,
+//! and every listed backup is whole. In some of these states the next run must do its work, too.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,19 +22,19 @@ use crate::strace::{self, Call, Moment};
 use crate::support::{Project, shell};
 use crate::sweep::{self, Place};
 
-/// Calls that change files, and those that say where the next `write` goes.
+/// Calls that change files, and those that decide where the next `write` goes.
 const CALLS: &str = "open openat creat write pwrite64 writev pwritev pwritev2 ftruncate truncate rename renameat renameat2 \
                      link linkat symlink symlinkat unlink unlinkat mkdir mkdirat rmdir fsync fdatasync sync_file_range \
                      fallocate copy_file_range sendfile lseek read dup dup2 dup3 fcntl";
 
-/// So many combinations are drawn after each change, beside all, none, and all but one.
+/// The number of random combinations after each change, besides all, none, and all but one.
 const DRAWN: usize = 6;
 
-/// What the application has, relative to the root.
+/// The application's files, relative to the root.
 const LIVE: [&str; 5] =
     ["data/sessions.db", "data/sessions.db-wal", "data/sessions.db-journal", ".env", "data/station_info.json"];
 
-/// Of these, nothing has to be on the disk: SQLite makes the first anew, the second tells others who holds the lock.
+/// Files that needn't be on the disk: SQLite makes the first anew, and the second only tells who holds the lock.
 fn is_of_no_account(path: &Path) -> bool {
     path.to_string_lossy().ends_with("-shm") || path.ends_with(".lock")
 }
@@ -50,7 +50,7 @@ fn path(text: &str) -> PathBuf {
     std::ffi::OsString::from_vec(decoded(text)).into()
 }
 
-/// A run's files: which one a number stands for, and where its next `write` goes.
+/// A run's open files: the file behind each number, and where its next `write` goes.
 struct Replay {
     root: PathBuf,
     disk: Disk,
@@ -65,17 +65,17 @@ impl Replay {
         Self { root, disk, offsets: BTreeMap::new(), appending: BTreeSet::new(), syncing: BTreeMap::new() }
     }
 
-    /// Relative to the root; none if it isn't below it, or a file that has no name any more.
+    /// A path relative to the root; none if it isn't below the root, or is a file without a name.
     fn below_root(&self, path: &Path) -> Option<PathBuf> {
         path.strip_prefix(&self.root).ok().map(Path::to_path_buf)
     }
 
-    /// The file of an open one, as `3</its/path>`.
+    /// The path of an open file, given as `3</its/path>`.
     fn opened(&self, argument: &str) -> Option<PathBuf> {
         if argument.ends_with("(deleted)") { None } else { self.below_root(&path(argument.split_once('<')?.1)) }
     }
 
-    /// The path that `arguments` begin with, after a folder if the call is one of those that end in `at`.
+    /// The path that `arguments` begin with, after a folder if the call's name ends in `at`.
     fn named<'a>(&self, call: &Call, arguments: &mut impl Iterator<Item = &'a String>) -> Option<PathBuf> {
         let has_folder = ["at", "at2"].iter().any(|end| call.name.ends_with(end));
         let folder =
@@ -149,7 +149,7 @@ impl Replay {
         }
     }
 
-    /// What changes names, or a length.
+    /// Replays a call that changes names or a length.
     fn change(&mut self, call: &Call) {
         let mut arguments = call.arguments.iter();
         if call.name == "ftruncate" {
@@ -171,7 +171,7 @@ impl Replay {
     }
 }
 
-/// All that is in a folder: paths relative to it, and the content of files.
+/// All entries of a folder: paths relative to it, and the content of files.
 fn entries(root: &Path) -> Vec<(PathBuf, Option<Vec<u8>>)> {
     let found = shell(root, "find . -mindepth 1 -printf '%P\\n'");
     let entry = |name: &str| (name.into(), root.join(name).is_file().then(|| fs::read(root.join(name)).unwrap()));
@@ -194,7 +194,7 @@ fn power_cuts(disk: &Disk, random: &mut Rng, mut each: impl FnMut(State)) {
     }
 }
 
-/// The project in a state, in a folder of its own.
+/// A project in this state, in a folder of its own.
 fn project(state: &State, traced: &Path, concerns: impl Fn(&Path) -> bool) -> Project {
     let project = Project::empty();
     for (path, bytes) in state.entries().filter(|(path, _)| concerns(path)) {
@@ -215,7 +215,7 @@ fn project(state: &State, traced: &Path, concerns: impl Fn(&Path) -> bool) -> Pr
     project
 }
 
-/// Whether every manifest that is there names files that are whole, and every backup that must be there has one.
+/// Checks that every manifest names whole files, and that every backup that must be there has a manifest.
 fn check_backups(state: &State, must_be: &BTreeSet<String>) -> Result<(), String> {
     for id in must_be {
         let manifest = state.bytes(Path::new(&format!("backups/manifest_{id}.json")));
@@ -235,8 +235,8 @@ fn check_backups(state: &State, must_be: &BTreeSet<String>) -> Result<(), String
     Ok(())
 }
 
-/// Records a scenario's run, and looks at all that the disk may have on it. Of all the states that differ, so many go on to
-/// the next run.
+/// Records a scenario's run, and checks every state that the disk may have. The next run is tried in at most `most` of
+/// the different states.
 fn replay(place: &Place, most: usize) -> Vec<String> {
     let traced = place.fixture.project();
     let mut replay = Replay::new(&traced);
@@ -267,7 +267,7 @@ fn replay(place: &Place, most: usize) -> Vec<String> {
     look.finish()
 }
 
-/// What was looked at so far.
+/// The states that were checked so far.
 struct Look<'a> {
     place: &'a Place,
     traced: &'a Path,
@@ -320,7 +320,7 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// Lets the next run do its work in the sample. Gives what is wrong.
+    /// Tries the next run in the sample. Returns what is wrong.
     fn finish(mut self) -> Vec<String> {
         for state in &self.sample {
             let project = project(state, self.traced, |_| true);

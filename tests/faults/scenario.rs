@@ -1,4 +1,4 @@
-//! What is run: a project, a command, and the run that comes after it.
+//! Scenarios: a project, a command, and the run that comes after it.
 
 use rusqlite::config::DbConfig;
 
@@ -7,14 +7,14 @@ use crate::support::{Project, break_index, shell};
 /// A command on a project.
 pub struct Scenario {
     pub name: &'static str,
-    /// Makes the project, and says which backup `FROM` stands for in the commands.
+    /// Makes the project, and returns the backup that `FROM` means in the commands.
     prepare: fn() -> (Project, String),
     command: &'static str,
-    /// What comes after it, and has to work whatever became of it.
+    /// The command of the next run, which must work in any case.
     next: &'static str,
 }
 
-/// All of them. The last differs from others by a few dozen calls, and takes as long as two.
+/// All scenarios. The last differs from others in a few dozen calls, and takes as long as two of them.
 pub static SCENARIOS: [Scenario; 8] = [
     Scenario { name: "backup", prepare: shelf, command: "backup", next: "backup" },
     Scenario { name: "restore into an empty place", prepare: deleted, command: RESTORE, next: RESTORE },
@@ -30,11 +30,11 @@ pub static SCENARIOS: [Scenario; 8] = [
 /// A restore that is large enough for all of its threads: they decode, hash, check, encode.
 pub static LARGE: Scenario = Scenario { name: "restore of 20 MB", prepare: large, command: RESTORE, next: RESTORE };
 
-/// What SQLite cuts off is in no journal.
+/// A restore that makes the database smaller: the pages that SQLite cuts off are in no journal.
 pub static SMALLER: Scenario =
     Scenario { name: "restore of a smaller database", prepare: grown, command: RESTORE, next: RESTORE };
 
-/// Bytes and a log take the place of a database: for a moment, there is none.
+/// A database is replaced by bytes and a log: for a moment, there is no database.
 pub static DAMAGED_WITH_LOG: Scenario =
     Scenario { name: "restore --undo to one with a log", prepare: over_damaged_with_log, command: UNDO, next: RESTORE };
 
@@ -45,8 +45,8 @@ const RESTORE: &str = "restore --from FROM --yes";
 /// Backups that rotation removes once there are two newer ones.
 const OLD: [&str; 2] = ["20250101_030000", "20250102_030000"];
 
-/// Two old backups and a new one. Since then every row and every file has changed, and the database's log holds what
-/// the application wrote last.
+/// A project with two old backups and a new one. Since then every row and every file has changed, and the database's
+/// log holds the last changes.
 fn shelf() -> (Project, String) {
     let project = Project::new();
     // A copy of it, whatever its folder is called, is the same project, and its first backup writes that down. Rotation goes
@@ -98,7 +98,7 @@ fn with_small_pages() -> (Project, String) {
     (project, id)
 }
 
-/// A project after a restore, and the backup of what that has replaced.
+/// A project after a restore, and the id of its safety copy.
 fn restored() -> (Project, String) {
     let (project, id) = shelf();
     restore(project, &id)
@@ -124,7 +124,7 @@ fn restore_and_go_on(project: Project, id: &str) -> (Project, String) {
     (project, kept)
 }
 
-/// What an application leaves that is killed after it has committed.
+/// Leaves what an application leaves if it is killed after a commit.
 fn leave_in_log(project: &Project, sql: &str) {
     let database = project.open();
     database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
@@ -137,7 +137,7 @@ fn restore(project: Project, id: &str) -> (Project, String) {
     (project, kept)
 }
 
-/// A scenario's project, made once, to be copied for each case.
+/// A scenario's project, made once and copied for each case.
 pub struct Fixture {
     pub scenario: &'static Scenario,
     project: Project,
@@ -152,7 +152,7 @@ impl Scenario {
 }
 
 impl Fixture {
-    /// A copy of the project, with a ledger that tells of this copy.
+    /// A copy of the project, with a ledger that names the copy's paths.
     pub fn project(&self) -> Project {
         let copy = Project::empty();
         shell(copy.root(), &format!("rmdir data; cp -a '{}/.' .", self.project.root().display()));
@@ -170,7 +170,7 @@ impl Fixture {
         self.arguments(self.scenario.next)
     }
 
-    /// A lock that could not be given back is waited for: not for long.
+    /// Arguments with a short wait: a lock that could not be released is waited for.
     fn arguments(&self, command: &str) -> String {
         format!("{} --busy-timeout 1s", command.replace("FROM", &self.from))
     }

@@ -1,7 +1,7 @@
-//! Runs the program under `strace`: to count its system calls, to let one of them fail, to send a signal at one.
+//! Runs the program under `strace`, to count its system calls, to make one of them fail, or to send a signal at one.
 //!
-//! `strace` counts the calls of each name, and in each thread anew. So a fault at the third `openat` strikes the third
-//! one of every thread that makes so many: of a run with several threads it can strike more than one.
+//! `strace` counts the calls of each name separately in each thread. So a fault at the third `openat` strikes the third
+//! one of every thread: in a run with several threads it can strike more than one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,20 +10,20 @@ use std::process::Command;
 
 use crate::support::Ran;
 
-/// Numbers of the calls of each name that are a run's own, counted from 1. Those of the dynamic loader come before.
+/// The numbers of a run's own calls of each name, counted from 1. The dynamic loader's calls come before.
 pub type Calls = BTreeMap<String, BTreeSet<usize>>;
 
-/// The first call of `main`: what comes before it is not this program's to answer for.
+/// The first call of `main`: earlier calls are not this program's.
 const MAIN: &str = "umask";
 
-/// What happens at one call.
+/// A fault at one call.
 #[derive(Debug, Clone)]
 pub struct Fault {
     /// The call's name.
     pub call: String,
-    /// Which of its calls, counted from 1.
+    /// The number of the call among those of its name, counted from 1.
     pub number: usize,
-    /// What happens then, as `strace` says it: `error=EIO`, `signal=KILL`.
+    /// The fault, as `strace` writes it: `error=EIO`, `signal=KILL`.
     pub what: &'static str,
 }
 
@@ -33,7 +33,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// In a debug build, std asks about each file that it closes, and is content with any answer.
+/// In a debug build, std makes this call for each file that it closes, and accepts any answer.
 const STD_CHECK: &str = "F_GETFD";
 
 /// Makes sure that there is a `strace`.
@@ -42,7 +42,8 @@ pub fn require() {
     assert!(found.is_ok(), "strace can't be run: {found:?} (apt-get install strace)");
 }
 
-/// Finds the calls that `command` makes of these names, separated by blanks. Names that this machine doesn't know are passed over.
+/// Finds the calls of these names, separated by blanks, that `command` makes. Names that this machine doesn't know are
+/// ignored.
 pub fn calls(command: &Command, names: &str) -> Calls {
     let trace = names.split(' ').chain([MAIN]).map(|name| format!("?{name}")).collect::<Vec<_>>().join(",");
     let (ran, log) = run(command, &[format!("trace={trace}")]);
@@ -66,20 +67,20 @@ pub fn calls(command: &Command, names: &str) -> Calls {
     own
 }
 
-/// Runs `command` with a fault. Gives the calls that an error was put into, too, as `strace` shows them.
+/// Runs `command` with a fault. Also returns the calls that got the error, as `strace` shows them.
 pub fn inject(command: &Command, fault: &Fault) -> (Ran, Vec<String>) {
     let (ran, log) = run(command, &[format!("trace={}", fault.call), format!("inject={fault}")]);
     (ran, struck(&log))
 }
 
-/// Thread and name of the call that begins on this line.
+/// The thread and the name of the call that begins on this line.
 fn begun(line: &str) -> Option<(&str, &str)> {
     let (thread, call) = line.split_once(' ')?;
     let (name, _) = call.trim_start().split_once('(')?;
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_').then_some((thread, name))
 }
 
-/// Calls with an error put into them. Where another thread's came in between, the line that says so only ends the call.
+/// The calls that got the error. If another thread's call came in between, the line with the error only ends the call.
 fn struck(log: &str) -> Vec<String> {
     let mut unfinished = BTreeMap::new();
     let mut struck = Vec::new();
@@ -98,7 +99,7 @@ fn struck(log: &str) -> Vec<String> {
     struck
 }
 
-/// A call, as `strace` shows it with all strings in hex: so that no comma in them separates arguments.
+/// A call, as `strace` shows it, with all strings in hex, so that no comma in them separates arguments.
 #[derive(Debug)]
 pub struct Call {
     pub name: String,
@@ -106,14 +107,14 @@ pub struct Call {
     pub result: String,
 }
 
-/// Calls of all threads begin and end in this order.
+/// The order in which the calls of all threads begin and end.
 #[derive(Debug)]
 pub enum Moment {
     Begin(usize),
     End(usize),
 }
 
-/// Runs `command`. Gives all its calls of these names, separated by blanks, with all the bytes that they write.
+/// Runs `command`. Returns all its calls of these names, separated by blanks, with the bytes that they write.
 pub fn record(command: &Command, names: &str) -> (Ran, Vec<Call>, Vec<Moment>) {
     let trace = names.split(' ').map(|name| format!("?{name}")).collect::<Vec<_>>().join(",");
     let (ran, log) = run(command, &[format!("trace={trace}")]);

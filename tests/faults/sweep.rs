@@ -13,7 +13,7 @@ use crate::scenario::{Fixture, Scenario};
 use crate::strace::{self, Fault};
 use crate::support::{Project, Ran};
 
-/// A scenario, and what it has to come to.
+/// A scenario and its expected outcome.
 pub struct Place {
     pub fixture: Fixture,
     pub expected: Expected,
@@ -55,7 +55,7 @@ pub fn cases<'a>(places: &'a [Place], calls: &str, whats: &[&'static str]) -> Ve
     cases
 }
 
-/// So many of the cases, always the same.
+/// At most `count` of the cases, always the same.
 pub fn sample(mut cases: Vec<Case<'_>>, count: usize) -> Vec<Case<'_>> {
     Rng::with_seed(5).shuffle(&mut cases);
     cases.truncate(count);
@@ -63,7 +63,7 @@ pub fn sample(mut cases: Vec<Case<'_>>, count: usize) -> Vec<Case<'_>> {
 }
 
 impl Case<'_> {
-    /// Runs it. Gives the project, how the run ended, and the calls that an error was put into.
+    /// Runs the case. Returns the project, how the run ended, and the calls that got the error.
     pub fn run(&self) -> (Project, Ran, Vec<String>) {
         let project = self.place.fixture.project();
         let command = project.command(self.place.fixture.command().split(' '));
@@ -72,10 +72,10 @@ impl Case<'_> {
     }
 }
 
-/// How a case ends whose call didn't come.
+/// The outcome of a case whose call was never made.
 pub const NOT_STRUCK: &str = "not struck";
 
-/// Runs `check` on every case. It says in a word how the case ended, or what is wrong.
+/// Runs `check` on every case. It returns a word for the outcome, or what is wrong.
 pub fn run(cases: &[Case<'_>], check: impl Fn(&Case<'_>) -> Result<&'static str, String> + Sync) {
     let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let ends = Mutex::new(BTreeMap::<_, usize>::new());

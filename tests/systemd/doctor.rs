@@ -1,10 +1,10 @@
-//! What `doctor` says of the schedule.
+//! What `doctor` says about the schedule.
 
 use serde_json::Value;
 
 use crate::host::{Host, INSTALLED};
 
-/// The finding of a check: its verdict and its words.
+/// The finding of a check: its verdict and its detail.
 fn finding(document: &Value, check: &str) -> (String, String) {
     let checks = document["checks"].as_array().unwrap();
     let found =

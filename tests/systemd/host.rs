@@ -5,10 +5,10 @@ use serde_json::Value;
 use crate::machine::Machine;
 use crate::support::Ran;
 
-/// Where the schedule's copy of the program belongs, for the project `charger` as a system service.
+/// The place of the schedule's copy of the program, for the project `charger` as a system service.
 pub const INSTALLED: &str = "/usr/local/lib/charger-ops/xtask";
 
-/// Where a checkout has built it.
+/// The place where a checkout has built it.
 pub const BUILT: &str = "/home/deploy/checkout/target/release/xtask";
 
 /// A machine with the project `/srv/charger`, which belongs to `charger`, and a checkout of `deploy`, who may become
@@ -61,7 +61,7 @@ impl Host {
         names.lines().map(|name| serde_json::from_str(&read(name)).unwrap()).collect()
     }
 
-    /// What the journal has of `unit`: priority and message of each line.
+    /// The journal of `unit`: priority and message of each line.
     pub fn journal(&self, unit: &str) -> Vec<(u8, String)> {
         let lines = self.machine.run(&format!("journalctl --quiet --output json --unit '{unit}'"));
         let entry = |line: &str| {
@@ -72,8 +72,8 @@ impl Host {
         lines.lines().map(entry).collect()
     }
 
-    /// Every file, folder and link that an installation could leave, with mode, owner and target, and what is in units
-    /// and programs. Without what others make: backups, systemd's own state, the files beside a database.
+    /// Every file, folder and link that an installation could leave, with mode, owner and target, and the content of
+    /// units and programs. It leaves out what others make: backups, systemd's own state, the files beside a database.
     pub fn listing(&self) -> String {
         self.machine.run(
             "find /etc /usr/local /var/lib/systemd /var/spool /home /root /srv \

@@ -1,4 +1,4 @@
-//! Installing: what it refuses, what it takes back, what it leaves alone.
+//! Installation: what it refuses, what it undoes, what it leaves alone.
 
 use crate::host::{BUILT, Host, INSTALLED};
 use crate::support::wait_for;
@@ -269,7 +269,7 @@ fn json_tells_what_was_installed_and_how_it_stands() {
     assert_eq!(host.xtask("timer --json").expect(1).json()["schedule"], serde_json::Value::Null);
 }
 
-/// Puts a program in the place of `systemd-analyze` that waits when it is to check units: somebody may interrupt it.
+/// Replaces `systemd-analyze` by a program that waits when it should check units, so that it can be interrupted.
 fn make_verification_wait(host: &Host) {
     host.machine.write(
         "/tmp/analyze",

@@ -1,7 +1,7 @@
 //! A throw-away machine: a real systemd as PID 1 of namespaces of its own, over an overlay of this machine's root.
 //!
-//! What it writes is gone with it. Its clock and kernel are this machine's. It needs root, cgroup v2, util-linux,
-//! systemd, D-Bus and `libpam-systemd`.
+//! What it writes ends with it. Its clock and kernel are this machine's. It needs root, cgroup v2, util-linux, systemd,
+//! D-Bus and `libpam-systemd`.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -18,8 +18,9 @@ use tempfile::TempDir;
 
 use crate::support::{Ran, wait_for};
 
-/// The first program in the namespaces: it builds the machine's root in `$1`, goes there, and becomes systemd. A shell,
-/// since between `fork` and `exec` Rust may do none of this safely. It listens on `$1/ready`, see `sd_notify(3)`.
+/// The first program in the namespaces: it builds the machine's root in `$1`, changes to it, and becomes systemd. It is
+/// a shell script, since Rust can't safely do this between `fork` and `exec`. It listens on `$1/ready`, see
+/// `sd_notify(3)`.
 const INIT: &str = r#"
     cd "$1"
     mkdir disk root
@@ -56,7 +57,7 @@ const INIT: &str = r#"
         /lib/systemd/systemd --system --unit=machine.target < /dev/null > /dev/null 2>&1
 "#;
 
-/// A machine that is up. Dropped, it is gone.
+/// A running machine. It ends when this is dropped.
 pub struct Machine {
     unshare: Child,
     init: String,
@@ -65,7 +66,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Boots one.
+    /// Boots a machine.
     pub fn boot() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let folder = tempfile::tempdir().unwrap();
@@ -102,7 +103,7 @@ impl Machine {
         self.init = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap().trim().to_string();
     }
 
-    /// Where one of its files is to be found from here.
+    /// The path of one of the machine's files, as seen from outside.
     pub fn path(&self, inside: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{inside}", self.init))
     }
@@ -128,7 +129,7 @@ impl Machine {
         self.run(&format!("chown {owner}: {inside}"));
     }
 
-    /// Runs a script as root, which has to succeed. Gives its stdout.
+    /// Runs a script as root, which must succeed. Returns its stdout.
     #[track_caller]
     pub fn run(&self, script: &str) -> String {
         let ran = self.try_run("root", script);
@@ -151,7 +152,7 @@ impl Machine {
     }
 }
 
-/// A script at a terminal, as a person would see it.
+/// A script that runs at a terminal, as a person would see it.
 pub struct Terminal {
     process: Child,
     keyboard: ChildStdin,
@@ -185,12 +186,12 @@ impl Terminal {
         self.keyboard.flush().unwrap();
     }
 
-    /// All that was to be seen by now.
+    /// All output so far.
     pub fn seen(&self) -> String {
         self.screen.lock().unwrap().replace("\r\n", "\n")
     }
 
-    /// Waits for the end: the exit code, and all that was to be seen.
+    /// Waits for the end; returns the exit code and all output.
     pub fn wait(mut self) -> (i32, String) {
         // The keyboard stays: without one, the terminal would be hung up.
         let keyboard = self.keyboard;

@@ -1,4 +1,5 @@
-//! Installations of before drill units were called drill: found, used, and replaced by `install-timer`.
+//! Installations by older versions, whose drill units have other names: they are found, used, and replaced by
+//! `install-timer`.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +8,7 @@ use crate::host::{BUILT, Host};
 
 const UNITS: &str = "/etc/systemd/system";
 
-/// Puts the units of an older version in the place of those that are installed; `tests/systemd/older` has them.
+/// Replaces the installed units by those of an older version, from `tests/systemd/older`.
 fn make_older(host: &Host) {
     host.machine.run(&format!(
         "systemctl disable --now charger-backup.timer charger-backup-drill.timer; rm -r {UNITS}/charger-*"
@@ -28,7 +29,7 @@ fn put_older(host: &Host) {
     ));
 }
 
-/// The state of the timers: whether they are enabled, whether they wait for their time.
+/// The state of the timers: whether they are enabled, and whether they are waiting.
 fn timers(host: &Host) -> String {
     let words = "charger-backup.timer charger-backup-verify.timer charger-backup-drill.timer";
     host.machine.run(&format!("systemctl is-enabled {words} 2>&1 || true; systemctl is-active {words} || true"))

@@ -1,4 +1,4 @@
-//! Restores that stop the application's unit, and start it again whatever happens.
+//! Restores stop the application's unit, and start it again whatever happens.
 
 use std::process::Stdio;
 
@@ -7,7 +7,8 @@ use crate::support::{Ran, wait_for};
 
 const UNIT: &str = "charger-api.service";
 
-/// Has the database open as long as it runs; what it found there goes to `seen`. It doesn't start beside `broken`.
+/// The application keeps the database open while it runs, and writes what it found there to `seen`. It doesn't start if
+/// `broken` exists.
 const API: &str = "[Service]
 User=charger
 WorkingDirectory=/srv/charger
@@ -15,7 +16,7 @@ ExecStartPre=/usr/bin/test ! -e broken
 ExecStart=/bin/sh -c '(echo \"SELECT count(*) FROM sessions;\"; exec sleep infinity) | exec sqlite3 data/sessions.db >> seen'
 ";
 
-/// A host on which the application runs, with a third session since the backup, in pages of that size.
+/// A host on which the application runs, with a third session since the backup, in a database with this page size.
 fn host(page_size: u32) -> Host {
     let host = Host::new();
     host.machine.write(&format!("/etc/systemd/system/{UNIT}"), API);
@@ -44,7 +45,7 @@ fn is_active(host: &Host) -> bool {
     host.property(UNIT, "ActiveState") == "active"
 }
 
-/// Which of its runs the application is in.
+/// The id of the application's current run.
 fn invocation(host: &Host) -> String {
     assert!(is_active(host), "the application doesn't run");
     host.property(UNIT, "InvocationID")

@@ -1,4 +1,4 @@
-//! What the installed schedule does: it runs, catches up, reports its failures, and keeps to its sandbox.
+//! The installed schedule: it runs, catches up, reports its failures, and stays in its sandbox.
 
 use crate::host::{BUILT, Host, INSTALLED};
 use crate::support::wait_for;

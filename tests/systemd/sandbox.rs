@@ -1,4 +1,4 @@
-//! What the services can't reach: tried from within.
+//! What the services can't reach, tried from within.
 
 use crate::host::{BUILT, Host};
 use crate::support::wait_for;
@@ -6,8 +6,8 @@ use crate::support::wait_for;
 const BACKUP: &str = "charger-backup.service";
 const DRILL: &str = "charger-backup-drill.service";
 
-/// Has the drill's command try each of `attempts`, shell commands; none may succeed. What it can do, the program could:
-/// it runs in the same sandbox.
+/// Makes the drill's command try each of `attempts`, which are shell commands; none may succeed. The command runs in
+/// the sandbox of the program, so it can do what the program could.
 #[track_caller]
 fn assert_all_fail(host: &Host, attempts: &[&str]) {
     let lines = attempts.iter().enumerate();

@@ -1,8 +1,8 @@
-//! What a file imports, by its text.
+//! The imports of a file, read from its text.
 
 use std::collections::BTreeSet;
 
-/// Modules of the same crate that a file imports: the longest part of each path that is one.
+/// The modules of the same crate that a file imports: for each path, the longest part that is a module.
 pub fn imports(module: &str, text: &str, is_module: &dyn Fn(&str) -> bool) -> BTreeSet<String> {
     let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     let code = code.join("\n");
@@ -23,8 +23,8 @@ pub fn imports(module: &str, text: &str, is_module: &dyn Fn(&str) -> bool) -> BT
     found
 }
 
-/// All paths that begin with `crate`, `super` or a declared module, those in braces one by one. `pub use` is left out: a
-/// re-export gives a name to what is below.
+/// All paths that begin with `crate`, `super` or a declared module, with braces expanded. `pub use` is left out: a
+/// re-export only names what is below.
 fn paths(code: &str, declared: &[String]) -> Vec<String> {
     let mut paths = Vec::new();
     let begins = ["crate::", "super::"].into_iter().chain(declared.iter().map(String::as_str));
@@ -41,7 +41,7 @@ fn paths(code: &str, declared: &[String]) -> Vec<String> {
     paths
 }
 
-/// Where a path ends that may have braces.
+/// The end of a path that may have braces.
 fn end_of_path(code: &str) -> usize {
     let mut depth = 0;
     for (at, c) in code.char_indices() {
@@ -85,7 +85,7 @@ fn expand(prefix: &str, tree: &str, paths: &mut Vec<String>) {
     }
 }
 
-/// The path from the crate's root. `super` is the folder of a file.
+/// The path from the crate's root. `super` means the folder of a file.
 fn resolved(module: &str, path: &str) -> Vec<String> {
     let mut at: Vec<String> = module.split("::").map(str::to_string).collect();
     for (place, word) in path.split("::").enumerate() {

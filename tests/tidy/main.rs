@@ -1,7 +1,7 @@
-//! Holds the code to its own structure: imports point down, files and functions stay short.
+//! Makes sure that the code keeps its structure: imports point down, files and functions stay short.
 //!
-//! The `use` lines are read, and paths that begin with `crate` or `super`. A module's own tests may import anything. A
-//! folder's `mod.rs` that only declares and re-exports is no import of what is in the folder.
+//! It reads the `use` lines, and paths that begin with `crate` or `super`. A module's own tests may import anything. A
+//! folder's `mod.rs` that only declares and re-exports doesn't import its files.
 
 mod imports;
 
@@ -85,7 +85,7 @@ fn without_tests(text: &str) -> String {
     code.join("\n")
 }
 
-/// What each module imports, of the same crate.
+/// The modules of the same crate that each module imports.
 fn graph(modules: &BTreeMap<String, String>) -> BTreeMap<String, BTreeSet<String>> {
     let is_module = |path: &str| modules.contains_key(path);
     modules
@@ -95,9 +95,9 @@ fn graph(modules: &BTreeMap<String, String>) -> BTreeMap<String, BTreeSet<String
         .collect()
 }
 
-/// A way from a module back to itself, if there is one.
+/// A path of imports from a module back to itself, if there is one.
 fn circle(graph: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
-    /// Modules that lead into no circle.
+    /// Follows imports depth first. `done` has the modules that lead into no circle.
     fn follow<'a>(
         graph: &'a BTreeMap<String, BTreeSet<String>>,
         at: &'a str,
@@ -157,13 +157,13 @@ fn a_circle_is_found_however_long_it_is() {
     assert_eq!(found, ["b", "c", "d"]);
 }
 
-/// Lines of a file, its tests left out.
+/// The most lines of a file, without its tests.
 const LONGEST_FILE: usize = 450;
 
-/// Lines of a function, from its first to the closing brace.
+/// The most lines of a function, from the first to the closing brace.
 const LONGEST_FUNCTION: usize = 50;
 
-/// So many of a hundred functions are no longer than [`SHORT`].
+/// In percent: this part of the functions is no longer than [`SHORT`].
 const MOST: usize = 90;
 const SHORT: usize = 20;
 
@@ -193,7 +193,7 @@ fn functions_are_short() {
     }
 }
 
-/// Names of all functions with a body, and their lengths in lines, as rustfmt lays them out.
+/// The names of all functions with a body, and their lengths in lines, as rustfmt formats them.
 fn functions(text: &str) -> Vec<(String, usize)> {
     let lines: Vec<&str> = text.lines().collect();
     let mut functions = Vec::new();

@@ -1,4 +1,4 @@
-//! The application's own unit, which a restore can stop while it replaces what the application has open.
+//! The application's own unit, which a restore can stop while it replaces files that the application has open.
 //!
 //! Once root has become the project's owner, it can't stop the unit any more. So before that it starts a process that
 //! stays root and can only stop and start this one unit: a [`Switch`].
@@ -31,8 +31,8 @@ pub struct Application<'a> {
 }
 
 impl<'a> Application<'a> {
-    /// The unit of that name: the system's, or else the user's own. None if systemd knows none. A `switch` stops and
-    /// starts the system's.
+    /// The unit of that name: the system's, or else the user's own; none if systemd knows neither. A `switch` can stop
+    /// and start only the system's.
     pub fn find(shell: &'a Shell, unit: &'a str, switch: Option<Switch>) -> anyhow::Result<Option<Self>> {
         if unit.is_empty() || !systemd::is_booted() {
             return Ok(None);
@@ -56,7 +56,8 @@ impl<'a> Application<'a> {
     /// Makes sure that this process may stop it, as far as can be known.
     ///
     /// # Errors
-    /// [`ErrorKind::PermissionDenied`], or [`ErrorKind::InvalidInput`] if root has to name it; with what to do instead.
+    /// [`ErrorKind::PermissionDenied`]; [`ErrorKind::InvalidInput`] if root has to name the unit. The hint says what to
+    /// do instead.
     pub fn require_root(&self, context: &Context<'_>) -> backup::Result<()> {
         if self.switch.borrow().is_some() {
             return Ok(());
@@ -70,8 +71,8 @@ impl<'a> Application<'a> {
         self.manager.require_root(context, &["systemctl", "stop", self.unit]).map_err(|error| error.with_hint(hint))
     }
 
-    /// Stops it until the result is dropped. From now on a second signal doesn't end this process: the application would
-    /// stay stopped.
+    /// Stops it until the result is dropped. From then on, a second signal doesn't end this process, or the application
+    /// would stay stopped.
     ///
     /// # Errors
     /// Names the command that failed. Then the unit is started again: systemd may still be stopping it.
@@ -89,7 +90,7 @@ impl<'a> Application<'a> {
         Ok(stopped)
     }
 
-    /// Has the switch run the `verb`; none if there is no switch.
+    /// Runs the `verb` through the switch; none if there is no switch.
     fn switched(&self, verb: &str) -> Option<anyhow::Result<()>> {
         self.switch.borrow_mut().as_mut().map(|switch| switch.turn(verb))
     }
@@ -102,7 +103,7 @@ impl<'a> Application<'a> {
     }
 }
 
-/// The time for which the application is stopped. Dropped, it starts it again.
+/// The time during which the application is stopped. When dropped, it starts the application again.
 pub struct Outage<'a> {
     application: &'a Application<'a>,
     output: &'a Output,
@@ -141,7 +142,7 @@ impl Drop for Outage<'_> {
 }
 
 /// The script of the process that stays root; its argument is the unit. It reads one verb per line and answers with one
-/// line: the exit status of `systemctl` and its output. Signals don't end it, the end of its input does.
+/// line: the exit status of `systemctl` and its output. Signals don't end it, but the end of its input does.
 const SWITCH: &str = r#"trap '' HUP INT TERM
 while read -r verb; do
     case $verb in
@@ -158,7 +159,8 @@ pub struct Switch {
 }
 
 impl Switch {
-    /// A switch for `unit`, which has to run as the user called `name`, number `uid`. None if systemd knows no such unit.
+    /// A switch for `unit`, which must run as the user called `name` with the number `uid`. None if systemd knows no
+    /// such unit.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if the unit runs as somebody else.

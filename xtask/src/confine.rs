@@ -6,7 +6,7 @@ use std::path::Path;
 
 use landlock::{ABI, AccessFs, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, path_beneath_rules};
 
-/// Folders for everybody to write to.
+/// Folders that everybody may write to.
 const COMMON: [&str; 3] = ["/dev", "/tmp", "/var/tmp"];
 
 /// Calls `start`, which can write only below `folder` and in temporary folders; so can its children. A kernel without

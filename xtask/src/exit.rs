@@ -37,7 +37,7 @@ impl Exit {
         of_kind(Some(error.kind()))
     }
 
-    /// What another run of this program meant by its exit `status`; [`Exit::Failed`] if that is none of these.
+    /// The meaning of another run's exit `status`; [`Exit::Failed`] if it is not one of these.
     pub fn of_status(status: u8) -> Self {
         const ALL: [Exit; 9] = [
             Exit::Done,
@@ -65,7 +65,7 @@ pub fn of_error(error: &anyhow::Error) -> Exit {
     of_kind(error.downcast_ref::<backup::Error>().map(backup::Error::kind))
 }
 
-/// The exit code for an error of the library's of that kind, or for another error.
+/// The exit code for an error of the library of this kind; with none, for any other error.
 fn of_kind(kind: Option<ErrorKind>) -> Exit {
     match kind {
         Some(ErrorKind::InvalidInput | ErrorKind::ForeignStore) => Exit::Usage,
@@ -97,7 +97,7 @@ impl Signals {
         Self::catch_all(&[SIGINT, SIGTERM])
     }
 
-    /// The same with SIGHUP, for commands after which no later run cleans up: the terminal may go away in the middle.
+    /// The same with SIGHUP, for commands that no later run cleans up after: the terminal may be closed in the middle.
     pub fn catch_hangup() -> std::io::Result<&'static Self> {
         Self::catch_all(&[SIGHUP, SIGINT, SIGTERM])
     }

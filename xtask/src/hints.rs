@@ -5,7 +5,7 @@
 
 use backup::{Advice, Error, ErrorKind};
 
-/// The other way out, where a restore can't keep what it would replace.
+/// The alternative if a restore can't keep what it would replace.
 const WITHOUT_KEEPING: &str = "or restore without keeping what is replaced: --no-keep";
 
 /// The hint of an error, if it has one.
@@ -47,7 +47,7 @@ fn words(advice: Advice) -> &'static str {
     }
 }
 
-/// A hint with another way out.
+/// A hint with an alternative.
 pub fn joined(hint: Option<&str>, other: &str) -> String {
     hint.map_or_else(|| other.to_string(), |hint| format!("{hint}; {other}"))
 }

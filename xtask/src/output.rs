@@ -167,7 +167,7 @@ impl Output {
         Notes { journal: self.journal }.print(priority, text);
     }
 
-    /// Prints an error and its hint, where the command goes on.
+    /// Prints an error and its hint; the command continues.
     pub fn problem(&self, error: &backup::Error) {
         self.aside(Priority::Error, &format!("{} {}", paint(Tone::Bad, "error:"), error.one_line()));
         if let Some(hint) = hints::of(error) {

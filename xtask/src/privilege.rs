@@ -23,13 +23,13 @@ use crate::sample::folder;
 use crate::user::account::{self, Account};
 use crate::user::writers::{self, Outsider, Writer};
 
-/// Becomes the owner of the project or store, if root started this process and the owner is another user. Gives the switch
-/// of the application's unit for a restore.
+/// Becomes the owner of the project or store, if root started this process and the owner is another user. Returns the
+/// switch of the application's unit for a restore.
 ///
 /// # Errors
 /// [`ErrorKind::PermissionDenied`] if a group or everybody can write where root would act, or if the system doesn't let
-/// this process become that user; [`ErrorKind::InvalidInput`] if cargo builds a checkout of another user's as root, or if
-/// the application's unit can't be stopped by root's right.
+/// this process become that user; [`ErrorKind::InvalidInput`] if cargo runs as root in another user's checkout, or if
+/// root can't stop the application's unit.
 pub fn give_up(cli: &Cli, output: &Output) -> anyhow::Result<Option<Switch>> {
     if !account::is_root() {
         return Ok(None);
@@ -50,14 +50,14 @@ pub fn give_up(cli: &Cli, output: &Output) -> anyhow::Result<Option<Switch>> {
     Ok(switch)
 }
 
-/// As [`give_up`], without a message: for the answer to a shell.
+/// As [`give_up`], without a message, since a shell reads the output.
 pub fn give_up_silently(cli: &Cli) -> anyhow::Result<()> {
     let writer = if account::is_root() { owner(cli)? } else { None };
     writer.map_or(Ok(()), |(writer, _)| Account::of(writer).enter())
 }
 
-/// Refuses to run under cargo as root in a checkout that others can write: cargo has run their build scripts by now, but
-/// they should know.
+/// Refuses to run under cargo as root in a checkout that others can write. By now cargo has run their build scripts,
+/// but root should know.
 fn refuse_cargo() -> anyhow::Result<()> {
     let Some(checkout) = env::var_os("CARGO_MANIFEST_DIR").filter(|_| env::var_os("CARGO").is_some()) else {
         return Ok(());
@@ -72,7 +72,7 @@ fn refuse_cargo() -> anyhow::Result<()> {
         .into())
 }
 
-/// Whether a command stays root: it needs that, or opens no file of others.
+/// Whether a command stays root, since it needs to, or opens no file of another user.
 fn stays_root(command: &Command) -> bool {
     match command {
         Command::Project(command) => {
@@ -84,7 +84,7 @@ fn stays_root(command: &Command) -> bool {
     }
 }
 
-/// The folder in which a command makes a new project.
+/// The folder in which a command makes a new project; none for other commands.
 fn workplace(cli: &Cli) -> anyhow::Result<Option<PathBuf>> {
     let folder = match &cli.command {
         Command::Init(args) => args.dir.clone().or(cli.global.root.clone()).unwrap_or_else(|| ".".into()),
@@ -96,7 +96,7 @@ fn workplace(cli: &Cli) -> anyhow::Result<Option<PathBuf>> {
     Ok(Some(std::path::absolute(folder).context("find the current folder")?))
 }
 
-/// Who besides root can change the files that a run of this project acts on; none if only root can.
+/// The first user besides root who can change the files that a run of this project acts on; none if only root can.
 pub fn writer(context: &Context<'_>) -> backup::Result<Option<Writer>> {
     match first_writer([context.root.clone(), context.settings_file()])? {
         None => writer_of(context.store.folder(), &context.root, &context.config, (true, true)),
@@ -104,15 +104,17 @@ pub fn writer(context: &Context<'_>) -> backup::Result<Option<Writer>> {
     }
 }
 
-/// Who can write the settings but must not decide what root does: neither root nor the user who runs this.
+/// Somebody who can write the settings, but is neither root nor the user who runs this: they must not decide what root
+/// does.
 pub fn stranger(context: &Context<'_>) -> backup::Result<Option<Outsider>> {
     let own = rustix::process::geteuid();
     let outsider = writers::outsider(&context.settings_file())?;
     Ok(outsider.filter(|outsider| own.is_root() || outsider.uid != Some(own.as_raw())))
 }
 
-/// The user, not root, who owns the project, or else the store, or else the folders of the sources; with the settings if
-/// only root can write them. None if only root can change all of it, or if there is no project: the command will say so.
+/// The user, not root, who owns the project, or else the store, or else the folders of the sources. It comes with the
+/// settings if only root can write them. None if only root can change all of it, or if there is no project; then the
+/// command reports that.
 fn owner(cli: &Cli) -> anyhow::Result<Option<(Writer, Option<Config>)>> {
     let global = &cli.global;
     if let Some(folder) = workplace(cli)? {
@@ -125,7 +127,7 @@ fn owner(cli: &Cli) -> anyhow::Result<Option<(Writer, Option<Config>)>> {
         return Ok(Some((writer, file.and_then(|file| Config::load(&root, Some(&file)).ok()))));
     }
     let config = match Config::load(&root, global.config.as_deref()) {
-        // Those do without the settings.
+        // These commands work without settings.
         Err(_) if matches!(cli.command, Command::Doctor(_) | Command::Schedule(_)) => Config::default(),
         config => config?,
     };
@@ -134,7 +136,8 @@ fn owner(cli: &Cli) -> anyhow::Result<Option<(Writer, Option<Config>)>> {
     Ok(writer.map(|writer| (writer, Some(config))))
 }
 
-/// The root, the settings, and other places that flags name. The root as it was named may lead there by links.
+/// The root, the settings, and other places that flags name. The root is listed as typed too, since links may lead to
+/// it.
 fn named_places(cli: &Cli, root: &Path) -> impl Iterator<Item = PathBuf> {
     let global = &cli.global;
     let settings = absolute(global.config.as_deref()).unwrap_or_else(|| root.join(FILE));
@@ -159,7 +162,8 @@ fn concerned(command: &Command) -> (bool, bool) {
     }
 }
 
-/// Who can exchange the store, or the places of databases and files if they are `concerned`. Content doesn't matter.
+/// The first user who can replace the store, or the places of databases and files if they are `concerned`. Who can
+/// change a file's content doesn't matter.
 fn writer_of(store: &Path, root: &Path, config: &Config, concerned: (bool, bool)) -> backup::Result<Option<Writer>> {
     if let Some(writer) = writers::besides_root(store)? {
         return Ok(Some(writer));

@@ -72,7 +72,7 @@ impl Step {
         Self { refused: Some(text.to_string()), ..self }
     }
 
-    /// The same, for a caller that streams the output or goes on while it runs.
+    /// The same, for a caller that streams the output or works while it runs.
     pub fn expression(&self, shell: &Shell) -> duct::Expression {
         let (program, arguments) = self.words.split_first().expect("a step has words");
         let command = duct::cmd(program, arguments).dir(shell.current_dir()).unchecked();

@@ -35,7 +35,7 @@ const PASSED_OVER: [&str; 17] = [
     "fixtures",
 ];
 
-/// The most folders and files that are looked at; an application has fewer.
+/// The most folders and files that are searched; an application has fewer.
 const MOST_ENTRIES: usize = 100_000;
 
 /// The deepest folder that is searched, below the root.
@@ -54,7 +54,7 @@ pub struct Survey {
     pub databases: Vec<(RelPath, u64)>,
     /// Files of configuration.
     pub files: Vec<RelPath>,
-    /// Whether there is more than was looked at.
+    /// Whether there is more than was searched.
     pub is_cut: bool,
 }
 

@@ -1,11 +1,11 @@
-//! Sentences for the library's judgements.
+//! The library's judgements in words.
 
 use backup::status::{Concern, RunEnd, SourceState, Status};
 use backup::{BackupId, Objection, Outcome, SkippedBackup};
 
 use crate::text::{age, local, size};
 
-/// What is wrong, in one line.
+/// A concern in one line.
 pub fn concern(concern: &Concern, status: &Status) -> String {
     match concern {
         Concern::NoBackup => "there is no backup yet".into(),
@@ -35,7 +35,7 @@ pub fn concern(concern: &Concern, status: &Status) -> String {
     }
 }
 
-/// What is wrong with the copies of a source.
+/// The state of a source's copies, in one line.
 fn source(name: &str, state: SourceState, id: Option<BackupId>, age_s: u64, max_age_s: u64) -> String {
     let id = id.map(|id| id.to_string()).unwrap_or_default();
     match state {
@@ -72,7 +72,7 @@ pub fn remedy(concern: &Concern) -> String {
     remedy.into()
 }
 
-/// How a run ended, after its name.
+/// How a run ended, to follow its name.
 pub fn run_end(end: RunEnd) -> &'static str {
     match end {
         RunEnd::Complete => "saved all that was asked for",
@@ -84,7 +84,7 @@ pub fn run_end(end: RunEnd) -> &'static str {
     }
 }
 
-/// How a verification ended, after its name. One without a backup says nothing about any.
+/// How a verification ended, to follow its name. Without a backup's id it says nothing about any backup.
 pub fn verify_end(outcome: Outcome, is_of_backup: bool) -> &'static str {
     match outcome {
         Outcome::Ok | Outcome::Partial => "passed",
@@ -95,7 +95,7 @@ pub fn verify_end(outcome: Outcome, is_of_backup: bool) -> &'static str {
     }
 }
 
-/// How a drill ended, after its name. One without a backup says nothing about any.
+/// How a drill ended, to follow its name. Without a backup's id it says nothing about any backup.
 pub fn drill_end(outcome: Outcome, is_of_backup: bool) -> &'static str {
     match outcome {
         Outcome::Ok => "passed",
@@ -112,7 +112,7 @@ pub fn skipped(other: &SkippedBackup) -> String {
     format!("{} is newer, but {}", other.id, unfit(&other.why))
 }
 
-/// Why a backup can't be used, after its name.
+/// Why a backup can't be used, to follow its name.
 fn unfit(why: &Objection) -> String {
     match why {
         Objection::Failed => "saved nothing".into(),

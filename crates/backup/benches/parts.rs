@@ -1,7 +1,7 @@
-//! What the parts of a backup and of a verification cost, each by itself: `cargo bench --package backup`.
+//! The cost of each part of a backup and of a verification: `cargo bench --package backup`.
 //!
-//! The data is a database like a charger's: rows of JSON, counters and times, about as compressible. Whole commands,
-//! beside other programs, are what `cargo xtask bench` measures.
+//! The data is a database like a charger's: rows of JSON, counters and times, about as compressible. `cargo xtask
+//! bench` measures whole commands beside other programs.
 
 use std::hint::black_box;
 use std::path::Path;

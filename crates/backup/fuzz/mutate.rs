@@ -1,9 +1,9 @@
-//! Mutations of samples, the same in every run: what the tests of the doors for fuzzing try, here and in `xtask`.
+//! Mutations of samples, the same in every run. The tests of the fuzzing functions use them, here and in `xtask`.
 
 use fastrand::Rng;
 
-/// Calls `is_taken` with each of the samples, which has to be, then with `count` mutations of them; some of those have to
-/// be taken and some not. `words` are what the format knows.
+/// Calls `is_taken` with each of the samples, which it must accept, then with `count` mutations of them; it must accept
+/// some of those and refuse some. `words` are words of the format.
 pub fn mutations(samples: &[&[u8]], words: &[&str], count: usize, is_taken: impl Fn(&[u8]) -> bool) {
     assert!(samples.iter().all(|sample| is_taken(sample)));
     let mut random = Rng::with_seed(5);
@@ -18,7 +18,7 @@ pub fn mutations(samples: &[&[u8]], words: &[&str], count: usize, is_taken: impl
     assert!((count / 100..count - count / 100).contains(&taken), "{taken} of {count} are taken");
 }
 
-/// Changes one thing.
+/// Makes one random change.
 fn mutate(random: &mut Rng, bytes: &mut Vec<u8>, samples: &[&[u8]], words: &[&str]) {
     let at = random.usize(..=bytes.len());
     let end = (at + random.usize(..=64)).min(bytes.len());

@@ -1,10 +1,10 @@
-//! What must come of any settings, for the fuzz target and for a test of `xtask`, where the settings are read.
+//! What must hold for any settings. The fuzz target uses it, and a test of `xtask`, which reads the settings.
 
 use backup::ErrorKind;
 
 use crate::config::Config;
 
-/// Settings are refused in one line, or hold together; says which.
+/// Asserts that settings are refused in one line or are consistent; returns whether they were accepted.
 pub fn settings(toml: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(toml) else { return false };
     match Config::parse(text, "backup.toml") {

@@ -1,4 +1,4 @@
-//! Damaged databases, thousands of them from a fixed seed: none is published without saying so.
+//! Damaged databases, thousands of them from a fixed seed: none is published without a warning.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on should say so")]
 #![allow(clippy::disallowed_methods, reason = "tests make the damage that the library must not")]
@@ -18,7 +18,7 @@ use backup::{
 use fastrand::Rng;
 use rusqlite::Connection;
 
-/// A sound database of about 60 pages with a bit of everything that a page can be.
+/// A sound database of about 60 pages, with every kind of page.
 fn sound(page_size: usize, more: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sound.db");
@@ -41,7 +41,7 @@ fn sound(page_size: usize, more: &str) -> Vec<u8> {
     fs::read(&path).unwrap()
 }
 
-/// Damages `image` in one of the ways that disks, memory and people do.
+/// Damages `image` in one of the ways of disks, memory and people.
 fn damage(image: &mut Vec<u8>, page_size: usize, random: &mut Rng) {
     let pages = image.len() / page_size;
     if pages == 0 {
@@ -95,13 +95,13 @@ fn setup<'a>(store: &'a dyn LocalStore, folder: &Path) -> Setup<'a> {
     }
 }
 
-/// The one database, `sessions.db`.
+/// The only database, `sessions.db`.
 fn sources(snapshot: Snapshot) -> Sources {
     let (name, path) = ("sessions_db".into(), RelPath::new("sessions.db").unwrap());
     Sources { databases: vec![DatabaseSource { name, path, snapshot, probes: Vec::new() }], files: Vec::new() }
 }
 
-/// Backs up `sessions.db` in `folder` as it is, and gives what came of it.
+/// Backs up `sessions.db` in `folder`, and returns the report.
 fn back_up(run: &Run<'_>, folder: &Path, snapshot: Snapshot, integrity: Integrity) -> BackupReport {
     let sources = sources(snapshot);
     let encoding = Encoding::new(Codec::None, 0).unwrap();
@@ -116,7 +116,7 @@ fn verdict(run: Run<'_>, made: &BackupReport) -> Verdict {
     backup::verify(&session, catalog.get(made.manifest.id).unwrap(), Level::Content, &earlier).unwrap().verdict
 }
 
-/// What a backup made of a database that may be damaged, in a word; panics at what must not be.
+/// The outcome of a backup of a perhaps damaged database, in a word; panics at what must never be.
 fn outcome(folder: &Path, image: &[u8], snapshot: Snapshot) -> &'static str {
     fs::write(folder.join("sessions.db"), image).unwrap();
     let store = MemoryStore::new();
@@ -136,7 +136,7 @@ fn outcome(folder: &Path, image: &[u8], snapshot: Snapshot) -> &'static str {
     }
 }
 
-/// What `--allow-damaged` made of the same database: all of it as it is, and marked so.
+/// The outcome with `--allow-damaged`: all bytes of the database are saved, and it is marked as damaged.
 fn salvage(folder: &Path, image: &[u8]) -> &'static str {
     let store = MemoryStore::new();
     let run = Run::begin(setup(&store, folder), &mut |_| {}).unwrap();
@@ -153,14 +153,14 @@ fn salvage(folder: &Path, image: &[u8]) -> &'static str {
     "saved as damaged"
 }
 
-/// What this process had in memory at most (`man 5 proc`).
+/// The peak memory of this process, in kB (`man 5 proc`).
 fn peak_memory_kb() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     peak.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Tries `cases` of them and prints what came of them.
+/// Tries this many damaged databases, and prints the outcomes.
 fn sweep(cases: u64) {
     // Where writing costs nothing, if there is such a place.
     let memory = Path::new("/dev/shm");
@@ -238,8 +238,8 @@ impl Whole {
         Self { page_size, image, wal, rows }
     }
 
-    /// Its file with a wrong number in the header of a page, or in the pointers that follow: a type, a count of cells, a
-    /// freeblock, where the content begins, fragments, the right-most child, a cell.
+    /// Its file with a wrong number in the header of a page or in the pointers after it: a type, a number of cells, a
+    /// freeblock, the start of the content, fragments, the right-most child, a cell.
     fn with_a_wrong_header(&self, random: &mut Rng) -> Vec<u8> {
         let mut image = self.image.clone();
         let pages =
@@ -285,7 +285,7 @@ fn rows(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     Ok(all)
 }
 
-/// What a backup has of the rows of a database, if it is complete.
+/// The rows of a database in its backup, if that is complete.
 fn backed_up_rows(folder: &Path, snapshot: Snapshot, integrity: Integrity) -> Option<Vec<String>> {
     let store = MemoryStore::new();
     let run = Run::begin(setup(&store, folder), &mut |_| {}).unwrap();
@@ -303,7 +303,7 @@ fn backed_up_rows(folder: &Path, snapshot: Snapshot, integrity: Integrity) -> Op
     rows(&Connection::open(&copy).unwrap()).ok()
 }
 
-/// Backs up databases with a damaged page header, and prints how many of them VACUUM INTO would have made a sound one of
+/// Backs up databases with a damaged page header. Prints for how many of them VACUUM INTO would have made a sound copy
 /// that lacks rows.
 fn sweep_page_headers(cases: u64) {
     let memory = Path::new("/dev/shm");
@@ -351,7 +351,7 @@ fn none_of_10_000_backups_is_complete_that_lacks_a_row() {
     sweep_page_headers(5_000);
 }
 
-/// Restores `id` over what is in `folder` and gives what became of it.
+/// Restores `id` into `folder`, and returns the report.
 fn restore(store: &MemoryStore, folder: &Path, id: BackupId, now: &str) -> RestoreReport {
     let setup = Setup { now: now.parse().unwrap(), ..setup(store, folder) };
     let run: Session<'_> = Run::begin(setup, &mut |_| {}).unwrap().into();
@@ -367,7 +367,7 @@ fn sound_sessions(path: &Path) -> i64 {
     Connection::open(path).and_then(|it| it.query_row(rows, [], |row| row.get(0))).unwrap()
 }
 
-/// Restores a sound database over a damaged one, and undoes that: in a word, what became of the damaged one.
+/// Restores a sound database over a damaged one, and undoes that. Returns in a word what became of the damaged one.
 fn over(folder: &Path, sound: &[u8], image: &[u8]) -> &'static str {
     let path = folder.join("sessions.db");
     let clear = || fs::read_dir(folder).unwrap().for_each(|entry| _ = fs::remove_file(entry.unwrap().path()));
@@ -394,7 +394,7 @@ fn over(folder: &Path, sound: &[u8], image: &[u8]) -> &'static str {
     }
 }
 
-/// Tries `cases` of them, half of them with damage in the header or the schema.
+/// Tries this many damaged databases, half of them damaged in the header or the schema.
 fn sweep_over(cases: u64) {
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();

@@ -1,4 +1,4 @@
-//! Stores of another crate: what it takes to write one, and to prove it.
+//! Stores of another crate: how to write one, and how to prove it.
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use backup::{Error, ErrorKind, FolderStore, MemoryStore, Object, Result, Store, conformance};
 
-/// A store that can do what an object store can, and no more.
+/// A store that can do only what an object store can.
 #[derive(Default)]
 struct Shelf(Mutex<BTreeMap<String, Vec<u8>>>);
 
@@ -67,7 +67,7 @@ fn the_librarys_own_stores_conform() {
     conformance::local(&MemoryStore::new());
 }
 
-/// A shelf that forgets to do one of the things that it must.
+/// A shelf that fails to do one thing that it must do.
 struct Forgetful(Shelf, &'static str);
 
 impl Store for Forgetful {

@@ -1,5 +1,5 @@
-//! Restores from a store that somebody else can write to, and into folders that somebody else can write to: nothing is
-//! written but what the settings name, where this project is, for whom it was there.
+//! Restores from a store, and into folders, that somebody else can write to: only files that the settings name are
+//! written, inside the project, and with the owner that they had there.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{bounded, refused};
 use crate::support::{Project, Ran, Waiting, as_nobody, forge, is_root, shell, wait_for};
 
-/// Writes an archive to stdout: `.env`, then a member by each name, for anybody to read and write and of another user's.
+/// Writes an archive to stdout: `.env`, then a member with each name, owned by another user and writable by everybody.
 const TAR: &str = r#"
 import io, sys, tarfile
 tar = tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.GNU_FORMAT)
@@ -25,7 +25,7 @@ for name in [".env", *sys.argv[1:]]:
 tar.close()
 "#;
 
-/// A backup with an archive of `.env` and these members, for which its manifest vouches.
+/// A backup with an archive of `.env` and these members, which its manifest vouches for.
 fn forged(project: &Project, members: &[&str]) -> String {
     let id = project.backup();
     forge(project, &id, "config", true, |plain| {
@@ -35,7 +35,7 @@ fn forged(project: &Project, members: &[&str]) -> String {
     id
 }
 
-/// Adds a line of a restore to the ledger, as a store that somebody else writes to may have it.
+/// Adds the line of a restore to the ledger, as somebody else may.
 fn add_restore(project: &Project, id: &str, outcome: &str, target: &str, kept: Option<&str>) {
     let restore = json!({ "target": target, "kept": kept, "written": [".env"], "moved_aside": [] });
     let line = json!({ "at": "2026-01-01T00:00:00+00:00", "command": "restore", "outcome": outcome, "id": id, "restore": restore });
@@ -185,7 +185,7 @@ fn a_drill_restores_nothing_that_the_settings_do_not_name() {
 
 // For whom it is written.
 
-/// Mode and owner.
+/// The mode and the owner of a file.
 fn whose(path: &Path) -> (u32, u32, u32) {
     let found = fs::metadata(path).unwrap();
     (found.mode() & 0o7777, found.uid(), found.gid())
@@ -270,7 +270,7 @@ fn a_folder_that_is_exchanged_for_a_link_while_a_restore_waits_is_not_written_to
     assert_eq!(elsewhere.tree(), before);
 }
 
-/// Exchanges two names again and again while `work` is done.
+/// Exchanges two names again and again during `work`.
 fn while_exchanging(one: &Path, other: &Path, work: impl FnOnce()) {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -284,7 +284,7 @@ fn while_exchanging(one: &Path, other: &Path, work: impl FnOnce()) {
     });
 }
 
-/// How often a race is tried.
+/// The number of attempts at a race.
 const TRIES: usize = 10;
 
 #[test]

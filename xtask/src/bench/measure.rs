@@ -13,8 +13,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::machine::kilobytes;
 use crate::exit::Signals;
 
-/// The time between two looks at the memory and at signals: first and longest. In between it doubles, since each look
-/// slows the process down.
+/// The time between two readings of the memory and of signals: the first and the longest. It doubles in between, since
+/// each reading slows the process down.
 const TICKS: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(100)];
 
 /// Time and memory of a script.

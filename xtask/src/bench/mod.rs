@@ -1,9 +1,9 @@
-//! Measures this program beside the tools that people use for the same.
+//! Compares the speed of this program with that of similar tools.
 //!
-//! The hazard is a table that flatters. So every contestant is a script that anybody can read ([`peers`]), and all do the
-//! same job on the same data. They take turns, round by round, so that other load on the machine hits all of them. Before
-//! each run, earlier output is removed, the disk has nothing left to write, and the input is in the page cache. The output
-//! is checked, and no time is left out.
+//! The hazard is a table that flatters. So every contestant is a script that anybody can read ([`peers`]), and all do
+//! the same job on the same data. They take turns, round by round, so that other load on the machine affects all of
+//! them. Before each run, earlier output is removed, the disk has nothing left to write, and the input is in the page
+//! cache. The output is checked, and no part of the time is left out.
 
 pub mod machine;
 pub mod measure;
@@ -76,7 +76,7 @@ const JOBS: [Job; 4] = [
     Job { name: "small", about: "the same as backup, where starting counts", task: Task::Backup, is_small: true },
 ];
 
-/// Makes the projects, runs every job, and removes all of it again. Calls `say` with each step.
+/// Makes the projects, runs every job, and removes everything again. Calls `say` with each step.
 ///
 /// # Errors
 /// Names the contestant that failed, its script and its output.
@@ -104,13 +104,14 @@ fn run_jobs(
     say(&format!("making a database of {} MB", options.size_mb));
     let (large, small) =
         (Ground::make(dir.join("large"), options.size_mb)?, Ground::make(dir.join("small"), SMALL_MB)?);
-    // Not before: making the project doesn't look for signals, so the first one must end it. The next bench clears up.
+    // Only now: making the project doesn't check for signals, so the first signal must end it. The next bench removes
+    // what is left.
     Signals::catch_hangup().context("catch signals")?;
     let bench = Bench { contestants, runs: options.runs, program: env::current_exe()?, say };
     JOBS.iter().map(|job| bench.run_job(job, if job.is_small { &small } else { &large })).collect()
 }
 
-/// A project, and beside it a place for each contestant.
+/// A project, and a folder for each contestant beside it.
 struct Ground {
     dir: PathBuf,
     bytes: u64,
@@ -132,7 +133,7 @@ impl Ground {
     }
 }
 
-/// How many sessions a database has. Opened for writing too, so that no `-wal` stays beside it.
+/// The number of sessions in a database. It is opened for writing, so that no `-wal` stays beside it.
 fn sessions(database: &Path) -> anyhow::Result<u64> {
     let count = || {
         let database = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -203,7 +204,7 @@ impl<'a> Turn<'a> {
         settle(&self.home, &read).context("bring the machine to rest")?;
         let measured = measure::script(self.contestant.script(self.task).unwrap_or_default(), &self.home, &env)?;
         self.check()?;
-        // Not kept: all of them together would need much room.
+        // Removed at once: all of them together would need much room.
         folder::remove(&self.home)?;
         folder::remove(&self.out)?;
         Ok(measured)
@@ -255,7 +256,7 @@ impl<'a> Turn<'a> {
     }
 }
 
-/// Syncs the file system of `dir`, and brings `read` into the page cache.
+/// Syncs the file system of `dir`, and reads `read` into the page cache.
 fn settle(dir: &Path, read: &Path) -> io::Result<()> {
     rustix::fs::syncfs(File::open(dir)?)?;
     files(read)?.iter().try_for_each(|file| io::copy(&mut File::open(file)?, &mut io::sink()).map(drop))

@@ -1,4 +1,4 @@
-//! The contestants, as a table that anybody can check for fairness: each script is what a person would type.
+//! The contestants, in a table that anybody can check for fairness: each script is what a person would type.
 //!
 //! Scripts are for `sh`. They run in an empty folder, which is also their `HOME`, with these variables:
 //!
@@ -30,7 +30,7 @@ pub enum Task {
     Backup,
     /// From the store to an empty folder.
     Restore,
-    /// From the store to nowhere: is all of it intact?
+    /// From the store to nowhere, to check that all of it is intact.
     Verify,
 }
 
@@ -41,20 +41,20 @@ pub struct Contestant {
     pub name: &'static str,
     /// Programs that have to be installed.
     needs: &'static [&'static str],
-    /// How to get them.
+    /// How to install them.
     install: &'static str,
-    /// Says its version.
+    /// The command that prints its version.
     version: &'static str,
-    /// Runs before each of the others, outside of the time measured.
+    /// The script that runs before each of the others, outside the measured time.
     pub prepare: &'static str,
     backup: &'static str,
     restore: &'static str,
     verify: &'static str,
-    /// Whose times its own are compared with.
+    /// The peers that its times are compared with.
     against: Rivals,
 }
 
-/// Names of others, task by task.
+/// Names of other contestants, task by task.
 #[derive(Debug)]
 struct Rivals {
     backup: &'static [&'static str],
@@ -96,7 +96,7 @@ snapshot = "pages"
 name = "zstd"
 EOF"#;
 
-/// This program: with its defaults, and, like the others, without a check of the database's integrity.
+/// This program: with its defaults, and without a check of the database's integrity, which the others don't make.
 pub const OWN: [Contestant; 5] = [
     Contestant {
         name: "xtask gzip",
@@ -140,7 +140,7 @@ pub const OWN: [Contestant; 5] = [
     },
 ];
 
-/// Tools that people use for the same.
+/// Tools that people use for the same purpose.
 pub const PEERS: [Contestant; 8] = [
     Contestant {
         name: "python",
@@ -261,7 +261,7 @@ pub const PEERS: [Contestant; 8] = [
         needs: &["sqlite3", "litestream"],
         install: "https://litestream.io/install/",
         version: "litestream version",
-        // It writes into the database that it replicates, so it gets one of its own.
+        // It writes to the database that it replicates, so it gets a copy of its own.
         prepare: r#"sqlite3 "$DB" ".backup sessions.db""#,
         backup: r#"exec litestream replicate -once sessions.db "file://$STORE""#,
         restore: r#"
@@ -272,7 +272,7 @@ pub const PEERS: [Contestant; 8] = [
 ];
 
 impl Contestant {
-    /// Its script for a task; none if it can't do it.
+    /// Its script for a task; none if it can't do that.
     pub fn script(&self, task: Task) -> Option<&'static str> {
         let script = match task {
             Task::Backup => self.backup,
@@ -282,7 +282,7 @@ impl Contestant {
         Some(script.trim()).filter(|script| !script.is_empty())
     }
 
-    /// Whose times its own are compared with.
+    /// The peers that its times are compared with.
     pub fn against(&self, task: Task) -> &'static [&'static str] {
         match task {
             Task::Backup => self.against.backup,
@@ -291,7 +291,7 @@ impl Contestant {
         }
     }
 
-    /// The first of its programs that is not installed.
+    /// The first of its programs that is not installed, if any.
     fn lacks(&self) -> Option<&'static str> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let installed = |program: &str| std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
@@ -316,17 +316,17 @@ pub struct Peer {
 pub struct LineUp {
     /// What this program is compared with.
     pub peers: Vec<Peer>,
-    /// Peers that were looked for and are not installed.
+    /// Requested peers that are not installed.
     pub missing: Vec<&'static str>,
     /// The version of the `sqlite3` that some of them use.
     pub sqlite3: Option<String>,
 }
 
 impl LineUp {
-    /// The peers that were asked for; the command line has checked their names.
+    /// The requested peers; the command line has checked their names.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if one was named that is not installed.
+    /// [`ErrorKind::InvalidInput`] if one that was named is not installed.
     pub fn of(asked: &[String]) -> anyhow::Result<Self> {
         let is_asked = |name: &str| asked.iter().any(|asked| asked == name);
         let (mut peers, mut missing) = (Vec::<Peer>::new(), Vec::new());
@@ -357,7 +357,7 @@ fn version(command: &str) -> anyhow::Result<String> {
     Ok(version_in(&String::from_utf8_lossy(&said)).unwrap_or("unknown").to_string())
 }
 
-/// The first number with a point in it.
+/// The first number in a text that contains a point.
 fn version_in(text: &str) -> Option<&str> {
     let words = text.split_whitespace().map(|word| word.trim_matches(|c: char| !c.is_ascii_digit()));
     words.into_iter().find(|word| word.contains('.'))

@@ -1,4 +1,4 @@
-//! The results of a bench, and their arithmetic; pure.
+//! The results of a bench and their arithmetic, without side effects.
 
 use serde::Serialize;
 
@@ -17,7 +17,7 @@ pub struct Report {
     pub peers: Vec<Peer>,
     /// The version of the `sqlite3` that some of them use.
     pub sqlite3: Option<String>,
-    /// Peers that were looked for and are not installed.
+    /// Requested peers that are not installed.
     pub not_installed: Vec<&'static str>,
     /// How often each job was measured.
     pub runs: u32,
@@ -30,9 +30,9 @@ pub struct Report {
 pub struct Tool {
     /// Its version.
     pub version: &'static str,
-    /// That of SQLite in it.
+    /// The version of SQLite in it.
     pub sqlite: &'static str,
-    /// Whether it was built to be fast.
+    /// Whether it was built with optimization.
     pub optimized: bool,
 }
 
@@ -44,7 +44,7 @@ pub struct JobReport {
     /// A description, for people.
     #[serde(skip)]
     pub about: &'static str,
-    /// The size of the database.
+    /// The size of the database in bytes.
     pub database_bytes: u64,
     /// The rows, one for each contestant.
     pub contestants: Vec<Row>,
@@ -55,7 +55,7 @@ pub struct JobReport {
 pub struct Row {
     /// Its name.
     pub name: &'static str,
-    /// All times, in the order they were taken.
+    /// All times in seconds, in the order of the runs.
     pub seconds: Vec<f64>,
     /// Their median.
     pub median_s: f64,
@@ -65,11 +65,11 @@ pub struct Row {
     pub max_s: f64,
     /// Its time compared with others.
     pub against: Vec<Comparison>,
-    /// A backup: the size of its store after the last run.
+    /// For a backup: the size of its store after the last run, in bytes.
     pub stored_bytes: Option<u64>,
-    /// A backup: the database's size over that.
+    /// For a backup: the size of the database divided by that.
     pub compression: Option<f64>,
-    /// The peak of its anonymous memory, if it is a single process.
+    /// The peak of its anonymous memory in bytes, if it is a single process.
     pub peak_anon_bytes: Option<u64>,
 }
 
@@ -78,7 +78,7 @@ pub struct Row {
 pub struct Comparison {
     /// The peer.
     pub peer: &'static str,
-    /// This one's median over the peer's: less than 1 is faster. None if the peer took no part.
+    /// This median divided by the peer's: less than 1 is faster. None if the peer took no part.
     pub ratio: Option<f64>,
 }
 
@@ -106,7 +106,7 @@ impl Row {
     }
 }
 
-/// The median; of no values, NaN.
+/// The median; NaN if there are no values.
 fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);

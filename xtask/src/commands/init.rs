@@ -32,7 +32,7 @@ pub struct InitSummary {
     text: String,
     databases: Vec<FoundDatabase>,
     files: Vec<RelPath>,
-    /// Whether there was more in the folder than was looked at.
+    /// Whether the folder holds more than was searched.
     is_cut: bool,
     /// What was added to `.gitignore`, or would be.
     ignored: Vec<&'static str>,

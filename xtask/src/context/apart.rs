@@ -1,5 +1,5 @@
-//! Whether the backup folder is a folder of its own. Otherwise backups would be lost together with their source, rotation
-//! and `chmod` would touch files that aren't backups, and each backup would contain the earlier ones.
+//! Whether the backup folder is separate from the application. Otherwise backups would be lost together with their
+//! source, rotation and `chmod` would touch files that aren't backups, and each backup would contain the earlier ones.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -19,9 +19,9 @@ pub fn require(folder: &Path, root: &Path, config: &Config, settings: Option<&Pa
         .with_hint("give backups a folder of their own: `backup_dir` in the settings, or --backup-dir"))
 }
 
-/// What speaks against a backup folder.
+/// Why a folder can't be the backup folder; none if it can.
 fn objection(folder: &Path, root: &Path, config: &Config, settings: Option<&Path>) -> Option<String> {
-    // A shell replaces these in a flag; nothing does in the settings.
+    // A shell expands these in a flag; nothing expands them in the settings.
     let set = config.backup_dir.to_string_lossy();
     if (set == "~" || set.starts_with("~/") || set.starts_with('$')) && folder == root.join(&config.backup_dir) {
         return Some("~ and $ are not expanded in the settings".into());
@@ -42,7 +42,7 @@ fn objection(folder: &Path, root: &Path, config: &Config, settings: Option<&Path
     holds_settings.then(|| "the settings are in it".into())
 }
 
-/// The path without links, also if its end doesn't exist yet.
+/// The path without links, even if its end doesn't exist yet.
 pub fn resolved(path: &Path) -> PathBuf {
     let mut place = PathBuf::new();
     for part in path.components() {

@@ -30,7 +30,7 @@ use crate::user::account;
 use crate::user::writers::Writer;
 use crate::words;
 
-/// A bit more than two weeks: the schedule drills once a week, and two drills in a row failed or are missing.
+/// A bit more than two weeks: the schedule drills once a week, so two drills in a row have failed or are missing.
 const MAX_DRILL_AGE: Duration = Duration::from_secs(15 * 24 * 60 * 60);
 
 /// The most skipped backups that are named, newest first.
@@ -42,13 +42,13 @@ pub struct Context<'a> {
     pub root: PathBuf,
     /// The settings, with the flags over them.
     pub config: Config,
-    /// The file they were read from, absolute; none if they are the defaults.
+    /// The file that they were read from, absolute; none if they are the defaults.
     pub settings: Option<PathBuf>,
     /// Flags that say where things are.
     pub flags: PlaceFlags,
     /// Where backups live.
     pub store: FolderStore,
-    /// When the command was given, in local time.
+    /// The time at which the command began, in local time.
     pub now: DateTime<FixedOffset>,
     /// The only printer.
     pub output: &'a Output,
@@ -83,7 +83,8 @@ impl<'a> Context<'a> {
         broken.map_or(Ok(context), |error| Err(error.into()))
     }
 
-    /// The same for commands that work without settings: with the defaults, and the error in the settings.
+    /// The same for commands that work without settings. If those can't be used, it has the defaults and returns the
+    /// error.
     pub fn despite_settings(global: &Global, output: &'a Output) -> anyhow::Result<(Self, Option<Error>)> {
         let root = root::find(global.root.as_deref())?;
         let (config, broken) = load(&root, global);
@@ -117,7 +118,8 @@ impl<'a> Context<'a> {
         self.output.invocation().command(words)
     }
 
-    /// Begins a run that writes to the store, which may not exist yet. `command` is shown to others who wait for the lock.
+    /// Begins a run that writes to the store, which may not exist yet. Other runs that wait for the lock show
+    /// `command`.
     pub fn begin(&self, command: &str) -> anyhow::Result<Run<'_>> {
         Signals::catch().context("catch signals")?;
         let run = Run::begin(self.setup(command), &mut |holder| self.waiting(holder))?;
@@ -148,13 +150,14 @@ impl<'a> Context<'a> {
         Ok(Look::new(self.setup("look"))?)
     }
 
-    /// Makes the backup folder of another project this one's. Gives that project; none if the folder is this one's.
+    /// Makes the backup folder of another project this one's. Returns that project; none if the folder is this one's
+    /// already.
     pub fn take_over(&self) -> anyhow::Result<Option<OtherProject>> {
         Signals::catch().context("catch signals")?;
         Ok(take_over::take_over(self.setup("take-over"), &mut |holder| self.waiting(holder))?)
     }
 
-    /// What the library needs from its caller.
+    /// What the library needs from its caller, for a run of `command`.
     pub fn setup(&self, command: &str) -> Setup<'_> {
         Setup {
             store: &self.store,
@@ -201,8 +204,8 @@ impl<'a> Context<'a> {
         Ok(self.look()?.ledger()?)
     }
 
-    /// The backup that `--from` means; the newest one without it. It holds everything that is configured and asked for.
-    /// Warns of newer ones that don't do.
+    /// The backup that `--from` means, or the newest. It holds everything that is configured and asked for. Warns of
+    /// newer backups that were skipped.
     pub fn select<'c>(
         &self,
         look: &Look<'_>,
@@ -216,8 +219,8 @@ impl<'a> Context<'a> {
         self.select_with(look, catalog, from, &databases.chain(files).cloned().collect::<Vec<_>>())
     }
 
-    /// The newest backup that holds everything that is configured, or else the newest that holds anything. If all of them are
-    /// known to be bad, the newest is worth another try.
+    /// The newest backup that holds everything that is configured, or else the newest that holds anything. If all are
+    /// known to be bad, it is the newest: another try may succeed.
     pub fn select_to_prove<'c>(&self, look: &Look<'_>, catalog: &'c Catalog) -> anyhow::Result<&'c Entry> {
         self.select(look, catalog, None, Selection::ALL).or_else(|error| match kind(&error) {
             Some(ErrorKind::NoSuchBackup) => {
@@ -257,19 +260,19 @@ impl<'a> Context<'a> {
             now: self.now,
             max_age: self.config.status.max_age,
             max_drill_age: MAX_DRILL_AGE,
-            // For a folder that doesn't exist yet, that of its parent. Unknown if it can't be read.
+            // If the folder doesn't exist yet, this is the space of its parent. Unknown if it can't be read.
             free_bytes: self.store.free_bytes().ok().flatten(),
             locked_since: self.store.locked_since().ok().flatten(),
         })
     }
 
-    /// How long ago that was, in words.
+    /// How long ago a time was, in words.
     pub fn age_of(&self, at: DateTime<FixedOffset>) -> String {
         age(seconds_since(at, self.now))
     }
 
-    /// Makes sure that a backup folder that was named exists. A typing error, or a disk that isn't mounted, must not look
-    /// like an empty store.
+    /// Makes sure that a backup folder named by a flag exists. A typing error, or a disk that isn't mounted, must not
+    /// look like an empty store.
     pub fn require_named_folder(&self) -> anyhow::Result<()> {
         let is_named = self.flags.backup_dir.is_some() || self.config.backup_dir != Config::default().backup_dir;
         if !is_named || self.store.folder().symlink_metadata().is_ok() {
@@ -298,7 +301,7 @@ fn require_scratch(folder: Option<&Path>) -> backup::Result<()> {
     Err(Error::new(ErrorKind::InvalidInput, message).with_hint("make it, or name another with --scratch"))
 }
 
-/// Warns of a store that belongs neither to root nor to the user that this process has become.
+/// Warns if the store belongs neither to root nor to the user that this process has become.
 fn warn_of_store(folder: &Path, output: &Output) {
     let Some(account) = account::became() else { return };
     let Ok(found) = folder.metadata() else { return };

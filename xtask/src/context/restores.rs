@@ -10,14 +10,14 @@ use crate::step::Step;
 use crate::text::{local, size};
 
 impl Context<'_> {
-    /// Files that a restore which was cut short has left in the root, in words. The next run that may write removes them.
+    /// The files that an unfinished restore left in the root, in words. The next run that may write removes them.
     pub fn leftovers(&self, ledger: &Ledger) -> Option<String> {
         self.left_at(&self.places(ledger))
     }
 
     fn left_at(&self, places: &[RestoredPlace]) -> Option<String> {
         let left = restore::leftovers(places);
-        // A run that goes on may be a restore, which still needs them.
+        // A run that holds the lock may be a restore, which still needs them.
         if left.is_empty() || self.store.lock_holder().is_ok_and(|holder| holder.is_some()) {
             return None;
         }
@@ -26,7 +26,7 @@ impl Context<'_> {
         Some(format!("a restore was cut short and left {}", names.join(", ")))
     }
 
-    /// A file that can't be removed doesn't keep the run from its work.
+    /// Removes leftovers of a restore. A file that can't be removed must not stop the run.
     pub(super) fn remove_leftovers(&self, run: &Run<'_>) {
         let ledger = self.ledger().unwrap_or_default();
         if let Err(error) = restore::remove_leftovers(run, &self.places(&ledger)) {
@@ -34,8 +34,8 @@ impl Context<'_> {
         }
     }
 
-    /// Where a restore into the root may have left decoded files: beside everything that is configured, and beside what the
-    /// last restore was to write.
+    /// Places where a restore into the root may have left decoded files: beside everything that is configured, and
+    /// beside the targets of the last restore.
     fn places(&self, ledger: &Ledger) -> Vec<RestoredPlace> {
         let databases = self.config.database.iter().map(|database| &database.path);
         let paths = databases.chain(self.config.files.iter().flat_map(|files| &files.paths));
@@ -46,8 +46,8 @@ impl Context<'_> {
         places
     }
 
-    /// Warns of a restore that was cut short, since the state may be half old and half new. Gives whether there is one. An
-    /// unreadable ledger is for the command itself to complain about.
+    /// Warns of an unfinished restore, since the state may be half old and half new. Returns whether there is one. The
+    /// command itself reports an unreadable ledger.
     pub fn warn_of_unfinished_restore(&self) -> bool {
         let ledger = self.ledger().unwrap_or_default();
         if let Some(left) = self.leftovers(&ledger) {
@@ -67,11 +67,11 @@ impl Context<'_> {
         unfinished.is_some()
     }
 
-    /// A restore that was cut short, and what to do about it.
+    /// An unfinished restore, and what to do about it.
     pub fn unfinished_restore(&self, ledger: &Ledger) -> Option<(String, String)> {
         let unfinished = ledger.unfinished_restore()?;
-        // If a run holds the lock, it is this restore, or it has said this itself. And the restore may have ended since the
-        // ledger was loaded.
+        // A run that holds the lock is this restore, or has warned of it itself. And the restore may have ended since
+        // the ledger was loaded.
         let goes_on = self.store.lock_holder().is_ok_and(|holder| holder.is_some());
         if goes_on || self.ledger().ok()?.unfinished_restore() != Some(unfinished) {
             return None;
@@ -106,8 +106,8 @@ impl Context<'_> {
     }
 }
 
-/// Where the last restore was to write, if it was cut short. The ledger may be somebody else's: outside of the root,
-/// nothing is removed because of what it says.
+/// The targets of the last restore, if it is unfinished. Somebody else may have written the ledger, so nothing outside
+/// the root is removed because of it.
 fn unfinished_places(ledger: &Ledger) -> Vec<RestoredPlace> {
     let Some((_, restore)) = ledger.unfinished_restore() else { return Vec::new() };
     let paths = restore.written.iter().filter_map(|path| RelPath::new(path).ok());

@@ -1,9 +1,9 @@
 //! Where the application is: the folder that `--root` names, or the nearest one from the current folder up that has
 //! settings. Where this program was built doesn't matter.
 //!
-//! The hazard is a settings file that somebody else put in or above the current folder: `drill` would run the command in
-//! it. So settings that are found must belong to root or to the current user. Root itself becomes the user whose settings
-//! they are ([`crate::privilege`]).
+//! The hazard: somebody else may put a settings file in or above the current folder, and `drill` would run the command
+//! in it. So a settings file that is found must belong to root or to the current user. Root itself becomes the owner of
+//! the settings ([`crate::privilege`]).
 
 use std::env;
 use std::fs::{self, Metadata};
@@ -26,7 +26,7 @@ pub fn find(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// A folder that was named.
+/// The application's folder, as a flag names it.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`] if it isn't one.
@@ -50,7 +50,7 @@ fn search(here: &Path) -> backup::Result<PathBuf> {
         .with_hint("write one: `init`; or name the application's folder with --root DIR"))
 }
 
-/// Checks links too: somebody else's link could lead to trusted settings that are for another folder.
+/// Checks links too: somebody else's link could lead to trusted settings of another folder.
 fn require_trusted(folder: &Path) -> backup::Result<()> {
     let own = rustix::process::geteuid().as_raw();
     let owner = |path: &Path, look: fn(&Path) -> std::io::Result<Metadata>| {

@@ -6,7 +6,7 @@ use super::finding::Finding;
 use crate::application::Application;
 use crate::context::Context;
 
-/// None if the settings name no unit.
+/// Checks that systemd knows the unit; none if the settings name no unit.
 pub fn examine(context: &Context<'_>, shell: &Shell) -> Option<Finding> {
     let (check, unit) = ("application", &context.config.restore.stop_unit);
     if unit.is_empty() {

@@ -11,7 +11,7 @@ use crate::hints;
 pub enum Verdict {
     /// All is well.
     Ok,
-    /// Worth a look, or unknown.
+    /// Something to look into, or unknown.
     Warning,
     /// There are no backups, there will be none, or they can't be relied on.
     Failure,
@@ -38,7 +38,7 @@ impl Finding {
         Self { check: check.into(), verdict: Verdict::Ok, detail: detail.into(), hint: None, denied: false }
     }
 
-    /// Something worth a look, and what to do about it.
+    /// Something to look into, and what to do about it.
     pub fn warning(check: &str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { verdict: Verdict::Warning, hint: Some(hint.into()), ..Self::ok(check, detail) }
     }
@@ -59,7 +59,7 @@ impl Finding {
         }
     }
 
-    /// Whether something is wrong. A check without permission says nothing.
+    /// Whether something is wrong. A check that lacked the permission says nothing.
     pub fn is_wrong(&self) -> bool {
         self.verdict != Verdict::Ok && !self.denied
     }

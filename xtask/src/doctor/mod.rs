@@ -39,7 +39,7 @@ pub fn examine(context: &Context<'_>, shell: &Shell, deep: bool, broken: Option<
     findings
 }
 
-/// Checks that the backup folder is right for `user`, who makes the backups.
+/// Checks that the backup folder suits `user`, who makes the backups.
 pub fn backup_folder(context: &Context<'_>, shell: &Shell, user: Option<&str>) -> Finding {
     store::owner(context, shell, user)
 }

@@ -17,7 +17,7 @@ use crate::systemd::manager::Manager;
 use crate::systemd::{self, Scope};
 use crate::text::local;
 
-/// With `broken` settings, the units can't be compared with what they should be.
+/// Checks the schedule and the clock. With `broken` settings, the units can't be compared with what they should be.
 pub fn examine(
     context: &Context<'_>,
     shell: &Shell,

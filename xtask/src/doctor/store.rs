@@ -128,7 +128,7 @@ fn metadata(folder: &Path) -> backup::Result<Metadata> {
 /// Whether backups and databases are on the same file system: a broken disk would take both.
 fn disk(context: &Context<'_>, folder: &Path, found: &Metadata) -> Finding {
     let check = "file system";
-    // Of the folders: on an overlay, files have the number of the disk below.
+    // Folders are compared: on an overlay, files have the device number of the disk below.
     let databases = context.config.database.iter().map(|database| database.path.under(&context.root));
     let folders = databases.filter_map(|path| fs::metadata(path.canonicalize().ok()?.parent()?).ok());
     let together = folders.map(|folder| folder.dev()).any(|device| device == found.dev());
@@ -257,7 +257,7 @@ fn drill(status: &Status) -> Finding {
     })
 }
 
-/// Whether time goes forward.
+/// Whether the newest backup is dated ahead of the clock.
 fn order(status: &Status) -> Finding {
     let about = |it: &Concern| matches!(it, Concern::Ahead { .. });
     judged(status, "newest backup and clock", about, || "in order".into())

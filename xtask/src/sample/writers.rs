@@ -29,7 +29,7 @@ struct Progress {
 }
 
 impl Writers {
-    /// Starts `count` writers, numbered from 0. Each goes on after the last commit of its number in the database,
+    /// Starts `count` writers, numbered from 0. Each continues after the last commit of its number in the database,
     /// which must be a sample's.
     pub fn start(db: &Path, count: u32) -> anyhow::Result<Self> {
         let open = |writer| open(db, writer).with_context(|| format!("open {}", db.display()));

@@ -1,4 +1,4 @@
-//! Which schedule of a project a command is about, and who makes its backups.
+//! The schedule of a project that a command means, and the user who makes its backups.
 
 use backup::{Error, ErrorKind};
 use xshell::Shell;

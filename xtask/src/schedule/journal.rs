@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Starts the service `unit`, or joins its run if it is running; shows its journal, and gives the result.
 ///
 /// # Errors
-/// If it could not be started, or if this was interrupted: then the service goes on.
+/// If it could not be started, or if this was interrupted; then the service keeps running.
 pub fn run(context: &Context<'_>, manager: &Manager<'_>, unit: &String) -> anyhow::Result<ServiceRun> {
     let before = state(manager, unit)?;
     let cursor = cursor(manager)?;

@@ -17,9 +17,9 @@ const RETRY: Duration = Duration::from_millis(50);
 /// Root's lock, in a folder where only root can make files.
 const ROOTS_LOCK: &str = "/run/sqlite-ops.lock";
 
-/// Keeps others from installing or removing a schedule of this project until the result is dropped. It locks the project's
-/// folder, which needs no permission to write. But anybody who may read the folder can hold that lock for ever. So root has
-/// a lock of its own, and goes on without the other one after `--lock-wait`.
+/// Keeps others from installing or removing a schedule of this project until the result is dropped. It locks the
+/// project's folder, which needs no permission to write. But anybody who may read the folder can hold that lock for
+/// ever. So root has a lock of its own, and proceeds without the other one after `--lock-wait`.
 ///
 /// # Errors
 /// [`ErrorKind::Locked`] when `--lock-wait` is over.

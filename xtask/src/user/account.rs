@@ -1,5 +1,5 @@
-//! The user that this process runs as. Root becomes another user for good: there is no way back, and of root's environment
-//! no secret and no path is kept.
+//! The user that this process runs as. Root becomes another user for good: there is no way back, and no secret or path
+//! of root's environment is kept.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -26,7 +26,7 @@ pub struct Account {
     gid: Gid,
     /// The user's home folder; `/` if none is known.
     pub home: PathBuf,
-    /// The user's place that made this process become the user.
+    /// The user's file or folder, because of which this process became the user.
     pub place: PathBuf,
 }
 
@@ -47,7 +47,7 @@ pub fn home() -> anyhow::Result<PathBuf> {
 }
 
 impl Account {
-    /// The account of a writer. A number without a user keeps the group of its place.
+    /// The account of a writer. A number without a user gets the group of its place.
     pub fn of(writer: Writer) -> Self {
         let Writer { uid, gid, place } = writer;
         if let Some(user) = User::from_uid(Uid::from_raw(uid)).ok().flatten() {
@@ -79,12 +79,13 @@ impl Account {
         Ok(())
     }
 
-    /// Remembers that this process is that user's now. No other thread runs yet, so nothing was set before.
+    /// Remembers that this process is now that user's. It is called once, before other threads run.
     pub fn remember(self) {
         let _ = BECAME.set(self);
     }
 
-    /// The environment for programs that the user's settings name: of root's, only the language, the terminal and the like.
+    /// The environment for programs that the user's settings name. Of root's variables it keeps only the language, the
+    /// terminal and the like.
     pub fn environment(&self) -> BTreeMap<OsString, OsString> {
         let passed = |name: &str| ["PATH", "LANG", "TERM", "TZ"].contains(&name) || name.starts_with("LC_");
         let own = [("HOME", self.home.clone().into()), ("USER", self.name.clone().into())];

@@ -1,7 +1,7 @@
 //! Who besides root can change the file at a path. Root must not act on a path that another user can change: that user
 //! could replace a folder by a link after root has checked it and before root writes.
 //!
-//! The owner of any folder or link on the way can exchange all that comes after it. A folder that only root can write to is
+//! The owner of a folder or link on the way can replace everything below it. A folder that only root can write to is
 //! safe.
 
 use std::collections::VecDeque;
@@ -19,7 +19,7 @@ use crate::text::quoted;
 /// As many links as the kernel follows on the way to one file: `man 7 path_resolution`.
 const MOST_LINKS: usize = 40;
 
-/// Files in such a folder belong to whoever made them: `man 1 chmod`, "restricted deletion flag".
+/// In such a folder only the owner of a file can remove it: `man 1 chmod`, "restricted deletion flag".
 const STICKY: u32 = 0o1000;
 
 /// A user, not root, who can change the file at a path.
@@ -41,17 +41,16 @@ impl Writer {
     }
 }
 
-/// The first user besides root who can change the file at `path`, which is absolute; or who can create it. None if only
-/// root can.
+/// The first user besides root who can change or create the file at `path`, which is absolute. None if only root can.
 ///
 /// # Errors
-/// [`ErrorKind::PermissionDenied`] if a group, or everybody, can write to a folder or file of root's on the way: then there
-/// is no single user. An error of the file system; too many links are one.
+/// [`ErrorKind::PermissionDenied`] if a group, or everybody, can write to a folder or file of root's on the way, since
+/// there is no single user then. Errors of the file system, such as too many links.
 pub fn besides_root(path: &Path) -> Result<Option<Writer>> {
     walk(path, true)
 }
 
-/// The same for the way to a file; who can write to the file itself doesn't matter.
+/// The same for the way to a file. Who can write to the file itself doesn't matter.
 ///
 /// # Errors
 /// As [`besides_root`].
@@ -59,7 +58,7 @@ pub fn of_way_to(path: &Path) -> Result<Option<Writer>> {
     walk(path, false)
 }
 
-/// `counts`: whether the end of the path counts too, if it isn't a folder.
+/// Walks the path. `counts`: whether its end counts too, if that isn't a folder.
 fn walk(path: &Path, counts: bool) -> Result<Option<Writer>> {
     let mut walk = Walk { place: PathBuf::from("/"), rest: names(path), links: 0 };
     while let Some(name) = walk.rest.pop_front() {
@@ -95,7 +94,7 @@ struct Walk {
 }
 
 impl Walk {
-    /// Goes on where a link leads.
+    /// Continues where a link leads.
     fn follow(&mut self, link: &Path) -> Result<()> {
         self.links += 1;
         if self.links > MOST_LINKS {
@@ -119,10 +118,10 @@ pub struct Outsider {
     pub uid: Option<u32>,
 }
 
-/// Who besides root can change the file at `path`; none if only root can.
+/// Somebody besides root who can change the file at `path`; none if only root can.
 ///
 /// # Errors
-/// Of the file system.
+/// Errors of the file system.
 pub fn outsider(path: &Path) -> Result<Option<Outsider>> {
     match besides_root(path) {
         Ok(writer) => Ok(writer.map(|writer| Outsider { name: writer.name(), uid: Some(writer.uid) })),
@@ -141,7 +140,7 @@ fn names(path: &Path) -> VecDeque<OsString> {
     path.components().filter_map(name).collect()
 }
 
-/// Makes sure that only root can write to a folder or file of root's.
+/// Makes sure that nobody but root can write to a folder or file of root's.
 fn require_closed(place: &Path, found: &Metadata) -> Result<()> {
     let is_shared = found.is_dir() && found.mode() & STICKY != 0;
     // With an access list (`man 5 acl`), the group's bits are the upper limit for all users and groups in it.
@@ -181,7 +180,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("a");
         symlink(&place, &place).unwrap();
-        // Whoever isn't root owns the link.
+        // If this test doesn't run as root, its user owns the link.
         match besides_root(&place) {
             Ok(found) => assert_ne!(found.unwrap().uid, 0),
             Err(error) => assert!(error.to_string().contains("/a"), "{error}"),

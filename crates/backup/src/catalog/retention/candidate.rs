@@ -1,4 +1,4 @@
-//! What retention looks at in a backup.
+//! A backup as retention sees it.
 
 use chrono::{DateTime, Utc};
 

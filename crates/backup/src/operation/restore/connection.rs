@@ -83,7 +83,7 @@ mod tests {
                 fs::rename(root.path().join("data"), root.path().join("moved")).unwrap();
                 std::os::unix::fs::symlink("other", root.path().join("data")).unwrap();
                 let opened = open_it(path);
-                // Put back, so that no later look at the path would show it.
+                // Put back, so that no later check of the path would show it.
                 fs::remove_file(root.path().join("data")).unwrap();
                 fs::rename(root.path().join("moved"), root.path().join("data")).unwrap();
                 opened

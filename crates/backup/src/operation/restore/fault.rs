@@ -1,7 +1,7 @@
 //! Why SQLite can't overwrite a database. If the cause is the database itself, it is moved aside; if it is the disk, a
 //! permission or another program, it stays where it is. SQLite's error doesn't tell them apart: a header that says
 //! "read-only" gives the same error as a file of another user, and an impossible page count the same as a full disk. So
-//! the file, the disk and the database are looked at (decision 22).
+//! the file, the disk and the database are checked (decision 22).
 
 use std::fs;
 use std::path::Path;

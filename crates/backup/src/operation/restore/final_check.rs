@@ -1,4 +1,4 @@
-//! The last look at overwritten databases, once no connection of the restore has them open.
+//! The last check of overwritten databases, once no connection of the restore has them open.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::source::sqlite::{self, integrity};
 /// keep the others from that. Returns warnings.
 ///
 /// # Errors
-/// [`ErrorKind::Damaged`] if one is not sound; else what keeps it from being looked at.
+/// [`ErrorKind::Damaged`] if one is not sound; any error of reading it.
 pub(super) fn settle_all(databases: &[OverwrittenDatabase], busy_timeout: Duration) -> Result<Vec<String>> {
     let settled: Vec<_> = databases.iter().map(|database| settle(database, busy_timeout)).collect();
     settled.into_iter().filter_map(Result::transpose).collect()
@@ -29,7 +29,8 @@ pub(super) fn settle_all(databases: &[OverwrittenDatabase], busy_timeout: Durati
 fn settle(database: &OverwrittenDatabase, busy_timeout: Duration) -> Result<Option<String>> {
     let (place, path) = (&database.place, &database.place.path());
     let failed = |e| Error::sqlite("check database", path, &e);
-    // SQLite goes on if it can't make it durable that the journal is gone. The journal would undo the restore.
+    // SQLite ignores an error of making the journal's removal durable. After a crash, the journal would undo the
+    // restore.
     place.sync()?;
     let connection = connection::open(place, |path| sqlite::open_read_write(path, busy_timeout))?;
     connection.busy_timeout(BRIEF).map_err(failed)?;

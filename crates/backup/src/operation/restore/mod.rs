@@ -1,7 +1,7 @@
 //! Restore: check what will be written, keep what it replaces, write it, check it again; and the way back.
 //!
-//! Two hazards, both seen in practice: a restored file beside a leftover `-wal` is corrupt or silently loses rows, and an
-//! application goes on writing into the deleted file that was replaced under it. So:
+//! Two hazards, both seen in practice: a restored file beside a leftover `-wal` is corrupt or silently loses rows, and
+//! an application keeps writing to the deleted file that was replaced under it. So:
 //!
 //! * everything is decoded and checked beside its place before anything there changes;
 //! * what will be replaced is backed up first (trigger `pre-restore`), and writers are held off from then on; [`undo()`]
