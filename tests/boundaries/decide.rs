@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Ran, program, shell};
+use crate::support::{CommandOutput, program, shell};
 use crate::{Place, USER, root_owned};
 
 #[test]
@@ -50,7 +50,7 @@ fn cargo_as_root_is_refused_in_a_checkout_of_another_users() {
     let run = |checkout: &std::path::Path| {
         let mut command = program();
         command.args(["--root", "/nowhere", "list"]).env("CARGO", "/usr/bin/cargo").env("CARGO_MANIFEST_DIR", checkout);
-        Ran::of(&mut command)
+        CommandOutput::of(&mut command)
     };
     let ran = run(place.project.root());
     let told = format!("error: cargo has just built and run as root what {USER} can write: ");
@@ -70,9 +70,9 @@ fn settings_of_roots_count_for_a_project_of_another_users() {
     fs::write(&settings, "[status]\nmax_age = '1s'\n").unwrap();
     root_owned(&settings);
     // Only root may read them; the owner, whom it becomes, may not.
-    let ran = Ran::of(place.project.command(["status", "--config"]).arg(&settings));
+    let ran = CommandOutput::of(place.project.command(["status", "--config"]).arg(&settings));
     assert!(ran.expect(1).stderr.contains("read the settings"), "{ran:?}");
     shell(place.roots("").as_path(), "chmod 0711 .; chmod 0644 backup.toml");
-    let ran = Ran::of(place.project.command(["status", "--config"]).arg(&settings));
+    let ran = CommandOutput::of(place.project.command(["status", "--config"]).arg(&settings));
     assert!(ran.stderr.contains(&format!("running as {USER}")), "{ran:?}");
 }

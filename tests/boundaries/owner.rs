@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use crate::support::{Project, Ran, program, shell};
+use crate::support::{CommandOutput, Project, program, shell};
 use crate::{Place, USER, quoted};
 
 fn owner(path: &Path) -> u32 {
@@ -35,7 +35,7 @@ fn the_process_keeps_no_right_of_roots_and_no_way_back() {
     let script = format!("cat /proc/self/status > {0}; env >> {0}", status.display());
     place.project.write("ops/backup.toml", &format!("[drill]\ncommand = ['sh', '-c', '{script}']\n"));
     place.give("");
-    Ran::of(place.project.command(["drill"]).env("SECRET_OF_ROOT", "x").env("LANG", "C")).expect(0);
+    CommandOutput::of(place.project.command(["drill"]).env("SECRET_OF_ROOT", "x").env("LANG", "C")).expect(0);
     let status = fs::read_to_string(&status).unwrap();
     let line = |name: &str| status.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{status}"));
     let ids = format!("{USER}\t{USER}\t{USER}\t{USER}");
@@ -103,7 +103,7 @@ fn what_is_made_in_a_folder_of_another_users_is_made_as_that_user() {
     shell(place.project.root(), "rm -rf ops");
     let folder = place.project.root().display().to_string();
     for words in ["init DIR", "man DIR/pages", "demo --size-mb 1 --dir DIR/demo"] {
-        let ran = Ran::of(program().args(words.replace("DIR", &folder).split(' ')));
+        let ran = CommandOutput::of(program().args(words.replace("DIR", &folder).split(' ')));
         assert!(ran.expect(0).stderr.contains(&format!("running as {USER}, who owns {folder}, ")), "{words}: {ran:?}");
     }
     assert_eq!(shell(place.project.root(), &format!("find . ! -uid {USER}")), "");
@@ -114,7 +114,7 @@ fn what_is_made_in_a_folder_of_another_users_is_made_as_that_user() {
 fn a_folder_that_somebody_prepared_in_a_shared_one_is_worked_in_as_that_user() {
     let shared = tempfile::tempdir().unwrap();
     shell(shared.path(), &format!("chmod 1777 .; mkdir backup-demo; chown {USER}:{USER} backup-demo"));
-    let ran = Ran::of(program().args(["demo", "--size-mb", "1"]).current_dir(shared.path()));
+    let ran = CommandOutput::of(program().args(["demo", "--size-mb", "1"]).current_dir(shared.path()));
     assert!(ran.expect(0).stderr.contains(&format!("running as {USER}, who owns ")), "{ran:?}");
 }
 
@@ -154,7 +154,7 @@ fn a_link_of_another_users_on_the_way_to_a_project_of_roots_counts_too() {
     own.backup();
     place.as_user(&format!("ln -s {} link", own.root().display()));
     let link = place.project.path("link");
-    let ran = Ran::of(program().arg("--root").arg(&link).arg("list"));
+    let ran = CommandOutput::of(program().arg("--root").arg(&link).arg("list"));
     assert!(ran.stderr.contains(&format!("running as {USER}, who owns {}", place.project.root().display())), "{ran:?}");
     assert_ne!(ran.code, 0, "root's own project was opened by way of it: {ran:?}");
 }
@@ -191,6 +191,6 @@ fn what_a_shell_completes_is_looked_up_as_the_owner() {
     let place = Place::make();
     // A store that the owner can't read, and root could.
     shell(place.project.root(), "chown -R 0:0 backups; chmod 0700 backups");
-    let answer = Ran::of(place.project.command(["restore", "--from"]).env("XTASK_COMPLETE", "bash"));
+    let answer = CommandOutput::of(place.project.command(["restore", "--from"]).env("XTASK_COMPLETE", "bash"));
     assert_eq!((answer.code, answer.all().as_str()), (0, ""));
 }

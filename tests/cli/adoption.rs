@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Ran, shell};
+use crate::support::{CommandOutput, shell};
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
@@ -75,7 +75,7 @@ impl Home {
 
     /// Runs lines as somebody at a terminal would type them, without this test's environment.
     #[track_caller]
-    fn run(&self, folder: &str, lines: &[String]) -> Ran {
+    fn run(&self, folder: &str, lines: &[String]) -> CommandOutput {
         let set = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.into());
         let own = set("HOME", "/root");
         let mut command = Command::new("sh");
@@ -86,7 +86,7 @@ impl Home {
         command.env("RUSTUP_HOME", set("RUSTUP_HOME", &format!("{own}/.rustup")));
         // Kept from run to run, beside this workspace's own.
         command.env("CARGO_TARGET_DIR", repository().join("target/adoption"));
-        let ran = Ran::of(&mut command);
+        let ran = CommandOutput::of(&mut command);
         ran.expect(0);
         ran
     }

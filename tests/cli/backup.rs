@@ -8,7 +8,7 @@ use std::process::Command;
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use crate::support::{Project, Ran, as_nobody, program, shell};
+use crate::support::{CommandOutput, Project, as_nobody, program, shell};
 
 /// The artifact `name` in a backup's manifest.
 fn recorded(project: &Project, id: &str, name: &str) -> Value {
@@ -59,7 +59,7 @@ fn grow(project: &Project) {
 fn the_last_line_says_what_was_made_and_how_big() {
     let project = Project::new();
     let _tidy = project.tidy();
-    insta::assert_snapshot!(project.run("backup").shown(), @"
+    insta::assert_snapshot!(project.run("backup").snapshot(), @"
       sessions_db_ID.db.gz  SIZE (plain SIZE)
       config_ID.tar.gz  SIZE (plain SIZE)
     backup ID complete: SIZE, from SIZE, in TIME
@@ -83,7 +83,7 @@ fn json_gives_the_manifest_as_it_is_stored() {
 #[test]
 fn quiet_says_nothing_when_all_is_well() {
     let project = Project::new();
-    assert_eq!(project.run("backup -q").expect(0).shown(), "--\n=> 0");
+    assert_eq!(project.run("backup -q").expect(0).snapshot(), "--\n=> 0");
 }
 
 #[test]
@@ -91,13 +91,13 @@ fn quiet_still_prints_warnings_and_errors() {
     let project = Project::new();
     let _tidy = project.tidy();
     fs::remove_file(project.path(".env")).unwrap();
-    insta::assert_snapshot!(project.run("backup -q").shown(), @"
+    insta::assert_snapshot!(project.run("backup -q").snapshot(), @"
     --
     warning: .env doesn't exist, so it is not in this backup
     => 0
     ");
     fs::remove_file(project.path("data/sessions.db")).unwrap();
-    insta::assert_snapshot!(project.run("backup -q").shown(), @"
+    insta::assert_snapshot!(project.run("backup -q").snapshot(), @"
     --
     warning: .env doesn't exist, so it is not in this backup
     error: database ROOT/data/sessions.db doesn't exist
@@ -188,7 +188,7 @@ fn a_backup_rotates_by_the_policy_and_says_so() {
     let ids = of_days_ago(&project, &[10, 9, 5, 2]);
     let [older, old] = [ids[0].as_str(), ids[1].as_str()];
     project.run(&format!("pin {older}")).expect(0);
-    insta::assert_snapshot!(project.run("backup").shown(), @"
+    insta::assert_snapshot!(project.run("backup").snapshot(), @"
       sessions_db_ID.db.gz  SIZE (plain SIZE)
       config_ID.tar.gz  SIZE (plain SIZE)
     backup ID complete: SIZE, from SIZE, in TIME
@@ -231,7 +231,7 @@ fn a_backup_folder_flag_is_relative_to_where_it_is_typed() {
     let project = Project::new();
     let elsewhere = tempfile::tempdir().unwrap();
     let mut command = project.command(["backup", "--backup-dir", "safe/place"]);
-    Ran::of(command.current_dir(elsewhere.path())).expect(0);
+    CommandOutput::of(command.current_dir(elsewhere.path())).expect(0);
     assert_eq!(shell(elsewhere.path(), "ls safe/place | wc -l").trim(), "5");
     assert_eq!(names(&project, "."), [".env", "data"]);
 }
@@ -240,7 +240,7 @@ fn a_backup_folder_flag_is_relative_to_where_it_is_typed() {
 fn the_root_may_be_relative_too() {
     let project = Project::new();
     let mut command = program();
-    Ran::of(command.args(["--root", "../data/..", "backup"]).current_dir(project.path("data"))).expect(0);
+    CommandOutput::of(command.args(["--root", "../data/..", "backup"]).current_dir(project.path("data"))).expect(0);
     assert_eq!(project.stored().len(), 3);
 }
 
@@ -252,7 +252,7 @@ fn a_backup_folder_in_the_settings_is_relative_to_the_root() {
         project.write("app/ops/backup.toml", &format!("backup_dir = '{folder}'\ndatabase = []\n"));
         project.write("app/.env", "A=1\n");
         let mut command = program();
-        Ran::of(command.arg("--root").arg(project.path("app")).arg("backup")).expect(0);
+        CommandOutput::of(command.arg("--root").arg(project.path("app")).arg("backup")).expect(0);
     }
     assert_eq!(names(&project, "safe").len(), 6);
     assert_eq!(shell(absolute.path(), "ls b | wc -l").trim(), "4");
@@ -431,7 +431,7 @@ fn large_artifacts_are_members_of_one_mebibyte_each() {
 fn the_manifest_says_all_about_the_run() {
     let project = Project::new();
     let before = shell(project.root(), "date +%s").trim().parse::<u64>().unwrap();
-    let ran = Ran::of(project.command(["backup", "--json"]).env("TZ", "<+03>-3"));
+    let ran = CommandOutput::of(project.command(["backup", "--json"]).env("TZ", "<+03>-3"));
     let mut manifest = ran.expect(0).json()["backup"].clone();
     let id = manifest["id"].as_str().unwrap().to_string();
     assert_eq!(manifest, project.manifest(&id));
@@ -542,7 +542,7 @@ fn a_complete_backup_is_not_denied_when_the_clock_went_back() {
 fn the_ledger_gets_a_line() {
     let project = Project::new();
     let id = project.backup();
-    let begun = &project.history()[0];
+    let begun = &project.ledger()[0];
     assert_eq!([&begun["command"], &begun["outcome"], &begun["id"]], [&json!("backup"), &json!("begun"), &json!(null)]);
     let lines = project.ended();
     assert_eq!(lines.len(), 1);
@@ -562,7 +562,7 @@ fn files_are_private_whatever_the_umask() {
     let backup = project.command(["backup", "--backup-dir"]);
     let mut command = Command::new("sh");
     command.args(["-c", "umask 000; exec \"$@\"", "sh"]).arg(backup.get_program()).args(backup.get_args());
-    Ran::of(command.arg(project.path("deep/backups"))).expect(0);
+    CommandOutput::of(command.arg(project.path("deep/backups"))).expect(0);
     let found = shell(&project.path("deep"), "find . -printf '%y %m %p\\n' | sed 's/_[0-9]*_[0-9]*/_ID/' | sort -k3");
     insta::assert_snapshot!(found, @"
     d 700 .
@@ -588,7 +588,7 @@ fn no_secret_is_ever_printed() {
     );
     project.write("data/station_info.json", "{\"token\": \"battery-staple\", }\n");
     let mut said = String::new();
-    let mut note = |ran: Ran| said.push_str(&ran.shown());
+    let mut note = |ran: CommandOutput| said.push_str(&ran.snapshot());
     let kept = project.backup();
     for command in [
         "backup",
@@ -641,7 +641,7 @@ fn a_missing_env_is_a_warning_and_the_rest_is_saved() {
     let _tidy = project.tidy();
     fs::remove_file(project.path(".env")).unwrap();
     let ran = project.run("backup");
-    insta::assert_snapshot!(ran.shown(), @"
+    insta::assert_snapshot!(ran.snapshot(), @"
       sessions_db_ID.db.gz  SIZE (plain SIZE)
       config_ID.tar.gz  SIZE (plain SIZE)
     backup ID complete: SIZE, from SIZE, in TIME
@@ -663,7 +663,7 @@ fn broken_configuration_is_saved_with_a_warning_that_names_the_line_and_no_value
     project.write(".env", "A=1\nhunter2\n");
     project.write("data/station_info.json", "{\n  \"token\": hunter2\n}\n");
     let ran = project.run("backup");
-    insta::assert_snapshot!(ran.shown(), @"
+    insta::assert_snapshot!(ran.snapshot(), @"
       sessions_db_ID.db.gz  SIZE (plain SIZE)
       config_ID.tar.gz  SIZE (plain SIZE)
     backup ID complete: SIZE, from SIZE, in TIME
@@ -682,7 +682,7 @@ fn without_any_configuration_file_a_configuration_backup_fails() {
     let _tidy = project.tidy();
     fs::remove_file(project.path(".env")).unwrap();
     fs::remove_file(project.path("data/station_info.json")).unwrap();
-    insta::assert_snapshot!(project.run("backup --config-only").shown(), @"
+    insta::assert_snapshot!(project.run("backup --config-only").snapshot(), @"
     --
     warning: .env doesn't exist, so it is not in this backup
     warning: data/station_info.json doesn't exist, so it is not in this backup
@@ -725,7 +725,7 @@ fn a_missing_database_leaves_a_partial_backup_and_no_new_database() {
     let _tidy = project.tidy();
     project.backup();
     shell(project.root(), "rm data/sessions.db*");
-    insta::assert_snapshot!(project.run("backup").shown(), @"
+    insta::assert_snapshot!(project.run("backup").snapshot(), @"
       config_ID.tar.gz  SIZE (plain SIZE)
     backup ID is partial: SIZE, from SIZE, in TIME
     --
@@ -747,7 +747,7 @@ fn a_missing_database_fails_a_database_backup() {
     let project = Project::new();
     let _tidy = project.tidy();
     shell(project.root(), "rm data/sessions.db*");
-    insta::assert_snapshot!(project.run("backup --database-only").shown(), @"
+    insta::assert_snapshot!(project.run("backup --database-only").snapshot(), @"
     --
     error: database ROOT/data/sessions.db doesn't exist
     hint: check the path in the settings, or bring it back: `restore --from latest --database-only`
@@ -816,7 +816,7 @@ fn what_a_killed_run_left_is_not_listed_and_the_next_run_clears_it_up() {
     shell(&project.path("backups"), &format!("mv manifest_{cut}.json .staging"));
     project.write("backups/.staging/sessions_db_20250101_000000.db.gz", "half");
     project.write("backups/.staging/scratch-x/snapshot.db", "half");
-    let ids = |ran: Ran| -> Vec<String> {
+    let ids = |ran: CommandOutput| -> Vec<String> {
         let document = ran.expect(0).json();
         document["backups"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_string()).collect()
     };
@@ -871,15 +871,15 @@ fn an_idle_wal_database_of_somebody_elses_is_not_closed_to_its_owner() {
 // Under systemd, and colours.
 
 /// Runs the program as a unit would.
-fn as_unit(project: &Project, arguments: &str) -> Ran {
-    Ran::of(project.command(arguments.split_whitespace()).env("INVOCATION_ID", "x"))
+fn as_unit(project: &Project, arguments: &str) -> CommandOutput {
+    CommandOutput::of(project.command(arguments.split_whitespace()).env("INVOCATION_ID", "x"))
 }
 
 #[test]
 fn under_systemd_every_line_has_its_priority_and_no_colour() {
     let project = Project::new();
     let _tidy = project.tidy();
-    insta::assert_snapshot!(as_unit(&project, "--color always backup").shown(), @"
+    insta::assert_snapshot!(as_unit(&project, "--color always backup").snapshot(), @"
     <6>  sessions_db_ID.db.gz  SIZE (plain SIZE)
     <6>  config_ID.tar.gz  SIZE (plain SIZE)
     <6>backup ID complete: SIZE, from SIZE, in TIME
@@ -888,7 +888,7 @@ fn under_systemd_every_line_has_its_priority_and_no_colour() {
     ");
     fs::remove_file(project.path(".env")).unwrap();
     fs::remove_file(project.path("data/sessions.db")).unwrap();
-    insta::assert_snapshot!(as_unit(&project, "--color always backup").shown(), @"
+    insta::assert_snapshot!(as_unit(&project, "--color always backup").snapshot(), @"
     <6>  config_ID.tar.gz  SIZE (plain SIZE)
     <6>backup ID is partial: SIZE, from SIZE, in TIME
     --
@@ -912,7 +912,7 @@ fn under_systemd_usage_errors_have_their_priority_too() {
     }
 }
 
-fn assert_prefixed(ran: &Ran) {
+fn assert_prefixed(ran: &CommandOutput) {
     for line in ran.stdout.lines().chain(ran.stderr.lines()) {
         let prefixed = ["<3>", "<4>", "<6>"].iter().any(|prefix| line.starts_with(prefix));
         assert!(prefixed && !line.contains('\u{1b}'), "{line:?}");
@@ -922,7 +922,7 @@ fn assert_prefixed(ran: &Ran) {
 #[test]
 fn a_journal_stream_alone_is_enough_for_priorities() {
     let project = Project::new();
-    let ran = Ran::of(project.command(["backup"]).env("JOURNAL_STREAM", "8:1"));
+    let ran = CommandOutput::of(project.command(["backup"]).env("JOURNAL_STREAM", "8:1"));
     assert!(ran.stdout.lines().all(|line| line.starts_with("<6>")), "{}", ran.stdout);
 }
 
@@ -983,7 +983,7 @@ fn a_collapsed_database_is_saved_with_a_warning_that_has_both_figures() {
     project.execute("DELETE FROM sessions WHERE id > 12");
     let _tidy = project.tidy();
     let ran = project.run("backup");
-    insta::assert_snapshot!(ran.shown(), @"
+    insta::assert_snapshot!(ran.snapshot(), @"
       sessions_db_ID.db.gz  SIZE (plain SIZE)
       config_ID.tar.gz  SIZE (plain SIZE)
     backup ID complete: SIZE, from SIZE, in TIME
@@ -1000,7 +1000,7 @@ fn a_collapsed_database_is_saved_with_a_warning_that_has_both_figures() {
     assert_eq!(manifest["warnings"][0]["code"], "collapsed");
     insta::assert_snapshot!(project.run("list").stderr, @"warning: ID shows the collapse of sessions_db (sessions: 1,000 → 12 rows) since ID");
     // Told once.
-    assert_eq!(project.run("backup -q").expect(0).shown(), "--\n=> 0");
+    assert_eq!(project.run("backup -q").expect(0).snapshot(), "--\n=> 0");
 }
 
 #[test]
@@ -1022,7 +1022,7 @@ fn a_file_that_has_vanished_makes_every_run_partial_until_it_is_back_or_dropped(
     let _tidy = project.tidy();
     for _ in 0..2 {
         let ran = project.run("backup");
-        insta::allow_duplicates! { insta::assert_snapshot!(ran.shown(), @"
+        insta::allow_duplicates! { insta::assert_snapshot!(ran.snapshot(), @"
           sessions_db_ID.db.gz  SIZE (plain SIZE)
           config_ID.tar.gz  SIZE (plain SIZE)
         backup ID is partial: SIZE, from SIZE, in TIME

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Ran, program, wait_for};
+use crate::support::{CommandOutput, program, wait_for};
 
 /// The smallest possible bench, in `dir`.
 fn bench(dir: &Path, flags: &str) -> Command {
@@ -32,7 +32,7 @@ fn fake_pigz(command: &mut Command, script: &str) -> TempDir {
 fn a_bench_without_peers_tells_every_time_of_every_job() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("a place");
-    let ran = Ran::of(&mut bench(&dir, "--runs 2 --peers none --json"));
+    let ran = CommandOutput::of(&mut bench(&dir, "--runs 2 --peers none --json"));
     let report = ran.expect(0).json();
     let who = [&report["peers"], &report["not_installed"], &report["sqlite3"], &report["runs"]];
     assert_eq!(who, [&json!([]), &json!([]), &json!(null), &json!(2)]);
@@ -57,7 +57,7 @@ fn a_bench_without_peers_tells_every_time_of_every_job() {
 #[test]
 fn the_tables_fit_eighty_columns() {
     let parent = tempfile::tempdir().unwrap();
-    let ran = Ran::of(&mut bench(&parent.path().join("x"), "--runs 1 --peers python,zstd"));
+    let ran = CommandOutput::of(&mut bench(&parent.path().join("x"), "--runs 1 --peers python,zstd"));
     assert_eq!(ran.expect(0).stdout.lines().find(|line| line.chars().count() > 80), None);
     for line in ["== backup (", "xtask zstd ", "python ", " zstd", "peers "] {
         assert!(ran.stdout.contains(line), "{line} in {}", ran.stdout);
@@ -67,12 +67,12 @@ fn the_tables_fit_eighty_columns() {
 #[test]
 fn peers_that_are_unknown_or_not_installed_are_refused() {
     let parent = tempfile::tempdir().unwrap();
-    let ran = Ran::of(&mut bench(&parent.path().join("x"), "--runs 1 --peers zstd,winzip"));
+    let ran = CommandOutput::of(&mut bench(&parent.path().join("x"), "--runs 1 --peers zstd,winzip"));
     assert!(ran.expect(2).stderr.contains("invalid value 'winzip' for '--peers <LIST>'"), "{}", ran.stderr);
     assert!(ran.stderr.contains("auto, none, python, gzip, pigz, zstd, restic, borg, rustic, litestream"));
     let empty = tempfile::tempdir().unwrap();
-    let ran = Ran::of(bench(&parent.path().join("x"), "--runs 1 --peers borg").env("PATH", empty.path()));
-    insta::assert_snapshot!(ran.shown(), @"
+    let ran = CommandOutput::of(bench(&parent.path().join("x"), "--runs 1 --peers borg").env("PATH", empty.path()));
+    insta::assert_snapshot!(ran.snapshot(), @"
     --
     error: the peer borg can't take part: sqlite3 is not installed
     hint: get it (apt-get install sqlite3 borgbackup), or leave it out
@@ -85,7 +85,7 @@ fn peers_that_are_unknown_or_not_installed_are_refused() {
 fn a_folder_of_somebodys_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("thesis.tex"), "").unwrap();
-    let ran = Ran::of(&mut bench(dir.path(), "--runs 1 --peers none"));
+    let ran = CommandOutput::of(&mut bench(dir.path(), "--runs 1 --peers none"));
     assert!(ran.expect(2).stderr.contains("hint: give the bench a folder of its own: --dir DIR"), "{}", ran.stderr);
     assert!(dir.path().join("thesis.tex").exists());
 }
@@ -95,7 +95,7 @@ fn a_peer_that_fails_is_named_with_its_script_and_what_it_said() {
     let parent = tempfile::tempdir().unwrap();
     let mut command = bench(&parent.path().join("x"), "--runs 1 --peers pigz");
     let _pigz = fake_pigz(&mut command, "echo out of breath >&2; exit 7");
-    insta::assert_snapshot!(Ran::of(&mut command).shown(), @r#"
+    insta::assert_snapshot!(CommandOutput::of(&mut command).snapshot(), @r#"
     --
     making a database of 1 MB
     backup: warm-up
@@ -110,7 +110,7 @@ fn a_peer_that_does_nothing_does_not_win() {
     let parent = tempfile::tempdir().unwrap();
     let mut command = bench(&parent.path().join("x"), "--runs 1 --peers pigz");
     let _pigz = fake_pigz(&mut command, "true");
-    let ran = Ran::of(&mut command);
+    let ran = CommandOutput::of(&mut command);
     assert!(ran.expect(1).stderr.contains("pigz can't do its job: backup: it stored 0 bytes of "), "{}", ran.stderr);
 }
 

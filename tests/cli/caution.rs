@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Project, Ran, Waiting, as_nobody, break_index, on_a_terminal, shell};
+use crate::support::{CommandOutput, Project, WaitingRun, as_nobody, break_index, on_a_terminal, shell};
 
 fn changed() -> (Project, String) {
     let project = Project::new();
@@ -29,7 +29,7 @@ fn a_plan_says_how_old_the_backup_is_and_what_has_happened_since() {
     project.redate(&id, "20251210_140000");
     project.write(".env", "PORT=1\n");
     let mut command = project.command("restore --from latest --dry-run".split(' '));
-    let ran = Ran::of(command.env("TZ", "Europe/Berlin"));
+    let ran = CommandOutput::of(command.env("TZ", "Europe/Berlin"));
     let lines: Vec<&str> = ran.expect(0).stdout.lines().collect();
     assert!(lines[0].starts_with("restore 20251210_140000 (2025-12-10 15:00, "), "{}", lines[0]);
     assert!(lines[0].contains("d old) into "), "{}", lines[0]);
@@ -65,7 +65,7 @@ fn latest_is_the_newest_backup_once_the_lock_is_held() {
     move_backup(&project, &new, "backups", "elsewhere");
     project.execute("DELETE FROM sessions");
     let lock = project.lock();
-    let waiting = Waiting::start(&mut project.command("restore --from latest --yes --lock-wait 60s".split(' ')));
+    let waiting = WaitingRun::start(&mut project.command("restore --from latest --yes --lock-wait 60s".split(' ')));
     // As another run would, which ends with a rotation.
     move_backup(&project, &new, "elsewhere", "backups");
     move_backup(&project, &old, "backups", "elsewhere");
@@ -116,7 +116,7 @@ fn who_says_the_name_restores_without_a_way_back() {
             assert_eq!(ran.expect(0).json()["restored"]["kept"], Value::Null);
         }
         assert_eq!((project.sessions(), project.stored()), (1000, stored), "{id}");
-        let line = project.history().pop().unwrap();
+        let line = project.ledger().pop().unwrap();
         assert_eq!((&line["outcome"], &line["restore"]["unkept"]), (&json!("ok"), &json!(true)));
         let undo = project.run("restore --undo --yes");
         assert!(undo.expect(10).stderr.contains(" was told not to keep what it replaced\n"), "{}", undo.stderr);
@@ -238,7 +238,7 @@ fn what_many_killed_restores_left_is_removed_with_few_open_files() {
     let verify = project.command(["verify"]);
     let mut limited = Command::new("sh");
     limited.args(["-c", "ulimit -n 64; exec \"$@\"", "sh"]).arg(verify.get_program()).args(verify.get_args());
-    let ran = Ran::of(&mut limited);
+    let ran = CommandOutput::of(&mut limited);
     assert_eq!(ran.expect(0).stderr.matches("warning: ").count(), 1, "{ran:?}");
     assert_eq!(shell(project.root(), "find . -name '*.restoring'"), "");
 }

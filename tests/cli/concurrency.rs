@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::support::{Project, Ran, shell, wait_for};
+use crate::support::{CommandOutput, Project, shell, wait_for};
 
 const WRITERS: usize = 4;
 
@@ -235,7 +235,7 @@ fn start_backup(project: &Project) -> Child {
 
 /// Sends `signal` to a backup at `event`; repeats it with a larger database if the run was faster. Returns the project,
 /// what was stored before, and how the run ended.
-fn signalled(signal: Signal, event: Event) -> (Project, String, Ran) {
+fn signalled(signal: Signal, event: Event) -> (Project, String, CommandOutput) {
     for megabytes in [60, 240, 960] {
         let project = large(megabytes);
         project.backup_with("--config-only");
@@ -250,7 +250,7 @@ fn signalled(signal: Signal, event: Event) -> (Project, String, Ran) {
         if !output.status.success() {
             let code = output.status.code().or(output.status.signal().map(|number| 128 + number)).unwrap();
             let stderr = String::from_utf8(output.stderr).unwrap();
-            return (project, before, Ran { code, stdout: String::new(), stderr });
+            return (project, before, CommandOutput { code, stdout: String::new(), stderr });
         }
     }
     panic!("every run was over before {signal:?} at {event:?}");
@@ -310,7 +310,7 @@ fn signalled_verify(signal: Signal) -> (Project, Option<i32>) {
         let project = large(megabytes);
         project.backup_with("--no-compress");
         let mut run = project.command(["verify"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let begun = || project.history().last().unwrap()["command"] == "verify";
+        let begun = || project.ledger().last().unwrap()["command"] == "verify";
         wait_for("the verification to begin", || begun() || run.try_wait().unwrap().is_some());
         if run.try_wait().unwrap().is_none() {
             kill_process(Pid::from_child(&run), signal).unwrap();
@@ -372,7 +372,7 @@ fn an_interrupted_restore_changes_nothing() {
         assert_eq!(ended, Some(code));
         assert_eq!(shell(project.root(), "find . -name '*.restoring*'"), "");
         assert_eq!((project.sessions(), staged(&project).as_str()), (999, ""));
-        assert!(project.history().iter().all(|line| line["command"] != "restore"));
+        assert!(project.ledger().iter().all(|line| line["command"] != "restore"));
         assert_eq!(project.run("list").expect(0).stderr, "");
         project.run("restore --from latest --yes").expect(0);
         assert_eq!(project.sessions(), 1000);

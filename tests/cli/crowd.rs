@@ -7,7 +7,7 @@ use std::thread;
 
 use rustix::process::Signal;
 
-use crate::support::{Project, Ran, Waiting, is_root, shell};
+use crate::support::{CommandOutput, Project, WaitingRun, is_root, shell};
 
 /// A project with a backup of today, and two that a rotation removes.
 fn shelf() -> Project {
@@ -43,7 +43,7 @@ const CROWD: usize = 20;
 /// Runs of a crowd, and how each ended.
 struct Crowd {
     project: Project,
-    ended: Vec<(&'static str, Ran)>,
+    ended: Vec<(&'static str, CommandOutput)>,
 }
 
 impl Crowd {
@@ -55,10 +55,11 @@ impl Crowd {
         let (patient, impatient) = commands.split_at(CROWD / 2);
         let command = |text: &str, wait| project.command(text.split(' ').chain(["--lock-wait", wait]));
         let lock = project.lock();
-        let waiting: Vec<Waiting> = patient.iter().map(|text| Waiting::start(&mut command(text, "10m"))).collect();
+        let waiting: Vec<WaitingRun> =
+            patient.iter().map(|text| WaitingRun::start(&mut command(text, "10m"))).collect();
         drop(lock);
         let started: Vec<Child> = impatient.iter().map(|text| start(&mut command(text, "0s"))).collect();
-        let ended = waiting.into_iter().map(Waiting::end).chain(started.into_iter().map(end));
+        let ended = waiting.into_iter().map(WaitingRun::end).chain(started.into_iter().map(end));
         let ended = commands.iter().copied().zip(ended).collect();
         Self { project, ended }
     }
@@ -106,10 +107,10 @@ fn start(command: &mut Command) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn end(child: Child) -> Ran {
+fn end(child: Child) -> CommandOutput {
     let output = child.wait_with_output().unwrap();
     let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-    Ran { code: output.status.code().unwrap_or(-1), stdout, stderr }
+    CommandOutput { code: output.status.code().unwrap_or(-1), stdout, stderr }
 }
 
 fn crowds(seeds: std::ops::Range<u64>) {
@@ -144,7 +145,7 @@ fn a_lock_whose_holder_is_killed_is_free_for_who_waits() {
     let mut line = String::new();
     BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "held\n");
-    let waiting = Waiting::start(&mut project.command(["backup", "--lock-wait", "10m"]));
+    let waiting = WaitingRun::start(&mut project.command(["backup", "--lock-wait", "10m"]));
     holder.kill().unwrap();
     waiting.end().expect(0);
     holder.wait().unwrap();
@@ -157,7 +158,7 @@ fn who_waits_for_the_lock_can_be_interrupted_and_has_changed_nothing() {
     let before = project.hashes(".");
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         for command in ["backup", "rotate", "restore --from latest --yes", "verify", "drill", "pin latest"] {
-            let waiting = Waiting::start(&mut project.command(command.split(' ').chain(["--lock-wait", "10m"])));
+            let waiting = WaitingRun::start(&mut project.command(command.split(' ').chain(["--lock-wait", "10m"])));
             waiting.signal(signal);
             assert_eq!(waiting.end().expect(code).stderr, "error: interrupted\n", "{command}");
         }
@@ -168,14 +169,16 @@ fn who_waits_for_the_lock_can_be_interrupted_and_has_changed_nothing() {
 }
 
 /// Runs the program with the store mounted read-only.
-fn as_reader(project: &Project, command: &str) -> Ran {
+fn as_reader(project: &Project, command: &str) -> CommandOutput {
     let script = "mount --bind backups backups; mount -o remount,bind,ro backups; exec \"$@\"";
     let program = project.command(command.split(' '));
     // A user without rights needs a user namespace to mount in.
     let mut reader = Command::new("unshare");
     reader.arg(if is_root() { "-m" } else { "-rm" }).args(["sh", "-euc", script, "sh"]);
     reader.arg(program.get_program()).args(program.get_args()).current_dir(project.root());
-    Ran::of(reader.env("TZ", "UTC").env_remove("INVOCATION_ID").env_remove("JOURNAL_STREAM").stdin(Stdio::null()))
+    CommandOutput::of(
+        reader.env("TZ", "UTC").env_remove("INVOCATION_ID").env_remove("JOURNAL_STREAM").stdin(Stdio::null()),
+    )
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn a_flaw_that_can_be_copied_is_found_before_it_is_published() {
         project.write("ops/backup.toml", &format!("{database}snapshot = \"{snapshot}\"\n"));
         let _tidy = project.tidy();
         insta::allow_duplicates! {
-            insta::assert_snapshot!(project.run("backup").shown(), @r"
+            insta::assert_snapshot!(project.run("backup").snapshot(), @r"
               config_ID.tar.gz  SIZE (plain SIZE)
             backup ID is partial: SIZE, from SIZE, in TIME
             --
@@ -69,7 +69,7 @@ fn a_damaged_database_can_be_saved_as_it_is_and_is_marked() {
     let (project, sound) = damaged();
     let _tidy = project.tidy();
     let ran = project.run("backup --allow-damaged --database-only");
-    insta::assert_snapshot!(ran.shown(), @r"
+    insta::assert_snapshot!(ran.snapshot(), @r"
       sessions_db_ID.db.gz  SIZE (plain SIZE)
     backup ID is partial: SIZE, from SIZE, in TIME
     --
@@ -90,7 +90,7 @@ fn a_damaged_database_can_be_saved_as_it_is_and_is_marked() {
     assert_eq!(shell(project.root(), &script), "1000\n");
 
     // It can be told from a backup that has become damaged, and doesn't take the place of the sound one.
-    insta::assert_snapshot!(project.run(&format!("verify --from {id} -v")).shown(), @r"
+    insta::assert_snapshot!(project.run(&format!("verify --from {id} -v")).snapshot(), @r"
       ok       sessions_db_ID.db.gz: stored and decoded bytes as recorded
       warning  sessions_db_ID.db.gz: row 500 missing from index by_station (in the source as well)
     backup ID is as it was saved, damage included: 2 checks in TIME
@@ -100,7 +100,7 @@ fn a_damaged_database_can_be_saved_as_it_is_and_is_marked() {
     for command in ["restore --yes", "drill"] {
         let ran = project.run(&format!("{command} --from {id}"));
         insta::allow_duplicates! {
-            insta::assert_snapshot!(ran.shown(), @r"
+            insta::assert_snapshot!(ran.snapshot(), @r"
             --
             error: sessions_db_ID.db.gz holds a database that was damaged when it was saved: row 500 missing from index by_station
             hint: no restore puts it back; decode it by hand, and save what sqlite3's .dump can still read
@@ -205,8 +205,8 @@ fn a_flawed_database_that_a_restore_replaces_is_kept_as_it_is() {
     assert_eq!(sound_again, "ok", "in place: the application didn't have to reopen it");
     let kept = restored["kept"].as_str().unwrap();
     assert_eq!(project.manifest(kept)["artifacts"][0]["damage"][0], "row 500 missing from index by_station");
-    let warning = "data/sessions.db was damaged (row 500 missing from index by_station): its bytes are kept, and --undo \
-                   puts them back";
+    let warning = "data/sessions.db was damaged (row 500 missing from index by_station): its bytes are kept, and an \
+                   undo puts them back";
     assert_eq!(restored["warnings"], json!([warning]));
     drop(application);
     let undone = project.run("restore --undo --yes");

@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{Ran, program};
+use crate::support::{CommandOutput, program};
 
-fn demo(folder: &Path, flags: &str) -> Ran {
+fn demo(folder: &Path, flags: &str) -> CommandOutput {
     let mut command = program();
     command.args(["demo", "--size-mb", "1"]).args(flags.split_whitespace());
-    Ran::of(command.current_dir(folder))
+    CommandOutput::of(command.current_dir(folder))
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{FallocateFlags, StatVfs, fallocate, statvfs};
 
-use crate::support::{Project, Ran, Waiting, as_nobody, break_index, is_root, shell};
+use crate::support::{CommandOutput, Project, WaitingRun, as_nobody, break_index, is_root, shell};
 
 /// A project with one folder on a small disk of its own. Only one process and those that join it see that disk. The
 /// project's own folder never changes, and each run begins with a copy of it.
@@ -66,13 +66,13 @@ impl Disk {
         joined
     }
 
-    fn run(&self, arguments: &str) -> Ran {
-        Ran::of(&mut self.join(&self.project.command(arguments.split_whitespace())))
+    fn run(&self, arguments: &str) -> CommandOutput {
+        CommandOutput::of(&mut self.join(&self.project.command(arguments.split_whitespace())))
     }
 
     fn shell(&self, script: &str) -> String {
         let script = format!("cd '{}'; {script}", self.project.root().display());
-        let ran = Ran::of(&mut self.join(Command::new("sh").args(["-euc", &script])));
+        let ran = CommandOutput::of(&mut self.join(Command::new("sh").args(["-euc", &script])));
         ran.expect(0);
         ran.stdout
     }
@@ -327,7 +327,7 @@ impl<'a> Sweep<'a> {
 }
 
 /// Whether each line is an error, a hint or a warning, and the hint is to make room.
-fn lacks_room(ran: &Ran) -> bool {
+fn lacks_room(ran: &CommandOutput) -> bool {
     let known = |line: &str| ["error: ", "hint: ", "warning: "].iter().any(|word| line.starts_with(word));
     [1, 3].contains(&ran.code)
         && ran.stderr.starts_with("error: ")
@@ -388,7 +388,7 @@ fn a_full_backup_folder_keeps_what_it_has_and_works_again_once_there_is_room() {
     let disk = Disk::new(backed_up(), "backups", "4m");
     let _tidy = disk.project.tidy();
     disk.leave(Room::Pages(0));
-    insta::assert_snapshot!(disk.run("backup").shown(), @"
+    insta::assert_snapshot!(disk.run("backup").snapshot(), @"
     --
     error: can't write manifest_ID.json: No space left on device (os error 28)
     hint: free some space (df -h, df -i), or remove old backups: `rotate`
@@ -396,7 +396,7 @@ fn a_full_backup_folder_keeps_what_it_has_and_works_again_once_there_is_room() {
     ");
     assert_eq!((disk.complete().len(), disk.leftovers().as_str()), (1, ""));
     disk.clear();
-    insta::assert_snapshot!(disk.run("backup").shown(), @"
+    insta::assert_snapshot!(disk.run("backup").snapshot(), @"
       sessions_db_ID.db.gz  SIZE (plain SIZE)
       config_ID.tar.gz  SIZE (plain SIZE)
     backup ID complete: SIZE, from SIZE, in TIME
@@ -444,7 +444,7 @@ fn a_full_disk_is_no_reason_to_move_a_database_aside() {
 fn a_database_that_doesnt_fit_leaves_nothing_but_the_record_of_it() {
     let disk = Disk::new(Project::new(), "backups", "32k");
     let _tidy = disk.project.tidy();
-    insta::assert_snapshot!(disk.run("backup --database-only").shown(), @"
+    insta::assert_snapshot!(disk.run("backup --database-only").snapshot(), @"
     --
     error: ROOT/backups has SIZE free, SIZE are needed
     hint: free some space (df -h, df -i), or remove old backups: `rotate`
@@ -466,7 +466,7 @@ fn a_disk_that_fills_up_on_the_way_leaves_nothing_but_the_record_of_it() {
     project.execute("CREATE TABLE large(x); INSERT INTO large VALUES (randomblob(40000000));");
     let disk = Disk::new(project, "backups", "50m");
     let _tidy = disk.project.tidy();
-    insta::assert_snapshot!(disk.run("backup --database-only --codec none").shown(), @"
+    insta::assert_snapshot!(disk.run("backup --database-only --codec none").snapshot(), @"
     --
     error: can't store sessions_db_ID.db: No space left on device (os error 28)
     hint: free some space (df -h, df -i), or remove old backups: `rotate`
@@ -485,7 +485,7 @@ fn without_room_for_as_much_as_the_last_backup_took_nothing_is_begun() {
     let disk = Disk::new(project, "backups", "4m");
     let _tidy = disk.project.tidy();
     disk.leave(Room::Pages(90));
-    insta::assert_snapshot!(disk.run("backup --database-only").shown(), @"
+    insta::assert_snapshot!(disk.run("backup --database-only").snapshot(), @"
     --
     error: ROOT/backups has SIZE free, SIZE are needed
     hint: free some space (df -h, df -i), or remove old backups: `rotate`
@@ -522,7 +522,7 @@ fn rotation_that_frees_nothing_removes_all_the_same_and_says_that_the_ledger_doe
     disk.fill_page_of_ledger();
     disk.keep_files_of_removed_backups();
     disk.leave(Room::Pages(0));
-    insta::assert_snapshot!(disk.run("rotate --keep-days 0").shown(), @"
+    insta::assert_snapshot!(disk.run("rotate --keep-days 0").snapshot(), @"
     keep    ID  newest complete backup, newest with config, newest with sessions_db
     remove  ID  no rule keeps it
     --
@@ -531,7 +531,7 @@ fn rotation_that_frees_nothing_removes_all_the_same_and_says_that_the_ledger_doe
     => 3
     ");
     assert_eq!((disk.complete().len(), disk.leftovers().as_str()), (1, ""));
-    insta::assert_snapshot!(disk.run("rotate --keep-days 0").shown(), @"
+    insta::assert_snapshot!(disk.run("rotate --keep-days 0").snapshot(), @"
     keep    ID  newest complete backup, newest with config, newest with sessions_db
     rotation: nothing to remove
     --
@@ -551,7 +551,7 @@ fn a_backup_that_the_ledger_has_no_room_for_is_published_and_rotates() {
     disk.keep_files_of_removed_backups();
     // One for the archive, one for the manifest.
     disk.leave(Room::Pages(2));
-    insta::assert_snapshot!(disk.run("backup --config-only").shown(), @"
+    insta::assert_snapshot!(disk.run("backup --config-only").snapshot(), @"
       config_ID.tar.gz  SIZE (plain SIZE)
     backup ID complete: SIZE, from SIZE, in TIME
     --
@@ -574,13 +574,13 @@ fn what_a_verification_found_is_told_even_if_the_ledger_has_no_room_for_it() {
     disk.leave(Room::Pages(0));
     let elsewhere =
         |command: &str| disk.run(&format!("{command} --scratch {}", disk.project.path("scratch").display()));
-    insta::assert_snapshot!(elsewhere("verify").shown(), @"
+    insta::assert_snapshot!(elsewhere("verify").snapshot(), @"
     backup ID is sound: 8 checks in TIME
     --
     warning: the ledger doesn't know of this run: can't append to ROOT/backups/history.jsonl: No space left on device (os error 28)
     => 0
     ");
-    insta::assert_snapshot!(elsewhere("drill").shown(), @"
+    insta::assert_snapshot!(elsewhere("drill").snapshot(), @"
     drill of ID passed: restored 3 files in TIME, no probes configured
     --
     warning: the ledger doesn't know of this run: can't append to ROOT/backups/history.jsonl: No space left on device (os error 28)
@@ -647,7 +647,7 @@ fn a_backup_folder_that_is_removed_while_a_run_waits_for_it_is_not_written_to() 
     let project = backed_up();
     let _tidy = project.tidy();
     let lock = project.lock();
-    let waiting = Waiting::start(&mut project.command(["backup", "--lock-wait", "10m"]));
+    let waiting = WaitingRun::start(&mut project.command(["backup", "--lock-wait", "10m"]));
     fs::remove_dir_all(project.path("backups")).unwrap();
     drop(lock);
     insta::assert_snapshot!(waiting.end().expect(1).stderr, @"error: can't open ROOT/backups/.lock: No such file or directory (os error 2)");

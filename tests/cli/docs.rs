@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::{Ran, program};
+use crate::support::{CommandOutput, program};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
@@ -29,7 +29,7 @@ fn sources(folder: &Path) -> String {
 
 /// The program's help for a command, or for itself.
 fn help(command: &str) -> String {
-    let ran = Ran::of(program().args(command.split_whitespace()).arg("--help"));
+    let ran = CommandOutput::of(program().args(command.split_whitespace()).arg("--help"));
     ran.expect(0);
     ran.stdout
 }

@@ -5,10 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::support::{Project, Ran, as_nobody, is_root, program, shell};
+use crate::support::{CommandOutput, Project, as_nobody, is_root, program, shell};
 
 /// The finding of a check.
-struct Found {
+struct Finding {
     verdict: String,
     detail: String,
     hint: String,
@@ -16,7 +16,7 @@ struct Found {
 
 /// The finding of one check. The exit code must match it; a host without a schedule fails anyway.
 #[track_caller]
-fn doctor(project: &Project, flags: &str, check: &str) -> Found {
+fn doctor(project: &Project, flags: &str, check: &str) -> Finding {
     let ran = project.run(&format!("doctor --json {flags}"));
     let document = ran.json();
     let checks = document["checks"].as_array().unwrap();
@@ -24,11 +24,11 @@ fn doctor(project: &Project, flags: &str, check: &str) -> Found {
     assert_eq!((ran.code, &document["ok"]), (i32::from(failed), &Value::from(!failed)), "{document:#}");
     let found = checks.iter().find(|found| found["check"] == check).unwrap_or_else(|| panic!("{check}: {document:#}"));
     let text = |name: &str| found[name].as_str().unwrap_or_default().to_string();
-    Found { verdict: text("verdict"), detail: text("detail"), hint: text("hint") }
+    Finding { verdict: text("verdict"), detail: text("detail"), hint: text("hint") }
 }
 
 #[track_caller]
-fn expect(found: &Found, verdict: &str, detail: &str, hint: &str) {
+fn expect(found: &Finding, verdict: &str, detail: &str, hint: &str) {
     assert_eq!(found.verdict, verdict, "{}", found.detail);
     assert!(found.detail.contains(detail), "{}", found.detail);
     assert!(found.hint.contains(hint), "{}", found.hint);
@@ -62,7 +62,7 @@ fn settings_that_can_not_be_read_are_a_finding() {
     let project = Project::new();
     project.write("ops/backup.toml", "lock_wait = 'soon'");
     expect(&doctor(&project, "", "settings"), "failure", "ops/backup.toml, line 1: ", "every setting with its default");
-    let ran = Ran::of(program().args(["doctor", "--root", "/nonsense"]));
+    let ran = CommandOutput::of(program().args(["doctor", "--root", "/nonsense"]));
     assert!(ran.expect(2).stderr.contains("can't use as the application's folder: /nonsense"), "{ran:?}");
 }
 
@@ -171,7 +171,7 @@ fn backups_that_git_would_commit_are_a_failure() {
     if is_root() {
         // Git runs what the repository's own settings name.
         shell(project.root(), "git config core.fsmonitor 'touch /tmp/fsmonitor; false'");
-        expect(&ignored(), "warning", "root doesn't run git in it", "ask as another user");
+        expect(&ignored(), "warning", "root doesn't run git in it", "check as another user");
         // In a project of another user's, it runs as that user.
         shell(project.root(), "git config --unset core.fsmonitor; chown -R 65534:65534 .; chmod 0755 .");
     }
@@ -185,7 +185,7 @@ fn backups_that_git_would_commit_are_a_failure() {
     expect(&ignored(), "ok", "no git repository", "");
     let mut command = project.command(["doctor", "--json", "--backup-dir"]);
     fs::create_dir(project.path("data/backups")).unwrap();
-    let without_git = Ran::of(command.arg(project.path("data/backups")).env("PATH", "/nonsense"));
+    let without_git = CommandOutput::of(command.arg(project.path("data/backups")).env("PATH", "/nonsense"));
     assert!(without_git.stdout.contains("\"not known: "), "{without_git:?}");
 }
 

@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::support::{Project, Ran, as_nobody, program, shell, wait_for};
+use crate::support::{CommandOutput, Project, as_nobody, program, shell, wait_for};
 
 /// Runs a command that must be refused with `code`, once as text and once with `--json`. Asserts that both say the same
 /// and that nothing was changed. Returns the error's kind and the text.
@@ -18,7 +18,7 @@ fn refused(project: &Project, code: i32, arguments: &str) -> String {
     people.expect(code);
     let kind = refused_in_json(project, code, arguments);
     assert_eq!(project.tree(), before, "{arguments}");
-    format!("{kind}\n{}", people.shown())
+    format!("{kind}\n{}", people.snapshot())
 }
 
 /// The error's kind of a run with `--json`. Asserts that its only document says what stderr says.
@@ -133,7 +133,7 @@ fn a_from_that_means_nothing() {
         let said = refused(&project, 2, &format!("verify --from {nonsense}"));
         assert!(said.contains(&format!("{nonsense:?}")), "{said}");
     }
-    Ran::of(&mut project.command(["verify", "--from", ""])).expect(2);
+    CommandOutput::of(&mut project.command(["verify", "--from", ""])).expect(2);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn a_backup_folder_that_cant_be_written() {
     project.backup_with("--no-rotate");
     shell(project.root(), "chmod -R a+rwX . && chmod -R a=rX backups");
     let before = project.tree();
-    insta::assert_snapshot!(as_nobody(&project, &std::env::temp_dir(), "backup").shown(), @"
+    insta::assert_snapshot!(as_nobody(&project, &std::env::temp_dir(), "backup").snapshot(), @"
     --
     error: can't open ROOT/backups/.lock: Permission denied (os error 13)
     hint: check the owner and mode of that path and of the folders above it
@@ -208,7 +208,7 @@ fn a_backup_folder_that_cant_be_made() {
     let _tidy = project.tidy();
     shell(project.root(), "chmod -R a+rX . && chmod 555 .");
     let before = project.tree();
-    insta::assert_snapshot!(as_nobody(&project, &std::env::temp_dir(), "backup").shown(), @"
+    insta::assert_snapshot!(as_nobody(&project, &std::env::temp_dir(), "backup").snapshot(), @"
     --
     error: can't create ROOT/backups: Permission denied (os error 13)
     hint: check the owner and mode of that path and of the folders above it
@@ -235,7 +235,7 @@ fn unsaved(project: &Project, flags: &str) -> String {
     assert_eq!(shell(project.root(), "ls -A backups/.staging"), "");
     let stored: Vec<String> = project.stored();
     assert!(!stored.iter().any(|file| file.starts_with("sessions_db")), "{stored:?}");
-    ran.shown()
+    ran.snapshot()
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn a_folder_in_the_databases_place() {
     let project = Project::new();
     let _tidy = project.tidy();
     shell(project.root(), "rm data/sessions.db*; mkdir data/sessions.db");
-    insta::assert_snapshot!(project.run("backup --database-only").shown(), @"
+    insta::assert_snapshot!(project.run("backup --database-only").snapshot(), @"
     --
     error: database ROOT/data/sessions.db is not a file
     error: backup ID failed: nothing was saved
@@ -375,7 +375,7 @@ fn damaged(codec: &str, name: &str, damage: impl Fn(&Project, &str)) -> String {
     let document = project.run("verify --json").expect(12).json();
     assert_eq!(document["reports"][0]["verdict"], "damaged");
     project.run("verify --all").expect(12);
-    assert_eq!(project.history().last().unwrap()["outcome"], "failed");
+    assert_eq!(project.ledger().last().unwrap()["outcome"], "failed");
     let before = project.tree();
     project.run("restore --from latest --yes").expect(10);
     let restore = project.run(&format!("restore --from {id} --yes"));
@@ -442,7 +442,7 @@ fn damage_makes_no_folder_either_where_a_restore_would_go() {
     project.run("verify").expect(12);
     let before = project.tree();
     let mut command = project.command(["restore", "--from", &id, "--to", "elsewhere"]);
-    Ran::of(command.current_dir(project.root())).expect(12);
+    CommandOutput::of(command.current_dir(project.root())).expect(12);
     assert_eq!(project.tree(), before);
 }
 
@@ -761,7 +761,7 @@ fn a_configuration_file_that_is_a_folder() {
     let project = Project::new();
     let _tidy = project.tidy();
     project.write("ops/backup.toml", "[[files]]\nname = 'config'\npaths = ['data']\n");
-    insta::assert_snapshot!(project.run("backup --config-only").shown(), @"
+    insta::assert_snapshot!(project.run("backup --config-only").snapshot(), @"
     --
     error: ROOT/data is not a plain file
     hint: list each configuration file separately in the settings
@@ -816,8 +816,8 @@ fn settings_that_are_no_text() {
 #[test]
 fn a_root_that_doesnt_exist() {
     let project = Project::new();
-    let ran = |arguments: &[&str]| Ran::of(program().args(arguments).current_dir(project.root()));
-    insta::assert_snapshot!(ran(&["--root", "nonsense", "backup"]).shown(), @"
+    let ran = |arguments: &[&str]| CommandOutput::of(program().args(arguments).current_dir(project.root()));
+    insta::assert_snapshot!(ran(&["--root", "nonsense", "backup"]).snapshot(), @"
     --
     error: can't use as the application's folder: nonsense: No such file or directory (os error 2)
     hint: name it with --root DIR

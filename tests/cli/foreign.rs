@@ -6,7 +6,7 @@ use std::process::Command;
 use insta::{allow_duplicates, assert_snapshot};
 use serde_json::json;
 
-use crate::support::{Project, Ran, shell};
+use crate::support::{CommandOutput, Project, shell};
 
 /// The work of `backup_manager.py`: its names, its calls and its three readings of the clock.
 const SCRIPT: &str = r#"
@@ -57,7 +57,7 @@ fn old_backup_at(project: &Project, stamps: [&str; 3], what: &str) {
     let old = "/home/pi/charger-api/backups";
     let mut python = Command::new("python3");
     python.args(["-c", SCRIPT]).arg(project.root()).arg(old).args(stamps).arg(what);
-    Ran::of(&mut python).expect(0);
+    CommandOutput::of(&mut python).expect(0);
 }
 
 fn old_backup(what: &str) -> Project {
@@ -112,11 +112,11 @@ fn what_the_script_wrote_is_restored_by_its_id_and_by_time() {
     {
         let project = old_backup("database config manifest");
         disaster(&project);
-        Ran::of(&mut project.command(["restore", "--from", from])).expect(0);
+        CommandOutput::of(&mut project.command(["restore", "--from", from])).expect(0);
         assert_restored(&project);
     }
     let project = old_backup("database config manifest");
-    Ran::of(&mut project.command(["restore", "--yes", "--from", "2025-12-10 00:00:03"])).expect(10);
+    CommandOutput::of(&mut project.command(["restore", "--yes", "--from", "2025-12-10 00:00:03"])).expect(10);
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn flat_names_go_to_the_configured_places_with_their_modes() {
     old_backup_at(&project, STAMPS, "config manifest");
     disaster(&project);
     let _filters = project.filters();
-    assert_snapshot!(project.run(&format!("restore --from {ID}")).shown(), @"
+    assert_snapshot!(project.run(&format!("restore --from {ID}")).snapshot(), @"
     restore ID (WHEN, AGE old) into ROOT
       new        .env  30 B
       new        data/station_info.json  15 B
@@ -182,8 +182,8 @@ fn what_the_script_wrote_is_verified_and_drilled() {
                        probes = ['SELECT count(*) = 1000 FROM sessions']\n",
         );
         let _filters = project.filters();
-        let verified = project.run(&format!("verify -v --from {ID}")).shown().replace("db.gz", "db");
-        let drilled = project.run(&format!("drill -v --from {ID}")).shown();
+        let verified = project.run(&format!("verify -v --from {ID}")).snapshot().replace("db.gz", "db");
+        let drilled = project.run(&format!("drill -v --from {ID}")).snapshot();
         allow_duplicates! {
             assert_snapshot!(verified, @"
               ok       config_ID.tar.gz: decodes; nothing is recorded to compare with

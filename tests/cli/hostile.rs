@@ -12,7 +12,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::support::{Project, Ran, forge, is_root, program, shell};
+use crate::support::{CommandOutput, Project, forge, is_root, program, shell};
 
 /// The id of an old backup that this program didn't make.
 const ID: &str = "20251210_140000";
@@ -21,20 +21,22 @@ const ID: &str = "20251210_140000";
 /// 100 MB in each file that it writes, and 1,024 open files. Asserts that it prints nothing that a terminal could take
 /// for a command.
 #[track_caller]
-pub fn bounded(project: &Project, arguments: &str) -> Ran {
+pub fn bounded(project: &Project, arguments: &str) -> CommandOutput {
     bounded_by(100, project, arguments)
 }
 
 /// The same, with this many megabytes of memory.
 #[track_caller]
-pub fn bounded_by(megabytes: usize, project: &Project, arguments: &str) -> Ran {
+pub fn bounded_by(megabytes: usize, project: &Project, arguments: &str) -> CommandOutput {
     let arguments = format!("--color always {arguments}");
     let plain = project.command(arguments.split_whitespace());
     let mut command = Command::new("timeout");
     command.args(["120", "prlimit", &format!("--data={megabytes}000000"), "--fsize=100000000", "--nofile=1024"]);
     command.arg(plain.get_program()).args(plain.get_args()).env("TZ", "UTC").env_remove("INVOCATION_ID");
-    let ran = Ran::of(command.env_remove("JOURNAL_STREAM").env_remove("NO_COLOR").stdin(std::process::Stdio::null()));
-    let ran = Ran { stdout: uncoloured(&ran.stdout), stderr: uncoloured(&ran.stderr), ..ran };
+    let ran = CommandOutput::of(
+        command.env_remove("JOURNAL_STREAM").env_remove("NO_COLOR").stdin(std::process::Stdio::null()),
+    );
+    let ran = CommandOutput { stdout: uncoloured(&ran.stdout), stderr: uncoloured(&ran.stderr), ..ran };
     let command = ran.all().chars().find(|c| c.is_control() && *c != '\n' || *c == '\u{202e}');
     assert_eq!(command, None, "{arguments}: {:?}", ran.all());
     assert!((0..=12).contains(&ran.code), "{arguments}: {ran:?}");
@@ -551,8 +553,8 @@ fn a_configuration_file_that_is_written_meanwhile_is_saved_as_it_was_at_one_mome
                 (0..256).for_each(|_| file.write_all(&piece).unwrap());
             }
         });
-        let backup = |_| Ran::of(&mut project.command(["backup", "--config-only", "--json", "--no-rotate"]));
-        let all: Vec<Ran> = (0..10).map(backup).collect();
+        let backup = |_| CommandOutput::of(&mut project.command(["backup", "--config-only", "--json", "--no-rotate"]));
+        let all: Vec<CommandOutput> = (0..10).map(backup).collect();
         stop.store(true, Ordering::Relaxed);
         all
     });
@@ -617,7 +619,7 @@ fn a_folder_whose_name_is_a_command_to_the_terminal_gives_none() {
     for command in commands {
         let mut words = vec!["--color", "always"];
         words.extend(command.split(' '));
-        let ran = Ran::of(program().current_dir(&root).arg("--root").arg(&root).args(words));
+        let ran = CommandOutput::of(program().current_dir(&root).arg("--root").arg(&root).args(words));
         let said = uncoloured(&ran.all());
         assert!(!said.contains(|c: char| c.is_control() && c != '\n' || c == '\u{202e}'), "{command}: {said:?}");
         assert!(!said.lines().any(|line| line.starts_with("<3>")), "{command}: {said}");

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use serde_json::json;
 
 use crate::hostile::{bounded, bounded_by};
-use crate::support::{Project, Ran, forge, shell, wait_for};
+use crate::support::{CommandOutput, Project, forge, shell, wait_for};
 
 /// Changes the text of a schema entry without SQLite executing it.
 fn redefine(path: &Path, name: &str, column: &str, value: &str) {
@@ -212,7 +212,7 @@ fn a_run_that_dies_of_a_shared_memory_file_cut_off_meanwhile_leaves_all_as_it_wa
         }
     }
     assert!(killed.is_some(), "no run died of it");
-    let status = Ran::of(&mut project.command(["status", "--json"])).json();
+    let status = CommandOutput::of(&mut project.command(["status", "--json"])).json();
     assert_eq!(status["last"]["what"], json!("killed"), "{status}");
     bounded(&project, &format!("verify --from {good}")).expect(0);
     bounded(&project, "backup").expect(0);

@@ -10,7 +10,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::{Value, json};
 
 use crate::hostile::{bounded, refused};
-use crate::support::{Project, Ran, as_nobody, break_index, forge, is_root, shell};
+use crate::support::{CommandOutput, Project, as_nobody, break_index, forge, is_root, shell};
 
 /// Copies the backup `id` to another id, with its manifest changed by `edit`.
 fn copy(project: &Project, id: &str, other: &str, edit: impl FnOnce(&mut Value)) {
@@ -193,7 +193,7 @@ fn a_ledger_takes_little_memory_however_many_lines_it_has() {
     let project = Project::new();
     let id = project.backup();
     bounded(&project, "verify").expect(0);
-    let last = project.history().pop().unwrap();
+    let last = project.ledger().pop().unwrap();
     let line = json!({ "at": "2025-01-01T00:00:00Z", "command": "drill", "outcome": "ok", "id": "20250101_000000" });
     let ledger = format!("{line}\n").repeat(400_000);
     project.write("backups/history.jsonl", &format!("{ledger}{last}\n"));
@@ -251,7 +251,7 @@ fn a_staging_area_that_is_exchanged_for_a_link_meanwhile_leads_to_nothing_that_i
             }
         });
         for command in ["backup --config-only --no-rotate", "verify", "rotate"].repeat(10) {
-            let ran = Ran::of(&mut project.command(command.split(' ')));
+            let ran = CommandOutput::of(&mut project.command(command.split(' ')));
             assert!((0..=12).contains(&ran.code), "{ran:?}");
         }
         stop.store(true, Ordering::Relaxed);

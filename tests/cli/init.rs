@@ -4,11 +4,11 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::support::{Project, Ran, program, shell};
+use crate::support::{CommandOutput, Project, program, shell};
 
 /// Runs the program in the project's folder, without `--root`.
-fn run(project: &Project, arguments: &str) -> Ran {
-    Ran::of(program().args(arguments.split_whitespace()).current_dir(project.root()))
+fn run(project: &Project, arguments: &str) -> CommandOutput {
+    CommandOutput::of(program().args(arguments.split_whitespace()).current_dir(project.root()))
 }
 
 #[test]
@@ -92,13 +92,13 @@ fn a_dry_run_shows_the_settings_and_changes_nothing() {
 #[test]
 fn init_takes_another_folder_and_says_how_to_go_on_from_here() {
     let (project, elsewhere) = (Project::new(), tempfile::tempdir().unwrap());
-    let ran = Ran::of(program().arg("init").arg(project.root()).current_dir(elsewhere.path()));
+    let ran = CommandOutput::of(program().arg("init").arg(project.root()).current_dir(elsewhere.path()));
     let next = format!("\n  cargo xtask --root {} backup\n", project.root().display());
     assert!(ran.expect(0).stdout.contains(&next), "{ran:?}");
     assert!(!project.path(".gitignore").exists(), "git isn't used there");
     assert_eq!(shell(elsewhere.path(), "ls -A"), "");
     for (nonsense, why) in [("nowhere", "can't use as the application's folder"), ("/dev/null", "is not a folder")] {
-        let ran = Ran::of(program().args(["init", nonsense]).current_dir(elsewhere.path()));
+        let ran = CommandOutput::of(program().args(["init", nonsense]).current_dir(elsewhere.path()));
         assert!(ran.expect(2).stderr.contains(why), "{ran:?}");
     }
 }
@@ -106,12 +106,12 @@ fn init_takes_another_folder_and_says_how_to_go_on_from_here() {
 #[test]
 fn an_empty_folder_gets_settings_to_be_corrected() {
     let folder = tempfile::tempdir().unwrap();
-    let ran = Ran::of(program().arg("init").current_dir(folder.path()));
+    let ran = CommandOutput::of(program().arg("init").current_dir(folder.path()));
     assert!(
         ran.expect(0).stderr.contains("warning: no SQLite database was found\nhint: start the application once"),
         "{ran:?}"
     );
-    let listed = Ran::of(program().arg("list").current_dir(folder.path()));
+    let listed = CommandOutput::of(program().arg("list").current_dir(folder.path()));
     assert!(listed.expect(0).stdout.starts_with("no backups yet in "), "{listed:?}");
 }
 

@@ -6,18 +6,18 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::{Project, Ran, as_nobody_in, program, shell};
+use crate::support::{CommandOutput, Project, as_nobody_in, program, shell};
 
 /// Runs the program in `folder`, without `--root`.
-fn run_in(folder: &Path, arguments: &str) -> Ran {
-    Ran::of(program().args(arguments.split_whitespace()).current_dir(folder))
+fn run_in(folder: &Path, arguments: &str) -> CommandOutput {
+    CommandOutput::of(program().args(arguments.split_whitespace()).current_dir(folder))
 }
 
 /// Runs it as somebody who has installed it as `name`.
-fn run_as(name: &str, folder: &Path, arguments: &str) -> Ran {
+fn run_as(name: &str, folder: &Path, arguments: &str) -> CommandOutput {
     let mut command = program();
     command.env_remove("CARGO_PKG_NAME").arg0(name).args(arguments.split_whitespace());
-    Ran::of(command.current_dir(folder))
+    CommandOutput::of(command.current_dir(folder))
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn the_settings_that_count_are_shown_with_their_file_and_their_writer() {
 fn hints_name_the_program_as_it_was_called_with_the_flags_that_were_given() {
     let project = Project::new();
     let root = project.root().to_str().unwrap();
-    let hint = |ran: Ran| ran.stderr.lines().find(|line| line.starts_with("hint: ")).unwrap().to_string();
+    let hint = |ran: CommandOutput| ran.stderr.lines().find(|line| line.starts_with("hint: ")).unwrap().to_string();
     for name in ["xtask", "sqlite-ops", "/usr/local/lib/charger-ops/xtask"] {
         let ran = run_as(name, project.root(), "--root . list");
         assert_eq!(hint(ran), format!("hint: make one: `{name} --root {root} backup`"));
@@ -113,7 +113,7 @@ fn hints_name_the_program_as_it_was_called_with_the_flags_that_were_given() {
     let given = run_as("xtask", project.root(), "--config ops/backup.toml --backup-dir b list");
     let flags = format!("--config {root}/ops/backup.toml --backup-dir {root}/b");
     assert_eq!(hint(given), format!("hint: make one: `xtask {flags} backup`"));
-    let cargo = Ran::of(project.command(["list"]).current_dir("/"));
+    let cargo = CommandOutput::of(project.command(["list"]).current_dir("/"));
     assert_eq!(hint(cargo), format!("hint: make one: `cargo xtask --root {root} backup`"));
 }
 

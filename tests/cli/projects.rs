@@ -7,7 +7,7 @@ use insta::{allow_duplicates, assert_snapshot};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Project, Ran, program, shell};
+use crate::support::{CommandOutput, Project, program, shell};
 
 /// A backup folder outside of all projects.
 struct Shared {
@@ -23,8 +23,8 @@ impl Shared {
         self.folder.path().join("backups")
     }
 
-    fn run(&self, project: &Project, arguments: &str) -> Ran {
-        Ran::of(project.command(["--backup-dir"]).arg(self.path()).args(arguments.split_whitespace()))
+    fn run(&self, project: &Project, arguments: &str) -> CommandOutput {
+        CommandOutput::of(project.command(["--backup-dir"]).arg(self.path()).args(arguments.split_whitespace()))
     }
 
     fn backup(&self, project: &Project) -> String {
@@ -50,10 +50,10 @@ fn named(name: &str) -> Project {
 }
 
 /// Runs the program in a project's folder, with this backup folder.
-fn run_in(root: &Path, backups: &Path, arguments: &str) -> Ran {
+fn run_in(root: &Path, backups: &Path, arguments: &str) -> CommandOutput {
     let mut command = program();
     command.arg("--root").arg(root).arg("--backup-dir").arg(backups);
-    Ran::of(command.args(arguments.split_whitespace()))
+    CommandOutput::of(command.args(arguments.split_whitespace()))
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn a_project_that_is_copied_with_its_backups_goes_on_with_the_copy() {
     project.backup();
     shell(elsewhere.path(), &format!("cp -r {}/. .", project.root().display()));
     let root = elsewhere.path().canonicalize().unwrap();
-    Ran::of(program().arg("--root").arg(&root).arg("backup")).expect(0);
+    CommandOutput::of(program().arg("--root").arg(&root).arg("backup")).expect(0);
     project.run("backup").expect(0);
 }
 
@@ -261,7 +261,7 @@ fn the_backups_of_another_host_count_once_a_person_says_so() {
     let said = hint.lines().find(|line| line.starts_with("hint: backups of host 'old box' don't count")).unwrap();
     assert!(said.ends_with("take-over --host 'old box'`"), "{said}");
     project.run("restore --from latest --dry-run").expect(10);
-    let take_over = |words: &[&str]| Ran::of(project.command(["take-over", "--host"]).args(words));
+    let take_over = |words: &[&str]| CommandOutput::of(project.command(["take-over", "--host"]).args(words));
     take_over(&["old box"]).expect(2);
     take_over(&["elsewhere", "--yes"]).expect(10);
     assert_eq!(status(), "another host's");

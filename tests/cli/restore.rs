@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::support::{Project, Ran, as_nobody, on_a_terminal, program, shell, wait_for};
+use crate::support::{CommandOutput, Project, as_nobody, on_a_terminal, program, shell, wait_for};
 
 /// The project's files as independent tools see them: mode, owner and digest of each, and the database's content.
 fn witnesses(project: &Project) -> String {
@@ -165,7 +165,7 @@ fn another_folder_gets_the_same_relative_paths_and_the_project_stays() {
     let to = other.path("new/place");
     let run = |more: &[&str]| {
         let mut command = project.command(["restore", "--from", "latest", "--to", to.to_str().unwrap()]);
-        Ran::of(command.args(more))
+        CommandOutput::of(command.args(more))
     };
     run(&[]).expect(0);
     assert_eq!(shell(&to, "find . -type f | sort"), "./.env\n./data/sessions.db\n./data/station_info.json\n");
@@ -317,7 +317,7 @@ fn a_reader_of_a_rollback_database_is_waited_for() {
     ");
     assert_eq!(project.hashes("data") + &project.read(".env"), before);
 
-    let begun = || project.history().iter().filter(|line| line["outcome"] == "begun").count();
+    let begun = || project.ledger().iter().filter(|line| line["outcome"] == "begun").count();
     let mut restoring = project.command("restore --from latest --yes --busy-timeout 60s".split(' ')).spawn().unwrap();
     wait_for("the restore to begin", || begun() == 2);
     assert_eq!(count(&reader), 1001);
@@ -536,7 +536,7 @@ fn the_ledger_has_a_line_before_the_first_change_and_one_after_the_last() {
     let project = Project::new();
     let id = project.backup();
     let kept = project.run("restore --from latest --yes --json").expect(0).json()["restored"]["kept"].clone();
-    let lines: Vec<Value> = project.history().into_iter().filter(|line| line["command"] == "restore").collect();
+    let lines: Vec<Value> = project.ledger().into_iter().filter(|line| line["command"] == "restore").collect();
     let outcomes: Vec<&Value> = lines.iter().map(|line| &line["outcome"]).collect();
     assert_eq!(outcomes, ["begun", "ok"]);
     for line in &lines {
@@ -660,7 +660,7 @@ fn from_takes_an_id_a_prefix_a_local_time_a_date_and_an_rfc_3339_time() {
     made.iter().zip(dated).for_each(|(id, other)| project.redate(id, other));
     let from = |when: &str| {
         let mut command = project.command(["restore", "--dry-run", "--json", "--config-only", "--from", when]);
-        Ran::of(command.env("TZ", "Europe/Berlin"))
+        CommandOutput::of(command.env("TZ", "Europe/Berlin"))
     };
     for (when, which) in [
         ("latest", 2),
@@ -818,7 +818,7 @@ fn ctrl_c_at_the_question_ends_it_at_once() {
     );
     let status = Command::new("sh").args(["-c", &script]).current_dir(project.root()).status().unwrap();
     assert_eq!(status.code(), Some(130));
-    assert!(project.history().iter().all(|line| line["command"] == "backup"), "nothing was begun");
+    assert!(project.ledger().iter().all(|line| line["command"] == "backup"), "nothing was begun");
 }
 
 #[test]

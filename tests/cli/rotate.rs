@@ -6,7 +6,7 @@ use chrono::{DateTime, Duration, Utc};
 use insta::{allow_duplicates, assert_snapshot};
 use serde_json::{Value, json};
 
-use crate::support::{Project, Ran, shell};
+use crate::support::{CommandOutput, Project, shell};
 
 /// A project with backups of earlier days, all counted back from one moment.
 struct Shelf {
@@ -107,7 +107,7 @@ fn sizeless(text: &str) -> String {
 
 /// Exit code and output of a command that must fail.
 #[track_caller]
-fn refused(ran: &Ran, code: i32) -> String {
+fn refused(ran: &CommandOutput, code: i32) -> String {
     ran.expect(code);
     assert_eq!(ran.stdout, "");
     ran.stderr.clone()
@@ -159,7 +159,7 @@ fn a_rotation_is_in_the_ledger_if_it_removed_something() {
     let shelf = Shelf::of(&[0, 30]);
     shelf.project.run("rotate").expect(0);
     shelf.project.run("rotate").expect(0);
-    let lines = shelf.project.history();
+    let lines = shelf.project.ledger();
     let rotations: Vec<&Value> = lines.iter().filter(|line| line["command"] == "rotate").collect();
     assert_eq!(rotations.len(), 1, "{rotations:?}");
     assert_eq!(rotations[0]["outcome"], "ok");
@@ -765,7 +765,7 @@ fn a_collapse_that_was_meant_is_accepted_and_that_can_be_taken_back() {
     let accept = shelf.project.run(&format!("accept {shows}"));
     assert_eq!(accept.expect(0).stdout, format!("the collapse that {shows} shows is now accepted\n"));
     assert_eq!(shelf.project.manifest(&shows), manifest, "it is written into the ledger alone");
-    let line = shelf.project.history().pop().unwrap();
+    let line = shelf.project.ledger().pop().unwrap();
     assert_eq!((&line["command"], &line["id"], &line["outcome"]), (&json!("accept"), &json!(shows), &json!("ok")));
     assert_snapshot!(shelf.dry("--keep-days 0"), @"
     keep    0 days ago  newest complete backup, newest with config, newest with sessions_db

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::support::{Project, Ran, program, shell};
+use crate::support::{CommandOutput, Project, program, shell};
 
 /// A secret in a row, in `.env` and in `station_info.json`, which the drill's command prints too.
 const SECRET: &str = "hunter2-nobody-may-see";
@@ -66,12 +66,13 @@ fn no_value_is_printed_or_recorded_anywhere() {
             all += &ran.all();
         }
         let mut unit = project.command(command.split_whitespace().chain(["-v"]));
-        all += &Ran::of(unit.env("INVOCATION_ID", "x").env("JOURNAL_STREAM", "8:1")).all();
+        all += &CommandOutput::of(unit.env("INVOCATION_ID", "x").env("JOURNAL_STREAM", "8:1")).all();
         all += &on_terminal(&project, command);
     }
     project.run("drill").expect(12);
     write!(all, "{}", records(&project)).unwrap();
-    for said in ["gave text", "exit status: 7", "SQLite error", "not valid JSON", "sets nothing", "have no parent"] {
+    for said in ["returned text", "exit status: 7", "SQLite error", "not valid JSON", "sets nothing", "have no parent"]
+    {
         assert!(all.contains(said), "{said:?} is not in {all}");
     }
     assert!(!all.contains(SECRET), "{all}");
@@ -83,6 +84,6 @@ fn what_a_drills_command_prints_is_shown_to_whoever_asks_at_a_terminal() {
     project.run("backup").expect(0);
     let shown = on_terminal(&project, "--color never drill -v").replace('\r', "");
     assert!(shown.contains(&format!("\n  | API_KEY={SECRET}\n")), "{shown}");
-    assert!(!shown.contains(&format!("gave {SECRET}")) && !shown.contains(&format!("it was {SECRET}")), "{shown}");
+    assert!(!shown.contains(&format!("returned {SECRET}")) && !shown.contains(&format!("it was {SECRET}")), "{shown}");
     assert!(!records(&project).contains(SECRET));
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
-use crate::support::{Project, Ran, program};
+use crate::support::{CommandOutput, Project, program};
 
 /// The content of a database: the schema, and every row of every table that can be read.
 fn content(path: &Path) -> Vec<String> {
@@ -191,7 +191,7 @@ fn folders_with_blanks_quotes_newlines_and_bytes_that_are_no_text() {
         live.execute_batch("PRAGMA encoding = 'UTF-16'; CREATE TABLE t(x); INSERT INTO t VALUES ('ö')").unwrap();
         let before = content(&database);
         let run = |arguments: &str| {
-            let ran = Ran::of(program().arg("--root").arg(&root).args(arguments.split(' ')));
+            let ran = CommandOutput::of(program().arg("--root").arg(&root).args(arguments.split(' ')));
             ran.expect(0);
             ran
         };

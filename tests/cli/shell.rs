@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::support::{Ran, program, shell};
+use crate::support::{CommandOutput, program, shell};
 
 const COMMANDS: [&str; 25] = [
     "backup",
@@ -45,8 +45,8 @@ const GLOBAL_FLAGS: [&str; 9] = [
 ];
 
 /// Runs the program outside of any project.
-fn run(arguments: &str) -> Ran {
-    Ran::of(program().args(arguments.split_whitespace()).current_dir("/"))
+fn run(arguments: &str) -> CommandOutput {
+    CommandOutput::of(program().args(arguments.split_whitespace()).current_dir("/"))
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn no_arguments_are_a_usage_error_that_shows_the_help() {
 
 #[test]
 fn a_mistyped_command_or_flag_gets_a_suggestion() {
-    insta::assert_snapshot!(run("lst").shown(), @"
+    insta::assert_snapshot!(run("lst").snapshot(), @"
     --
     error: unrecognized subcommand 'lst'
 
@@ -152,7 +152,7 @@ fn a_mistyped_command_or_flag_gets_a_suggestion() {
     For more information, try '--help'.
     => 2
     ");
-    insta::assert_snapshot!(run("backup --database").shown(), @"
+    insta::assert_snapshot!(run("backup --database").snapshot(), @"
     --
     error: unexpected argument '--database' found
 
@@ -191,7 +191,7 @@ fn bash_takes_its_completions_and_completes_with_them() {
     shell(folder.path(), "bash -n xtask.bash");
     let script = "source ./xtask.bash; COMP_WORDS=(xtask ver); COMP_CWORD=1; _xtask xtask ver xtask; \
                   echo ${COMPREPLY[*]}; complete -p xtask";
-    let said = Ran::of(Command::new("bash").args(["-c", script]).current_dir(folder.path()));
+    let said = CommandOutput::of(Command::new("bash").args(["-c", script]).current_dir(folder.path()));
     assert!(said.stdout.starts_with("verify\ncomplete ") && said.stdout.contains("-F _xtask"), "{said:?}");
 }
 
@@ -205,7 +205,7 @@ fn an_unknown_shell_lists_the_known_ones() {
 fn man_pages_are_written_for_every_command_and_render() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = program();
-    let ran = Ran::of(command.args(["man", "pages/new"]).current_dir(folder.path()));
+    let ran = CommandOutput::of(command.args(["man", "pages/new"]).current_dir(folder.path()));
     ran.expect(0);
     let pages = shell(folder.path(), "ls pages/new");
     // One for the program, and one for a command of a command.
@@ -232,7 +232,7 @@ fn man_pages_are_written_for_every_command_and_render() {
 #[test]
 fn the_main_man_page_lists_the_exit_codes() {
     let folder = tempfile::tempdir().unwrap();
-    Ran::of(program().args(["man", "."]).current_dir(folder.path())).expect(0);
+    CommandOutput::of(program().args(["man", "."]).current_dir(folder.path())).expect(0);
     let page = std::fs::read_to_string(folder.path().join("xtask.1")).unwrap();
     assert!(page.contains("locked by another run"), "{page}");
 }
@@ -241,7 +241,8 @@ fn the_main_man_page_lists_the_exit_codes() {
 fn completions_and_man_need_no_project() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = program();
-    let ran = Ran::of(command.args(["--root", "/nonsense", "completions", "bash"]).current_dir(folder.path()));
+    let ran =
+        CommandOutput::of(command.args(["--root", "/nonsense", "completions", "bash"]).current_dir(folder.path()));
     ran.expect(0);
 }
 
@@ -293,7 +294,7 @@ fn bash_offers(folder: &std::path::Path, typed: &str) -> Vec<String> {
            _xtask_all xtask '' \"${words[-1]}\"; printf '%s\\n' \"${COMPREPLY[@]}\"";
     let mut command = Command::new("bash");
     command.args(["-c", &script]).env("TYPED", typed).env("TZ", "UTC").current_dir(folder);
-    let ran = Ran::of(&mut command);
+    let ran = CommandOutput::of(&mut command);
     assert_eq!(ran.stderr, "", "silent whatever happens");
     ran.stdout.lines().map(str::to_string).collect()
 }

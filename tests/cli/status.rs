@@ -9,7 +9,7 @@ use insta::{allow_duplicates, assert_snapshot};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::support::{Project, Ran, shell, wait_for};
+use crate::support::{CommandOutput, Project, shell, wait_for};
 
 /// Changes a backup to one of this many hours before `now`.
 fn age(project: &Project, made: &str, now: DateTime<Utc>, hours: i64) -> String {
@@ -51,11 +51,11 @@ fn one_of_each(project: &Project) -> [String; 6] {
     let pinned = age(project, &project.backup_with("--no-rotate --pin"), Utc::now(), 40);
     let proved = aged(project, 30);
     project.run(&format!("verify --from {proved}")).expect(0);
-    let mut proof = project.history().pop().unwrap();
+    let mut proof = project.ledger().pop().unwrap();
     proof["at"] = (Utc::now() - Duration::minutes(330)).to_rfc3339().into();
     project.write("backups/history.jsonl", &format!("{proof}\n"));
     fs::rename(project.path("data/sessions.db"), project.path("data/aside")).unwrap();
-    let made = |ran: Ran| ran.json()["backup"]["id"].as_str().unwrap().to_string();
+    let made = |ran: CommandOutput| ran.json()["backup"]["id"].as_str().unwrap().to_string();
     let partial = age(project, &made(project.run("backup --no-rotate --json")), Utc::now(), 20);
     let failed = age(project, &made(project.run("backup --no-rotate --json --database-only")), Utc::now(), 10);
     fs::rename(project.path("data/aside"), project.path("data/sessions.db")).unwrap();
@@ -123,9 +123,9 @@ fn a_list_fits_a_terminal_of_80_columns() {
 fn local_time_stands_beside_the_id() {
     let project = Project::new();
     project.redate(&project.backup(), "20251210_233000");
-    let ran = Ran::of(project.command(["list"]).env("TZ", "XYZ-5:30"));
+    let ran = CommandOutput::of(project.command(["list"]).env("TZ", "XYZ-5:30"));
     assert!(ran.expect(0).stdout.contains("20251210_233000 2025-12-11 05:00"), "{}", ran.stdout);
-    let made = Ran::of(project.command(["backup", "--json"]).env("TZ", "XYZ-5:30")).json();
+    let made = CommandOutput::of(project.command(["backup", "--json"]).env("TZ", "XYZ-5:30")).json();
     let at = made["backup"]["created_at"].as_str().unwrap();
     assert!(at.ends_with("+05:30"), "{at}");
     assert_eq!(
@@ -435,11 +435,11 @@ fn the_measured_rto_is_the_time_of_the_last_drill_or_restore() {
     let rto = || project.run("status --json").expect(0).json()["rto_ms"].clone();
     assert_eq!(rto(), Value::Null, "a verification restores nothing");
     for command in ["drill", "restore --from latest --yes --to elsewhere", "drill"] {
-        Ran::of(project.command(command.split(' ')).current_dir(project.root())).expect(0);
-        assert_eq!(rto(), project.history().last().unwrap()["duration_ms"], "{command}");
+        CommandOutput::of(project.command(command.split(' ')).current_dir(project.root())).expect(0);
+        assert_eq!(rto(), project.ledger().last().unwrap()["duration_ms"], "{command}");
     }
     // Of two times that can be told apart, the later one counts.
-    let mut line = project.history().pop().unwrap();
+    let mut line = project.ledger().pop().unwrap();
     line["duration_ms"] = 123_456.into();
     line["at"] = Utc::now().to_rfc3339().into();
     let ledger = project.read("backups/history.jsonl");
@@ -571,7 +571,7 @@ fn a_database_that_was_never_saved_is_neither_fresh_nor_well_nor_drilled() {
     );
     assert!(drill.expect(3).stdout.contains("there is no sessions_db in it"), "{drill:?}");
     assert!(!drill.all().contains("passed"), "{drill:?}");
-    let line = project.history().pop().unwrap();
+    let line = project.ledger().pop().unwrap();
     assert_eq!([&line["command"], &line["outcome"]], ["drill", "partial"]);
     assert_eq!((&line["error"], &line["proved"]), (&json!("it holds no sessions_db"), &json!(["config"])));
     let json = project.run("drill --json").expect(3).json();
@@ -604,9 +604,9 @@ fn a_run_that_was_killed_or_stopped_shows_until_another_one_ends_well() {
         // Locked, so that the run waits in the middle.
         let locked = project.open();
         locked.execute_batch("PRAGMA locking_mode = exclusive; BEGIN EXCLUSIVE").unwrap();
-        let lines = project.history().len();
+        let lines = project.ledger().len();
         let mut child = project.command(["backup"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        wait_for("the run to begin", || project.history().len() > lines);
+        wait_for("the run to begin", || project.ledger().len() > lines);
         assert_eq!(project.run("status --json").json()["last"]["what"], "running");
         kill_process(Pid::from_child(&child), signal).unwrap();
         child.wait().unwrap();

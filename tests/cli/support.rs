@@ -88,8 +88,8 @@ impl Project {
     }
 
     /// Runs the program with these arguments, separated by blanks.
-    pub fn run(&self, arguments: &str) -> Ran {
-        Ran::of(&mut self.command(arguments.split_whitespace()))
+    pub fn run(&self, arguments: &str) -> CommandOutput {
+        CommandOutput::of(&mut self.command(arguments.split_whitespace()))
     }
 
     /// Makes a backup, which must succeed; returns its id.
@@ -184,13 +184,13 @@ impl Project {
     }
 
     /// The ledger's lines.
-    pub fn history(&self) -> Vec<Value> {
+    pub fn ledger(&self) -> Vec<Value> {
         self.read("backups/history.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// The ledger's lines that say how a run ended.
     pub fn ended(&self) -> Vec<Value> {
-        self.history().into_iter().filter(|line| line["outcome"] != "begun").collect()
+        self.ledger().into_iter().filter(|line| line["outcome"] != "begun").collect()
     }
 
     /// While the guard lives, snapshots leave out what differs from run to run: the root, ids, durations.
@@ -259,13 +259,13 @@ fn shorten_hints(settings: &mut insta::Settings) {
 
 /// The output and the exit code of a run of the program.
 #[derive(Debug)]
-pub struct Ran {
+pub struct CommandOutput {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
 }
 
-impl Ran {
+impl CommandOutput {
     pub fn of(command: &mut Command) -> Self {
         let Output { status, stdout, stderr } = command.output().unwrap();
         Self {
@@ -283,7 +283,7 @@ impl Ran {
     }
 
     /// Output and exit code, for a snapshot.
-    pub fn shown(&self) -> String {
+    pub fn snapshot(&self) -> String {
         format!("{}--\n{}=> {}", self.stdout, self.stderr, self.code)
     }
 
@@ -301,12 +301,12 @@ impl Ran {
 }
 
 /// A run that waits for the store's lock and has said so.
-pub struct Waiting {
+pub struct WaitingRun {
     child: Child,
     stderr: BufReader<ChildStderr>,
 }
 
-impl Waiting {
+impl WaitingRun {
     /// Starts the command, and returns once it waits for the lock.
     pub fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -322,23 +322,23 @@ impl Waiting {
     }
 
     /// Waits for its end; returns its exit code, and its output since it waited.
-    pub fn end(mut self) -> Ran {
+    pub fn end(mut self) -> CommandOutput {
         let mut stderr = String::new();
         self.stderr.read_to_string(&mut stderr).unwrap();
         let Output { status, stdout, .. } = self.child.wait_with_output().unwrap();
-        Ran { code: status.code().unwrap_or(-1), stdout: String::from_utf8(stdout).unwrap(), stderr }
+        CommandOutput { code: status.code().unwrap_or(-1), stdout: String::from_utf8(stdout).unwrap(), stderr }
     }
 }
 
 /// Runs the program on a terminal of its own, with this line typed.
-pub fn on_a_terminal(project: &Project, answer: &str, arguments: &str) -> Ran {
+pub fn on_a_terminal(project: &Project, answer: &str, arguments: &str) -> CommandOutput {
     let line = format!("exec {} --root {} {arguments}", env!("CARGO_BIN_EXE_xtask"), project.root().display());
     let script = r#"printf '%s\n' "$0" | script --quiet --return --echo never --command "$1" /dev/null"#;
     let mut command = Command::new("sh");
     for variable in ["INVOCATION_ID", "JOURNAL_STREAM", "NO_COLOR"] {
         command.env_remove(variable);
     }
-    Ran::of(command.args(["-c", script, answer, &line]).env("TZ", "UTC").env("TERM", "xterm"))
+    CommandOutput::of(command.args(["-c", script, answer, &line]).env("TZ", "UTC").env("TERM", "xterm"))
 }
 
 /// Runs a shell script with standard tools in `folder`, which must succeed. Returns its stdout.
@@ -401,21 +401,21 @@ pub fn is_root() -> bool {
 }
 
 /// Runs the program as a user without rights, with `temp` for temporary files.
-pub fn as_nobody(project: &Project, temp: &Path, arguments: &str) -> Ran {
+pub fn as_nobody(project: &Project, temp: &Path, arguments: &str) -> CommandOutput {
     if !is_root() {
-        return Ran::of(project.command(arguments.split_whitespace()).env("TMPDIR", temp));
+        return CommandOutput::of(project.command(arguments.split_whitespace()).env("TMPDIR", temp));
     }
     let root = project.root().to_str().unwrap();
     as_user(65534, Path::new("/"), temp, ["--root", root].into_iter().chain(arguments.split_whitespace()))
 }
 
 /// The same in the folder `here`, which decides the project.
-pub fn as_nobody_in(here: &Path, arguments: &str) -> Ran {
+pub fn as_nobody_in(here: &Path, arguments: &str) -> CommandOutput {
     as_user(65534, here, Path::new("/tmp"), arguments.split_whitespace())
 }
 
 /// Runs the program as the user with this number; needs root.
-fn as_user<'a>(uid: u32, here: &Path, temp: &Path, arguments: impl IntoIterator<Item = &'a str>) -> Ran {
+fn as_user<'a>(uid: u32, here: &Path, temp: &Path, arguments: impl IntoIterator<Item = &'a str>) -> CommandOutput {
     // Where it was built, nobody else may be allowed to look.
     let place = tempfile::tempdir().unwrap();
     let copy = place.path().join("xtask");
@@ -424,5 +424,5 @@ fn as_user<'a>(uid: u32, here: &Path, temp: &Path, arguments: impl IntoIterator<
     let mut command = Command::new("setpriv");
     command.args([format!("--reuid={uid}"), format!("--regid={uid}"), "--clear-groups".into()]).arg(copy);
     command.env("TZ", "UTC").env("TMPDIR", temp).env_remove("INVOCATION_ID").env_remove("JOURNAL_STREAM");
-    Ran::of(command.args(arguments).current_dir(here).stdin(Stdio::null()))
+    CommandOutput::of(command.args(arguments).current_dir(here).stdin(Stdio::null()))
 }

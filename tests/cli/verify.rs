@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Project, Ran, as_nobody, break_index, forge, is_root, shell};
+use crate::support::{CommandOutput, Project, as_nobody, break_index, forge, is_root, shell};
 
 /// Flips the bits of one byte in the middle of a file.
 fn flip_byte(path: &Path) {
@@ -422,7 +422,7 @@ fn a_store_that_can_only_be_read_is_verified_without_a_record() {
     let run = |arguments: &str| as_nobody(&project, &project.path("temp"), arguments);
     insta::assert_snapshot!(run("verify").expect(0).all(), @r"
     backup ID is sound: 8 checks in TIME
-    warning: the backup folder can't be written, so the ledger gets no line about this run
+    warning: the backup folder can't be written: the ledger gets no line about this run
     ");
     assert_eq!(run("verify --json").expect(0).json()["reports"][0]["recorded"], false);
     run("drill").expect(0);
@@ -448,10 +448,11 @@ fn a_store_on_a_read_only_mount_is_verified_without_a_record() {
     shell(project.root(), "mkdir temp");
     // A user without rights needs a user namespace to mount in.
     let namespaces = if is_root() { "-m" } else { "-rm" };
-    let ran = Ran::of(Command::new("unshare").args([namespaces, "sh", "-euc", &script]).current_dir(project.root()));
+    let ran = CommandOutput::of(
+        Command::new("unshare").args([namespaces, "sh", "-euc", &script]).current_dir(project.root()),
+    );
     let said = ran.expect(0).all();
-    let warnings =
-        said.matches("warning: the backup folder can't be written, so the ledger gets no line about this run");
+    let warnings = said.matches("warning: the backup folder can't be written: the ledger gets no line about this run");
     assert_eq!(warnings.count(), 2, "{said}");
     assert_eq!(project.ended().len(), 1);
     assert_eq!(shell(project.root(), "ls -A temp"), "");
@@ -480,11 +481,11 @@ fn decoded_databases_go_to_the_scratch_folder_that_is_named() {
         assert!(touched(&staging) && !touched(&scratch), "{command}");
         age(&staging);
         let given = ["--scratch", scratch.to_str().unwrap()];
-        Ran::of(&mut project.command([command].into_iter().chain(full).chain(given))).expect(0);
+        CommandOutput::of(&mut project.command([command].into_iter().chain(full).chain(given))).expect(0);
         assert!(!touched(&staging) && touched(&scratch), "{command}");
         assert_eq!(shell(&scratch, "ls -A"), "", "{command}");
         let missing = project.path("nowhere");
-        let ran = Ran::of(&mut project.command([command, "--scratch", missing.to_str().unwrap()]));
+        let ran = CommandOutput::of(&mut project.command([command, "--scratch", missing.to_str().unwrap()]));
         let _filters = project.filters();
         insta::allow_duplicates! {
             insta::assert_snapshot!(ran.expect(2).all(), @r"
@@ -501,14 +502,14 @@ fn decoded_databases_go_to_the_scratch_folder_that_is_named() {
 #[track_caller]
 fn depth(project: &Project, flags: &str) -> String {
     let report = project.run(&format!("verify --json {flags}")).expect(0).json()["reports"][0].clone();
-    let line = project.history().pop().unwrap();
+    let line = project.ledger().pop().unwrap();
     assert_eq!((&line["depth"], &report["verdict"]), (&report["depth"], &json!("ok")));
     report["depth"].as_str().unwrap().to_string()
 }
 
 /// Changes the ledger's last line.
 fn edit_last_line(project: &Project, edit: impl FnOnce(&mut Value)) {
-    let mut lines = project.history();
+    let mut lines = project.ledger();
     edit(lines.last_mut().unwrap());
     let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
     project.write("backups/history.jsonl", &(lines.join("\n") + "\n"));
@@ -519,14 +520,14 @@ fn what_an_earlier_verify_checked_whole_is_read_and_hashed_alone() {
     let project = Project::new();
     project.backup();
     assert_eq!(depth(&project, ""), "whole");
-    let first = project.history().pop().unwrap();
+    let first = project.ledger().pop().unwrap();
     age(&project.path("backups/.staging"));
     let again = project.run("verify --json").expect(0).json()["reports"][0].clone();
     assert_eq!(again["checked_whole_at"], first["at"]);
     let what = again["checks"].as_array().unwrap().iter().map(|check| check["what"].as_str().unwrap());
     assert_eq!(what.collect::<Vec<_>>(), ["content", "content", "entries"], "what was not checked isn't listed");
     assert!(!touched(&project.path("backups/.staging")), "nothing was decoded to a file");
-    let line = project.history().pop().unwrap();
+    let line = project.ledger().pop().unwrap();
     assert_eq!((&line["depth"], &line["checked"]), (&json!("content"), &Value::Null));
     let _filters = project.tidy();
     insta::assert_snapshot!(project.run("verify -v").expect(0).all(), @r"
@@ -585,7 +586,7 @@ fn a_check_of_another_host_or_version_is_repeated() {
         assert_eq!(depth(&project, "--full"), "whole");
         edit_last_line(&project, change);
         // Those before it count as well.
-        let newest = project.history().pop().unwrap();
+        let newest = project.ledger().pop().unwrap();
         project.write("backups/history.jsonl", &format!("{newest}\n"));
         assert_eq!(depth(&project, ""), "whole", "{newest}");
     }
@@ -635,7 +636,7 @@ fn a_drill_restores_opens_and_records_its_time() {
     assert_eq!((&drill["id"], &drill["passed"], &drill["recorded"]), (&json!(id), &json!(true), &json!(true)));
     assert!(drill["restore_ms"].as_u64() <= drill["duration_ms"].as_u64());
 
-    let line = project.history().pop().unwrap();
+    let line = project.ledger().pop().unwrap();
     assert_eq!((&line["command"], &line["outcome"], &line["id"]), (&json!("drill"), &json!("ok"), &json!(id)));
     assert_eq!(line["proved"], json!(["sessions_db", "config"]));
     let status = project.run("status --json").expect(0).json();
@@ -678,13 +679,13 @@ fn probes_have_to_answer_with_a_true_value() {
     insta::assert_snapshot!(ran.expect(12).all(), @r"
       ok      SELECT count(*) FROM sessions
       failed  SELECT count(*) > 1000 FROM sessions: returned false (0)
-      failed  SELECT NULL: gave NULL
+      failed  SELECT NULL: returned NULL
       failed  SELECT 1 WHERE 0: returned no row
-      failed  SELECT 'yes': gave text
+      failed  SELECT 'yes': returned text
     drill of ID failed: restored 3 files in TIME, but see above
     hint: a probe asks about the content: compare with the live database, or try an older backup
     ");
-    let line = project.history().pop().unwrap();
+    let line = project.ledger().pop().unwrap();
     assert_eq!((&line["command"], &line["outcome"]), (&json!("drill"), &json!("failed")));
     assert_eq!(project.run("list --json").expect(0).json()["backups"][0]["last_proved"], Value::Null);
     assert_eq!(live(&project), before);
@@ -703,11 +704,11 @@ fn what_is_wrong_with_the_settings_of_a_drill_says_nothing_about_the_backup() {
         ),
     ] {
         let project = drilled(&probes, &command, "60s");
-        let before = project.history().len();
+        let before = project.ledger().len();
         let ran = project.run("drill");
         assert!(ran.expect(2).stderr.contains(message) && ran.stderr.contains("hint: fix"), "{ran:?}");
         assert_eq!(project.run("drill --json").expect(2).json()["error"]["kind"], "invalid_input");
-        let told = project.history().split_off(before);
+        let told = project.ledger().split_off(before);
         assert_eq!(told.len(), 4, "that each began, and failed");
         assert!(told.iter().all(|line| line["id"].is_null()), "{told:?}");
         assert_eq!(project.run("list --json").expect(0).json()["backups"][0]["status"], "complete");
@@ -754,7 +755,8 @@ fn a_command_can_write_to_the_restored_folder_and_not_to_the_backups() {
         for fd in /proc/$PPID/fd/*; do if ( : >> \"$fd\" ) 2> /dev/null; then exit 8; fi; done
         if touch \"$0/new\" \"$0/.staging/new\" 2> /dev/null; then exit 9; fi";
     let project = drilled(&json!([]), &json!(["sh", "-euc", script, store]), "60s");
-    let run = |command: &str| Ran::of(&mut project.command([command, "--backup-dir", store.to_str().unwrap()]));
+    let run =
+        |command: &str| CommandOutput::of(&mut project.command([command, "--backup-dir", store.to_str().unwrap()]));
     run("backup").expect(0);
     run("drill").expect(0);
 }
@@ -804,7 +806,7 @@ fn a_drill_of_a_damaged_backup_says_so() {
     error: sessions_db_ID.db.gz is damaged: integrity_check: row 500 missing from index by_station
     hint: restore another backup: `verify --all` shows which are sound
     ");
-    let line = project.history().pop().unwrap();
+    let line = project.ledger().pop().unwrap();
     assert_eq!((&line["command"], &line["outcome"]), (&json!("drill"), &json!("failed")));
     assert_eq!(live(&project), before);
     assert_eq!(scratch(&project), "");

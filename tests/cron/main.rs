@@ -15,7 +15,7 @@ mod support;
 use std::process::Child;
 
 use host::{BUILT, Host};
-use support::{Ran, wait_for};
+use support::{CommandOutput, wait_for};
 
 const CRONTAB: &str = "/var/spool/cron/crontabs/charger";
 const ROOT: &str = "/srv/charger";
@@ -28,7 +28,7 @@ fn host() -> Host {
 }
 
 /// Runs the program as the owner of the project.
-fn xtask(host: &Host, arguments: &str) -> Ran {
+fn xtask(host: &Host, arguments: &str) -> CommandOutput {
     host.xtask_as("charger", BUILT, ROOT, arguments)
 }
 

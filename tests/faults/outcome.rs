@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::scenario::Fixture;
-use crate::support::{Project, Ran};
+use crate::support::{CommandOutput, Project};
 
 /// The live state. A restore replaces one part after another, each as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,7 +152,7 @@ impl Expected {
 
 /// Checks that people can read the output: each line says what it is, and one says why the run failed. A fault strikes
 /// each thread once, and a backup rotates even if a database could not be saved, so there may be that many errors.
-pub fn check_messages(ran: &Ran, faults: usize) -> Result<(), String> {
+pub fn check_messages(ran: &CommandOutput, faults: usize) -> Result<(), String> {
     let is_labelled = |line: &str| ["error: ", "warning: ", "hint: "].iter().any(|label| line.starts_with(label));
     require(ran.stderr.lines().all(is_labelled), || "a line that doesn't say what it is".into())?;
     let errors = ran.stderr.lines().filter(|line| line.starts_with("error: ")).count();

@@ -8,7 +8,7 @@ use std::fmt;
 use std::fs;
 use std::process::Command;
 
-use crate::support::Ran;
+use crate::support::CommandOutput;
 
 /// The numbers of a run's own calls of each name, counted from 1. The dynamic loader's calls come before.
 pub type Calls = BTreeMap<String, BTreeSet<usize>>;
@@ -68,7 +68,7 @@ pub fn calls(command: &Command, names: &str) -> Calls {
 }
 
 /// Runs `command` with a fault. Also returns the calls that got the error, as `strace` shows them.
-pub fn inject(command: &Command, fault: &Fault) -> (Ran, Vec<String>) {
+pub fn inject(command: &Command, fault: &Fault) -> (CommandOutput, Vec<String>) {
     let (ran, log) = run(command, &[format!("trace={}", fault.call), format!("inject={fault}")]);
     (ran, struck(&log))
 }
@@ -115,7 +115,7 @@ pub enum Moment {
 }
 
 /// Runs `command`. Returns all its calls of these names, separated by blanks, with the bytes that they write.
-pub fn record(command: &Command, names: &str) -> (Ran, Vec<Call>, Vec<Moment>) {
+pub fn record(command: &Command, names: &str) -> (CommandOutput, Vec<Call>, Vec<Moment>) {
     let trace = names.split(' ').map(|name| format!("?{name}")).collect::<Vec<_>>().join(",");
     let (ran, log) = run(command, &[format!("trace={trace}")]);
     let (mut calls, mut moments, mut unfinished) = (Vec::new(), Vec::new(), BTreeMap::<&str, (usize, &str)>::new());
@@ -145,7 +145,7 @@ fn call(text: &str) -> Option<Call> {
     Some(Call { name: name.to_string(), arguments, result: result.to_string() })
 }
 
-fn run(command: &Command, options: &[String]) -> (Ran, String) {
+fn run(command: &Command, options: &[String]) -> (CommandOutput, String) {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
     let mut strace = Command::new("strace");
@@ -167,6 +167,6 @@ fn run(command: &Command, options: &[String]) -> (Ran, String) {
     }
     // cargo's, in which the loader would look for each library: the more calls are its own, the fewer can be struck.
     strace.env_remove("LD_LIBRARY_PATH").stdin(std::process::Stdio::null());
-    let ran = Ran::of(&mut strace);
+    let ran = CommandOutput::of(&mut strace);
     (ran, fs::read_to_string(&log).unwrap_or_default())
 }

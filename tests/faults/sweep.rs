@@ -11,7 +11,7 @@ use fastrand::Rng;
 use crate::outcome::Expected;
 use crate::scenario::{Fixture, Scenario};
 use crate::strace::{self, Fault};
-use crate::support::{Project, Ran};
+use crate::support::{CommandOutput, Project};
 
 /// A scenario and its expected outcome.
 pub struct Place {
@@ -64,7 +64,7 @@ pub fn sample(mut cases: Vec<Case<'_>>, count: usize) -> Vec<Case<'_>> {
 
 impl Case<'_> {
     /// Runs the case. Returns the project, how the run ended, and the calls that got the error.
-    pub fn run(&self) -> (Project, Ran, Vec<String>) {
+    pub fn run(&self) -> (Project, CommandOutput, Vec<String>) {
         let project = self.place.fixture.project();
         let command = project.command(self.place.fixture.command().split(' '));
         let (ran, struck) = strace::inject(&command, &self.fault);

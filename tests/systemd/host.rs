@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::machine::Machine;
-use crate::support::Ran;
+use crate::support::CommandOutput;
 
 /// The place of the schedule's copy of the program, for the project `charger` as a system service.
 pub const INSTALLED: &str = "/usr/local/lib/charger-ops/xtask";
@@ -44,12 +44,12 @@ impl Host {
     }
 
     /// Runs the program that `deploy` has built, on `/srv/charger`.
-    pub fn xtask(&self, arguments: &str) -> Ran {
+    pub fn xtask(&self, arguments: &str) -> CommandOutput {
         self.xtask_as("deploy", BUILT, "/srv/charger", arguments)
     }
 
     /// Runs a copy of the program as `user` on the project in `root`.
-    pub fn xtask_as(&self, user: &str, program: &str, root: &str, arguments: &str) -> Ran {
+    pub fn xtask_as(&self, user: &str, program: &str, root: &str, arguments: &str) -> CommandOutput {
         self.machine.try_run(user, &format!("{program} --root '{root}' {arguments}"))
     }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::support::{Ran, wait_for};
+use crate::support::{CommandOutput, wait_for};
 
 /// The first program in the namespaces: it builds the machine's root in `$1`, changes to it, and becomes systemd. It is
 /// a shell script, since Rust can't safely do this between `fork` and `exec`. It listens on `$1/ready`, see
@@ -138,8 +138,8 @@ impl Machine {
     }
 
     /// Runs a script as `user`, who has not logged in.
-    pub fn try_run(&self, user: &str, script: &str) -> Ran {
-        Ran::of(&mut self.command(user, script))
+    pub fn try_run(&self, user: &str, script: &str) -> CommandOutput {
+        CommandOutput::of(&mut self.command(user, script))
     }
 
     /// A script as a command of `user`, ready to run.

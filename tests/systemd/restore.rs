@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use crate::host::{BUILT, Host};
-use crate::support::{Ran, wait_for};
+use crate::support::{CommandOutput, wait_for};
 
 const UNIT: &str = "charger-api.service";
 
@@ -36,7 +36,7 @@ fn seen(host: &Host) -> String {
     host.machine.run("cat /srv/charger/seen 2> /dev/null || true")
 }
 
-fn restore(host: &Host, arguments: &str) -> Ran {
+fn restore(host: &Host, arguments: &str) -> CommandOutput {
     let stop = if arguments.contains("-stop") { String::new() } else { format!(" --stop {UNIT}") };
     host.xtask_as("root", BUILT, "/srv/charger", &format!("restore {arguments}{stop}"))
 }

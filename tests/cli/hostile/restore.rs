@@ -12,7 +12,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::json;
 
 use super::{bounded, refused};
-use crate::support::{Project, Ran, Waiting, as_nobody, forge, is_root, shell, wait_for};
+use crate::support::{CommandOutput, Project, WaitingRun, as_nobody, forge, is_root, shell, wait_for};
 
 /// Writes an archive to stdout: `.env`, then a member with each name, owned by another user and writable by everybody.
 const TAR: &str = r#"
@@ -63,7 +63,7 @@ fn the_ledger_does_not_say_where_an_undo_writes() {
     assert!(!target.exists());
     // Named by a person, it is theirs.
     let undo = ["restore", "--undo", "--to", target.to_str().unwrap()];
-    Ran::of(&mut project.command(undo)).expect(0);
+    CommandOutput::of(&mut project.command(undo)).expect(0);
     assert!(target.join(".env").exists() && target.join("data/sessions.db").exists());
 }
 
@@ -249,7 +249,7 @@ fn who_has_a_restored_file_where_nothing_was_is_said_if_somebody_else_had_it() {
     shell(project.root(), &format!("cp '{}' program; chmod 755 program", program.get_program().display()));
     let mut member = Command::new("setpriv");
     member.args(["--reuid=65534", "--regid=4242", "--groups=65534"]).arg(project.path("program"));
-    assert_eq!(Ran::of(member.args(program.get_args())).expect(0).stderr, "");
+    assert_eq!(CommandOutput::of(member.args(program.get_args())).expect(0).stderr, "");
     assert_eq!(whose(&project.path("data/station_info.json")), (0o640, 65534, 65534));
 }
 
@@ -261,7 +261,7 @@ fn a_folder_that_is_exchanged_for_a_link_while_a_restore_waits_is_not_written_to
     project.backup();
     let before = elsewhere.tree();
     let lock = project.lock();
-    let waiting = Waiting::start(&mut project.command(["restore", "--from", "latest", "--yes"]));
+    let waiting = WaitingRun::start(&mut project.command(["restore", "--from", "latest", "--yes"]));
     fs::rename(project.path("data"), project.path("moved")).unwrap();
     symlink(elsewhere.path("data"), project.path("data")).unwrap();
     drop(lock);
@@ -334,7 +334,7 @@ fn folders_that_a_restore_makes_give_nobody_a_folder_of_somebody_else() {
             wait_for("a folder to be made", || new.join("a").exists());
             renameat_with(CWD, &new, CWD, &link, RenameFlags::EXCHANGE).unwrap();
         });
-        Ran::of(&mut slow)
+        CommandOutput::of(&mut slow)
     });
     assert_eq!(victim.tree(), before, "{ran:?}");
     assert!(ran.code == 1 && ran.stderr.contains("has been exchanged for another"), "{ran:?}");

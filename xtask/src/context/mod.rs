@@ -140,7 +140,7 @@ impl<'a> Context<'a> {
         let session = Session::begin(self.setup(command), &mut |holder| self.waiting(holder))?;
         match session.run() {
             Some(run) => self.remove_leftovers(run),
-            None => self.output.warn("the backup folder can't be written, so the ledger gets no line about this run"),
+            None => self.output.warn("the backup folder can't be written: the ledger gets no line about this run"),
         }
         Ok(session)
     }

@@ -24,7 +24,7 @@ pub struct Line {
     pub command: Command,
     /// How it ended; [`Outcome::Begun`] in the first of the two lines of a backup, verification, drill or restore.
     pub outcome: Outcome,
-    /// The backup it made, proved, restored or changed.
+    /// The backup that it made, proved, restored or changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<BackupId>,
     /// How long it took, in milliseconds.
@@ -176,7 +176,7 @@ struct Findings {
     failed: bool,
     /// Whether a person accepted its collapse.
     accepted: bool,
-    /// Whether a person took its pin back.
+    /// Whether a person removed its pin.
     unpinned: bool,
 }
 
@@ -249,7 +249,7 @@ impl Ledger {
         self.backups.get(&id).is_some_and(|findings| findings.accepted)
     }
 
-    /// Whether a person took the pin of `id` back, and didn't pin it again.
+    /// Whether a person removed the pin of `id`, and didn't pin it again.
     pub fn is_unpinned(&self, id: BackupId) -> bool {
         self.backups.get(&id).is_some_and(|findings| findings.unpinned)
     }

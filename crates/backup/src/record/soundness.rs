@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::record::digest::Digest;
 use crate::record::manifest::{Artifact, Content, Manifest, Tool};
 
-/// How far a verification looked.
+/// How deep a verification went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Depth {

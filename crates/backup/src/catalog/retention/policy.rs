@@ -31,7 +31,7 @@ pub struct Policy {
     /// Keep the newest backup of each of this many last days that have one.
     #[serde(default)]
     pub keep_daily: u32,
-    /// The same for ISO 8601 weeks.
+    /// The same number for ISO 8601 weeks.
     #[serde(default)]
     pub keep_weekly: u32,
     /// The same for months.

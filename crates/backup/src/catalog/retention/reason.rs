@@ -31,7 +31,7 @@ pub enum Reason {
     Within {
         /// What it is.
         what: Class,
-        /// The limit.
+        /// The limit, in days.
         days: u32,
     },
     /// Kept: one of this many last backups.
@@ -97,7 +97,7 @@ pub enum Reason {
     OlderThan {
         /// What it is.
         what: Class,
-        /// The limit.
+        /// The limit, in days.
         days: u32,
     },
     /// Removed: neither its age nor a count keeps it.

@@ -1,4 +1,4 @@
-//! What speaks against a backup.
+//! Why a backup isn't fit for what is asked for.
 
 use crate::catalog::entry::{Entry, Record};
 use crate::record::ledger::Ledger;
@@ -24,7 +24,7 @@ pub enum Objection {
         /// The database.
         name: String,
     },
-    /// It lacks a part of what is asked for.
+    /// It lacks a part of what was asked for.
     Lacks {
         /// What it lacks.
         names: Vec<String>,

@@ -21,21 +21,21 @@ const MOST_LISTED: usize = 5;
 pub struct SelectedBackup<'c> {
     /// The backup.
     pub entry: &'c Entry,
-    /// Newer ones that it could have meant, newest first, and why it doesn't.
+    /// Newer backups that were skipped, newest first.
     pub skipped: Vec<SkippedBackup>,
 }
 
-/// A backup that `latest` or a time passes over.
+/// A backup that `latest` or a time skips.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SkippedBackup {
     /// The backup.
     pub id: BackupId,
-    /// Why.
+    /// Why it was skipped.
     pub why: Objection,
 }
 
 impl Catalog {
-    /// Makes sure that there is a backup.
+    /// Makes sure that the store has a backup.
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchBackup`].
@@ -57,8 +57,8 @@ impl Catalog {
     /// The backup that `selector` means if the databases and sets of files in `wanted` are asked for.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSuchBackup`], with the newest backup of each if no backup holds all; or
-    /// [`ErrorKind::AmbiguousId`].
+    /// [`ErrorKind::NoSuchBackup`] if none fits; if no backup holds everything, it names the newest one of each part.
+    /// [`ErrorKind::AmbiguousId`] if several ids begin so.
     pub fn select(&self, selector: &Selector, wanted: &[String], ledger: &Ledger) -> Result<SelectedBackup<'_>> {
         let moment = match selector {
             Selector::Prefix(prefix) => {
@@ -166,7 +166,7 @@ impl Catalog {
     }
 }
 
-/// The backups among which none holds all that is asked for.
+/// The backups of which no single one holds all that was asked for.
 struct Candidates<'c> {
     regular: Vec<&'c Entry>,
     pre_restore: Vec<&'c Entry>,

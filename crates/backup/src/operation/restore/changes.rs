@@ -13,7 +13,7 @@ pub(super) struct Changes {
     /// Where files were moved to.
     pub moved_aside: Vec<PathBuf>,
     pub overwritten: Vec<OverwrittenDatabase>,
-    /// What a person should know.
+    /// Warnings about the result.
     pub warnings: Vec<String>,
 }
 

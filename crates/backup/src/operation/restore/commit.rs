@@ -28,7 +28,7 @@ impl Commit<'_> {
     /// Puts everything into its place, databases over those that are held. It doesn't stop for a wish to stop.
     ///
     /// # Errors
-    /// What keeps one from being put there; those before it have changed then.
+    /// Any error of putting one there. Those before it have changed then.
     pub fn put_all(mut self, mut staging: Staging, holds: Vec<Option<Hold<'_>>>) -> Result<()> {
         staging.folders.sync()?;
         let mut holds = holds.into_iter();

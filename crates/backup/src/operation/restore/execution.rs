@@ -20,7 +20,7 @@ use crate::record::id::BackupId;
 use crate::record::relpath::RelPath;
 use crate::source::sqlite::bytes::Descriptors;
 
-/// What a restore did.
+/// The result of a restore.
 #[derive(Debug, Serialize)]
 pub struct RestoreReport {
     /// The backup.
@@ -28,14 +28,14 @@ pub struct RestoreReport {
     /// The folder that everything is below.
     #[serde(serialize_with = "crate::record::ospath::one::serialize")]
     pub target: PathBuf,
-    /// What was written, relative to the target.
+    /// The written files, relative to the target.
     pub written: Vec<RelPath>,
-    /// The pre-restore backup of what was replaced.
+    /// The pre-restore backup of what was replaced; `None` if nothing was replaced or kept.
     pub kept: Option<BackupId>,
-    /// Where damaged and leftover files were moved to.
+    /// The paths that damaged and leftover files were moved to.
     #[serde(serialize_with = "crate::record::ospath::many::serialize")]
     pub moved_aside: Vec<PathBuf>,
-    /// What a person should know of the result. The plan has warnings of its own.
+    /// Warnings about the result. The plan has warnings of its own.
     pub warnings: Vec<String>,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,

@@ -40,7 +40,7 @@ impl Hold<'_> {
 /// overwrite.
 ///
 /// # Errors
-/// What keeps one from being opened, unless the cause is the database itself.
+/// Any error of opening one, unless the cause is the database itself.
 pub(super) fn open_targets(staging: &Staging, patience: Patience<'_>) -> Result<Vec<Option<Target>>> {
     let open = |staged| unless_its_own_fault(open_target(staged, patience), staged, patience);
     staging.replaced().map(open).collect()

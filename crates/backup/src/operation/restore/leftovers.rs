@@ -18,7 +18,7 @@ use crate::record::relpath::RelPath;
 /// Where a restore may have decoded something: a path below a folder.
 pub type RestoredPlace = (PathBuf, RelPath);
 
-/// Files that a killed restore left beside `places`, with their sizes. None while a restore is running there.
+/// Files that a killed restore left beside `places`, with their sizes in bytes. None while a restore is running there.
 pub fn leftovers(places: &[RestoredPlace]) -> Vec<(PathBuf, u64)> {
     find(places).into_iter().map(|(place, bytes)| (place.path(), bytes)).collect()
 }

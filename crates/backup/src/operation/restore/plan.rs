@@ -33,7 +33,7 @@ pub struct Plan {
     pub items: Vec<Item>,
     /// Files in the backup that are left out.
     pub skipped: Vec<SkippedItem>,
-    /// What a person should know before agreeing.
+    /// Warnings to read before agreeing.
     pub warnings: Vec<String>,
     #[serde(skip)]
     pub(super) artifacts: Vec<PlannedArtifact>,
@@ -46,7 +46,7 @@ pub struct Plan {
 pub struct Item {
     /// Where, relative to the target.
     pub path: RelPath,
-    /// Its size, if it is known.
+    /// Its size in bytes, if it is known.
     pub bytes: Option<u64>,
     /// What is there now.
     pub present: Occupant,
@@ -119,7 +119,7 @@ impl Plan {
             && self.places().iter().zip(shown.places()).all(|(now, then)| now.is_same(then))
     }
 
-    /// Where the items go, in their order.
+    /// The targets of the items, in their order.
     fn places(&self) -> Vec<&Place> {
         let mut places = Vec::new();
         for artifact in &self.artifacts {

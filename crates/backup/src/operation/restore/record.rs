@@ -1,4 +1,4 @@
-//! What the ledger says of a restore: a line before its first change and one after its last.
+//! The lines of a restore in the ledger: one before its first change and one after its last.
 
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ impl RestoreRecord<'_> {
     /// The line before the first change.
     ///
     /// # Errors
-    /// What keeps the ledger from being written.
+    /// Any error of writing the ledger.
     pub fn begin(&self) -> Result<()> {
         self.add(Outcome::Begun, &[], None)
     }
@@ -31,7 +31,7 @@ impl RestoreRecord<'_> {
     /// The line after the last change.
     ///
     /// # Errors
-    /// That of the `result`, and what keeps the ledger from being written: [`ErrorKind::Partial`] after a first change.
+    /// That of the `result`; any error of writing the ledger. After a first change it is [`ErrorKind::Partial`].
     pub fn end(&self, changes: &Changes, result: Result<()>) -> Result<()> {
         let outcome = match &result {
             Ok(()) => Outcome::Ok,

@@ -27,7 +27,7 @@ pub(crate) fn rehearse(look: &Look<'_>, plan: &Plan) -> Result<()> {
 /// Checks the databases that [`rehearse`] restored unchecked, because they were checked before they were stored.
 ///
 /// # Errors
-/// [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) if one isn't sound; what keeps it from being checked.
+/// [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) if one isn't sound; any error that prevents its check.
 pub(crate) fn check_databases(look: &Look<'_>, plan: &Plan) -> Result<()> {
     plan.databases().filter(|database| database.file.is_checked()).try_for_each(|database| {
         require_sound(look.progress(), &database.file, &database.path.under(&plan.target), Some(Scope::Damage))

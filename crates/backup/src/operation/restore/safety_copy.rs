@@ -34,7 +34,7 @@ pub(super) struct SafetyCopy {
 /// Backs up what is about to be replaced. A damaged database is kept as its bytes.
 ///
 /// # Errors
-/// [`ErrorKind::NotKept`] if there is no room; else what keeps any part of it from being kept.
+/// [`ErrorKind::NotKept`] if there is no room; any error of keeping a part of it.
 pub(super) fn keep_what_is_replaced(
     session: &Session<'_>,
     plan: &Plan,

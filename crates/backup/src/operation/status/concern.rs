@@ -22,7 +22,7 @@ use crate::record::manifest::Collapse;
 pub enum Severity {
     /// It is as it should be.
     Ok,
-    /// Worth a look.
+    /// Something to look into.
     Warning,
     /// There is no backup to rely on, or soon won't be.
     Failure,
@@ -49,7 +49,7 @@ pub enum Concern {
     Ahead {
         /// The backup.
         id: BackupId,
-        /// How far ahead, in seconds.
+        /// How far it is ahead of the clock, in seconds.
         ahead_s: u64,
     },
     /// The last run of `backup` did not save everything.
@@ -107,9 +107,9 @@ pub enum Concern {
     },
     /// There is no room for two more backups.
     NoRoom {
-        /// Bytes that are free.
+        /// Free space, in bytes.
         free_bytes: u64,
-        /// Bytes that two more backups take, and the making of them.
+        /// Space in bytes that two more backups need, while they are made too.
         needed_bytes: u64,
     },
 }

@@ -6,7 +6,7 @@ use crate::catalog::Entry;
 use crate::record::age::seconds_since;
 use crate::record::ledger::{Command, Ledger};
 
-/// Bytes that two more backups like this one take. A snapshot is staged as it is before it is encoded.
+/// Space in bytes that two more backups like this one need. A snapshot is staged uncompressed before it is encoded.
 pub(super) fn needed_bytes(newest: &Entry) -> u64 {
     newest.stored_bytes().saturating_mul(2).saturating_add(newest.plain_bytes())
 }

@@ -1,4 +1,4 @@
-//! What is judged, and what the judges ask it.
+//! The inputs of a judgement, and what the judges ask them.
 
 use std::path::Path;
 use std::time::Duration;
@@ -29,11 +29,11 @@ pub struct StatusInputs<'a> {
     pub root: &'a Path,
     /// The time of the judgement.
     pub now: DateTime<FixedOffset>,
-    /// How old the newest copy of a source may be.
+    /// The greatest age of the newest copy of a source.
     pub max_age: Duration,
-    /// How long ago the last drill may be.
+    /// The greatest age of the last drill.
     pub max_drill_age: Duration,
-    /// Bytes that still fit into the store; `None` if unknown.
+    /// Free space of the store, in bytes; `None` if unknown.
     pub free_bytes: Option<u64>,
     /// If a run holds the store's lock, since when, to the second.
     pub locked_since: Option<DateTime<FixedOffset>>,

@@ -36,15 +36,15 @@ pub struct Status {
     pub last_drill: Option<AtTime<Outcome>>,
     /// How many backups can be restored.
     pub backups: usize,
-    /// Bytes of all their files.
+    /// Size of all their files, in bytes.
     pub stored_bytes: u64,
-    /// Bytes of the files of [`Status::last_success`].
+    /// Size of the files of [`Status::last_success`], in bytes.
     pub newest_bytes: Option<u64>,
     /// How much the plain content grows in a day, in bytes, from the oldest to the newest complete backup.
     pub growth_bytes_per_day: Option<i64>,
-    /// Bytes that still fit into the store.
+    /// Free space of the store, in bytes; `None` if unknown.
     pub free_bytes: Option<u64>,
-    /// Bytes that two more backups take, and the making of them.
+    /// Space in bytes that two more backups need, while they are made too; `None` if unknown.
     pub needed_bytes: Option<u64>,
     /// How many backups of the newest one's size fit.
     pub more_backups_fit: Option<u64>,

@@ -1,6 +1,7 @@
 //! How things stand: one judgement of catalog and ledger, for each source and for the store. Pure.
 //!
-//! `status`, `list`, `doctor` and `drill` render it in words, JSON and exit codes. None of them judges by itself.
+//! `status`, `list`, `doctor` and `drill` render it in words, JSON and exit codes. None of them has a judgement of its
+//! own.
 
 mod concern;
 mod figures;

@@ -20,17 +20,17 @@ pub struct Artifact {
     pub name: String,
     /// Its file in the store.
     pub file: String,
-    /// Size of that file.
+    /// Size of that file, in bytes.
     pub bytes: u64,
     /// Digest of that file.
     pub sha256: Digest,
-    /// Size of what it decodes to.
+    /// Size of the decoded content, in bytes.
     pub plain_bytes: u64,
-    /// Digest of what it decodes to.
+    /// Digest of the decoded content.
     pub plain_sha256: Digest,
     /// How it is encoded.
     pub codec: Codec,
-    /// What it decodes to.
+    /// What its content is, and the facts that prove it.
     #[serde(flatten)]
     pub content: Content,
 }
@@ -59,9 +59,9 @@ pub struct Database {
     pub source: RelPath,
     /// Permission bits of the source, such as 0o640.
     pub mode: u32,
-    /// Owner of the source.
+    /// User id of the source's owner.
     pub uid: u32,
-    /// Group of the source.
+    /// Group id of the source.
     pub gid: u32,
     /// How the snapshot was taken.
     pub snapshot: Snapshot,
@@ -69,7 +69,7 @@ pub struct Database {
     /// nobody could commit in rollback mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_ms: Option<u64>,
-    /// What is wrong with it, one line each, if it was damaged when it was saved; empty if it is sound.
+    /// Its problems, one line each, if it was damaged when it was saved; empty if it is sound.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub damage: Vec<String>,
     /// Whether `integrity_check` found nothing wrong with the state that is stored. If it decodes to `plain_sha256`, it needs
@@ -101,9 +101,9 @@ pub enum Snapshot {
 /// the number of pages by the length of the file, and a page size of 0 if the header has none that is possible.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
-    /// Bytes of a page: a power of two, 512 to 65536.
+    /// Size of a page in bytes: a power of two from 512 to 65536.
     pub page_size: u32,
-    /// Pages in the file.
+    /// Number of pages in the file.
     pub page_count: u64,
     /// Text encoding, as `PRAGMA encoding` says it.
     pub encoding: String,
@@ -117,12 +117,12 @@ pub struct Facts {
     pub tables: Vec<Table>,
 }
 
-/// A table and how many rows it has.
+/// A table and its number of rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     /// The table's name.
     pub name: String,
-    /// Its row count.
+    /// Its number of rows.
     pub rows: u64,
 }
 
@@ -131,7 +131,7 @@ pub struct Table {
 pub struct FileEntry {
     /// Where it was, relative to the project's root.
     pub path: RelPath,
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: u64,
     /// Its digest.
     pub sha256: Digest,
@@ -150,7 +150,7 @@ impl Artifact {
         }
     }
 
-    /// What was wrong with the database when it was saved; empty if it was sound.
+    /// The problems of the database when it was saved; empty if it was sound.
     pub fn damage(&self) -> &[String] {
         match &self.content {
             Content::Database(database) => &database.damage,

@@ -45,13 +45,13 @@ pub struct Manifest {
     pub id: BackupId,
     /// When it began, with the offset of the host's local time.
     pub created_at: DateTime<FixedOffset>,
-    /// Whose state this is.
+    /// The project that was backed up.
     pub project: String,
-    /// The host it was taken on.
+    /// The host that it was taken on.
     pub host: String,
     /// What caused it.
     pub trigger: Trigger,
-    /// How much of what was asked for is in it.
+    /// Whether all that was asked for is in it.
     pub status: Status,
     /// What wrote it.
     pub tool: Tool,
@@ -60,7 +60,7 @@ pub struct Manifest {
     /// In format 1, whether rotation has to keep it; never true since.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pinned: bool,
-    /// What a person should know about it.
+    /// Warnings about it: flaws that don't make it incomplete.
     #[serde(deserialize_with = "list::bounded::<MANY, _, _>")]
     pub warnings: Vec<Warning>,
     /// Databases that had collapsed since an earlier backup.
@@ -89,7 +89,7 @@ pub enum Trigger {
     PreRestore,
 }
 
-/// How much of what was asked for is in a backup.
+/// Whether all that was asked for is in a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -110,7 +110,7 @@ pub struct Tool {
     pub sqlite: String,
 }
 
-/// Something that a person should know, although the backup went on.
+/// A warning: something that a person should know, but that did not stop the backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
     /// A word for programs: `missing_file`, `invalid_json`, `invalid_env`, `collapsed`.
@@ -131,7 +131,7 @@ pub struct Collapse {
     pub table: Option<String>,
     /// Rows of the table, or bytes of the database, in that backup.
     pub was: u64,
-    /// The same in this one.
+    /// Rows of the table, or bytes of the database, in this backup.
     pub now: u64,
 }
 
@@ -167,12 +167,12 @@ impl Manifest {
         entries.map(|entry| entry.path.as_str().len()).sum()
     }
 
-    /// Bytes of all artifacts as stored.
+    /// Size of all stored artifacts, in bytes.
     pub fn stored_bytes(&self) -> u64 {
         self.artifacts.iter().map(|artifact| artifact.bytes).fold(0, u64::saturating_add)
     }
 
-    /// Bytes of all artifacts decoded.
+    /// Size of all decoded artifacts, in bytes.
     pub fn plain_bytes(&self) -> u64 {
         self.artifacts.iter().map(|artifact| artifact.plain_bytes).fold(0, u64::saturating_add)
     }
