@@ -411,7 +411,7 @@ fn a_damaged_database_is_moved_aside_whole_and_named() {
       moved aside: ROOT/data/sessions.db.aside-ID-shm
     restored ID: 1 file, checked, in TIME
     what was there is kept as ID; to put it back: cargo xtask --root ROOT restore --undo
-    warning: data/sessions.db was damaged (file is not a database): its bytes are kept, and --undo puts them back
+    warning: data/sessions.db was damaged (file is not a database): its bytes are kept, and an undo puts them back
     ");
     assert_eq!(witnesses(&project), before);
     let aside = shell(&project.path("data"), "cat $(ls sessions.db.aside-* | grep -v shm)");

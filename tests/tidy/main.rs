@@ -230,3 +230,14 @@ fn functions_are_counted_with_their_braces() {
                 trait T {\n    fn none(&self) -> A;\n    fn also_none(\n        &self,\n    ) -> A;\n}\n";
     assert_eq!(functions(text), [("one".to_string(), 1), ("three".to_string(), 5)]);
 }
+
+#[test]
+fn the_library_names_no_flag() {
+    for (module, text) in modules("crates/backup/src") {
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            let is_flag = |word: &str| word.len() > 2 && word.as_bytes()[2].is_ascii_lowercase();
+            let flag = line.match_indices("--").map(|(at, _)| &line[at..]).find(|word| is_flag(word));
+            assert_eq!(flag, None, "{module}");
+        }
+    }
+}

@@ -3,16 +3,41 @@
 //! The library knows neither flags nor the name of this program. Hints that need them are worded here. Commands of this
 //! program stand in backquotes, and the printer completes them.
 
-use backup::{Error, ErrorKind};
+use backup::{Advice, Error, ErrorKind};
 
 /// The other way out, where a restore can't keep what it would replace.
 const WITHOUT_KEEPING: &str = "or restore without keeping what is replaced: --no-keep";
 
 /// The hint of an error, if it has one.
 pub fn of(error: &Error) -> Option<String> {
-    match error.kind() {
-        ErrorKind::NotKept => Some(joined(error.hint(), WITHOUT_KEEPING)),
-        _ => error.hint().map(str::to_string),
+    let other = match (error.advice(), error.kind()) {
+        (Some(advice), _) => words(advice),
+        (None, ErrorKind::NotKept) => WITHOUT_KEEPING,
+        (None, _) => return error.hint().map(str::to_string),
+    };
+    Some(joined(error.hint(), other))
+}
+
+/// The library's advice, with the commands and flags of this program.
+fn words(advice: Advice) -> &'static str {
+    match advice {
+        Advice::WaitForLock => "wait for it to end, or allow more time with --lock-wait 10m",
+        Advice::WaitForDatabase => "another program holds it: wait for it, or allow more time with --busy-timeout",
+        Advice::EndTransaction => "a program holds it in a transaction: stop that, or allow more with --busy-timeout",
+        Advice::RestoreDamaged => {
+            "restore it from a backup: `restore --from latest`; to save it as it is before that: \
+             `backup --allow-damaged`"
+        }
+        Advice::RestoreMissing => {
+            "check the path in the settings, or bring it back: `restore --from latest --database-only`"
+        }
+        Advice::RestoreAnother => "restore another backup: `verify --all` shows which are sound",
+        Advice::RestorePart => "restore a part of it: --database-only or --config-only",
+        Advice::Undo => "or put back what was there: `restore --undo`",
+        Advice::NameOneBackup => "give more of the id, or a time: --from 2025-12-10 means the newest of that day",
+        Advice::MakeFirst => "make one with `backup`, or name another folder with --backup-dir",
+        Advice::OtherFolder => "move that file away, or name another place with --backup-dir",
+        Advice::OtherMethod => "use \"vacuum\" or \"pages\"; bytes are how --allow-damaged keeps a damaged database",
     }
 }
 

@@ -69,7 +69,7 @@ pub use catalog::select::{Objection, SelectedBackup, Selector, SkippedBackup};
 pub use catalog::{ArtifactSummary, Catalog, Entry, ListedFile, Record, Stranger, Summary};
 pub use catalog::{owner, retention};
 pub use disk::file::open_plain;
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Advice, Error, ErrorKind, Result};
 pub use operation::backup::{BackupReport, BackupRequest, Integrity, backup};
 pub use operation::check::{Aspect, Check, Verdict};
 pub use operation::drill::{CallersProbe, DrillReport, drill};

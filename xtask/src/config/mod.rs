@@ -266,10 +266,7 @@ impl Config {
     pub fn parse(text: &str, name: &str) -> Result<Self> {
         shape::check(text, name)?;
         let config: Self = toml::from_str(text).map_err(|e| shape::not_toml(text, name, &e))?;
-        config.validate().map_err(|e| {
-            let error = Error::new(e.kind(), format!("{name}: {e}"));
-            if let Some(hint) = e.hint() { error.with_hint(hint) } else { error }
-        })?;
+        config.validate().map_err(|error| error.about(name))?;
         Ok(config)
     }
 

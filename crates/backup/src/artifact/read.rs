@@ -37,7 +37,7 @@ impl Reader<'_> {
     /// Decodes a stored file into `sink`. What has come out is good only if this returns `Ok`.
     ///
     /// # Errors
-    /// [`ErrorKind::Damaged`] if the file is missing, can't be decoded, or isn't what the manifest says.
+    /// [`Damaged`](crate::ErrorKind::Damaged) if the file is missing, can't be decoded, or isn't what the manifest says.
     pub fn copy(self, file: &StoredFile, sink: &mut dyn Write) -> Result<()> {
         let mut reader = ArtifactReader::open(self, file)?;
         while let Some(member) = reader.next_member()? {
@@ -49,7 +49,7 @@ impl Reader<'_> {
     /// Reads the stored bytes alone and holds them against the manifest; `false` if that says nothing of them.
     ///
     /// # Errors
-    /// [`ErrorKind::Damaged`] if the file is missing or isn't what the manifest says.
+    /// [`Damaged`](crate::ErrorKind::Damaged) if the file is missing or isn't what the manifest says.
     pub fn read_stored(self, file: &StoredFile) -> Result<bool> {
         let stored = self.open_stored(file)?;
         let step = Step::begin(self.progress, Phase::Read, &file.file, file.bytes);
@@ -110,7 +110,7 @@ impl<'a> ArtifactReader<'a> {
     /// Begins to read a file.
     ///
     /// # Errors
-    /// [`ErrorKind::Damaged`] if it is missing, or has another size than the manifest says.
+    /// [`Damaged`](crate::ErrorKind::Damaged) if it is missing, or has another size than the manifest says.
     pub fn open(reader: Reader<'a>, file: &'a StoredFile) -> Result<Self> {
         let stored = reader.open_stored(file)?;
         let Reader { progress, max_foreign, .. } = reader;
@@ -273,7 +273,7 @@ mod tests {
         publish(&store, FILE, &content);
         let error = decoded(&store, &StoredFile { bytes: Some(content.len() as u64), ..file }).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Damaged, "{error:?}");
-        assert!(error.hint().is_some_and(|hint| hint.contains("verify --all")));
+        assert_eq!(error.advice(), Some(crate::error::Advice::RestoreAnother));
         error.one_line()
     }
 

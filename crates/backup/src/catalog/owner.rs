@@ -2,7 +2,7 @@
 //!
 //! Two projects that share a backup folder would restore each other's files, and count each other's backups as their own:
 //! one that was never saved would look fresh. So the store says in `store.json` whose it is, and every run and every look
-//! begins with [`require`].
+//! begins with `require`.
 //!
 //! A project is the same if its name is. A name alone may be that of two: clones of a repository, or folders that are
 //! called alike. So on the same host it also has to be in the same folder, unless the recorded one is known to be gone (the
@@ -124,7 +124,7 @@ pub(crate) fn other_project(store: &dyn Store, project: Project<'_>) -> Result<O
 /// The hosts whose backups count as this project's, this one among them; `None` if the store doesn't say.
 ///
 /// Another host may have put its own there, or somebody may have forged them: they would have those of this host rotated
-/// away. It takes a backup made there to be known, or a person who says so: [`admit`].
+/// away. It takes a backup made there to be known, or a person who says so: `take-over --host`.
 ///
 /// # Errors
 /// As for every run.

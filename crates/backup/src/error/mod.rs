@@ -3,11 +3,14 @@
 //! The [`ErrorKind`] decides what happens next: an exit code, a retry, a fallback. The text is for people alone, and no
 //! code compares it.
 
+mod advice;
 mod sqlite;
 
 use std::fmt;
 use std::io;
 use std::path::Path;
+
+pub use advice::Advice;
 
 /// The result of this library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -70,10 +73,6 @@ const DENIED_HINT: &str = "check the owner and mode of that path and of the fold
 const READ_ONLY_HINT: &str =
     "is its disk mounted, and for writing? a scheduled run writes only where install-timer found its folders";
 
-/// What to do about a damaged database.
-const DAMAGED_HINT: &str =
-    "restore it from a backup: `restore --from latest`; to save it as it is before that: `backup --allow-damaged`";
-
 /// What to do with a backup of a damaged database.
 pub(crate) const SALVAGE_HINT: &str =
     "no restore puts it back; decode it by hand, and save what sqlite3's .dump can still read";
@@ -85,13 +84,14 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     hint: Option<String>,
+    advice: Option<Advice>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     /// An error without a cause.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, source: None }
+        Self { kind, message: message.into(), hint: None, advice: None, source: None }
     }
 
     /// A failed operation on a file or folder. The kind follows from what the operating system said.
@@ -116,6 +116,7 @@ impl Error {
             kind,
             message: format!("can't {verb} {subject}"),
             hint: hint.map(Into::into),
+            advice: None,
             source: Some(source.into()),
         }
     }
@@ -123,7 +124,7 @@ impl Error {
     /// The same error, if everything is `done` and only the line in the ledger is missing.
     pub(crate) fn unrecorded(self, done: &str) -> Self {
         let message = format!("{done}, but the ledger doesn't know: {}", self.one_line());
-        Self { kind: ErrorKind::Partial, message, hint: self.hint, source: None }
+        Self { kind: ErrorKind::Partial, message, hint: self.hint, advice: self.advice, source: None }
     }
 
     /// Stored content is damaged: `what` is wrong with the file `file`.
@@ -131,7 +132,8 @@ impl Error {
         Self {
             kind: ErrorKind::Damaged,
             message: format!("{file} is damaged"),
-            hint: Some("restore another backup: `verify --all` shows which are sound".into()),
+            hint: None,
+            advice: Some(Advice::RestoreAnother),
             source: Some(what.into().into()),
         }
     }
@@ -139,7 +141,7 @@ impl Error {
     /// A live database fails its checks: `problem` is the first finding.
     pub(crate) fn damaged_database(path: &Path, problem: &str) -> Self {
         let message = format!("database {} is damaged: {problem}", path.display());
-        Self::new(ErrorKind::Damaged, message).with_hint(DAMAGED_HINT)
+        Self::new(ErrorKind::Damaged, message).with_advice(Advice::RestoreDamaged)
     }
 
     /// Whether a database is too damaged for SQLite to read.
@@ -172,10 +174,24 @@ impl Error {
         Self::new(ErrorKind::Interrupted, "interrupted")
     }
 
-    /// The same error with another hint.
+    /// The same error, its message with `subject: ` before it.
+    #[must_use]
+    pub fn about(mut self, subject: &str) -> Self {
+        self.message = format!("{subject}: {}", self.message);
+        self
+    }
+
+    /// The same error with another hint, and no advice.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        (self.hint, self.advice) = (Some(hint.into()), None);
+        self
+    }
+
+    /// The same error with advice beside its hint, if it has one.
+    #[must_use]
+    pub(crate) fn with_advice(mut self, advice: Advice) -> Self {
+        self.advice = Some(advice);
         self
     }
 
@@ -208,10 +224,15 @@ impl Error {
         self.source.as_ref().map_or_else(|| self.message.clone(), ToString::to_string)
     }
 
-    /// What to do about it, in one line. Commands are in backquotes, as in "`restore --undo`": the caller has to put the
-    /// program's name, and its own flags, before them.
+    /// What to do about it, in one line. Commands are in backquotes, as in "`list`": the caller has to put the program's
+    /// name before them. Flags are never named: see [`Error::advice`].
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
+    }
+
+    /// What else to do about it, for the caller to put into its own commands and flags.
+    pub fn advice(&self) -> Option<Advice> {
+        self.advice
     }
 }
 

@@ -5,11 +5,10 @@ use std::path::Path;
 use rusqlite::ErrorCode;
 use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_READONLY_ROLLBACK};
 
-use super::{DAMAGED_HINT, Error, ErrorKind, NO_SPACE_HINT};
+use super::{Advice, Error, ErrorKind, NO_SPACE_HINT};
 
 const HOT_JOURNAL_HINT: &str = "a crash broke off a transaction: start the application, which rolls it back, or run `backup` \
                                 as a user who can write the database";
-const BUSY_HINT: &str = "another program holds it: wait for it, or allow more time with --busy-timeout";
 const NOT_A_DATABASE_HINT: &str = "not an SQLite file, or an encrypted one: check the path in the settings";
 const DENIED_HINT: &str = "check that this user can read the file and write its folder (SQLite needs that for -shm)";
 const CANNOT_OPEN_HINT: &str =
@@ -29,6 +28,7 @@ impl Error {
             kind,
             message: format!("can't {verb} {}", database.display()),
             hint: hint.map(Into::into),
+            advice: advice_of(kind),
             // As text: rusqlite's own chain of causes says the same twice.
             source: Some(if lacks_room(source) { "no room for its -shm".into() } else { source.to_string().into() }),
         }
@@ -40,13 +40,11 @@ fn classify(source: &rusqlite::Error) -> (ErrorKind, Option<&'static str>) {
         _ if has_hot_journal(source) => (ErrorKind::HotJournal, Some(HOT_JOURNAL_HINT)),
         _ if lacks_room(source) => (ErrorKind::NoSpace, Some(NO_SPACE_HINT)),
         Some(ErrorCode::DiskFull) => (ErrorKind::NoSpace, Some(NO_SPACE_HINT)),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (ErrorKind::Busy, Some(BUSY_HINT)),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (ErrorKind::Busy, None),
         Some(ErrorCode::NotADatabase) => (ErrorKind::NotADatabase, Some(NOT_A_DATABASE_HINT)),
-        Some(ErrorCode::DatabaseCorrupt) => (ErrorKind::Damaged, Some(DAMAGED_HINT)),
+        Some(ErrorCode::DatabaseCorrupt) => (ErrorKind::Damaged, None),
         // The header has an impossible number.
-        None if matches!(source, rusqlite::Error::IntegralValueOutOfRange(..)) => {
-            (ErrorKind::Damaged, Some(DAMAGED_HINT))
-        }
+        None if matches!(source, rusqlite::Error::IntegralValueOutOfRange(..)) => (ErrorKind::Damaged, None),
         Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => (ErrorKind::PermissionDenied, Some(DENIED_HINT)),
         // SQLite doesn't say whether permission or room is missing.
         Some(ErrorCode::CannotOpen) => (ErrorKind::PermissionDenied, Some(CANNOT_OPEN_HINT)),
@@ -55,6 +53,14 @@ fn classify(source: &rusqlite::Error) -> (ErrorKind, Option<&'static str>) {
         Some(ErrorCode::TooBig) => (ErrorKind::Sqlite, Some(TOO_BIG_HINT)),
         Some(ErrorCode::SystemIoFailure) => (ErrorKind::Io, None),
         _ => (ErrorKind::Sqlite, None),
+    }
+}
+
+fn advice_of(kind: ErrorKind) -> Option<Advice> {
+    match kind {
+        ErrorKind::Busy => Some(Advice::WaitForDatabase),
+        ErrorKind::Damaged => Some(Advice::RestoreDamaged),
+        _ => None,
     }
 }
 

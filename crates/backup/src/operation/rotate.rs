@@ -25,7 +25,7 @@ pub struct Rotation {
 /// over which the clock jumped, until backups have filled the window again.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] if the policy keeps nothing or has absurd numbers.
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the policy keeps nothing or has absurd numbers.
 pub fn plan(look: &Look<'_>, policy: &Policy, just_made: Option<BackupId>) -> Result<Plan> {
     let now = look.now().to_utc();
     let candidates = look.own_catalog()?.candidates(&*look.ledger()?);
@@ -40,7 +40,7 @@ pub fn plan(look: &Look<'_>, policy: &Policy, just_made: Option<BackupId>) -> Re
 /// Removes what `plan` says is to be removed. The ledger gets a line, if that is anything.
 ///
 /// # Errors
-/// What kept a backup from being removed; those before it are gone, and the ledger says which. [`ErrorKind::Partial`] if
+/// What kept a backup from being removed; those before it are gone, and the ledger says which. [`Partial`](crate::ErrorKind::Partial) if
 /// all are, and the ledger can't say it.
 pub fn apply(run: &Run<'_>, plan: &Plan) -> Result<Rotation> {
     let catalog = run.own_catalog()?;

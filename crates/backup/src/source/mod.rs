@@ -7,10 +7,10 @@ pub(crate) mod syntax;
 use std::path::{Path, PathBuf};
 
 use crate::disk::place::require_trusted;
+use crate::error::{Advice, Error, ErrorKind, Result};
 use crate::record::manifest::Snapshot;
 use crate::record::names::is_set_name;
 use crate::record::relpath::RelPath;
-use crate::{Error, ErrorKind, Result};
 use files::MAX_FILES;
 
 /// A database to back up.
@@ -36,8 +36,7 @@ impl DatabaseSource {
             Snapshot::Vacuum | Snapshot::Pages => Ok(()),
             Snapshot::Bytes => {
                 let message = format!("database {:?} can't have the snapshot method \"bytes\"", self.name);
-                Err(Error::new(ErrorKind::InvalidInput, message)
-                    .with_hint("use \"vacuum\" or \"pages\"; bytes are how --allow-damaged keeps a damaged database"))
+                Err(Error::new(ErrorKind::InvalidInput, message).with_advice(Advice::OtherMethod))
             }
         }
     }

@@ -145,8 +145,7 @@ impl FolderStore {
 
     fn not_a_folder(&self) -> Error {
         let message = format!("the backup folder {} is not a folder", self.folder.display());
-        Error::new(ErrorKind::InvalidInput, message)
-            .with_hint("move that file away, or name another place with --backup-dir")
+        Error::new(ErrorKind::InvalidInput, message).with_advice(crate::error::Advice::OtherFolder)
     }
 }
 

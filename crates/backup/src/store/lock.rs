@@ -16,7 +16,7 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::folder::Folder;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Advice, Error, ErrorKind, Result};
 
 /// How often a waiting run tries again.
 const RETRY: Duration = Duration::from_millis(50);
@@ -72,7 +72,7 @@ pub(super) fn wait_for(
     while let Some(holder) = attempt()? {
         if begun.elapsed() >= wait {
             return Err(Error::new(ErrorKind::Locked, format!("locked by another run: {holder}"))
-                .with_hint("wait for it to end, or allow more time with --lock-wait 10m"));
+                .with_advice(Advice::WaitForLock));
         }
         waiting(&holder)?;
         thread::sleep(RETRY);

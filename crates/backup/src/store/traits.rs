@@ -17,7 +17,7 @@ pub struct Object {
     pub bytes: u64,
 }
 
-/// A place for objects. Every implementation passes [`conformance::any`](crate::conformance::any).
+/// A place for objects. Every implementation passes `conformance::any`.
 pub trait Store: Send + Sync {
     /// Where it is, for people.
     fn location(&self) -> String;
@@ -64,7 +64,7 @@ pub trait Staged: Write + Send {
 }
 
 /// A store of this host's own, with one writer at a time. Every implementation passes
-/// [`conformance::local`](crate::conformance::local).
+/// `conformance::local`.
 pub trait LocalStore: Store {
     /// Makes the place ready to be written to.
     ///

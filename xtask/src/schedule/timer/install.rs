@@ -16,6 +16,7 @@ use super::files::{self, UnitFile};
 use super::{flags, older, start};
 use crate::cli;
 use crate::context::Context;
+use crate::hints;
 use crate::schedule::conflict::require_only;
 use crate::schedule::identity::{allowed_user, require_choice_of_root};
 use crate::schedule::lock::lock;
@@ -70,7 +71,7 @@ pub fn install(context: &Context<'_>, shell: &Shell, args: &cli::InstallTimer) -
 /// Makes sure that the steps can run as root.
 fn require_root(context: &Context<'_>, manager: &Manager<'_>) -> backup::Result<()> {
     manager.require_root(context, &["systemctl", "daemon-reload"]).map_err(|error| {
-        let hint = format!("{}; or install timers of your own with --user", error.hint().unwrap_or_default());
+        let hint = hints::joined(hints::of(&error).as_deref(), "or install timers of your own with --user");
         error.with_hint(hint)
     })
 }

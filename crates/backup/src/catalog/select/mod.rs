@@ -248,7 +248,7 @@ mod tests {
         for text in ["latest", "2", "2025-12-10"] {
             let error = select(&store, text).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NoSuchBackup, "{text}");
-            assert!(error.hint().unwrap().starts_with("make one with `backup`"));
+            assert_eq!(error.advice(), Some(crate::error::Advice::MakeFirst));
         }
         let catalog = Catalog::load(&store).unwrap();
         assert!(catalog.newest().is_none());

@@ -8,7 +8,7 @@ use super::objection::Objection;
 use super::selector::Selector;
 use crate::catalog::entry::{Entry, Record};
 use crate::catalog::list::Catalog;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Advice, Error, ErrorKind, Result};
 use crate::record::id::BackupId;
 use crate::record::ledger::Ledger;
 use crate::record::manifest::Trigger;
@@ -149,19 +149,20 @@ impl Catalog {
                     ids.splice(1..=ids.len() - MOST_LISTED, ["…".to_string()]);
                 }
                 let message = format!("{prefix} could be {} backups: {}", many.len(), ids.join(", "));
-                Err(Error::new(ErrorKind::AmbiguousId, message)
-                    .with_hint("give more of the id, or a time: --from 2025-12-10 means the newest of that day"))
+                Err(Error::new(ErrorKind::AmbiguousId, message).with_advice(Advice::NameOneBackup))
             }
         }
     }
 
     fn no_such_backup(&self, message: String) -> Error {
-        let hint = match self.entries.as_slice() {
-            [] => "make one with `backup`, or name another folder with --backup-dir".into(),
-            [only] => format!("there is one, {}", only.id),
-            [first, .., last] => format!("there are {} to {}; `list` shows them all", first.id, last.id),
-        };
-        Error::new(ErrorKind::NoSuchBackup, message).with_hint(hint)
+        let error = Error::new(ErrorKind::NoSuchBackup, message);
+        match self.entries.as_slice() {
+            [] => error.with_advice(Advice::MakeFirst),
+            [only] => error.with_hint(format!("there is one, {}", only.id)),
+            [first, .., last] => {
+                error.with_hint(format!("there are {} to {}; `list` shows them all", first.id, last.id))
+            }
+        }
     }
 }
 

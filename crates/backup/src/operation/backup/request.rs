@@ -38,7 +38,7 @@ pub enum Integrity {
 /// A finished run: the manifest it published, and why what is not in it isn't.
 #[derive(Debug)]
 pub struct BackupReport {
-    /// The published manifest; [`Status::Failed`] if nothing could be saved.
+    /// The published manifest; [`Failed`](crate::Status::Failed) if nothing could be saved.
     pub manifest: Manifest,
     /// One error for each database or set of files that could not be saved, or is damaged, with its name, and one for the
     /// `ledger` if it can't be written.

@@ -192,11 +192,12 @@ mod tests {
         fs::create_dir(site.root().join(".env")).unwrap();
         let error = restore(&run, &plan, Some(encoding()), &mut || Ok(())).unwrap_err();
         assert_eq!((error.kind(), last_outcome(&store)), (ErrorKind::Partial, Outcome::Partial));
-        assert!(error.hint().unwrap().contains("restore --undo"));
+        assert_eq!(error.advice(), Some(crate::Advice::Undo));
         let line = Ledger::load(&store).unwrap().lines().last().unwrap().clone();
         assert_eq!((line.id, line.error), (Some(id(BACKUP)), Some(error.to_string())));
         assert_eq!(site.sessions(), 3);
-        assert_eq!(partial(&error, "a part", None).hint(), Some("a part: repeat it"), "nothing was kept");
+        let nothing_kept = partial(&error, "a part", None);
+        assert_eq!((nothing_kept.hint(), nothing_kept.advice()), (Some("a part: repeat it"), None));
     }
 
     #[test]
@@ -291,7 +292,7 @@ mod tests {
         );
         let restored = restore_all(&site.session(&store, NOW), &site).unwrap();
         let [warning] = &restored.warnings[..] else { panic!("{restored:?}") };
-        assert!(warning.starts_with("sessions.db was damaged (") && warning.ends_with("--undo puts them back"));
+        assert!(warning.starts_with("sessions.db was damaged (") && warning.ends_with("an undo puts them back"));
         assert_eq!((restored.moved_aside, site.sessions()), (vec![], 3));
     }
 

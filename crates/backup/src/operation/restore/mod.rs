@@ -4,7 +4,7 @@
 //! application goes on writing into the deleted file that was replaced under it. So:
 //!
 //! * everything is decoded and checked beside its place before anything there changes;
-//! * what will be replaced is backed up first (trigger `pre-restore`), and writers are held off from then on; [`undo`]
+//! * what will be replaced is backed up first (trigger `pre-restore`), and writers are held off from then on; [`undo()`]
 //!   restores that backup;
 //! * an existing database is overwritten *through SQLite*, by its backup API, as one transaction: readers see the old or
 //!   the new state, a crash rolls back, and no program has to reopen it;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rusqlite::backup::StepResult;
 use rusqlite::{Connection, ErrorCode};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Advice, Error, ErrorKind, Result};
 use crate::operation::look::Look;
 use crate::progress::Progress;
 
@@ -67,7 +67,7 @@ impl<'a> Patience<'a> {
     pub fn stayed_locked(self, path: &Path) -> Error {
         let seconds = self.busy_timeout.as_secs();
         Error::new(ErrorKind::Busy, format!("{} stayed locked for {seconds} s", path.display()))
-            .with_hint("a program holds it in a transaction: stop that, or allow more with --busy-timeout")
+            .with_advice(Advice::EndTransaction)
     }
 }
 

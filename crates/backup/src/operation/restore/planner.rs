@@ -14,7 +14,7 @@ use crate::artifact::StoredFile;
 use crate::artifact::read::Reader;
 use crate::catalog::Entry;
 use crate::disk::place::{Base, Place};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Advice, Error, ErrorKind, Result};
 use crate::operation::look::Look;
 use crate::operation::verify::expected_facts;
 use crate::record::age::seconds_since;
@@ -101,8 +101,7 @@ impl Planner<'_> {
         }
         if let Some(path) = conflict(items) {
             let message = format!("backup {id} has two things that can't both be restored: {path}");
-            return Err(Error::new(ErrorKind::Damaged, message)
-                .with_hint("restore a part of it: --database-only or --config-only"));
+            return Err(Error::new(ErrorKind::Damaged, message).with_advice(Advice::RestorePart));
         }
         warnings.extend(allowed_paths::warnings(*id, skipped));
         Ok(self.plan)

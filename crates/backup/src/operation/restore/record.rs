@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::changes::Changes;
 use super::plan::Plan;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Advice, Error, ErrorKind, Result};
 use crate::operation::session::Session;
 use crate::record::id::BackupId;
 use crate::record::ledger::{Command, Line, Outcome, RestoreLine};
@@ -64,8 +64,8 @@ impl RestoreRecord<'_> {
 
 /// An error after a change, or after what may have been one.
 pub(super) fn partial(error: &Error, so_far: &str, kept: Option<BackupId>) -> Error {
-    let undo = kept.map_or("", |_| ", or put back what was there: `restore --undo`");
-    Error::new(ErrorKind::Partial, error.one_line()).with_hint(format!("{so_far}: repeat it{undo}"))
+    let error = Error::new(ErrorKind::Partial, error.one_line()).with_hint(format!("{so_far}: repeat it"));
+    if kept.is_some() { error.with_advice(Advice::Undo) } else { error }
 }
 
 /// Records that a restore found the backup damaged, unless the ledger says so already: `latest` skips it from then on. A

@@ -73,7 +73,7 @@ fn summary(plan: &Plan, report: BackupReport) -> Result<SafetyCopy> {
         let problem = artifact.and_then(|artifact| artifact.damage().first());
         let (Some(PlannedDatabase { path, .. }), Some(problem)) = (database, problem) else { return Err(error) };
         copy.damaged.push(path.under(&plan.target));
-        copy.warnings.push(format!("{path} was damaged ({problem}): its bytes are kept, and --undo puts them back"));
+        copy.warnings.push(format!("{path} was damaged ({problem}): its bytes are kept, and an undo puts them back"));
     }
     Ok(copy)
 }

@@ -13,7 +13,7 @@ use super::guard;
 use super::header::Header;
 use super::query::{TICK, beside};
 use crate::disk::paths::{parent, with_suffix};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Advice, Error, ErrorKind, Result};
 use crate::progress::{Progress, Silent};
 
 /// Opens an existing database for reading. Waits for locks up to `busy_timeout`.
@@ -176,8 +176,7 @@ fn require_file(path: &Path) -> Result<()> {
         Ok(_) => Err(Error::new(ErrorKind::NotADatabase, format!("database {} is not a file", path.display()))),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let message = format!("database {} doesn't exist", path.display());
-            Err(Error::new(ErrorKind::MissingSource, message)
-                .with_hint("check the path in the settings, or bring it back: `restore --from latest --database-only`"))
+            Err(Error::new(ErrorKind::MissingSource, message).with_advice(Advice::RestoreMissing))
         }
         Err(e) => Err(Error::io("stat", path, e)),
     }
