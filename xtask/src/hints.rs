@@ -37,6 +37,10 @@ fn words(advice: Advice) -> &'static str {
         Advice::NameOneBackup => "give more of the id, or a time: --from 2025-12-10 means the newest of that day",
         Advice::MakeFirst => "make one with `backup`, or name another folder with --backup-dir",
         Advice::OtherFolder => "move that file away, or name another place with --backup-dir",
+        Advice::FixProbes => {
+            "fix `probes` in the settings; if the backup should have what it asks for, compare the schemas: \
+             `restore --from latest --to DIR`"
+        }
         Advice::OtherMethod => "use \"vacuum\" or \"pages\"; bytes are how --allow-damaged keeps a damaged database",
     }
 }

@@ -3,24 +3,39 @@
 //! checked.
 //!
 //! ```text
-//! source ──► codec ──► store ──► catalog          backup
-//!  (snapshot,  (gzip…)   (staged,   (manifest last)
-//!   files)               then published)
-//! catalog ──► store ──► codec ──► { live place | scratch place | nowhere }     restore | drill | verify
-//! retention: (catalog, policy, now) ──► plan        pure; prune carries it out, backwards
+//! source ──► codec ──► store ──► catalog                                          backup
+//! catalog ──► store ──► codec ──► { live place | scratch place | nowhere }        restore | drill | verify
+//! (catalog, policy, now) ──► plan ──► store                                       rotate: a pure plan, carried out
+//! (catalog, ledger, now) ──► status                                               one judgement
 //! ```
 //!
-//! There is one way to write and one way to read. Every operation takes a [`Run`]: it holds the store's lock and what
-//! the library doesn't have itself, since it never prints, reads the environment, starts a process or asks the clock.
+//! # Where to begin
+//!
+//! | for | read |
+//! |---|---|
+//! | making a backup | [`Setup`], [`Run::begin`], [`backup()`], [`BackupReport`] |
+//! | finding one | [`Look`], [`Catalog`], [`Selector`] |
+//! | bringing it back | [`restore`]: [`restore::plan()`], [`restore::restore()`], [`restore::undo()`] |
+//! | proving it | [`Session`], [`verify()`], [`drill()`], [`Level`] |
+//! | what stays | [`retention`], [`rotate`], [`marks`] |
+//! | how things stand | [`status`] |
+//! | where backups live | [`Store`], [`LocalStore`], [`FolderStore`] |
+//! | what is written down | [`Manifest`], [`Ledger`], [`BackupId`] |
+//! | what went wrong | [`Error`], [`ErrorKind`], [`Advice`] |
+//!
+//! What writes takes a [`Run`], which holds the store's lock; what only reads takes the [`Look`] that each run is as well.
+//! Both have what the library doesn't have itself, since it never prints, reads the environment, starts a process or asks
+//! the clock.
 //!
 //! ```no_run
-//! use backup::{Codec, Encoding, Integrity, FolderStore, Run, Setup, Silent, Sources, Trigger};
+//! use backup::{Codec, Encoding, FolderStore, Integrity, Run, Setup, Silent, Sources, Trigger};
 //!
 //! # fn main() -> backup::Result<()> {
 //! # let now = chrono::DateTime::parse_from_rfc3339("2025-12-10T15:00:00+01:00").unwrap();
 //! let store = FolderStore::new("backups");
 //! let setup = Setup {
 //!     store: &store,
+//!     from: None,
 //!     progress: &Silent,
 //!     now,
 //!     project: "charger-api".into(),

@@ -54,9 +54,7 @@ impl<'a> RestoredDatabase<'a> {
         for (at, sql) in self.source.probes.iter().enumerate() {
             let Some(why) = self.why_not_prepared(sql)? else { continue };
             let message = format!("probe {} of {} can't be prepared: {sql:?}: {why}", at + 1, self.source.name);
-            let hint = "fix `probes` in the settings; if the backup should have what it asks for, compare the schemas: \
-                        `restore --from latest --to DIR`";
-            return Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint));
+            return Err(Error::new(ErrorKind::InvalidInput, message).with_advice(Advice::FixProbes));
         }
         Ok(())
     }
