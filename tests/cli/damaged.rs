@@ -203,8 +203,8 @@ fn a_flawed_database_that_a_restore_replaces_is_kept_as_it_is() {
     assert_eq!(sound_again, "ok", "in place: the application didn't have to reopen it");
     let kept = restored["kept"].as_str().unwrap();
     assert_eq!(project.manifest(kept)["artifacts"][0]["damage"][0], "row 500 missing from index by_station");
-    let warning = "data/sessions.db was damaged (row 500 missing from index by_station): its bytes are kept, and --undo \
-                   puts them back";
+    let warning = "data/sessions.db was damaged (row 500 missing from index by_station): its bytes are kept, and an \
+                   undo puts them back";
     assert_eq!(restored["warnings"], json!([warning]));
     drop(application);
     let undone = project.run("restore --undo --yes");
