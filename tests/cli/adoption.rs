@@ -180,7 +180,7 @@ fn a_node_project_is_adopted_by_the_lines_of_the_readme() {
 #[ignore = "compiles for minutes: cargo test --workspace -- --ignored"]
 fn a_program_that_cargo_installs_works_by_the_lines_of_the_readme() {
     let home = Home::new();
-    home.follow("Install the program, once for all projects:", "");
+    home.follow("Install the program once, for all projects:", "");
     assert!(home.path(".cargo/bin/xtask").exists());
     python_project(&home);
     home.follow("**A Python project.**", "heat-pump");

@@ -150,7 +150,7 @@ fn lacking(entry: &Entry, sources: &Sources, plan: &Plan) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
+    use crate::error::{Advice, Error};
     use crate::record::ledger::Ledger;
     use crate::store::{LocalStore, MemoryStore};
     use crate::testing::fixtures::{Site, id, publish, staged};
@@ -238,7 +238,8 @@ mod tests {
             let error = drilled(&site, &store, &["SELECT 0", sql], &command).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert_eq!(error.to_string(), format!("probe 2 of sessions_db can't be prepared: {sql:?}: {why}"));
-            assert!(error.hint().is_some_and(|hint| hint.contains("settings") && hint.contains("backup")), "{error:?}");
+            let advice = error.advice().map(Advice::text);
+            assert!(advice.is_some_and(|hint| hint.contains("settings") && hint.contains("backup")), "{error:?}");
             assert_about_no_backup(&store);
             assert!(!Ledger::load(&store).unwrap().is_known_bad(id(NOW)) && !ran.get());
             assert_eq!(staged(&store), Vec::<String>::new());

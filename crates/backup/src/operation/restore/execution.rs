@@ -45,11 +45,11 @@ pub struct RestoreReport {
 /// called when everything is decoded and checked, and nothing is locked yet: the moment to stop an application.
 ///
 /// # Errors
-/// Nothing has changed after [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) if the backup isn't sound,
+/// Before the first change: [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) if the backup isn't sound,
 /// [`ErrorKind::NoSpace`](crate::ErrorKind::NoSpace) if it doesn't fit, [`ErrorKind::NotKept`](crate::ErrorKind::NotKept) if
 /// there is no room to keep what it replaces, [`ErrorKind::Busy`](crate::ErrorKind::Busy) if a live database stays locked,
-/// and an error of `ready`. [`ErrorKind::Partial`](crate::ErrorKind::Partial) is an error after a first change: the ledger
-/// says [`Outcome::Partial`](crate::Outcome::Partial) then, or lacks its second line if only that can't be written.
+/// and an error of `ready`. After it: [`ErrorKind::Partial`](crate::ErrorKind::Partial). The ledger says
+/// [`Outcome::Partial`](crate::Outcome::Partial) then, or lacks its second line if only that can't be written.
 pub fn restore(
     session: &Session<'_>,
     plan: &Plan,
