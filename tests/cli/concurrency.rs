@@ -432,5 +432,5 @@ fn a_list_never_shows_a_backup_before_it_is_complete() {
             }
         }
     }
-    assert!(listed > 0, "it was looked at while it ran");
+    assert!(listed > 0, "it was listed while it ran");
 }

@@ -76,7 +76,7 @@ impl Crowd {
             assert!(ran.code == 0 || refused && at >= CROWD / 2, "{command}: {ran:?}");
             assert!(
                 !ran.stderr.contains("did not finish"),
-                "it goes on, as another run of the crowd: {command}: {ran:?}"
+                "that restore is still running in the crowd: {command}: {ran:?}"
             );
         }
     }

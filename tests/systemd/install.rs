@@ -322,7 +322,7 @@ fn two_installations_at_once_take_turns() {
     assert!(refused.expect(11).stderr.contains("is being installed or removed"), "{refused:?}");
     let second =
         host.machine.at_terminal("deploy", &format!("{BUILT} --root /srv/charger --lock-wait 5m install-timer"));
-    // The first goes on, as if all was well.
+    // The first continues as if all was well.
     host.machine.run("mv /usr/bin/analyze /usr/bin/systemd-analyze; pkill -x sleep || true");
     let ((first, seen), (second, then)) = (first.wait(), second.wait());
     // `sleep` was killed, and with that the check failed; the second found the place empty.

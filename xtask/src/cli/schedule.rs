@@ -43,7 +43,7 @@ pub struct InstallTimer {
     /// Install for your own service manager, without root; it also runs while you are logged out
     #[arg(long, conflicts_with = "run_as")]
     pub user: bool,
-    /// When to back up, as in OnCalendar= of systemd [default: from the settings, else *-*-* 02:00:00]
+    /// When to back up, as in `OnCalendar=` of systemd [default: from the settings, else *-*-* 02:00:00]
     #[arg(long, value_name = "SPEC")]
     pub on_calendar: Option<String>,
     /// Delay the start by a random time, up to this; 0s: none [default: from the settings, else 5m]

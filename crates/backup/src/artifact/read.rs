@@ -13,7 +13,7 @@ use crate::record::digest::{Hashing, MemberHash, StreamDigest};
 use crate::record::manifest::Artifact;
 use crate::store::Store;
 
-type Stored = Hashing<Box<dyn Read + Send>>;
+type StoredBytes = Hashing<Box<dyn Read + Send>>;
 
 /// How much of an artifact is read and compared with its manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +94,7 @@ fn stored_digest(artifact: &Artifact) -> StreamDigest {
 /// Reads the decoded bytes of a stored file. They are good only if [`ArtifactReader::finish`] returns `Ok`.
 pub(crate) struct ArtifactReader<'a> {
     file: &'a StoredFile,
-    decoder: Decoder<Stored>,
+    decoder: Decoder<StoredBytes>,
     hash: MemberHash,
     decoded: u64,
     max_foreign: u64,

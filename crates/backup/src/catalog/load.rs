@@ -161,7 +161,7 @@ mod tests {
     use crate::record::ledger::{Command, Ledger, Line, Outcome};
     use crate::record::manifest::{self, Content, Status, Trigger};
     use crate::store::MemoryStore;
-    use crate::testing::faults::{Fault, Watched};
+    use crate::testing::faults::{Fault, WatchedStore};
     use crate::testing::fixtures::{Site, append, id, publish, stage};
 
     /// A store with complete backups of those ids.
@@ -320,7 +320,7 @@ mod tests {
     fn a_manifest_that_cannot_be_read_is_listed_as_such() {
         let (_site, store) = store_of(&["20251208_140000"]);
         // After three listings: of what is staged, of what is published, of what is staged.
-        let catalog = Catalog::load(&Watched::failing(&store, 3, Fault::Before)).unwrap();
+        let catalog = Catalog::load(&WatchedStore::failing(&store, 3, Fault::Before)).unwrap();
         let [entry] = catalog.entries() else { panic!("{catalog:?}") };
         assert!(matches!(&entry.record, Record::Unreadable(error) if error.kind() == ErrorKind::Io), "{entry:?}");
     }

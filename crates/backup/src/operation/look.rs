@@ -77,11 +77,11 @@ pub struct Look<'a> {
     /// The folder for decoded files in the store, if it may be written to.
     staging: Option<PathBuf>,
     /// Catalog and ledger, loaded once. `None` without the lock, since others may change them.
-    loaded: Option<Loaded>,
+    loaded: Option<Cache>,
 }
 
 #[derive(Default)]
-struct Loaded {
+struct Cache {
     catalog: Mutex<Option<Arc<Catalog>>>,
     ledger: Mutex<Option<Arc<Ledger>>>,
 }
@@ -99,7 +99,7 @@ impl<'a> Look<'a> {
     /// A look by the holder of the lock: nobody else changes what it reads.
     pub(super) fn locked(setup: Setup<'a>) -> Self {
         let staging = setup.store.scratch();
-        Self { setup, begun: Instant::now(), staging, loaded: Some(Loaded::default()) }
+        Self { setup, begun: Instant::now(), staging, loaded: Some(Cache::default()) }
     }
 
     /// The store that backups are read from.
@@ -115,7 +115,7 @@ impl<'a> Look<'a> {
     pub fn catalog(&self) -> Result<Arc<Catalog>> {
         match self.setup.from {
             None => self.own_catalog(),
-            Some(from) => self.told_apart(Catalog::load_copy(from)?, from),
+            Some(from) => self.for_project(Catalog::load_copy(from)?, from),
         }
     }
 
@@ -124,11 +124,11 @@ impl<'a> Look<'a> {
     /// # Errors
     /// As [`Look::catalog`].
     pub(crate) fn own_catalog(&self) -> Result<Arc<Catalog>> {
-        let load = || self.told_apart(Catalog::load(self.setup.store)?, self.setup.store);
+        let load = || self.for_project(Catalog::load(self.setup.store)?, self.setup.store);
         once(self.loaded.as_ref().map(|loaded| &loaded.catalog), load)
     }
 
-    fn told_apart(&self, catalog: Catalog, store: &dyn Store) -> Result<Arc<Catalog>> {
+    fn for_project(&self, catalog: Catalog, store: &dyn Store) -> Result<Arc<Catalog>> {
         let hosts = owner::hosts(store, self.setup.project())?;
         Ok(Arc::new(catalog.of(&self.setup.project, hosts.as_ref())))
     }
@@ -313,7 +313,7 @@ mod tests {
     #[test]
     fn a_run_loads_catalog_and_ledger_once() {
         let (site, store) = (Site::new(), MemoryStore::new());
-        let watched = crate::testing::faults::Watched::new(&store);
+        let watched = crate::testing::faults::WatchedStore::new(&store);
         let run = site.begin(&watched, EARLIER);
         site.back_up(&run).unwrap();
         let policy = crate::retention::Policy::default();

@@ -63,7 +63,7 @@ mod tests {
     use crate::record::ledger::Ledger;
     use crate::record::names;
     use crate::store::{MemoryStore, Store as _};
-    use crate::testing::faults::{Watched, assert_clean, fault_sweep};
+    use crate::testing::faults::{WatchedStore, assert_clean, fault_sweep};
     use crate::testing::fixtures::{Site, id};
 
     const NEW: &str = "20251210_140000";
@@ -92,7 +92,7 @@ mod tests {
         site.execute("DELETE FROM sessions");
         let shows = site.backup(&store, "20251209_140000");
         site.backup(&store, NEW);
-        let watched = Watched::new(&store);
+        let watched = WatchedStore::new(&store);
         let run = site.begin(&watched, NOW);
         let accept = |id, accepted| set_accepted(&run, run.catalog().unwrap().get(id).unwrap(), accepted);
         let policy = Policy { keep_days: Some(0), ..Policy::default() };
@@ -113,7 +113,7 @@ mod tests {
         let site = Site::new();
         let store = MemoryStore::new();
         let made = site.backup(&store, NEW);
-        let watched = Watched::new(&store);
+        let watched = WatchedStore::new(&store);
         let run = site.begin(&watched, NOW);
         let pin = |pinned| set_pinned(&run, run.catalog().unwrap().get(made).unwrap(), pinned).unwrap();
         assert_eq!([pin(false), pin(true), pin(true), pin(false)], [false, true, false, true]);

@@ -78,7 +78,7 @@ mod tests {
     use crate::record::ledger::Ledger;
     use crate::record::names;
     use crate::store::{LocalStore, MemoryStore, Store};
-    use crate::testing::faults::{Watched, assert_clean, fault_sweep};
+    use crate::testing::faults::{WatchedStore, assert_clean, fault_sweep};
     use crate::testing::fixtures::{Site, id, published};
 
     const OLD: [&str; 2] = ["20251110_140000", "20251120_140000"];
@@ -100,7 +100,7 @@ mod tests {
         let site = Site::new();
         let store = MemoryStore::new();
         shelf(&site, &store);
-        let watched = Watched::new(&store);
+        let watched = WatchedStore::new(&store);
         rotate(&site.begin(&watched, NOW)).unwrap();
         let removal = |day: &str| {
             [

@@ -20,7 +20,7 @@ use crate::record::names;
 use crate::store::lock::{Holder, Lock, OnWait};
 use crate::store::{LocalStore, MemoryStore, Object, Staged, Store};
 
-/// How a call of a [`Watched`] store fails.
+/// How a call of a [`WatchedStore`] store fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The call does nothing; the next one works again.
@@ -38,7 +38,7 @@ impl Fault {
 }
 
 /// A store that logs each call, and fails at one of them.
-pub(crate) struct Watched<'a> {
+pub(crate) struct WatchedStore<'a> {
     store: &'a dyn LocalStore,
     log: Arc<Log>,
 }
@@ -49,7 +49,7 @@ struct Log {
     fault: Option<(usize, Fault)>,
 }
 
-impl<'a> Watched<'a> {
+impl<'a> WatchedStore<'a> {
     pub fn new(store: &'a dyn LocalStore) -> Self {
         Self { store, log: Arc::default() }
     }
@@ -94,7 +94,7 @@ impl Log {
     }
 }
 
-impl Store for Watched<'_> {
+impl Store for WatchedStore<'_> {
     fn location(&self) -> String {
         self.store.location()
     }
@@ -120,7 +120,7 @@ impl Store for Watched<'_> {
     }
 }
 
-impl LocalStore for Watched<'_> {
+impl LocalStore for WatchedStore<'_> {
     fn prepare(&self) -> Result<()> {
         self.log.call("prepare", "", || self.store.prepare())
     }
@@ -139,7 +139,7 @@ impl LocalStore for Watched<'_> {
 
     fn stage(&self, name: &str) -> Result<Box<dyn Staged>> {
         let staged = self.log.call("stage", name, || self.store.stage(name))?;
-        Ok(Box::new(WatchedStaged { staged, name: name.into(), log: Arc::clone(&self.log) }))
+        Ok(Box::new(WatchedObject { staged, name: name.into(), log: Arc::clone(&self.log) }))
     }
 
     /// One by one, so that a fault can occur between two.
@@ -170,13 +170,13 @@ impl LocalStore for Watched<'_> {
     }
 }
 
-struct WatchedStaged {
+struct WatchedObject {
     staged: Box<dyn Staged>,
     name: String,
     log: Arc<Log>,
 }
 
-impl Write for WatchedStaged {
+impl Write for WatchedObject {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.log.call("write", &self.name, || {
             self.staged.write(bytes).map_err(|e| Error::io_named("write", &self.name, e))
@@ -189,7 +189,7 @@ impl Write for WatchedStaged {
     }
 }
 
-impl Staged for WatchedStaged {
+impl Staged for WatchedObject {
     fn finish(self: Box<Self>) -> Result<()> {
         let Self { staged, name, log } = *self;
         log.call("finish", &name, || staged.finish())
@@ -210,7 +210,7 @@ pub(crate) fn fault_sweep(
                 let site = Site::new();
                 let store: &dyn LocalStore = if local { &site.local() } else { &MemoryStore::new() };
                 prepare(&site, store);
-                let watched = Watched::failing(store, at, fault);
+                let watched = WatchedStore::failing(store, at, fault);
                 attempt(&site, &watched);
                 if !watched.has_failed() {
                     break;

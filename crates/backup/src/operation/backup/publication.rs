@@ -112,7 +112,7 @@ mod tests {
     use crate::record::names::LEDGER;
     use crate::record::relpath::RelPath;
     use crate::store::{MemoryStore, Store};
-    use crate::testing::faults::{Fault, Watched, assert_clean, fault_sweep};
+    use crate::testing::faults::{Fault, WatchedStore, assert_clean, fault_sweep};
     use crate::testing::fixtures::{Site, Stop, id, published, staged};
 
     const EARLIER: &str = "20251209_140000";
@@ -138,7 +138,7 @@ mod tests {
         for at in 0.. {
             let site = Site::new();
             let store = MemoryStore::new();
-            let watched = Watched::failing(&store, at, Fault::Before);
+            let watched = WatchedStore::failing(&store, at, Fault::Before);
             let made = crate::Run::begin(site.setup(&watched, NOW), &mut |_| {}).and_then(|run| site.back_up(&run));
             let catalog = Catalog::load(&store).unwrap();
             match made {
@@ -155,7 +155,7 @@ mod tests {
     fn the_manifest_comes_last_at_each_step() {
         let site = Site::new();
         let store = MemoryStore::new();
-        let watched = Watched::new(&store);
+        let watched = WatchedStore::new(&store);
         site.backup(&watched, NOW);
         let [database, config] = ["sessions_db_20251210_140000.db.zst", "config_20251210_140000.tar.zst"];
         let manifest = "manifest_20251210_140000.json";

@@ -120,7 +120,7 @@ mod tests {
     use crate::record::manifest::Trigger;
     use crate::source::sqlite;
     use crate::store::{LocalStore, MemoryStore, Store};
-    use crate::testing::faults::{Watched, assert_clean, fault_sweep};
+    use crate::testing::faults::{WatchedStore, assert_clean, fault_sweep};
     use crate::testing::fixtures::{Site, id, publish, published};
 
     const BACKUP: &str = "20251209_140000";
@@ -500,7 +500,7 @@ mod tests {
     fn what_is_replaced_is_kept_and_the_ledger_told_before_anything_changes() {
         let (site, store) = (Site::new(), MemoryStore::new());
         changed_since(&site, &store);
-        let watched = Watched::new(&store);
+        let watched = WatchedStore::new(&store);
         restore_all(&site.session(&watched, NOW), &site).unwrap();
         let changes = watched.changes();
         let manifest = format!("publish manifest_{NOW}.json");

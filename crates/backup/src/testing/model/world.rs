@@ -31,7 +31,7 @@ use crate::record::digest::Digest;
 use crate::record::id::BackupId;
 use crate::record::selection::Selection;
 use crate::store::FolderStore;
-use crate::testing::faults::Watched;
+use crate::testing::faults::WatchedStore;
 use crate::testing::fixtures::{Site, id, stage, staged};
 
 /// The time at which the project's clock begins, and any time that nothing depends on.
@@ -135,9 +135,9 @@ impl World {
     /// Runs a command, checks its result, and takes that over into the model.
     fn run(&mut self, command: &Command, cut: Option<Cut>) {
         let (watched, killer) = match cut {
-            Some(Cut::Store(at, fault)) => (Watched::failing(&self.store, at, fault), Killer::after(usize::MAX)),
-            Some(Cut::Killed(at)) => (Watched::new(&self.store), Killer::after(at)),
-            None => (Watched::new(&self.store), Killer::after(usize::MAX)),
+            Some(Cut::Store(at, fault)) => (WatchedStore::failing(&self.store, at, fault), Killer::after(usize::MAX)),
+            Some(Cut::Killed(at)) => (WatchedStore::new(&self.store), Killer::after(at)),
+            None => (WatchedStore::new(&self.store), Killer::after(usize::MAX)),
         };
         let now = self.now.fixed_offset();
         let setup = Setup { progress: &killer, now, ..self.site.setup(&watched, SOME_DAY) };
@@ -157,7 +157,7 @@ impl World {
                 assert_eq!(result.map_err(|error| error.kind()), self.expected.outcome(command));
                 false
             }
-            Err(panic) if panic.is::<Killed>() => {
+            Err(panic) if panic.is::<KillPanic>() => {
                 self.leave_debris();
                 true
             }
@@ -249,12 +249,12 @@ impl Killer {
 }
 
 /// The panic payload of a killed run.
-struct Killed;
+struct KillPanic;
 
 impl Progress for Killer {
     fn event(&self, _: Event<'_>) {
         if self.left.fetch_sub(1, Ordering::Relaxed) == 0 {
-            resume_unwind(Box::new(Killed));
+            resume_unwind(Box::new(KillPanic));
         }
     }
 }
