@@ -89,7 +89,7 @@ fn to_keep_nothing_the_projects_name_has_to_be_said() {
     let _more = settings.bind_to_scope();
     insta::assert_snapshot!(project.run("restore --from latest --no-keep --yes").expect(2).stderr, @"
     error: with --no-keep nothing can be undone, and there is no terminal to ask on; nothing was changed
-    hint: if that is meant, say --no-keep=NAME
+    hint: if that is intended, add --no-keep=NAME
     ");
     let hint = project.run("restore --from latest --no-keep").expect(2).stderr.clone();
     assert!(hint.ends_with(&format!("say --yes --no-keep={name}\n")), "{hint}");

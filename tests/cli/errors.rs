@@ -936,7 +936,7 @@ fn a_refused_restore_says_how_to_agree() {
     invalid_input
     restore ID (WHEN, AGE old) into ROOT
       replaces   data/sessions.db  SIZE
-                 rows since then: as many in each table; what was changed in them will be replaced
+                 rows since then: as many in each table; changes in them will be replaced
       unchanged  .env  SIZE
       unchanged  data/station_info.json  SIZE
     --

@@ -225,13 +225,13 @@ fn what_is_taken_over_knowingly_is_the_new_projects() {
     refused.expect(2);
     assert_snapshot!(refused.stderr, @"
     error: there is no terminal to ask on; nothing was changed
-    hint: say --yes if it is meant
+    hint: if that is intended, add --yes
     ");
     assert_eq!(shared.record()["project"], "charger");
     let ran = shared.run(&second, "take-over --yes");
     assert_eq!(
         ran.expect(0).stdout,
-        format!("{} is now of project shop; it was of charger\n", shared.path().display())
+        format!("{} now belongs to project shop; it belonged to charger\n", shared.path().display())
     );
     let ledger = fs::read_to_string(shared.path().join("history.jsonl")).unwrap();
     let line: Value = serde_json::from_str(ledger.lines().last().unwrap()).unwrap();

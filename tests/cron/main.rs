@@ -230,10 +230,7 @@ fn what_cron_does_not_take_is_refused_and_nothing_stays() {
     // Of five fields, but not for cron.
     let refused = xtask(&host, "install-cron --schedule '99 2 * * *'");
     assert!(refused.expect(1).stderr.contains("error: `crontab -` failed"), "{refused:?}");
-    assert!(
-        refused.stderr.contains("bad minute") && refused.stderr.contains("taking back what was done"),
-        "{refused:?}"
-    );
+    assert!(refused.stderr.contains("bad minute") && refused.stderr.contains("undoing what was done"), "{refused:?}");
     let trace = |listing: &str| {
         let lines = listing.lines().filter(|line| !line.contains(".local"));
         lines.map(str::to_string).collect::<Vec<_>>()

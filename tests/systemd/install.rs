@@ -19,10 +19,7 @@ fn a_step_that_fails_is_named_and_those_before_it_are_taken_back() {
         failed
     };
     let failed = fail("");
-    assert!(
-        failed.expect(1).stderr.contains("taking back what was done\n$ sudo systemctl stop charger-"),
-        "{failed:?}"
-    );
+    assert!(failed.expect(1).stderr.contains("undoing what was done\n$ sudo systemctl stop charger-"), "{failed:?}");
     let error = failed.stderr.lines().find(|line| line.starts_with("error: ")).unwrap();
     assert!(error.starts_with("error: `sudo systemctl enable --now charger-backup.timer"), "{error}");
     assert!(error.contains("failed (exit status: 1)") && error.contains(in_the_way), "{error}");
@@ -122,7 +119,7 @@ fn a_service_does_not_run_as_root_unless_somebody_insists() {
     host.machine.run("chown root:root /srv/charger");
     let refused = host.xtask("install-timer");
     assert!(refused.expect(2).stderr.contains("the backup of /srv/charger would run as root"), "{refused:?}");
-    assert!(refused.stderr.contains("charger can exchange /srv/charger/ops\n"), "{refused:?}");
+    assert!(refused.stderr.contains("charger can replace /srv/charger/ops\n"), "{refused:?}");
     assert!(refused.stderr.ends_with("hint: let charger make the backups: --run-as charger\n"), "{refused:?}");
     for insisting in ["--run-as root", "--allow-root", "--run-as root --allow-root"] {
         host.xtask(&format!("install-timer {insisting}")).expect(2);
@@ -299,7 +296,7 @@ fn an_installation_that_is_interrupted_is_taken_back() {
         terminal.press(keys);
         let (code, seen) = terminal.wait();
         assert_eq!(code, 130, "{seen}");
-        assert!(seen.contains("taking back what was done") && seen.contains("error: interrupted"), "{seen}");
+        assert!(seen.contains("undoing what was done") && seen.contains("error: interrupted"), "{seen}");
         gone();
     }
     // The line goes dead.
@@ -415,7 +412,7 @@ fn no_other_user_keeps_root_from_installing() {
     let refused = host.xtask(install);
     assert!(refused.expect(11).stderr.contains("hint: wait for it to end, or run it as root"), "{refused:?}");
     let installed = host.xtask_as("root", BUILT, "/srv/charger", &format!("{install} --no-start"));
-    let warning = "warning: going on although somebody holds a lock on /srv/charger";
+    let warning = "warning: proceeding although somebody holds a lock on /srv/charger";
     assert!(installed.expect(0).stderr.contains(warning), "{installed:?}");
     // Of two that are root's, one waits.
     let mut own = host.machine.command("root", "exec flock /run/sqlite-ops.lock sleep infinity").spawn().unwrap();

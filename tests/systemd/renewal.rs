@@ -108,7 +108,7 @@ fn an_older_installation_is_as_it_was_if_a_step_of_its_replacement_fails() {
         failed.expect(1).stdout.contains("$ sudo systemctl disable --now charger-backup-verify.timer"),
         "{failed:?}"
     );
-    assert!(failed.stderr.contains("taking back what was done"), "{failed:?}");
+    assert!(failed.stderr.contains("undoing what was done"), "{failed:?}");
     host.machine.run("mv /usr/bin/rm-too /usr/bin/rm");
     assert_eq!(host.listing() + &timers(&host), older);
     host.xtask("timer").expect(0);

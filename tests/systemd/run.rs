@@ -87,7 +87,7 @@ fn a_failing_run_is_reported_and_seen_until_one_goes_well() {
     assert!(ran.expect(3).stdout.contains("error: database /srv/charger/data/sessions.db doesn't exist"), "{ran:?}");
     assert!(ran.stdout.contains("\nStarting charger-backup.service"), "from its first line on: {ran:?}");
     assert!(ran.stderr.contains("error: charger-backup.service is partly done (exit 3), in "), "{ran:?}");
-    assert!(ran.stderr.contains(&format!("hint: what it said before: {BUILT} --root /srv/charger logs")), "{ran:?}");
+    assert!(ran.stderr.contains(&format!("hint: see its output: {BUILT} --root /srv/charger logs")), "{ran:?}");
     let journal = host.journal("charger-backup.service");
     let said =
         |priority: u8, text: &str| journal.iter().any(|(number, line)| *number == priority && line.contains(text));
@@ -223,7 +223,7 @@ fn run_now_that_is_interrupted_says_that_the_service_goes_on() {
         other.wait().unwrap();
         let (code, seen) = again.wait();
         assert_eq!(code, 0, "{seen}");
-        assert!(seen.contains("it is running already, since") && seen.contains("went well"), "{seen}");
+        assert!(seen.contains("it is running already, since") && seen.contains("succeeded"), "{seen}");
     }
 
     // systemd has forgotten a service that nothing needs as soon as it ends.

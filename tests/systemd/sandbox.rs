@@ -19,7 +19,7 @@ fn assert_all_fail(host: &Host, attempts: &[&str]) {
         let status = format!("exit status: {}", 100 + at);
         journal.iter().any(|(_, text)| text.ends_with(&status))
     });
-    assert_eq!(first.map(|at| attempts[at]), None, "this went well");
+    assert_eq!(first.map(|at| attempts[at]), None, "this succeeded");
     assert_eq!(host.property(DRILL, "ExecMainStatus"), "0", "{journal:?}");
 }
 

@@ -113,7 +113,7 @@ fn a_users_own_timer_is_seen_by_root_and_when_it_does_not_run() {
         host.machine.run("loginctl list-users --no-legend | grep -c ada || true") == "0\n"
     });
     let idle = xtask("timer");
-    assert!(idle.expect(1).stdout.contains("your service manager doesn't run"), "{idle:?}");
+    assert!(idle.expect(1).stdout.contains("your service manager isn't running"), "{idle:?}");
     assert!(xtask("doctor").expect(1).stdout.contains("loginctl enable-linger"));
     host.machine.run("loginctl enable-linger ada");
     wait_for("her service manager to run", || xtask("timer").code == 0);

@@ -40,7 +40,7 @@ impl Report for ConfigSummary {
     fn text(&self, output: &Output) {
         let followed = match &self.writer {
             None => "all of them: only root can write them".into(),
-            Some(who) => format!("no run_as and no stop_unit of them: {who} can write them"),
+            Some(who) => format!("all but run_as and stop_unit, since {who} can write them"),
         };
         output.line(&format!("application     {}", self.root));
         output.line(&format!("settings        {}", self.file.as_deref().unwrap_or("none: the defaults")));

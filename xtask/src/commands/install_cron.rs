@@ -37,7 +37,7 @@ impl Report for InstallCronSummary {
         let done = match (self.dry_run, unchanged) {
             (true, _) => "dry run: nothing was changed".into(),
             (_, true) => format!("{whose} has the schedule already: nothing was changed"),
-            _ => format!("{whose} has the schedule; what it says goes to {}", log.display()),
+            _ => format!("{whose} has the schedule; its output goes to {}", log.display()),
         };
         output.done(Tone::Good, &done);
         if let Some(problem) = &self.problem {

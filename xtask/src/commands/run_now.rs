@@ -54,11 +54,11 @@ impl Report for RunNowSummary {
         let unit = &self.unit;
         let time = self.run.duration_ms.map(|time| format!(", in {}", took(time))).unwrap_or_default();
         if self.is_ok() {
-            return output.done(Tone::Good, &format!("{unit} went well{time}"));
+            return output.done(Tone::Good, &format!("{unit} succeeded{time}"));
         }
         let failed = Error::new(ErrorKind::Io, format!("{unit} {}{time}", self.failure()));
         let logs = output.invocation().command(&["logs"]);
-        output.problem(&failed.with_hint(format!("what it said before: {logs}")));
+        output.problem(&failed.with_hint(format!("see its output: {logs}")));
     }
 
     fn document(&self, _: &Output) -> Option<impl Serialize> {

@@ -70,7 +70,7 @@ fn question(context: &Context<'_>, other: &OtherProject) -> String {
     let backups = if *theirs == ours {
         "Its backups become this one's".to_string()
     } else {
-        format!("The backups of {theirs} stay, and only their ids mean them")
+        format!("The backups of {theirs} stay, but they are chosen by their ids alone")
     };
     format!("make {folder} the backup folder of {ours}, and no longer of {theirs}? {backups}")
 }
@@ -78,7 +78,7 @@ fn question(context: &Context<'_>, other: &OtherProject) -> String {
 fn agrees(context: &Context<'_>, question: &str) -> backup::Result<bool> {
     context.output.agrees(question).ok_or_else(|| {
         Error::new(ErrorKind::InvalidInput, "there is no terminal to ask on; nothing was changed")
-            .with_hint("say --yes if it is meant")
+            .with_hint("if that is intended, add --yes")
     })
 }
 
@@ -87,10 +87,10 @@ impl Report for TakeOverSummary {
         output.line(&match self {
             Self::Refusal => "nothing was changed".into(),
             Self::Folder { folder, project, from: Some(other) } => {
-                format!("{} is now of project {project}; it was of {other}", folder.display())
+                format!("{} now belongs to project {project}; it belonged to {other}", folder.display())
             }
             Self::Folder { folder, .. } => {
-                format!("{} is no other project's: there is nothing to take over", folder.display())
+                format!("{} doesn't belong to another project: there is nothing to take over", folder.display())
             }
             Self::Host { host, project, admitted } => {
                 format!("{} of host {host} now count for {project}", count(*admitted, "backup"))

@@ -56,7 +56,7 @@ pub fn require(context: &Context<'_>, shell: &Shell, which: &ScheduleChoice) -> 
     let (message, hint) = match table::installed(context, shell) {
         Some(cron) => (
             "this project is scheduled by cron, not by systemd".into(),
-            format!("what it says is in {}", cron.log.display()),
+            format!("its output is in {}", cron.log.display()),
         ),
         None => (
             format!("no timer is installed for {}", context.root.display()),

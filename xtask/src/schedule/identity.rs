@@ -70,7 +70,7 @@ pub fn require_choice_of_root(
     let is_named = context.flags.backup_dir.is_none() && context.config.backup_dir != Config::default().backup_dir;
     let existing = folder.ancestors().find_map(|folder| fs::metadata(folder).ok());
     if is_named && existing.is_none_or(|found| Some(found.uid()) != stranger.uid) {
-        let hint = format!("if that is meant: --backup-dir {}", folder.display());
+        let hint = format!("if that is intended: --backup-dir {}", folder.display());
         return Err(refused(&format!("`backup_dir`, {},", folder.display()), hint));
     }
     Ok(())
@@ -101,7 +101,7 @@ pub fn allowed_user(
         Identity::System { .. } => "name a user who may read the databases: --run-as USER, or `run_as` in the settings",
         Identity::User => "become the user whose project it is, or install for the system, without --user",
     };
-    let message = format!("the backup of {} would run as root, and it should not", context.root.display());
+    let message = format!("the backup of {} would run as root, which it should not", context.root.display());
     Err(Error::new(ErrorKind::InvalidInput, message).with_hint(format!("{hint}; or insist: --allow-root")).into())
 }
 
@@ -109,7 +109,7 @@ pub fn allowed_user(
 fn require_no_writer(context: &Context<'_>) -> backup::Result<()> {
     let Some(writer) = privilege::writer(context)? else { return Ok(()) };
     let (root, name, place) = (context.root.display(), writer.name(), writer.place.display());
-    let message = format!("the backup of {root} would run as root, and {name} can exchange {place}");
+    let message = format!("the backup of {root} would run as root, but {name} can replace {place}");
     let hint = format!("let {name} make the backups: --run-as {name}");
     Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint))
 }

@@ -37,7 +37,7 @@ pub fn lock(context: &Context<'_>) -> anyhow::Result<Vec<File>> {
         return Err(locked("wait for it to end").into());
     }
     if !lock_within(context, &context.root, &folder)? {
-        context.output.warn(&format!("going on although somebody holds a lock on {}", context.root.display()));
+        context.output.warn(&format!("proceeding although somebody holds a lock on {}", context.root.display()));
     }
     Ok(vec![own, folder])
 }

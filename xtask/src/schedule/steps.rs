@@ -86,14 +86,14 @@ impl<'a> Steps<'a> {
 impl Drop for Steps<'_> {
     fn drop(&mut self) {
         if !self.undo.is_empty() {
-            self.output.note("taking back what was done");
+            self.output.note("undoing what was done");
             // A half undone installation would be worse than a finished one.
             Signals::hold();
         }
         while let Some(step) = self.undo.pop() {
             self.output.note(&format!("$ {step}"));
             if let Err(error) = step.run_unswerving(self.manager.shell) {
-                self.output.warn(&format!("this could not be taken back: {error:#}"));
+                self.output.warn(&format!("this could not be undone: {error:#}"));
             }
         }
     }

@@ -183,7 +183,7 @@ fn of_systemd(context: &Context<'_>, shell: &Shell, installation: &Installation)
 /// The problem that a user's service manager doesn't run.
 fn not_up(manager: &Manager<'_>) -> Option<Problem> {
     (!manager.is_up()).then(|| Problem {
-        what: "your service manager doesn't run, and so no timer does".into(),
+        what: "your service manager isn't running, so no timer is".into(),
         remedy: "let it run while you are not logged in: loginctl enable-linger".into(),
     })
 }

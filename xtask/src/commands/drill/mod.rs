@@ -90,7 +90,7 @@ impl DrillSummary {
             output.done(Tone::Bad, &format!("{of} failed: restored {restored}, but see above"));
             output.hint(&self.remedy(output));
         } else {
-            let part = format!("covered only a part, there is no {} in it", drill.lacks.join(", "));
+            let part = format!("covered only a part, it holds no {}", drill.lacks.join(", "));
             output.done(Tone::Warning, &format!("{of} {part}: restored {restored}, {probes}"));
             output.hint("make a backup of everything: `backup`");
         }

@@ -57,7 +57,7 @@ fn confirm_not_to_keep(context: &Context<'_>, is_agreed: bool) -> backup::Result
     let message = "with --no-keep nothing can be undone, and there is no terminal to ask on; nothing was changed";
     let yes = if is_agreed { "" } else { "--yes " };
     Err(Error::new(ErrorKind::InvalidInput, message)
-        .with_hint(format!("if that is meant, say {yes}--no-keep={project}")))
+        .with_hint(format!("if that is intended, add {yes}--no-keep={project}")))
 }
 
 fn require_name(context: &Context<'_>, name: &str) -> backup::Result<()> {

@@ -79,7 +79,7 @@ fn show_skipped(output: &Output, skipped: &[SkippedItem]) {
 
 fn rows_since(tables: &[RowsSince]) -> String {
     if tables.is_empty() {
-        return "rows since then: as many in each table; what was changed in them will be replaced".into();
+        return "rows since then: as many in each table; changes in them will be replaced".into();
     }
     let named = tables.iter().take(MOST_TABLES).map(|table| format!("{} {:+}", table.name, table.rows));
     let mut named: Vec<String> = named.collect();
