@@ -69,7 +69,7 @@ fn settings_of_roots_count_for_a_project_of_another_users() {
     let settings = place.roots("backup.toml");
     fs::write(&settings, "[status]\nmax_age = '1s'\n").unwrap();
     root_owned(&settings);
-    // Only root may read them; the owner, whom it becomes, may not.
+    // Only root may read them. Root becomes the owner, who may not.
     let ran = CommandOutput::of(place.project.command(["status", "--config"]).arg(&settings));
     assert!(ran.expect(1).stderr.contains("read the settings"), "{ran:?}");
     shell(place.roots("").as_path(), "chmod 0711 .; chmod 0644 backup.toml");

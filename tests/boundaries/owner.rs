@@ -61,7 +61,7 @@ fn the_command_of_a_drill_does_not_get_roots_terminal() {
     let drill = format!("{} --root {} drill", program().get_program().display(), place.project.root().display());
     shell(place.project.root(), &run(&drill));
     assert!(!Path::new("/tmp/has-terminal").exists());
-    // A command that gets one would have found it.
+    // A command that gets a terminal would have found this text there.
     shell(place.project.root(), &run(&format!("sh -c {}", quoted(script))));
     fs::remove_file("/tmp/has-terminal").unwrap();
 }
@@ -79,7 +79,7 @@ fn the_owner_of_the_store_or_of_a_source_counts_where_the_rest_is_roots() {
         assert!(ran.stderr.contains(&said), "{relative}: {ran:?}");
         assert_ne!(ran.code, 101, "{relative}: {ran:?}");
     }
-    // What isn't asked for doesn't count: root's own configuration is put back by root.
+    // Sources that are not asked for don't count: root restores its own configuration.
     let project = Project::new();
     project.backup();
     shell(project.root(), &format!("chown -R {USER}:{USER} data; mv .env away"));
@@ -172,7 +172,7 @@ fn root_acts_on_nothing_that_a_group_or_everybody_can_write() {
     }
     shell(project.root(), "chgrp 0 data");
     project.run("backup").expect(0);
-    // An access list gives the right to one user more: its bytes are of `linux/posix_acl_xattr.h`.
+    // An access list gives the right to one more user. Its bytes are as in `linux/posix_acl_xattr.h`.
     let entry =
         |tag: u16, rights: u16, id: u32| [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat();
     let nobody = u32::MAX;
@@ -189,7 +189,7 @@ fn root_acts_on_nothing_that_a_group_or_everybody_can_write() {
 #[ignore = "needs root: cargo test --workspace -- --ignored"]
 fn what_a_shell_completes_is_looked_up_as_the_owner() {
     let place = Place::make();
-    // A store that the owner can't read, and root could.
+    // A store that root could read, but the owner can't.
     shell(place.project.root(), "chown -R 0:0 backups; chmod 0700 backups");
     let answer = CommandOutput::of(place.project.command(["restore", "--from"]).env("XTASK_COMPLETE", "bash"));
     assert_eq!((answer.code, answer.all().as_str()), (0, ""));

@@ -84,7 +84,7 @@ impl Home {
         command.env("PATH", format!("{}:{}", self.path(".cargo/bin").display(), set("PATH", "/usr/bin:/bin")));
         command.env("CARGO_HOME", set("CARGO_HOME", &format!("{own}/.cargo")));
         command.env("RUSTUP_HOME", set("RUSTUP_HOME", &format!("{own}/.rustup")));
-        // Kept from run to run, beside this workspace's own.
+        // The target folder is kept from run to run, beside this workspace's own.
         command.env("CARGO_TARGET_DIR", repository().join("target/adoption"));
         let ran = CommandOutput::of(&mut command);
         ran.expect(0);
@@ -184,7 +184,7 @@ fn a_program_that_cargo_installs_works_by_the_lines_of_the_readme() {
     assert!(home.path(".cargo/bin/xtask").exists());
     python_project(&home);
     home.follow("**A Python project.**", "heat-pump");
-    // The flag for it is nowhere but in the configuration of the workspace that was built.
+    // Only the configuration of the built workspace has the flag for it.
     let settings = home.path("heat-pump/ops/backup.toml");
     let text = fs::read_to_string(&settings).unwrap();
     fs::write(&settings, text.replace("snapshot = \"vacuum\"", "snapshot = \"pages\"")).unwrap();

@@ -368,7 +368,7 @@ fn a_snapshot_by_pages_is_the_sources_file_and_restores_like_any_other() {
         assert_eq!(artifact["checked"], true);
         let file = project.artifact(&id, "sessions_db");
         shell(project.root(), &format!("{tool} < {file} > copy.db"));
-        // All but the bytes 19 and 20 of the header: 2 is WAL mode, 1 is not.
+        // All is equal except the bytes 19 and 20 of the header: 2 is WAL mode, 1 is not.
         let differs = shell(project.root(), "cmp -l copy.db data/sessions.db || true");
         assert_eq!(differs.split_whitespace().collect::<Vec<_>>(), ["19", "1", "2", "20", "1", "2"], "{codec}");
         project.run("verify").expect(0);
@@ -610,14 +610,14 @@ fn no_secret_is_ever_printed() {
         note(project.run(&format!("{command} -v")));
         note(project.run(&format!("{command} --json")));
     }
-    // What is said of damage is no leak either.
+    // Messages about damage leak nothing either.
     let archive = project.path(&project.artifact(&kept, "config"));
     shell(project.root(), &format!("gunzip < {0} | tr 4711 4712 | gzip > x; cat x > {0}", archive.display()));
     for command in ["verify", "restore --yes", "drill"] {
         note(project.run(&format!("{command} --from {kept} -v")));
         note(project.run(&format!("{command} --from {kept} --json")));
     }
-    // What a shifted archive takes for a member's name is the content of another.
+    // In a shifted archive, the content of one member is read as the name of another.
     let shifted = project.backup_with("--no-compress");
     let archive = project.artifact(&shifted, "config");
     shell(project.root(), &format!("dd if={archive} of=block skip=1 count=1; dd if=block of={archive} conv=notrunc"));
@@ -855,7 +855,7 @@ fn an_idle_wal_database_of_somebody_elses_is_not_closed_to_its_owner() {
     assert!(doctor.stdout.lines().any(says), "{doctor:?}");
     assert_eq!(shell(project.root(), "ls data"), "sessions.db\nstation_info.json\n");
 
-    // Where the group is handed on, it may write what others make; where the owner is at work, all is there.
+    // If folders hand their group on, the group may write; if the owner runs the backup, everything is complete.
     shell(project.root(), "chgrp 65534 data data/sessions.db; chmod 2777 data; chmod 664 data/sessions.db");
     as_nobody(&project, elsewhere.path(), &format!("backup {flags}")).expect(0);
     assert_eq!(shell(project.root(), "stat -c '%G %a' data/sessions.db-shm"), "nogroup 664\n");
@@ -1000,7 +1000,7 @@ fn a_collapsed_database_is_saved_with_a_warning_that_has_both_figures() {
     assert_eq!((&manifest["status"], &manifest["collapses"]), (&json!("complete"), &json!([collapse])));
     assert_eq!(manifest["warnings"][0]["code"], "collapsed");
     insta::assert_snapshot!(project.run("list").stderr, @"warning: ID shows the collapse of sessions_db (sessions: 1,000 → 12 rows) since ID");
-    // Told once.
+    // Reported once.
     assert_eq!(project.run("backup -q").expect(0).snapshot(), "--\n=> 0");
 }
 

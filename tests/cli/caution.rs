@@ -66,7 +66,7 @@ fn latest_is_the_newest_backup_once_the_lock_is_held() {
     project.execute("DELETE FROM sessions");
     let lock = project.lock();
     let waiting = WaitingRun::start(&mut project.command("restore --from latest --yes --lock-wait 60s".split(' ')));
-    // As another run would, which ends with a rotation.
+    // As another run that ends with a rotation would.
     move_backup(&project, &new, "elsewhere", "backups");
     move_backup(&project, &old, "backups", "elsewhere");
     lock.unlock().unwrap();

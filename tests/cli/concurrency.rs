@@ -110,7 +110,7 @@ fn a_backup_beside_writers_holds_prefixes(journal_mode: &str) {
             let tables = project.manifest(&id)["artifacts"][0]["tables"].clone();
             let recorded = tables.as_array().unwrap().iter().find(|table| table["name"] == "sequence").unwrap();
             assert_eq!(recorded["rows"], rows);
-            // They were writing all the while.
+            // They kept writing during the backup.
             wait_for("the writers to go on", || writers.committed().iter().zip(&after).all(|(now, then)| now > then));
         }
     });
@@ -184,7 +184,7 @@ fn a_run_that_will_not_wait_says_who_holds_the_lock_and_changes_nothing() {
     let document = project.run("backup --lock-wait 0s --json").expect(11).json();
     assert_eq!(document["error"]["kind"], "locked");
     assert_eq!(project.hashes("."), before);
-    // Who only looks needs no lock; and a lock whose holder is gone is free, whatever stands in the file.
+    // Commands that only read need no lock. And a lock whose holder is gone is free, whatever the file says.
     for arguments in ["list", "status", "restore --from latest --dry-run"] {
         project.run(&format!("{arguments} --lock-wait 0s")).expect(0);
     }
@@ -242,7 +242,7 @@ fn signalled(signal: Signal, event: Event) -> (Project, String, CommandOutput) {
         let before = stored(&project);
         let mut run = start_backup(&project);
         wait_for("the event", || event.has_come(&project) || run.try_wait().unwrap().is_some());
-        // A run that has ended is a zombie until it is waited for: the signal reaches nobody else.
+        // A run that has ended is a zombie until somebody waits for it, so the signal can't reach another process.
         if run.try_wait().unwrap().is_none() {
             kill_process(Pid::from_child(&run), signal).unwrap();
         }
@@ -395,7 +395,7 @@ fn after_a_killed_restore_the_next_one_clears_up_and_works() {
 fn an_unfinished_publication_is_taken_back_by_the_next_run() {
     let project = Project::new();
     let (good, cut) = (project.backup(), project.backup());
-    // As a run leaves it that was killed after its artifacts got their names and before its manifest did.
+    // The state after a run that was killed between publishing its artifacts and its manifest.
     let name = format!("manifest_{cut}.json");
     fs::rename(project.path("backups").join(&name), project.path("backups/.staging").join(&name)).unwrap();
     assert_eq!(ids(&project), std::slice::from_ref(&good));

@@ -86,7 +86,7 @@ impl Crowd {
         let project = &self.project;
         let (backups, restores) = (self.done("backup"), self.done("restore"));
         let rows = project.run("list --json").expect(0).json()["backups"].as_array().unwrap().clone();
-        // Only a `rotate` that somebody types removes the two of long ago: after a backup, rotation waits for more.
+        // Only a `rotate` that somebody types removes the two old backups: the rotation after a backup waits for more.
         let (old, rows): (Vec<_>, Vec<_>) =
             rows.into_iter().partition(|row| row["id"].as_str().unwrap().starts_with("2025"));
         let [of_runs, of_restores] =

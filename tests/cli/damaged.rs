@@ -89,7 +89,7 @@ fn a_damaged_database_can_be_saved_as_it_is_and_is_marked() {
     );
     assert_eq!(shell(project.root(), &script), "1000\n");
 
-    // It can be told from a backup that has become damaged, and doesn't take the place of the sound one.
+    // It differs from a backup that became damaged, and doesn't take the place of the sound one.
     insta::assert_snapshot!(project.run(&format!("verify --from {id} -v")).snapshot(), @r"
       ok       sessions_db_ID.db.gz: stored and decoded bytes as recorded
       warning  sessions_db_ID.db.gz: row 500 missing from index by_station (in the source as well)
@@ -125,7 +125,7 @@ fn what_sqlite_cannot_read_at_all_is_saved_to_the_last_byte() {
     let artifact = kept(&project);
     assert_eq!((&artifact["tables"], &artifact["page_count"]), (&json!([]), &json!(7)));
     assert!(fs::read(project.path(&format!("backups/{}", artifact["file"].as_str().unwrap()))).unwrap() == bytes);
-    // Nor has it to be a database at all.
+    // It needn't even be a database.
     fs::write(&file, "no database, and nothing like it").unwrap();
     let artifact = kept(&project);
     assert_eq!((&artifact["plain_bytes"], &artifact["page_size"]), (&json!(32), &json!(0)));
@@ -183,7 +183,7 @@ fn what_lies_beside_a_damaged_database_is_kept_as_well() {
          cd ..; cmp copy.db data/sessions.db; cmp copy.db-wal data/sessions.db-wal; sqlite3 copy.db 'SELECT x FROM late'"
     );
     assert_eq!(shell(project.root(), &script), "7\n");
-    // It is one database to whoever lists, verifies and removes it.
+    // `list`, `verify` and `rotate` treat it as one database.
     let newest = project.run("list --json").json()["backups"][0].clone();
     assert_eq!(newest["artifacts"][1]["kind"], "wal");
     assert!(project.run("list").expect(0).stdout.contains("sessions_db, config"), "named once");
@@ -239,7 +239,7 @@ fn rows_that_a_vacuum_passes_over_are_found_missing() {
         let saved = project.run("backup --allow-damaged --json").expect(3).json()["backup"].clone();
         assert_eq!((&saved["status"], &saved["artifacts"][0]["snapshot"]), (&json!("partial"), &json!("bytes")));
         assert_eq!(saved["artifacts"][0]["damage"].as_array().unwrap().len(), 10);
-        // Before a restore replaces it, it is kept as it is as well.
+        // Before a restore replaces it, it is saved as it is, too.
         fs::rename(&file, project.path("damaged")).unwrap();
         project.execute(fill);
         let sound = project.backup();

@@ -30,7 +30,7 @@ fn a_demo_needs_no_project_and_works_where_it_was_started() {
     let ran = demo(folder.path(), "");
     assert!(ran.expect(0).stdout.contains("$ cargo xtask --root backup-demo backup\n"), "{ran:?}");
     assert!(folder.path().join("backup-demo/data/sessions.db").exists());
-    // Beside a Cargo workspace that was built, in what `cargo clean` removes.
+    // In a Cargo workspace that was built, it works in the folder that `cargo clean` removes.
     fs::create_dir_all(folder.path().join("app/src")).unwrap();
     fs::create_dir(folder.path().join("app/target")).unwrap();
     fs::write(folder.path().join("app/target/CACHEDIR.TAG"), "").unwrap();

@@ -427,7 +427,7 @@ fn a_full_disk_is_no_reason_to_move_a_database_aside() {
     break_index(&project.path("data/sessions.db"));
     let disk = Disk::new(project, "data", "4m");
     let (mut refused, mut done) = (0, 0);
-    // Up to more than its copy, its journal and what it grows by take.
+    // Up to more room than its copy, its journal and its growth take.
     for pages in 0..60 {
         disk.reset();
         disk.leave(Room::Pages(pages));
@@ -462,7 +462,7 @@ fn a_database_that_doesnt_fit_leaves_nothing_but_the_record_of_it() {
 #[test]
 fn a_disk_that_fills_up_on_the_way_leaves_nothing_but_the_record_of_it() {
     let project = Project::new();
-    // Longer than what is under way between reading the copy and writing to the store: the copy is removed after that.
+    // Longer than the buffers between reading the copy and writing to the store: the copy is removed after that.
     project.execute("CREATE TABLE large(x); INSERT INTO large VALUES (randomblob(40000000));");
     let disk = Disk::new(project, "backups", "50m");
     let _tidy = disk.project.tidy();
@@ -545,7 +545,7 @@ fn a_backup_that_the_ledger_has_no_room_for_is_published_and_rotates() {
     project.write("ops/backup.toml", "[retention]\nkeep_last = 1\n");
     let disk = Disk::new(project, "backups", "4m");
     let _tidy = disk.project.tidy();
-    // The line that the run has begun fits, the longer one that it has ended doesn't.
+    // The line of the run's begin fits, but the longer one of its end doesn't.
     let begun = disk.shell("head -1 backups/history.jsonl").len() as u64;
     disk.fill_page_of_ledger_but_for(begun + 8);
     disk.keep_files_of_removed_backups();

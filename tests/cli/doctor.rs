@@ -75,8 +75,8 @@ fn a_database_is_looked_at_and_read_whole_on_request() {
     expect(&deep(), "ok", "nothing wrong", "");
     assert!(!project.run("doctor").stdout.contains("integrity"), "it takes long, so only on request");
 
-    // A row that its index lacks: `quick_check` would not see it. Each step in a connection of its own, which knows
-    // only the schema that it finds.
+    // An index that lacks a row, which `quick_check` would not find. Each step uses a new connection, which reads the
+    // schema anew.
     project.execute("PRAGMA journal_mode = delete; CREATE TABLE saved AS SELECT * FROM sqlite_schema");
     for step in [
         "DELETE FROM sqlite_schema WHERE name = 'by_station'",
@@ -97,7 +97,7 @@ fn a_database_is_looked_at_and_read_whole_on_request() {
 #[test]
 fn an_application_with_the_wal_reset_bug_is_warned_of() {
     let project = Project::new();
-    // As an older library leaves it in the header, at offset 96.
+    // The number that an older library leaves in the header, at offset 96.
     shell(project.root(), r"printf '\000\056\143\001' | dd of=data/sessions.db bs=1 seek=96 conv=notrunc status=none");
     let found = || doctor(&project, "", "database sessions_db: SQLite");
     expect(&found(), "warning", "SQLite 3.40.1, which has the WAL-reset bug", "3.51.3 or newer");
@@ -178,7 +178,7 @@ fn backups_that_git_would_commit_are_a_failure() {
     expect(&ignored(), "failure", "with their secrets", "echo '/backups/' >> ");
     shell(project.root(), &ignored().hint);
     expect(&ignored(), "ok", "yes", "");
-    // What a link leads to out of the repository is not in it.
+    // A folder outside the repository is not in it, even if a link in the repository leads there.
     let elsewhere = tempfile::tempdir().unwrap();
     shell(elsewhere.path(), "chmod 0755 .");
     shell(project.root(), &format!("mv backups {0}/b; ln -s {0}/b backups", elsewhere.path().display()));
@@ -252,7 +252,7 @@ fn doctor_changes_nothing_and_needs_no_right_to() {
     project.run("doctor --deep");
     assert_eq!(project.tree(), before);
     if is_root() {
-        // Whom the folder is closed to is told whom to ask.
+        // A user who can't read the folder is told which user can.
         shell(project.root(), "chmod 755 .");
         let temp = tempfile::tempdir().unwrap();
         let ran = as_nobody(&project, temp.path(), "doctor");

@@ -191,7 +191,7 @@ fn a_backup_folder_that_cant_be_written() {
         let ran = as_nobody(&project, &std::env::temp_dir(), &format!("{command} --json"));
         assert_eq!(ran.expect(1).json()["error"]["kind"], "permission_denied", "{command}");
     }
-    // Looking and proving go on.
+    // Commands that read still work.
     assert_eq!(
         as_nobody(&project, &std::env::temp_dir(), "list --json").expect(0).json()["backups"].as_array().unwrap().len(),
         2
@@ -389,7 +389,7 @@ fn damaged(codec: &str, name: &str, damage: impl Fn(&Project, &str)) -> String {
 
 #[test]
 fn a_damaged_artifact() {
-    // What the decoder says depends on which byte was hit.
+    // The decoder's message depends on the damaged byte.
     let said = damaged("gzip", "sessions_db", flip);
     assert!(said.starts_with("error: sessions_db_ID.db.gz is damaged: it can't be decoded: "), "{said}");
     let said = damaged("gzip", "config", flip);

@@ -53,7 +53,7 @@ const ID: &str = STAMPS[2];
 
 /// Backs the project up with the old script.
 fn old_backup_at(project: &Project, stamps: [&str; 3], what: &str) {
-    // The folder has moved since, or the machine was another one.
+    // The folder was moved since, or the backup comes from another machine.
     let old = "/home/pi/charger-api/backups";
     let mut python = Command::new("python3");
     python.args(["-c", SCRIPT]).arg(project.root()).arg(old).args(stamps).arg(what);

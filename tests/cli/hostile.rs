@@ -231,7 +231,7 @@ fn a_bomb_without_a_manifest_decodes_to_no_more_than_the_settings_allow() {
         bounded(&project, "drill").expect(12);
         assert_eq!(shell(project.root(), "ls -A backups/.staging"), "");
         project.write("ops/backup.toml", "max_foreign_mb = 100\n");
-        // An archive of nothing but the blocks that end it is a good one.
+        // An archive that has only its end is valid.
         let code = if name == "config" { 10 } else { 12 };
         let said = refused(&project, code, &format!("restore --yes --from {ID}"));
         assert!(!said.contains("decodes to more than"), "{said}");
@@ -267,7 +267,7 @@ fn refused_manifest(manifest: &str) -> String {
     bounded(&project, "restore --yes --from latest").expect(0);
     bounded(&project, "backup").expect(0);
     let line = said.lines().next().unwrap().to_string();
-    // Of a long one the end is cut, and the two begin with words of another length.
+    // The end of a long message is cut off, and the two messages begin with words of different length.
     let warned = listed.stderr.strip_prefix("warning: ").unwrap();
     assert!(line.strip_prefix("error: ").unwrap().chars().zip(warned.chars()).take(1000).all(|(a, b)| a == b));
     line
@@ -502,7 +502,7 @@ fn a_link_out_of_the_project_is_followed_if_who_made_it_could_follow_it() {
     symlink(elsewhere.path("secret"), project.path(".env")).unwrap();
     bounded(&project, "backup").expect(0);
     if is_root() {
-        // Made by somebody who can't read it, it would be found in a backup. Root becomes the owner of both folders.
+        // A user who can't read the target would find its content in a backup. Root becomes the owner of both folders.
         let give = "chown -Rh 4242:4242 .; chmod 0755 .";
         for place in [&project, &elsewhere] {
             shell(place.root(), give);
@@ -512,7 +512,7 @@ fn a_link_out_of_the_project_is_followed_if_who_made_it_could_follow_it() {
         assert!(said.expect(3).stderr.contains("/.env is a link to another user"), "{said:?}");
         shell(elsewhere.root(), "chown 65534 secret; chmod 0644 secret");
         bounded(&project, "backup").expect(0);
-        // The same on the way, and for a restore.
+        // The same for a link on the way, and for a restore.
         shell(project.root(), "rm .env; echo A=1 >.env");
         let id = project.backup();
         fs::rename(project.path("data"), elsewhere.path("moved")).unwrap();

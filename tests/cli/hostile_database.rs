@@ -53,7 +53,7 @@ fn stored(change: impl FnOnce(&Path)) -> (Project, String) {
 fn an_index_on_a_vast_value_takes_little_memory() {
     let (project, id) = stored(with_vast_index);
     for command in [format!("verify --from {id}"), format!("restore --yes --from {id}")] {
-        // Were it computed, there would be no memory for it: it is refused before that.
+        // It is refused before it is computed, since there would be no memory for it.
         let ran = bounded(&project, &command);
         assert!(ran.expect(12).all().contains("too big"), "{command}: {ran:?}");
     }
@@ -113,7 +113,7 @@ fn a_probe_may_ask_views() {
     project.write("ops/backup.toml", settings);
     project.backup();
     bounded(&project, "drill").expect(0);
-    // What would take too long ends at a limit of SQLite's, or at that of its memory.
+    // Work that would take too long ends at a limit of SQLite, or at the memory limit.
     project.write("ops/backup.toml", &settings.replace("v0", "v15, v15"));
     let said = bounded(&project, "drill").stderr;
     assert!(said.contains("too many references") || said.contains("out of memory"), "{said}");

@@ -43,7 +43,7 @@ fn a_name_of_the_year_9999_keeps_no_backup_from_being_made() {
     let first = project.backup();
     let second = project.backup();
     assert!(first < second && second.starts_with("20"), "{first} {second}");
-    // The same of a whole backup that says it is this project's.
+    // The same with a whole backup that claims to be this project's.
     copy(&project, &first, LAST, |_| {});
     let third = project.backup();
     assert!(![&first, &second, &LAST.to_string()].contains(&&third));
@@ -111,7 +111,7 @@ fn what_another_host_made_has_nothing_rotated_away_and_is_never_the_latest() {
     assert_eq!(plan["plan"]["id"], json!(genuine));
     let status = bounded(&project, "status --json").json();
     assert!(status["sources"].as_array().unwrap().iter().all(|source| source["id"] == json!(genuine)), "{status}");
-    // As many of this host's own do take its place.
+    // The same number of this host's own backups does take its place.
     for minutes in [8, 7, 6] {
         copy(&project, &genuine, &minutes_ago(minutes), |_| {});
     }
@@ -133,7 +133,7 @@ fn that_a_manifest_says_checked_is_not_taken_for_a_check() {
         assert!(said.contains("integrity_check"), "{said}");
     }
     assert_eq!(project.hashes("data"), before);
-    // Nor is what another host's ledger says of these very bytes.
+    // Neither is a line of another host about the same bytes.
     let digest = project.manifest(&id)["artifacts"][0]["plain_sha256"].clone();
     let checked = json!({ "plain_sha256": digest, "facts_sha256": digest });
     let mut line = project.ended().pop().unwrap();
@@ -223,7 +223,7 @@ fn no_link_in_the_store_is_followed_though_it_leads_to_what_should_be_there() {
         assert!(ran.all().contains("link"), "{file}: {ran:?}");
         shell(project.root(), &format!("rm {file}; mv kept {file}"));
     }
-    // That the folder itself is a link is for its owner to choose.
+    // The owner may make the folder itself a link.
     shell(project.root(), "mv backups disk; ln -s disk backups");
     bounded(&project, "backup").expect(0);
     bounded(&project, "verify --all").expect(0);

@@ -126,7 +126,7 @@ fn numbers_in(project: &Project, id: &str) -> BTreeMap<usize, RangeInclusive<i64
 fn a_restore_beside_other_processes(before: &str, change: &str, reader_timeout: &str, rounds: i64) -> Vec<Value> {
     let (project, id) = project(before);
     project.execute(change);
-    // Somebody has read already: who begins a log, at the start of all of them, locks others out for a moment.
+    // Somebody has read before: the first connection that begins a log locks others out for a moment.
     let first = project.open();
     first.query_row("SELECT epoch FROM state", [], |row| row.get::<_, i64>(0)).unwrap();
     let mut applications: Vec<Application> = Vec::new();
@@ -137,7 +137,7 @@ fn a_restore_beside_other_processes(before: &str, change: &str, reader_timeout: 
         go_on_to(&project, epoch);
         assert_all_in_epoch(&mut applications, epoch);
         let kept = restore(&project, &format!("--from {id}"));
-        // All read the restored state and write to it, on the connection that they have had from the beginning.
+        // All read the restored state and write to it, through their first connection.
         assert_all_in_epoch(&mut applications, 0);
         let kept = numbers_in(&project, &kept);
         for (writer, last) in last.iter_mut().enumerate() {
@@ -145,7 +145,7 @@ fn a_restore_beside_other_processes(before: &str, change: &str, reader_timeout: 
             *last = *kept[&writer].end();
         }
     }
-    // And back: what was there is there again, and what came after the restore is kept in its turn.
+    // And back: the earlier state returns, and the changes since the restore are kept in turn.
     let after = numbers_in(&project, &restore(&project, "--undo"));
     assert_all_in_epoch(&mut applications, rounds);
     let ended: Vec<Value> = applications.into_iter().map(Application::end).collect();
@@ -202,7 +202,7 @@ fn nothing_is_lost_when_a_wal_database_whose_pages_change_their_size_is_restored
         (0..2).map(|number| Application::start(&project, "visitor", number, "0.1")).collect();
     assert_all_in_epoch(&mut visitors, 1);
     let mut kept = None;
-    // It can be restored only while nobody has it open, and says so.
+    // It can be restored only while nobody has it open, and the message says so.
     wait_for("a moment without a visitor", || {
         let ran = project.run(&format!("restore --from {id} --yes --json --busy-timeout 1s"));
         let document = ran.json();

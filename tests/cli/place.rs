@@ -64,7 +64,7 @@ fn settings_of_somebody_else_are_not_used_unless_they_are_named() {
         let ran = run(place, "drill");
         assert!(ran.expect(2).stderr.contains("belongs to another user"), "{place}: {ran:?}");
     }
-    // A link to one's own settings is no better, if the link is somebody else's.
+    // A link to one's own settings isn't trusted either if it belongs to somebody else.
     shell(
         project.root(),
         "cp ops/backup.toml own; chown 65534 own ops; ln -sf ../own ops/backup.toml; chown -h 4242 ops/backup.toml",

@@ -152,7 +152,7 @@ fn on_a_new_machine_the_name_is_enough() {
 
 #[test]
 fn two_folders_of_one_name_are_two_projects_as_long_as_both_are_there() {
-    // Where no file system in memory may hide anything.
+    // On a file system that isn't a tmpfs, which could hide something.
     let (shared, host) = (Shared::new(), tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
     let roots = ["a/app", "b/app"].map(|folder| host.path().join(folder));
     for root in &roots {
@@ -166,7 +166,7 @@ fn two_folders_of_one_name_are_two_projects_as_long_as_both_are_there() {
     error: SHARED holds the backups of project app in HOST/a/app, this is another app in HOST/b/app
     hint: give each project a folder of its own (backup_dir = "SHARED/app"), and a name of its own (project); or take it over: `cargo xtask --root HOST/b/app --backup-dir SHARED take-over`
     "#);
-    // It has moved.
+    // The project was moved.
     fs::remove_dir_all(&roots[0]).unwrap();
     run_in(&roots[1], &shared.path(), "restore --from latest --yes").expect(0);
     run_in(&roots[1], &shared.path(), "backup").expect(0);
@@ -202,7 +202,7 @@ fn a_store_that_two_projects_have_filled_is_the_ones_whose_runs_find_their_own()
     let mine = shared.backup(&second);
     fs::remove_file(shared.path().join("store.json")).unwrap();
     let other = Shared::new();
-    // The second one of a second has an id of its own.
+    // A second backup in the same second has its own id.
     other.backup(&first);
     let theirs = other.backup(&first);
     shell(&shared.path(), &format!("cp {}/*{theirs}* .", other.path().display()));
@@ -240,7 +240,7 @@ fn what_is_taken_over_knowingly_is_the_new_projects() {
         (&json!("take_over"), &json!("charger"), &json!("ok"))
     );
     shared.run(&first, "backup").expect(2);
-    // What was the other one's is never taken for its own.
+    // The other project's backups are never taken for its own.
     shared.run(&second, "restore --from latest").expect(10);
     assert!(!shared.run(&second, "status").expect(1).stdout.contains(&theirs));
     shared.backup(&second);

@@ -91,7 +91,7 @@ fn a_fresh_machine_takes_a_backup_from_elsewhere() {
     project.backup();
     fs::remove_dir(fresh.path("data")).unwrap();
     shell(fresh.root(), &format!("cp -r {} .", project.path("backups").display()));
-    // Its folder is called otherwise.
+    // Its folder has another name.
     let name = project.root().file_name().unwrap().to_str().unwrap();
     fresh.write("ops/backup.toml", &format!("project = {name:?}\n"));
     fresh.run("restore --from latest").expect(0);
@@ -177,7 +177,7 @@ fn another_folder_gets_the_same_relative_paths_and_the_project_stays() {
     run(&[]).expect(2);
     run(&["--yes"]).expect(0);
     assert!(fs::read_to_string(to.join(".env")).unwrap().starts_with("API_KEY=very-secret"));
-    // The way back leads to the same folder, if it is named.
+    // The undo goes to the same folder, if that is named.
     project.run("restore --undo --yes").expect(10);
     project.run(&format!("restore --undo --yes --to {}", to.display())).expect(0);
     assert_eq!(fs::read_to_string(to.join(".env")).unwrap(), "MINE=1\n");
@@ -341,7 +341,7 @@ fn a_writer_in_a_transaction_is_not_broken_off() {
     ");
     writer.execute_batch("COMMIT").unwrap();
     assert_eq!(project.sessions(), 1001);
-    // It failed cleanly: nothing to repeat or to take back is announced.
+    // It failed before any change, so nothing is announced to repeat or undo.
     insta::assert_snapshot!(project.run("list").expect(0).stderr, @"");
 }
 
@@ -438,7 +438,7 @@ fn a_database_that_turns_out_damaged_only_when_it_is_read_is_overwritten_and_its
 
 #[test]
 fn a_damaged_backup_changes_nothing() {
-    // In what is compressed; in a row; in the archive's first name; in what a file holds.
+    // In compressed bytes; in a row; in the archive's first name; in a file's content.
     for (kind, codec, at) in
         [("sessions_db", "gzip", 100), ("sessions_db", "none", 20_000), ("config", "none", 1), ("config", "none", 520)]
     {
@@ -600,7 +600,7 @@ fn the_ways_on_name_the_folder_and_the_kind_that_were_asked_for_and_only_ways_th
     let other = project.path("other").display().to_string();
     project.run(&format!("restore --from {id} --to {other} --database-only")).expect(0);
     cut_short(&project);
-    // To repeat it without these would overwrite the project instead, and more of it.
+    // Repeating it without these flags would overwrite the project instead, and more of it.
     let told = project.run("list").expect(0).stderr.clone();
     assert!(told.contains(&format!("--to {other}")), "{told}");
     assert!(told.contains("--database-only"), "{told}");
@@ -655,7 +655,7 @@ fn latest_is_neither_a_failed_one_nor_what_a_restore_put_by() {
 fn from_takes_an_id_a_prefix_a_local_time_a_date_and_an_rfc_3339_time() {
     let project = Project::new();
     let made: Vec<String> = (0..3).map(|_| project.backup_with("--config-only --no-rotate")).collect();
-    // The first two both read 02:30 in Berlin: the night when summer time ends.
+    // The first two are both 02:30 in Berlin, in the night when summer time ends.
     let dated = ["20251026_003000", "20251026_013000", "20251210_140000"];
     made.iter().zip(dated).for_each(|(id, other)| project.redate(id, other));
     let from = |when: &str| {
@@ -809,8 +809,8 @@ fn a_store_that_can_only_be_read_is_good_for_a_rescue_into_another_place() {
 fn ctrl_c_at_the_question_ends_it_at_once() {
     let project = Project::new();
     project.backup();
-    // `script` gives a terminal; what is typed there comes from its own input: an ETX, as the key sends it. Whoever runs
-    // the tests in the background may have had SIGINT ignored, so it is set back first.
+    // `script` gives a terminal and types its own input there: an ETX, as the key sends it. A shell that runs the tests
+    // in the background may ignore SIGINT, so the default is restored first.
     let script = format!(
         "(while ! grep -q 'y/N' typescript 2>/dev/null; do :; done; printf '\\003'; cat) < /dev/null |
          script -qefc 'env --default-signal=INT {} --root . restore --from latest' typescript",

@@ -258,7 +258,7 @@ fn keep_last_counts_backups() {
 
 #[test]
 fn each_calendar_rule_keeps_the_newest_of_its_periods() {
-    // So many days apart, two backups are never of the same period.
+    // At this distance, two backups are never in the same period.
     for (rule, period, word) in
         [("daily", 1, "DAY"), ("weekly", 7, "WEEK"), ("monthly", 31, "MONTH"), ("yearly", 366, "YEAR")]
     {
@@ -606,7 +606,7 @@ fn a_pin_in_a_manifest_of_format_1_counts_until_a_person_takes_it_back() {
     let json = project.run(&format!("unpin {old} --json")).expect(0).json();
     assert_eq!(json, json!({ "id": old, "pinned": false, "changed": true }));
     assert_eq!(project.manifest(old), manifest, "it is not written again");
-    // Should the ledger be lost, more is kept.
+    // If the ledger is lost, more is kept.
     let ledger = project.read("backups/history.jsonl");
     project.write("backups/history.jsonl", "");
     assert_eq!(is_pinned(), true);

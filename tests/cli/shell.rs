@@ -216,7 +216,7 @@ fn man_pages_are_written_for_every_command_and_render() {
         assert!(text.lines().any(|line| line.starts_with(".TH ")), "{page} is no roff: {text}");
         assert!(text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"), "{page}");
     }
-    // Not every machine has groff; where it is, it must not complain.
+    // Not every machine has groff; if it is there, it must not complain.
     if Command::new("groff").arg("--version").output().is_ok() {
         let render = "for page in pages/new/*; do groff -ww -man -Tascii -P-cbou $page; done 2> complaints";
         let rendered = shell(folder.path(), render);
@@ -253,7 +253,7 @@ fn a_reader_that_goes_away_is_no_crash() {
     for arguments in ["--help", "completions bash", "completions zsh", "list", "list --json", "verify -v", "backup"] {
         let mut command = project.command(arguments.split_whitespace());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        // Closed before anything is read: every write fails from the first on.
+        // Closed before anything is read, so that every write fails.
         drop(child.stdout.take());
         let ended = child.wait_with_output().unwrap();
         let stderr = String::from_utf8(ended.stderr).unwrap();
@@ -272,7 +272,7 @@ fn a_result_that_cant_be_written_is_a_failure() {
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
     };
     let lost = "the result could not be written: No space left on device (os error 28)\n";
-    // What was to be done is done: as where the ledger has no room to say so.
+    // The work is done, as if only the ledger had no room for its line.
     let (code, said) = run("backup");
     assert_eq!((code, said), (3, format!("error: all is done, but {lost}")));
     assert_eq!(project.run("list --json").json()["backups"].as_array().unwrap().len(), 1);

@@ -252,7 +252,7 @@ fn terminal_escapes_in_a_manifest_never_reach_the_terminal() {
     });
     let mut said = String::new();
     for command in commands.chain(single) {
-        // Where there is no terminal all escapes are taken out: only with colours it shows which ones pass.
+        // Without a terminal all escapes are removed; only with colours the test can see which ones pass.
         let ran = project.run(&format!("{command} --color always"));
         let passed = |text: &str| ran.all().contains(text);
         assert!(!passed("\u{1b}]") && !passed("\u{7}") && !passed("\u{1b}[31mred"), "{command}: {ran:?}");
@@ -438,7 +438,7 @@ fn the_measured_rto_is_the_time_of_the_last_drill_or_restore() {
         CommandOutput::of(project.command(command.split(' ')).current_dir(project.root())).expect(0);
         assert_eq!(rto(), project.ledger().last().unwrap()["duration_ms"], "{command}");
     }
-    // Of two times that can be told apart, the later one counts.
+    // The later of two different times counts.
     let mut line = project.ledger().pop().unwrap();
     line["duration_ms"] = 123_456.into();
     line["at"] = Utc::now().to_rfc3339().into();
@@ -473,9 +473,9 @@ fn free_space_is_what_df_says_and_how_many_backups_fit_follows() {
     let json = project.run("status --json").expect(0).json();
     let df: u64 = shell(&project.path("backups"), "df --output=avail -B1 . | tail -1").trim().parse().unwrap();
     let free = json["free_bytes"].as_u64().unwrap();
-    // Others write to the same disk meanwhile.
+    // Other processes write to the same disk meanwhile.
     assert!(free.abs_diff(df) < df / 5, "{free}, df: {df}");
-    // Beside what is stored, each takes room for the snapshot that it is made from.
+    // Each backup also needs room for the snapshot that it is made from.
     let plain = project.run("list --json").expect(0).json()["backups"][0]["plain_bytes"].as_u64().unwrap();
     assert_eq!(json["more_backups_fit"], (free - plain) / json["newest_bytes"].as_u64().unwrap());
 }
@@ -650,7 +650,7 @@ fn one_more_backup_has_no_plural() {
     let project = Project::new();
     let id = project.backup();
     let free = project.run("status --json").expect(0).json()["free_bytes"].as_u64().unwrap();
-    // A sparse file of the size that leaves room for one of it and a half.
+    // A sparse file of such a size that one and a half of it still fit.
     let stored = project.artifact(&id, "sessions_db");
     fs::File::options().write(true).open(project.path(&stored)).unwrap().set_len(free / 3 * 2).unwrap();
     project.edit_artifact(&id, "sessions_db", |artifact| artifact["bytes"] = (free / 3 * 2).into());

@@ -352,7 +352,7 @@ pub fn shell(folder: &Path, script: &str) -> String {
 
 /// Changes a row without changing the index on `station` that covers it.
 pub fn break_index(path: &Path) {
-    // Each time another connection, which reads the schema anew.
+    // A new connection each time, which reads the schema anew.
     let open = || {
         let connection = Connection::open(path).unwrap();
         connection.execute_batch("PRAGMA writable_schema = on").unwrap();
@@ -416,7 +416,7 @@ pub fn as_nobody_in(here: &Path, arguments: &str) -> CommandOutput {
 
 /// Runs the program as the user with this number; needs root.
 fn as_user<'a>(uid: u32, here: &Path, temp: &Path, arguments: impl IntoIterator<Item = &'a str>) -> CommandOutput {
-    // Where it was built, nobody else may be allowed to look.
+    // Other users may not be allowed to read the folder where it was built.
     let place = tempfile::tempdir().unwrap();
     let copy = place.path().join("xtask");
     // Copied by another process: a file that this one holds open for writing, in any thread's child, can't be run.

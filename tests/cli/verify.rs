@@ -264,7 +264,7 @@ fn a_restore_checks_what_was_not_checked_before() {
     project.run("verify").expect(12);
     project.run("drill").expect(12);
     shell(project.root(), "rm -r elsewhere");
-    // They have said so in the ledger.
+    // The ledger has their lines.
     is_refused();
     project.write("backups/history.jsonl", &ledger.replace(&was, is));
     project.edit_artifact(&id, "sessions_db", |artifact| drop(artifact.as_object_mut().unwrap().remove("checked")));
@@ -340,7 +340,7 @@ fn all_goes_on_after_a_damaged_one_and_an_unreadable_manifest() {
     let ids: Vec<Value> = ids.iter().map(|id| json!(id)).collect();
     assert_eq!(told, [(&ids[0], &damaged), (&ids[1], &damaged), (&ids[2], &damaged), (&ids[3], &ok)]);
     assert_eq!(scratch(&project), "");
-    // The newest alone is sound.
+    // Only the newest is sound.
     project.run("verify").expect(0);
     let _filters = project.filters();
     let one = project.run(&format!("verify --from {}", ids[1].as_str().unwrap()));
@@ -585,7 +585,7 @@ fn a_check_of_another_host_or_version_is_repeated() {
     ] {
         assert_eq!(depth(&project, "--full"), "whole");
         edit_last_line(&project, change);
-        // Those before it count as well.
+        // The lines before it count, too.
         let newest = project.ledger().pop().unwrap();
         project.write("backups/history.jsonl", &format!("{newest}\n"));
         assert_eq!(depth(&project, ""), "whole", "{newest}");
@@ -745,7 +745,7 @@ fn a_command_can_write_to_the_restored_folder_and_not_to_the_backups() {
     if required.handle_access(AccessFs::from_write(ABI::V3)).is_err() {
         return eprintln!("left out: this kernel has no Landlock");
     }
-    // Not below /tmp, which is everybody's.
+    // Not below /tmp, which everybody can write to.
     let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let store = place.path().join("backups");
     let script = "echo x > data/x; touch /tmp > /dev/null
@@ -788,7 +788,7 @@ fn a_command_that_hangs_is_stopped_with_all_that_it_started() {
         let ran = project.run("drill");
         assert!(ran.expect(12).stdout.contains(": stopped after 1 s\n"), "{}", ran.stdout);
         assert!(begun.elapsed().as_secs() < 300, "it waited for the command's child");
-        // A zombie has ended: it only waits for somebody to ask how.
+        // A zombie has ended; it only waits for its parent.
         let state = "ps -o stat= -p $(cat pid) | grep -v '^Z' || echo gone; kill -9 $(cat pid) 2>/dev/null || true";
         assert_eq!(shell(place.root(), state), "gone\n", "{script}");
         assert_eq!(scratch(&project), "");

@@ -37,7 +37,7 @@ fn xtask(host: &Host, arguments: &str) -> CommandOutput {
 fn cron_runs_the_block_and_says_in_the_log_what_came_of_it() {
     let host = host();
     xtask(&host, "install-cron").expect(0);
-    // Without the checkout, and at two o'clock at once.
+    // Without the checkout, and at two o'clock.
     host.machine.run(&format!("rm {BUILT}"));
     let mut cron = start_cron(&host);
     let log = "/srv/charger/logs/backup.log";
@@ -79,7 +79,7 @@ fn a_crontab_that_nothing_reads_is_no_schedule() {
     host.machine.run("cron");
     xtask(&host, "timer").expect(0);
     assert_eq!(doctor(&host), "ok");
-    // Where /proc shows others' processes to root only, nothing can be said.
+    // If /proc shows other users' processes only to root, the answer is unknown.
     host.machine.run("mount -o remount,hidepid=2 /proc");
     xtask(&host, "timer").expect(0);
     assert_eq!(doctor(&host), "warning");
@@ -201,10 +201,10 @@ fn root_installs_it_for_whoever_it_should_run_as() {
     assert_eq!(host.machine.run("stat -c '%U %a' /srv/charger/logs").trim(), "charger 700");
     host.machine.run("cron");
     as_root("timer").expect(0);
-    // It is found, program and all, by the one whose crontab it is.
+    // The owner of the crontab finds it, with its program.
     let seen = xtask(&host, "timer --json");
     assert_eq!(seen.expect(0).json()["schedule"]["program"]["path"], "/usr/local/lib/charger-ops/xtask");
-    // Others see nothing of it; who may ask root does, before there are two.
+    // Others can't see it. A user who may use sudo can, which prevents a second schedule.
     assert!(host.xtask("timer").expect(1).stdout.contains("nothing is scheduled, as far as you can see"));
     let second = host.xtask("install-timer");
     assert!(second.expect(2).stderr.contains("scheduled already, by cron"), "{second:?}");
@@ -227,7 +227,7 @@ fn what_cron_does_not_take_is_refused_and_nothing_stays() {
         let refused = xtask(&host, &format!("install-cron --schedule '{wrong}'"));
         assert!(refused.expect(2).stderr.contains("no schedule for cron: "), "{wrong}: {refused:?}");
     }
-    // Of five fields, but not for cron.
+    // It has five fields, but cron doesn't accept it.
     let refused = xtask(&host, "install-cron --schedule '99 2 * * *'");
     assert!(refused.expect(1).stderr.contains("error: `crontab -` failed"), "{refused:?}");
     assert!(refused.stderr.contains("bad minute") && refused.stderr.contains("undoing what was done"), "{refused:?}");

@@ -78,7 +78,7 @@ fn check(case: &Case<'_>) -> Result<&'static str, String> {
         return require(ran.code == 0, || told("it failed without a fault".into())).map(|()| NOT_STRUCK);
     }
     require((0..128).contains(&ran.code), || told("it died".into()))?;
-    // Where the message itself could not be written, there is none.
+    // If the message itself could not be written, there is none.
     if !struck.iter().any(|call| call.starts_with("write(2<")) {
         check_messages(&ran, struck.len()).map_err(told)?;
     }
@@ -89,7 +89,7 @@ fn check(case: &Case<'_>) -> Result<&'static str, String> {
     if ran.code == 0 {
         let is_done = case.place.expected.is_done(&project) || struck.iter().all(|call| call.contains("manifest_"));
         require(is_done, || told("it didn't do its work".into()))?;
-        // The line that a run begins is not worth a backup; that it ended is.
+        // A backup is made even if the line of its begin can't be written, but the line of its end must be.
         let is_warned = ran.stderr.contains("warning: can't record in the ledger that this run began: ");
         require(is_warned || struck.iter().all(|call| may_be_ignored(call)), || {
             told("it went on as if nothing was".into())

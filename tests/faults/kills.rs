@@ -27,7 +27,7 @@ fn check_stopped(case: &Case<'_>) -> Result<&'static str, String> {
     let told = |why: &str| format!("{why}\n=> {}\n{}", ran.code, ran.stderr);
     let expected = &case.place.expected;
     let code = if case.fault.what == STOPS[0] { 130 } else { 143 };
-    // Where two threads come to that number, it is asked twice, and that ends it at once: the next run clears up.
+    // If two threads reach that number, the run gets two signals and ends at once; the next run removes what is left.
     if ran.code == -1 && struck.len() > 1 {
         return expected.check(&case.place.fixture, &project).map(|()| "asked twice").map_err(|why| told(&why));
     }
@@ -36,7 +36,7 @@ fn check_stopped(case: &Case<'_>) -> Result<&'static str, String> {
             require(expected.is_done(&project), || told("it didn't do its work"))?;
             "done"
         }
-        // Before `main` could ask for it to be handled.
+        // The signal came before `main` could install a handler.
         -1 => {
             require(expected.is_untouched(&project), || told("it was killed, though it had begun"))?;
             "before it began"

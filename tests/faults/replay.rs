@@ -256,7 +256,7 @@ fn replay(place: &Place, most: usize) -> Vec<String> {
             }
         }
     }
-    // The record is true: it comes to what is there.
+    // The record is right: its final state is that of the real folder.
     let found: Vec<_> = entries(traced.root()).into_iter().filter(|(path, _)| !is_of_no_account(path)).collect();
     let replayed = replay.disk.current().entries().map(|(path, bytes)| (path.to_path_buf(), bytes));
     let replayed: Vec<_> = replayed.filter(|(path, _)| !is_of_no_account(path)).collect();
@@ -304,7 +304,7 @@ impl<'a> Look<'a> {
         let is_live = |path: &Path| LIVE.iter().any(|live| path == Path::new(live));
         if self.lives.insert(state.key(is_live)) {
             let live = Live::of(&project(&state, self.traced, is_live));
-            // Of a log and its database, one comes after the other: what is never there is one of them with another's.
+            // A log and its database are put there one after the other, but neither may ever be beside that of another.
             let may_be = live.is_without_database() && self.place.fixture.scenario.name == DAMAGED_WITH_LOG.name;
             let checked = if may_be { Ok(()) } else { self.place.expected.check_live(&live) };
             self.failures.extend(checked.err());
@@ -312,7 +312,7 @@ impl<'a> Look<'a> {
         if self.stores.insert(state.key(|path| path.starts_with("backups"))) {
             self.failures.extend(check_backups(&state, &self.place.expected.lasting()).err());
         }
-        // Each of all states has the same chance to be in the sample.
+        // Every state has the same chance to be in the sample.
         if self.sample.len() < most {
             self.sample.push(state);
         } else if let Some(place) = self.sample.get_mut(self.random.usize(..self.states.len())) {

@@ -49,8 +49,8 @@ const OLD: [&str; 2] = ["20250101_030000", "20250102_030000"];
 /// log holds the last changes.
 fn shelf() -> (Project, String) {
     let project = Project::new();
-    // A copy of it, whatever its folder is called, is the same project, and its first backup writes that down. Rotation goes
-    // by numbers: the age of backups says nothing so long after the last ones.
+    // A copy of it is the same project, whatever its folder is called, and its first backup records that. Rotation goes
+    // by numbers, since ages mean nothing so long after the last backups.
     project.write("ops/backup.toml", "project = \"charger\"\n[retention]\nkeep_last = 2\n");
     project.execute("DELETE FROM sessions WHERE id > 300; VACUUM");
     for old in OLD {

@@ -60,7 +60,7 @@ pub fn calls(command: &Command, names: &str) -> Calls {
             own.entry(name.to_string()).or_default().insert(*number);
         }
     }
-    // Such a number would strike the loader, whichever thread was meant.
+    // Such a number would strike the loader instead of the thread.
     for (name, numbers) in loaders {
         own.entry(name).or_default().retain(|number| !numbers.contains(number));
     }
@@ -165,7 +165,8 @@ fn run(command: &Command, options: &[String]) -> (CommandOutput, String) {
             None => strace.env_remove(name),
         };
     }
-    // cargo's, in which the loader would look for each library: the more calls are its own, the fewer can be struck.
+    // Cargo's library path, which the loader would search for each library. Its calls would take numbers of the run's
+    // own calls.
     strace.env_remove("LD_LIBRARY_PATH").stdin(std::process::Stdio::null());
     let ran = CommandOutput::of(&mut strace);
     (ran, fs::read_to_string(&log).unwrap_or_default())

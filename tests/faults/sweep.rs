@@ -28,10 +28,10 @@ pub struct Case<'a> {
 /// These scenarios, each run once without a fault.
 pub fn places(scenarios: &'static [Scenario]) -> Vec<Place> {
     strace::require();
-    // Syncing costs nothing in memory, and thousands of runs sync a hundred times each.
+    // In memory, a sync costs nothing, and thousands of runs sync a hundred times each.
     let memory = Path::new("/dev/shm");
     if memory.is_dir() {
-        // Another test of this process may have said the same already.
+        // Another test of this process may have set the same already.
         let _ = tempfile::env::override_temp_dir(memory);
     }
     let place = |scenario: &'static Scenario| {
@@ -99,7 +99,7 @@ pub fn run(cases: &[Case<'_>], check: impl Fn(&Case<'_>) -> Result<&'static str,
     }
     println!("{} cases", cases.len());
     assert_eq!(failed, 0, "of {} cases", cases.len());
-    // Runs differ by a call or two; more than that, and faults don't get through.
+    // Runs differ by a call or two. If more cases are not struck, faults don't reach the runs.
     let missed: usize = ends.iter().filter(|((_, end), _)| *end == NOT_STRUCK).map(|(_, count)| count).sum();
     assert!(missed * 10 <= cases.len(), "{missed} of {} faults struck nothing", cases.len());
 }

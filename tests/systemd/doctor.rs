@@ -17,7 +17,7 @@ fn finding(document: &Value, check: &str) -> (String, String) {
 #[ignore = "needs root and systemd: cargo test --workspace -- --ignored"]
 fn doctor_sees_what_is_wrong_with_a_schedule() {
     let host = Host::new();
-    // As the one whom the backups belong to.
+    // As the owner of the backups.
     host.machine.run("chmod 755 /home/deploy");
     let doctor =
         || host.xtask_as("charger", "/home/deploy/checkout/target/release/xtask", "/srv/charger", "doctor --json");
@@ -63,7 +63,7 @@ fn doctor_sees_what_is_wrong_with_a_schedule() {
     host.machine.run("chown charger: /srv/charger/backups; chmod 500 /srv/charger/backups");
     assert_eq!(finding(&doctor().expect(1).json(), "backup folder").0, "failure");
 
-    // Who may not look into something is told who may, from whatever folder that is done.
+    // A user without permission is told which user has it, whatever the current folder.
     host.machine.run("chmod 700 /srv/charger/backups; chmod 600 /srv/charger/.env; chmod 700 /home/deploy");
     let closed = host.xtask("doctor");
     let ask = "hint: run this as the backup user: sudo -u charger /usr/local/lib/charger-ops/xtask";

@@ -27,7 +27,7 @@ fn a_step_that_fails_is_named_and_those_before_it_are_taken_back() {
     assert_eq!(host.property("charger-backup.service", "LoadState"), "not-found");
     assert!(!host.machine.exists("/srv/charger/backups"));
 
-    // The same over an older installation, which then is as it was.
+    // The same over an older installation, which is restored then.
     host.xtask("install-timer --no-start").expect(0);
     host.machine.run(&format!("systemctl disable charger-backup-drill.timer; echo old > {INSTALLED}"));
     let before = host.listing() + &host.machine.run("cat /etc/systemd/system/charger-* /usr/local/lib/charger-ops/*");
@@ -53,7 +53,7 @@ fn units_of_others_are_left_alone() {
     assert!(refused.stderr.contains("--unit NAME, or replace it with --force"), "{refused:?}");
     assert_eq!((host.listing(), host.machine.read(UNIT)), (before, foreign.to_string()));
 
-    // A name of its own avoids it; nothing of the other is touched, in removing neither.
+    // Another name avoids the conflict. The other schedule isn't touched, not even by a removal.
     host.xtask("install-timer --unit nightly").expect(0);
     assert!(host.xtask("timer").expect(0).stdout.contains("scheduled by nightly.timer"));
     host.xtask("uninstall-timer").expect(0);
@@ -65,7 +65,7 @@ fn units_of_others_are_left_alone() {
     host.xtask("uninstall-timer").expect(0);
     assert!(!host.machine.exists(UNIT));
 
-    // What can't be read, or is no file, is put back as it was if a step fails.
+    // Something that can't be read, or is no file, is put back as it was if a step fails.
     host.machine.run(&format!(
         "echo '[Service]' > {UNIT}; chmod 600 {UNIT}; ln -s /dev/null /etc/systemd/system/charger-backup.timer
          rm {UNIT}.orig; rm -rf /etc/systemd/system/timers.target.wants; touch /etc/systemd/system/timers.target.wants"
@@ -76,7 +76,7 @@ fn units_of_others_are_left_alone() {
     host.machine
         .run(&format!("rm {UNIT} /etc/systemd/system/charger-backup.timer /etc/systemd/system/timers.target.wants"));
 
-    // One of the distribution's, which ours would cover.
+    // A unit of the distribution, which ours would hide.
     host.machine.write("/usr/lib/systemd/system/charger-backup-drill.service", foreign);
     host.machine.run("systemctl daemon-reload");
     let refused = host.xtask("install-timer");
@@ -148,7 +148,7 @@ fn a_service_does_not_run_as_root_unless_somebody_insists() {
     assert!(host.xtask("install-timer").expect(0).stderr.contains("as it was installed before: --allow-root"));
     host.xtask("uninstall-timer").expect(0);
 
-    // Settings of root's say it once and for all.
+    // Root's own settings decide it for good.
     host.machine.write("/srv/charger/ops/backup.toml", "[schedule]\nrun_as = 'charger'\nunit = 'nightly'");
     host.xtask("install-timer").expect(0);
     assert_eq!(host.property("nightly.service", "User"), "charger");
@@ -178,7 +178,7 @@ fn root_follows_no_settings_of_the_owners_that_need_roots_right() {
     }
     host.machine.run(&format!("rm {settings}"));
     assert_eq!(host.listing(), before);
-    // What they say of the owner's own is followed.
+    // Settings about the owner's own files are followed.
     host.machine.write(settings, "[schedule]\nrun_as = 'charger'\n");
     host.xtask_as("root", BUILT, "/srv/charger", "install-timer").expect(0);
 }
@@ -205,7 +205,7 @@ fn what_can_not_be_installed_is_refused_before_anything_changes() {
     assert!(name.expect(2).stderr.contains("no unit can be named after the project"), "{name:?}");
     host.machine.run("rm /srv/charger/ops/backup.toml");
 
-    // Whom sudo refuses is told before the first step.
+    // A user whom sudo refuses is told so before the first step.
     host.machine.run("useradd --create-home eve");
     let eve = host.xtask_as("eve", "/tmp/xtask", "/srv/charger", "--version");
     assert_ne!(eve.code, 0);
@@ -289,7 +289,7 @@ fn an_installation_that_is_interrupted_is_taken_back() {
         assert_eq!(host.listing(), before);
         assert_eq!(host.machine.run("ls /tmp | grep charger || true"), "");
     };
-    // Once, and as somebody does who loses patience.
+    // Once, and several times, as an impatient person would.
     for keys in ["\x03", "\x03\x03\x03"] {
         let mut terminal = host.machine.at_terminal("deploy", &format!("{BUILT} --root /srv/charger install-timer"));
         verifying();
@@ -299,7 +299,7 @@ fn an_installation_that_is_interrupted_is_taken_back() {
         assert!(seen.contains("undoing what was done") && seen.contains("error: interrupted"), "{seen}");
         gone();
     }
-    // The line goes dead.
+    // The connection is lost.
     let script = format!("exec {BUILT} --root /srv/charger install-timer");
     let mut dropped = host.machine.command("deploy", &script).spawn().unwrap();
     verifying();
@@ -343,7 +343,7 @@ fn what_was_cut_short_or_damaged_is_fixed_by_repeating_it() {
     let next = host.property("charger-backup.timer", "NextElapseUSecRealtime");
     assert!(next.contains("06:00:00"), "{next}");
 
-    // A timer that is there, and will not run again.
+    // A timer that exists but will not run again.
     host.machine.run(
         "sed -i 's/^OnCalendar=.*/OnCalendar=2020-01-01/' /etc/systemd/system/charger-backup.timer
          systemctl daemon-reload; systemctl restart charger-backup.timer",
@@ -356,7 +356,7 @@ fn what_was_cut_short_or_damaged_is_fixed_by_repeating_it() {
     let timer = host.xtask("timer");
     assert!(timer.expect(1).stdout.contains("the service that charger-backup.timer starts is missing"), "{timer:?}");
 
-    // Settings that can't be read keep nobody from looking at it, or from removing it.
+    // The schedule can be shown and removed even if the settings can't be read.
     host.machine.write("/srv/charger/ops/backup.toml", "[schedule");
     host.xtask("install-timer").expect(2);
     assert!(host.xtask("timer").expect(1).stderr.contains("ops/backup.toml, line 1"));
@@ -391,7 +391,7 @@ fn flags_are_remembered_and_a_project_may_move() {
     moved("install-timer").expect(0);
     assert!(host.machine.read(UNIT).contains("--root /srv/new/charger "));
     moved("run-now").expect(0);
-    // What is left of one that is gone can be removed by its name.
+    // A schedule whose project is gone can be removed by its name.
     host.machine.run("mv /srv/new/charger /srv/charger");
     let left = host.xtask("uninstall-timer");
     assert!(left.expect(0).stdout.contains("there is nothing to remove"), "{left:?}");
@@ -414,7 +414,7 @@ fn no_other_user_keeps_root_from_installing() {
     let installed = host.xtask_as("root", BUILT, "/srv/charger", &format!("{install} --no-start"));
     let warning = "warning: proceeding although somebody holds a lock on /srv/charger";
     assert!(installed.expect(0).stderr.contains(warning), "{installed:?}");
-    // Of two that are root's, one waits.
+    // If root installs twice at once, one waits.
     let mut own = host.machine.command("root", "exec flock /run/sqlite-ops.lock sleep infinity").spawn().unwrap();
     wait_for("the lock to be held", || host.machine.try_run("root", "flock -n /run/sqlite-ops.lock true").code == 1);
     host.xtask_as("root", BUILT, "/srv/charger", "--lock-wait 0s uninstall-timer").expect(11);

@@ -76,7 +76,7 @@ impl Machine {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let cgroup = cgroups.join(format!("machine-{}-{number}", std::process::id()));
         fs::create_dir(&cgroup).unwrap();
-        // Killed with this process, however that ends: --kill-child hands it on.
+        // Killed when this process ends, in any way: --kill-child passes it on.
         let enter = "echo $$ > \"$1/cgroup.procs\"; shift; exec setpriv --pdeathsig KILL \
                      unshare --mount --pid --uts --ipc --net --cgroup --fork --kill-child --propagation private \
                      sh -euc \"$@\"";
@@ -193,7 +193,7 @@ impl Terminal {
 
     /// Waits for the end; returns the exit code and all output.
     pub fn wait(mut self) -> (i32, String) {
-        // The keyboard stays: without one, the terminal would be hung up.
+        // The input stays open: without it, the terminal would be hung up.
         let keyboard = self.keyboard;
         let status = self.process.wait().unwrap();
         drop(keyboard);

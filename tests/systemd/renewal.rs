@@ -78,11 +78,12 @@ fn an_older_installation_works_until_it_is_replaced() {
     assert_eq!(host.machine.run("systemctl list-timers --all --no-legend 'charger-*'").lines().count(), 2);
     assert!(!host.listing().contains("backup-verify"), "{}", host.listing());
     assert!(!host.xtask("timer").expect(0).stderr.contains("older"));
-    // What the drills said is still to be read.
+    // The output of the drills can still be read.
     assert!(host.xtask("logs").expect(0).stdout.contains("charger-backup-verify["));
     assert!(host.xtask("install-timer").expect(0).stdout.contains("nothing was changed"));
 
-    // Killed between the new units and the old ones: both are there. One more installation removes the old ones.
+    // Killed between writing the new units and removing the old ones: both are there. Another installation removes the
+    // old ones.
     put_older(&host);
     assert!(host.xtask("timer").expect(0).stderr.ends_with(&renew));
     host.machine.run("systemctl start charger-backup-drill.service");
@@ -140,7 +141,7 @@ fn units_of_another_project_that_are_called_verify_stay() {
         other("timer").expect(0);
     }
     host.xtask("install-timer").expect(0);
-    // Nor are they this project's if that one is gone.
+    // They don't become this project's when the other project is gone.
     host.machine.run("mv /srv/other /srv/gone");
     host.xtask("install-timer").expect(0);
     assert!(host.machine.exists(&format!("{UNITS}/charger-backup-verify.timer")));

@@ -83,13 +83,13 @@ fn a_restore_stops_the_application_and_starts_it_again() {
     wait_for("the application to read what was restored", || seen(&host) == "3\n2\n");
     assert_ne!(invocation(&host), before);
 
-    // As its user, who may become root for that.
+    // As its user, who may use sudo for that.
     host.machine.run("echo 'charger ALL=(ALL) NOPASSWD: /usr/bin/systemctl' > /etc/sudoers.d/charger");
     let undone = host.xtask_as("charger", BUILT, "/srv/charger", "restore --undo --yes");
     assert!(undone.expect(0).stdout.contains(&format!("$ sudo systemctl stop {UNIT}\n")), "{undone:?}");
     wait_for("the application to read what was there", || seen(&host) == "3\n2\n3\n");
 
-    // One that doesn't run isn't started.
+    // An application that isn't running isn't started.
     host.machine.run(&format!("systemctl stop {UNIT}"));
     let restored = restore(&host, "--from latest --yes");
     assert!(!restored.expect(0).stdout.contains("systemctl"), "{restored:?}");
@@ -137,7 +137,7 @@ fn what_is_wrong_with_the_application_is_told_and_what_is_wrong_with_the_backup_
     let doctor = || host.xtask_as("charger", BUILT, "/srv/charger", "doctor").stdout;
     assert!(doctor().contains(&format!("{UNIT} runs; a restore stops it")), "{}", doctor());
 
-    // A backup that is damaged is found out before.
+    // A damaged backup is found before that.
     host.machine.run(
         "cd /srv/charger/backups; cp sessions_db_*.gz /srv/sound
          printf damage | dd of=$(echo sessions_db_*.gz) bs=1 seek=200 conv=notrunc status=none",
@@ -195,7 +195,7 @@ fn root_stops_only_what_root_names_and_only_a_unit_of_the_owners() {
     assert_eq!(host.property("audit.service", "ActiveState"), "active");
     assert_eq!((invocation(&host), sessions(&host)), (before.clone(), "3\n".into()));
 
-    // In settings of root's, it is root who names it.
+    // Settings that only root can write are root's decision.
     host.machine.write("/etc/charger.toml", &format!("[restore]\nstop_unit = '{UNIT}'\n"));
     restore("--config /etc/charger.toml").expect(0);
     assert_ne!(invocation(&host), before);

@@ -118,7 +118,7 @@ fn a_failing_run_is_reported_and_seen_until_one_goes_well() {
     assert_eq!(host.property("charger-backup.service", "ExecMainStatus"), "203");
     let timer = host.xtask("timer");
     assert!(timer.expect(1).stdout.contains("charger-ops/xtask, which the schedule runs, is missing"), "{timer:?}");
-    // Nor does it help to report it that the user is gone.
+    // It is reported even if the user is gone.
     host.xtask("install-timer").expect(0);
     host.machine
         .run("sed -i s/^User=.*/User=gone/ /etc/systemd/system/charger-backup.service; systemctl daemon-reload");
@@ -241,7 +241,7 @@ fn run_now_that_is_interrupted_says_that_the_service_goes_on() {
 fn whom_sudo_refuses_is_told_what_root_has_to_run() {
     let host = Host::new();
     host.xtask("install-timer").expect(0);
-    // The user that the backups are made as: no terminal, and no rights but one that is of no use here.
+    // The backup user: no terminal, and no right except one that doesn't help here.
     host.machine.run("echo 'charger ALL=(ALL) NOPASSWD: /usr/bin/true' > /etc/sudoers.d/charger");
     let charger = |arguments: &str| {
         host.xtask_as("charger", &format!("exec setsid --wait {INSTALLED}"), "/srv/charger", arguments)

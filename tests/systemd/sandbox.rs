@@ -95,7 +95,7 @@ fn a_drills_command_can_change_nothing_and_see_nothing_of_others() {
 #[ignore = "needs root and systemd: cargo test --workspace -- --ignored"]
 fn a_backup_sees_nothing_of_other_projects_and_has_no_network() {
     let host = host("");
-    // What stands before it runs in its sandbox.
+    // The commands before it run in its sandbox.
     host.machine.run(&format!("mkdir /etc/systemd/system/{BACKUP}.d"));
     for attempt in [
         "cat /srv/other/.env",
@@ -115,11 +115,11 @@ fn a_backup_sees_nothing_of_other_projects_and_has_no_network() {
 #[ignore = "needs root and systemd: cargo test --workspace -- --ignored"]
 fn a_drill_by_root_does_not_reach_the_service_manager() {
     let host = Host::new();
-    // Root's are the folders, which nobody else can exchange then.
+    // The folders belong to root, so nobody else can replace them.
     host.machine.run("cd /srv/charger; chown root: . data ops; chmod 600 .env data/sessions.db");
     host.machine.write("/srv/charger/ops/backup.toml", "[drill]\ncommand = ['sh', '/srv/charger/ops/attempts']");
     host.xtask("install-timer --allow-root").expect(0);
-    // It reads what its owner closed to others.
+    // It reads files that only their owner may read.
     let ran = host.xtask("run-now");
     assert!(!ran.expect(0).all().contains("warning"), "{ran:?}");
     assert_all_fail(

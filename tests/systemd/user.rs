@@ -22,10 +22,10 @@ fn a_users_own_timer_runs_without_a_login_and_goes_without_a_trace() {
     let xtask = |arguments: &str| host.xtask_as("ada", BUILT, ROOT, arguments);
     let before = host.listing();
 
-    // Without a service manager that runs, there is a plan all the same.
+    // A dry run works without a running service manager.
     let dry = xtask("install-timer --user --dry-run");
     assert!(dry.expect(0).stdout.contains("$ loginctl enable-linger\n"), "{dry:?}");
-    // Lingering takes root, and ada is nobody to sudo.
+    // Lingering needs root, and ada may not use sudo.
     let refused = xtask("install-timer --user");
     assert!(refused.expect(1).stderr.contains("the timer would run only while you are logged in"), "{refused:?}");
     assert!(refused.stderr.contains("hint: have root run `loginctl enable-linger ada`"), "{refused:?}");
@@ -68,7 +68,7 @@ fn a_users_own_timer_runs_without_a_login_and_goes_without_a_trace() {
     let logs = xtask("logs");
     assert!(logs.expect(0).stdout.contains("app-backup-drill[") && logs.stdout.contains("drill of "), "{logs:?}");
 
-    // A run that was missed is made up for.
+    // A missed run is made up for.
     let made = host.manifests(ROOT).len();
     as_ada("systemctl --user stop app-backup.timer");
     as_ada("touch -d '3 days ago' /home/ada/.local/share/systemd/timers/stamp-app-backup.timer");
@@ -89,7 +89,7 @@ fn a_users_own_timer_runs_without_a_login_and_goes_without_a_trace() {
     let removed = xtask("uninstall-timer");
     assert!(removed.expect(0).stderr.contains("loginctl disable-linger"), "{removed:?}");
     host.machine.run("rm /home/ada/secret /home/ada/app/ops/backup.toml; loginctl disable-linger ada");
-    // Folders that are everybody's stay.
+    // Shared folders stay.
     let without_folders = |listing: &str| {
         let files = listing.lines().filter(|line| line.split(' ').nth(1) != Some("d"));
         files.map(str::to_string).collect::<Vec<_>>()
@@ -104,10 +104,10 @@ fn a_users_own_timer_is_seen_by_root_and_when_it_does_not_run() {
     let xtask = |arguments: &str| host.xtask_as("ada", BUILT, ROOT, arguments);
     host.machine.run("loginctl enable-linger ada");
     xtask("install-timer --user").expect(0);
-    // Root sees it, and that it would be the second.
+    // Root sees it, and refuses to install a second one.
     let second = host.xtask_as("root", BUILT, ROOT, "install-timer");
     assert!(second.expect(2).stderr.contains("scheduled already, by ada's own app-backup.timer"), "{second:?}");
-    // Nothing runs any more when lingering ends; it is said, and can be removed.
+    // Nothing runs any more when lingering ends. The schedule is still reported, and can be removed.
     host.machine.run("loginctl disable-linger ada");
     wait_for("her service manager to end", || {
         host.machine.run("loginctl list-users --no-legend | grep -c ada || true") == "0\n"

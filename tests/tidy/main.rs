@@ -211,7 +211,7 @@ fn functions(text: &str) -> Vec<(String, usize)> {
         }
         let end = format!("{indent}}}");
         let length = lines[at..].iter().position(|line| *line == end);
-        // One without a body ends before, in a line of its own.
+        // A function without a body ends before that, with a semicolon.
         let declared =
             lines[at..].iter().position(|line| line.ends_with(';') && !line.starts_with(&format!("{indent} ")));
         match (length, declared) {

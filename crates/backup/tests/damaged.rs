@@ -130,7 +130,7 @@ fn outcome(folder: &Path, image: &[u8], snapshot: Snapshot) -> &'static str {
     match error.kind() {
         ErrorKind::Damaged => "damaged",
         ErrorKind::NotADatabase => "no database",
-        // A schema that reads well enough to ask for what isn't there.
+        // A schema that can be read, but names tables that don't exist.
         ErrorKind::Sqlite => "unusable",
         other => panic!("{other:?}: {}", error.one_line()),
     }
@@ -162,7 +162,7 @@ fn peak_memory_kb() -> u64 {
 
 /// Tries this many damaged databases, and prints the outcomes.
 fn sweep(cases: u64) {
-    // Where writing costs nothing, if there is such a place.
+    // In memory, if there is such a folder: writing costs nothing there.
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
     let shapes = [

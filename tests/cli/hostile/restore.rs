@@ -61,7 +61,7 @@ fn the_ledger_does_not_say_where_an_undo_writes() {
     );
     refused(&project, 10, "restore --undo --yes --to /somewhere/else");
     assert!(!target.exists());
-    // Named by a person, it is theirs.
+    // If a person names it, it is that person's decision.
     let undo = ["restore", "--undo", "--to", target.to_str().unwrap()];
     CommandOutput::of(&mut project.command(undo)).expect(0);
     assert!(target.join(".env").exists() && target.join("data/sessions.db").exists());
@@ -198,7 +198,7 @@ fn owner_and_mode_are_those_of_the_place_and_not_of_the_store() {
     project.edit_artifact(&id, "sessions_db", |artifact| {
         (artifact["mode"], artifact["uid"], artifact["gid"]) = (0o666.into(), 4343.into(), 4343.into());
     });
-    // Root's project, so that root restores it: into a folder that has several owners.
+    // Root's project, so that root restores it, into a folder with several owners.
     let other = Project::new();
     let found = fs::metadata(other.root()).unwrap();
     let me = (found.uid(), found.gid());
@@ -224,7 +224,7 @@ fn who_has_a_restored_file_where_nothing_was_is_said_if_somebody_else_had_it() {
     if !is_root() {
         return;
     }
-    // Root's folder, and a file for a group: nothing says so but the backup.
+    // Root's folder, and a file for a group, which only the backup says.
     let project = Project::new();
     shell(project.root(), "chown 0:4243 .env; chmod 640 .env");
     project.backup();
@@ -234,7 +234,7 @@ fn who_has_a_restored_file_where_nothing_was_is_said_if_somebody_else_had_it() {
     assert_eq!(said.matches(now).count(), 1, "{said}");
     assert_eq!(whose(&project.path(".env")), (0o640, 0, 0));
 
-    // A folder of root's that a group shares: what is made there is its maker's, and the group's.
+    // A folder of root's that a group shares: new files there belong to their creator and the group.
     shell(
         project.root(),
         "chown 65534:65534 . backups backups/.* backups/*; chmod 755 .; chown -R 0:65534 data; chmod 770 data",
@@ -244,7 +244,7 @@ fn who_has_a_restored_file_where_nothing_was_is_said_if_somebody_else_had_it() {
     shell(project.root(), "rm .env; echo A=1 >.env; chown 65534:65534 .env");
     nobody("backup").expect(0);
     shell(project.root(), "rm .env data/station_info.json");
-    // Copied, since others may not be allowed to look where it was built.
+    // Copied, since other users may not be allowed to read the folder where it was built.
     let program = project.command(["restore", "--from", "latest", "--config-only", "--yes"]);
     shell(project.root(), &format!("cp '{}' program; chmod 755 program", program.get_program().display()));
     let mut member = Command::new("setpriv");
@@ -322,7 +322,7 @@ fn folders_that_a_restore_makes_give_nobody_a_folder_of_somebody_else() {
     let before = victim.tree();
     symlink(victim.root(), project.path("link")).unwrap();
     shell(project.root(), "chown -h 4242:4242 link");
-    // Each change of an owner waits for as long as somebody needs to exchange what it is for.
+    // Each change of an owner is delayed, so that somebody has time to replace the file.
     let delay = "inject=chown,lchown,fchown,fchownat:delay_enter=200000";
     let mut slow = Command::new("strace");
     slow.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=chown,lchown,fchown,fchownat", "-e", delay]);
