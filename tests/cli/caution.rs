@@ -92,7 +92,7 @@ fn to_keep_nothing_the_projects_name_has_to_be_said() {
     hint: if that is intended, add --no-keep=NAME
     ");
     let hint = project.run("restore --from latest --no-keep").expect(2).stderr.clone();
-    assert!(hint.ends_with(&format!("say --yes --no-keep={name}\n")), "{hint}");
+    assert!(hint.ends_with(&format!("add --yes --no-keep={name}\n")), "{hint}");
     insta::assert_snapshot!(project.run("restore --from latest --no-keep=other --yes").expect(2).stderr, @r#"
     error: "other" is not this project's name; nothing was changed
     hint: it is NAME
