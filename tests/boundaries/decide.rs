@@ -53,7 +53,7 @@ fn cargo_as_root_is_refused_in_a_checkout_of_another_users() {
         CommandOutput::of(&mut command)
     };
     let ran = run(place.project.root());
-    let told = format!("error: cargo has just built and run as root what {USER} can write: ");
+    let told = format!("error: cargo has just built and run, as root, code that {USER} can write: ");
     assert!(
         ran.expect(2).stderr.starts_with(&told) && ran.stderr.contains(&format!("hint: run cargo as {USER}: ")),
         "{ran:?}"

@@ -75,7 +75,7 @@ fn the_owner_of_the_store_or_of_a_source_counts_where_the_rest_is_roots() {
         project.backup();
         shell(project.root(), &format!("chown -R {USER}:{USER} {relative}"));
         let ran = project.run("list");
-        let said = format!("running as {USER}, who owns {}, and", project.path(relative).display());
+        let said = format!("running as {USER}, who owns {}, instead", project.path(relative).display());
         assert!(ran.stderr.contains(&said), "{relative}: {ran:?}");
         assert_ne!(ran.code, 101, "{relative}: {ran:?}");
     }

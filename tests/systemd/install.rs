@@ -410,7 +410,7 @@ fn no_other_user_keeps_root_from_installing() {
     wait_for("the lock to be held", || host.machine.try_run("root", "flock -n /srv/charger true").code == 1);
     let install = "--lock-wait 0s install-timer";
     let refused = host.xtask(install);
-    assert!(refused.expect(11).stderr.contains("hint: wait for it to end, or run it as root"), "{refused:?}");
+    assert!(refused.expect(11).stderr.contains("hint: wait for it to end, or run this as root"), "{refused:?}");
     let installed = host.xtask_as("root", BUILT, "/srv/charger", &format!("{install} --no-start"));
     let warning = "warning: proceeding although somebody holds a lock on /srv/charger";
     assert!(installed.expect(0).stderr.contains(warning), "{installed:?}");
