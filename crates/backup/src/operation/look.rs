@@ -154,6 +154,13 @@ impl<'a> Look<'a> {
         }
     }
 
+    /// Has the ledger loaded anew next time.
+    pub(super) fn forget_ledger(&self) {
+        if let Some(loaded) = &self.loaded {
+            *held(&loaded.ledger) = None;
+        }
+    }
+
     /// Changes the ledger that was loaded as the store's was changed.
     pub(super) fn update_ledger(&self, update: impl FnOnce(&mut Ledger)) {
         if let Some(loaded) = &self.loaded {
