@@ -41,12 +41,13 @@ pub(super) struct Recording {
 }
 
 impl<'a> Session<'a> {
-    /// Begins a session. It doesn't make a store that isn't there.
+    /// Begins a session. It doesn't make a store that isn't there, unless backups are read from another one: the ledger
+    /// and what a restore replaces go into this host's own.
     ///
     /// # Errors
     /// As [`Run::begin`], but for [`ErrorKind::PermissionDenied`].
     pub fn begin(setup: Setup<'a>, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
-        if setup.store.list("")?.is_empty() {
+        if setup.from.is_none() && setup.store.list("")?.is_empty() {
             return Look::new(setup).map(Self::Unrecorded);
         }
         setup.require_own()?;
