@@ -2,8 +2,8 @@
 //!
 //! A backup exists if its manifest is published. Each step is durable before the next begins:
 //!
-//! * **appear** ([`publish`]): artifacts are staged, the manifest is staged; the artifacts are published, then the
-//!   manifest;
+//! * **appear** ([`publish`]): artifacts are staged, the manifest is staged; the pin is put, if there is to be one; the
+//!   artifacts are published, then the manifest;
 //! * **go** ([`remove`]): the manifest is withdrawn to the staging area; the artifacts and the pin are removed; the
 //!   manifest is discarded;
 //! * **change** ([`replace`]): the new content is staged, then published in place of the old in one step.
@@ -14,7 +14,7 @@
 //!    manifest names only objects that are whole and durable.
 //! 2. Before an artifact is published, and as long as one is left of a backup that goes, a manifest that names it is
 //!    staged. So what belongs to no backup can be told from the names alone: it is named by a staged manifest that isn't
-//!    published ([`unfinished`]). The catalog doesn't list it.
+//!    published ([`unfinished`]). The catalog doesn't list it. The same holds of the pin, whose name has the manifest's id.
 //! 3. [`recover`] removes that, the staged manifest last. Cut short itself, it leaves a state of the same kind, and is
 //!    begun again by the next run that holds the lock.
 //!

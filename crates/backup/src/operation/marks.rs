@@ -81,6 +81,25 @@ mod tests {
     }
 
     #[test]
+    fn a_failing_store_lets_a_backup_be_unpinned_later() {
+        let pin = |run: &Run<'_>, pinned| set_pinned(run, run.catalog()?.get(id(NEW))?, pinned);
+        fault_sweep(
+            |site, store| {
+                site.backup(store, NEW);
+                assert!(pin(&site.begin(store, NOW), true).unwrap());
+            },
+            |site, store| {
+                drop(Run::begin(site.setup(store, NOW), &mut |_| {}).and_then(|run| pin(&run, false)));
+            },
+            |site, store, fault| {
+                let _ = pin(&site.begin(store, NOW), false).unwrap();
+                assert!(!Catalog::load(store).unwrap().get(id(NEW)).unwrap().has_pin, "{fault}");
+                assert_clean(site, store, &[id(NEW)], fault);
+            },
+        );
+    }
+
+    #[test]
     fn a_collapse_is_accepted_in_the_ledger_alone_and_that_can_be_taken_back() {
         let (site, store) = (Site::new(), MemoryStore::new());
         site.execute(
