@@ -1,16 +1,18 @@
 //! What a person says about a backup: that it is to stay, or that its collapse was meant.
 
 use super::run::Run;
-use crate::catalog::Entry;
 use crate::error::{Error, ErrorKind, Result};
+use crate::record::id::BackupId;
 use crate::record::ledger::{Command, Line, Outcome};
 
-/// Pins or unpins a backup. `false` if it was so already.
+/// Pins or unpins a backup of this host's own store. `false` if it was so already.
 ///
 /// # Errors
-/// [`ErrorKind::NoSuchBackup`] if it has no manifest of this program's: rotation leaves it alone anyway.
+/// [`ErrorKind::NoSuchBackup`] if it isn't there, or has no manifest of this program's: rotation leaves it alone anyway.
 /// [`ErrorKind::Partial`] if it is pinned, and the ledger can't say it.
-pub fn set_pinned(run: &Run<'_>, entry: &Entry, pinned: bool) -> Result<bool> {
+pub fn set_pinned(run: &Run<'_>, id: BackupId, pinned: bool) -> Result<bool> {
+    let catalog = run.own_catalog()?;
+    let entry = catalog.get(id)?;
     if entry.manifest().is_none() {
         entry.require_usable()?;
         let message = format!("backup {} has no manifest, so it can't be pinned", entry.id);
@@ -20,13 +22,13 @@ pub fn set_pinned(run: &Run<'_>, entry: &Entry, pinned: bool) -> Result<bool> {
         return Ok(false);
     }
     if pinned {
-        run.set_pin(entry.id, true)?;
+        run.set_pin(id, true)?;
         let done = format!("backup {} is pinned", entry.id);
-        record(run, entry, Command::Pin).map_err(|e| e.unrecorded(&done))?;
+        record(run, id, Command::Pin).map_err(|e| e.unrecorded(&done))?;
     } else {
         // A pin in a manifest of format 1 is taken back by this line. Cut short after it, the object still pins.
-        record(run, entry, Command::Unpin)?;
-        run.set_pin(entry.id, false)?;
+        record(run, id, Command::Unpin)?;
+        run.set_pin(id, false)?;
     }
     Ok(true)
 }
@@ -35,8 +37,10 @@ pub fn set_pinned(run: &Run<'_>, entry: &Entry, pinned: bool) -> Result<bool> {
 /// ledger alone knows: should it be lost, more is kept and not less.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] if it shows none.
-pub fn set_accepted(run: &Run<'_>, entry: &Entry, accepted: bool) -> Result<bool> {
+/// [`ErrorKind::NoSuchBackup`] if it isn't there; [`ErrorKind::InvalidInput`] if it shows none.
+pub fn set_accepted(run: &Run<'_>, id: BackupId, accepted: bool) -> Result<bool> {
+    let catalog = run.own_catalog()?;
+    let entry = catalog.get(id)?;
     if entry.manifest().is_none_or(|manifest| manifest.collapses.is_empty()) {
         return Err(Error::new(ErrorKind::InvalidInput, format!("backup {} shows no collapse", entry.id))
             .with_hint("`list` names those that do"));
@@ -44,12 +48,12 @@ pub fn set_accepted(run: &Run<'_>, entry: &Entry, accepted: bool) -> Result<bool
     if run.ledger()?.is_accepted(entry.id) == accepted {
         return Ok(false);
     }
-    record(run, entry, if accepted { Command::Accept } else { Command::Unaccept })?;
+    record(run, id, if accepted { Command::Accept } else { Command::Unaccept })?;
     Ok(true)
 }
 
-fn record(run: &Run<'_>, entry: &Entry, command: Command) -> Result<()> {
-    run.record(Line { id: Some(entry.id), ..Line::new(run.now(), command, Outcome::Ok) })
+fn record(run: &Run<'_>, id: BackupId, command: Command) -> Result<()> {
+    run.record(Line { id: Some(id), ..Line::new(run.now(), command, Outcome::Ok) })
 }
 
 #[cfg(test)]
@@ -58,7 +62,6 @@ mod tests {
     use crate::catalog::Catalog;
     use crate::catalog::retention::Policy;
     use crate::operation::rotate;
-    use crate::record::id::BackupId;
     use crate::record::ledger::Ledger;
     use crate::record::names;
     use crate::store::{MemoryStore, Store as _};
@@ -73,7 +76,7 @@ mod tests {
         fault_sweep(
             |site, store| assert_eq!(site.backup(store, NEW), id(NEW)),
             |site, store| {
-                let pin = |run: Run<'_>| set_pinned(&run, run.catalog()?.get(id(NEW))?, true);
+                let pin = |run: Run<'_>| set_pinned(&run, id(NEW), true);
                 drop(Run::begin(site.setup(store, NOW), &mut |_| {}).and_then(pin));
             },
             |site, store, fault| assert_clean(site, store, &[id(NEW)], fault),
@@ -82,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_failing_store_lets_a_backup_be_unpinned_later() {
-        let pin = |run: &Run<'_>, pinned| set_pinned(run, run.catalog()?.get(id(NEW))?, pinned);
+        let pin = |run: &Run<'_>, pinned| set_pinned(run, id(NEW), pinned);
         fault_sweep(
             |site, store| {
                 site.backup(store, NEW);
@@ -112,7 +115,7 @@ mod tests {
         site.backup(&store, NEW);
         let watched = Watched::new(&store);
         let run = site.begin(&watched, NOW);
-        let accept = |id, accepted| set_accepted(&run, run.catalog().unwrap().get(id).unwrap(), accepted);
+        let accept = |id, accepted| set_accepted(&run, id, accepted);
         let policy = Policy { keep_days: Some(0), ..Policy::default() };
         let removed = || -> Vec<BackupId> {
             rotate::plan(&run, &policy, None).unwrap().removals().map(|decision| decision.id).collect()
@@ -133,14 +136,15 @@ mod tests {
         let made = site.backup(&store, NEW);
         let watched = Watched::new(&store);
         let run = site.begin(&watched, NOW);
-        let pin = |pinned| set_pinned(&run, run.catalog().unwrap().get(made).unwrap(), pinned).unwrap();
+        let pin = |pinned| set_pinned(&run, made, pinned).unwrap();
         assert_eq!([pin(false), pin(true), pin(true), pin(false)], [false, true, false, true]);
         let changed = |verb: &str| watched.changes().iter().filter(|call| call.starts_with(verb)).count();
         assert_eq!([changed("put"), changed("remove"), changed("append")], [1, 1, 2]);
         let line = Ledger::load(&store).unwrap().lines().last().unwrap().clone();
         assert_eq!((line.command, line.id), (Command::Unpin, Some(made)));
+        drop(run);
         store.remove(&names::manifest(made)).unwrap();
-        let error = set_pinned(&run, Catalog::load(&store).unwrap().get(made).unwrap(), true).unwrap_err();
+        let error = set_pinned(&site.begin(&store, NOW), made, true).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoSuchBackup);
     }
 }
