@@ -1,7 +1,8 @@
 //! Makes sure that the code keeps its structure: imports point down, files and functions stay short.
 //!
 //! It reads the `use` lines, and paths that begin with `crate` or `super`. A module's own tests may import anything. A
-//! folder's `mod.rs` that only declares and re-exports doesn't import its files.
+//! folder's `mod.rs` that only declares and re-exports doesn't import its files; an import of a re-exported name is one
+//! of what it stands for.
 
 mod imports;
 
@@ -9,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use imports::imports;
+use imports::{exports, imports};
 
 /// The storeys of the library, the lowest first. A file imports from its own storey and those below.
 const LIBRARY: [&[&str]; 10] = [
@@ -87,11 +88,14 @@ fn without_tests(text: &str) -> String {
 
 /// The modules of the same crate that each module imports.
 fn graph(modules: &BTreeMap<String, String>) -> BTreeMap<String, BTreeSet<String>> {
+    let is_root = |name: &str| matches!(name, "lib" | "main");
     let is_module = |path: &str| modules.contains_key(path);
+    let exports =
+        modules.iter().flat_map(|(name, text)| exports(if is_root(name) { "" } else { name }, text)).collect();
     modules
         .iter()
-        .filter(|(name, _)| !matches!(name.as_str(), "lib" | "main"))
-        .map(|(name, text)| (name.clone(), imports(name, text, &is_module)))
+        .filter(|(name, _)| !is_root(name))
+        .map(|(name, text)| (name.clone(), imports(name, text, &is_module, &exports)))
         .collect()
 }
 
@@ -201,7 +205,9 @@ fn functions(text: &str) -> Vec<(String, usize)> {
         let indent = &line[..line.len() - line.trim_start().len()];
         let words: Vec<&str> = line.split_whitespace().take_while(|word| !word.starts_with("//")).collect();
         let Some(word) = words.iter().position(|word| *word == "fn") else { continue };
-        if !words[..word].iter().all(|word| word.starts_with("pub") || matches!(*word, "const" | "unsafe" | "extern")) {
+        let qualifiers = ["const", "async", "unsafe", "extern", "\"C\""];
+        if !words[..word].iter().all(|word| word.starts_with("pub") || word.ends_with(')') || qualifiers.contains(word))
+        {
             continue;
         }
         let name = words[word + 1].split(['(', '<']).next().unwrap().to_string();
@@ -209,17 +215,12 @@ fn functions(text: &str) -> Vec<(String, usize)> {
             functions.push((name, 1));
             continue;
         }
+        // A declaration without a body ends in a semicolon.
+        let has_body =
+            lines[at..].iter().find(|line| line.ends_with(['{', ';'])).is_some_and(|line| line.ends_with('{'));
         let end = format!("{indent}}}");
-        let length = lines[at..].iter().position(|line| *line == end);
-        // A function without a body ends before that, with a semicolon.
-        let declared =
-            lines[at..].iter().position(|line| line.ends_with(';') && !line.starts_with(&format!("{indent} ")));
-        match (length, declared) {
-            (Some(length), declared) if declared.is_none_or(|declared| length < declared) => {
-                functions.push((name, length + 1));
-            }
-            _ => {}
-        }
+        let length = lines[at..].iter().position(|line| *line == end).filter(|_| has_body);
+        functions.extend(length.map(|length| (name, length + 1)));
     }
     functions
 }
@@ -229,6 +230,9 @@ fn functions_are_counted_with_their_braces() {
     let text = "pub fn one() {}\n\nimpl A {\n    fn three(\n        self,\n    ) -> B {\n        x;\n    }\n}\n\n\
                 trait T {\n    fn none(&self) -> A;\n    fn also_none(\n        &self,\n    ) -> A;\n}\n";
     assert_eq!(functions(text), [("one".to_string(), 1), ("three".to_string(), 5)]);
+    let text = "pub(in crate::a) async fn f() {\n    let sql = \"\nSELECT 1;\n\";\n    fn g() {\n    }\n}\n\n\
+                extern \"C\" fn h() {\n}\n";
+    assert_eq!(functions(text), [("f".to_string(), 7), ("g".to_string(), 2), ("h".to_string(), 2)]);
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub fn run(context: &Context<'_>, args: &cli::AcceptArgs) -> anyhow::Result<Acce
     let catalog = run.catalog()?;
     let entry = context.select(&run, &catalog, Some(&args.id), Selection::ALL)?;
     let accepted = !args.undo;
-    let changed = marks::set_accepted(&run, entry, accepted)?;
+    let changed = marks::set_accepted(&run, entry.id, accepted)?;
     Ok(AcceptSummary { accepted, changed, id: entry.id })
 }
 

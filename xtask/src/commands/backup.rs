@@ -54,17 +54,21 @@ pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<BackupSu
             integrity: integrity(context, args),
         },
     )?;
-    let duration_ms = run.elapsed_ms();
-    // A run that saved nothing has made no backup that older ones could make room for.
-    let rotates = !args.no_rotate && backup.manifest.status != Status::Failed;
-    let rotation = rotates.then(|| rotation(context, &run, backup.manifest.id));
-    Ok(BackupSummary {
+    let mut summary = BackupSummary {
         backup,
-        duration_ms,
+        duration_ms: run.elapsed_ms(),
         open_folder: (!context.store.is_private()).then(|| context.store.folder().to_path_buf()),
         keep_before_collapse: context.config.retention.keep_before_collapse,
-        rotation,
-    })
+        rotation: None,
+    };
+    // Killed in its rotation, the run has still told of the backup.
+    summary.show_backup(context.output);
+    // A run that saved nothing has made no backup that older ones could make room for.
+    let manifest = &summary.backup.manifest;
+    if !args.no_rotate && manifest.status != Status::Failed {
+        summary.rotation = Some(rotation(context, &run, manifest.id));
+    }
+    Ok(summary)
 }
 
 fn selected(sources: Sources, args: &cli::Backup) -> Sources {
@@ -116,13 +120,8 @@ impl BackupSummary {
 }
 
 impl Report for BackupSummary {
+    /// The backup was shown before the rotation began.
     fn text(&self, output: &Output) {
-        self.show_warnings(output);
-        for (_, error) in &self.backup.failures {
-            output.problem(error);
-        }
-        self.show_artifacts(output);
-        self.show_end(output);
         if let Some(rotation) = &self.rotation {
             rotation.show(output);
         }
@@ -147,6 +146,15 @@ impl Report for BackupSummary {
 }
 
 impl BackupSummary {
+    fn show_backup(&self, output: &Output) {
+        self.show_warnings(output);
+        for (_, error) in &self.backup.failures {
+            output.problem(error);
+        }
+        self.show_artifacts(output);
+        self.show_end(output);
+    }
+
     fn show_warnings(&self, output: &Output) {
         if let Some(folder) = &self.open_folder {
             let folder = folder.display();

@@ -21,7 +21,7 @@ pub fn run(context: &Context<'_>, args: &cli::PinArgs, pinned: bool) -> anyhow::
     let run = context.begin_on_existing(if pinned { "pin" } else { "unpin" })?;
     let catalog = run.catalog()?;
     let entry = context.select(&run, &catalog, Some(&args.id), Selection::ALL)?;
-    let changed = marks::set_pinned(&run, entry, pinned)?;
+    let changed = marks::set_pinned(&run, entry.id, pinned)?;
     Ok(PinSummary { changed, id: entry.id, pinned })
 }
 

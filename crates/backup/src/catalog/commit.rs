@@ -2,8 +2,8 @@
 //!
 //! A backup exists if its manifest is published. Each step is durable before the next begins:
 //!
-//! * **appear** ([`publish`]): artifacts are staged, the manifest is staged; the artifacts are published, then the
-//!   manifest;
+//! * **appear** ([`publish`]): artifacts are staged, the manifest is staged; the pin is put, if there is to be one; the
+//!   artifacts are published, then the manifest;
 //! * **go** ([`remove`]): the manifest is withdrawn to the staging area; the artifacts and the pin are removed; the
 //!   manifest is discarded;
 //! * **change** ([`replace`]): the new content is staged, then published in place of the old in one step.
@@ -14,7 +14,7 @@
 //!    manifest names only objects that are whole and durable.
 //! 2. A manifest is staged before any of its artifacts is published, and stays staged until all artifacts of a removed
 //!    backup are gone. So the names alone tell what belongs to no backup: objects of an id whose manifest is staged and
-//!    not published ([`unfinished`]). The catalog doesn't list such a backup.
+//!    not published ([`unfinished`]), the pin included. The catalog doesn't list such a backup.
 //! 3. [`recover`] removes these objects, the staged manifest last. If it is cut short itself, it leaves a state of the
 //!    same kind, and the next run that holds the lock repeats it.
 //!

@@ -156,6 +156,13 @@ impl<'a> Look<'a> {
         }
     }
 
+    /// Drops the loaded ledger: the next caller loads it anew.
+    pub(super) fn forget_ledger(&self) {
+        if let Some(loaded) = &self.loaded {
+            *held(&loaded.ledger) = None;
+        }
+    }
+
     /// Makes the loaded ledger follow a change of the store's.
     pub(super) fn update_ledger(&self, update: impl FnOnce(&mut Ledger)) {
         if let Some(loaded) = &self.loaded {
@@ -269,6 +276,7 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operation::drill::drill;
     use crate::operation::run::Run;
     use crate::operation::session::Session;
     use crate::record::ledger::Command;
@@ -297,6 +305,35 @@ mod tests {
         assert!(published(&own).iter().all(|name| name.contains(NOW)) && !published(&own).is_empty());
         assert_eq!(Ledger::load(&own).unwrap().last(Command::Restore).unwrap().id, Some(id(EARLIER)));
         assert_eq!((elsewhere.list("").unwrap(), Ledger::load(&elsewhere).unwrap().lines().len()), before);
+    }
+
+    #[test]
+    fn a_session_on_another_store_has_its_ledger_in_this_hosts_own_even_if_that_is_new() {
+        let (site, elsewhere, own) = (Site::new(), MemoryStore::new(), MemoryStore::new());
+        site.backup(&elsewhere, EARLIER);
+        let setup = Setup { from: Some(&elsewhere), ..site.setup(&own, NOW) };
+        let session = Session::begin(setup, &mut |_| {}).unwrap();
+        let catalog = session.catalog().unwrap();
+        drill(&session, catalog.get(id(EARLIER)).unwrap(), &site.sources, &|_| Ok(None)).unwrap();
+        assert_eq!(Ledger::load(&own).unwrap().last(Command::Drill).unwrap().id, Some(id(EARLIER)));
+        let nothing = MemoryStore::new();
+        assert!(!Session::begin(site.setup(&nothing, NOW), &mut |_| {}).unwrap().is_recorded());
+    }
+
+    #[test]
+    fn a_restore_that_cannot_keep_what_it_replaces_names_the_store_that_cannot_be_written() {
+        let (site, elsewhere, own) = (Site::new(), MemoryStore::new(), crate::FolderStore::new("/nowhere/backups"));
+        site.backup(&elsewhere, EARLIER);
+        site.execute("DELETE FROM sessions WHERE id > 1");
+        let setup = Setup { from: Some(&elsewhere), ..site.setup(&own, NOW) };
+        let session = Session::Unrecorded(Look::new(setup).unwrap());
+        let catalog = session.catalog().unwrap();
+        let plan =
+            restore::plan(&session, catalog.get(id(EARLIER)).unwrap(), site.root(), Selection::ALL, &site.sources);
+        let keep = Some(Encoding::new(Codec::None, 0).unwrap());
+        let error = restore::restore(&session, &plan.unwrap(), keep, &mut || Ok(())).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::PermissionDenied);
+        assert!(error.to_string().contains(&own.location()), "{error}");
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! What a person decides about a backup: that it is to stay, or that its collapse was intended.
 
 use super::run::Run;
-use crate::catalog::Entry;
 use crate::error::{Error, ErrorKind, Result};
+use crate::record::id::BackupId;
 use crate::record::ledger::{Command, Line, Outcome};
 
-/// Pins or unpins a backup. Returns whether that changed anything.
+/// Pins or unpins a backup of this host's own store. Returns whether that changed anything.
 ///
 /// # Errors
-/// [`ErrorKind::NoSuchBackup`] if it has no manifest of this project: rotation never removes it anyway.
-/// [`ErrorKind::Partial`] if it is pinned now, but the ledger can't be written.
-pub fn set_pinned(run: &Run<'_>, entry: &Entry, pinned: bool) -> Result<bool> {
+/// [`ErrorKind::NoSuchBackup`] if it isn't there, or has no manifest of this project: rotation never removes that
+/// anyway. [`ErrorKind::Partial`] if it is pinned now, but the ledger can't be written.
+pub fn set_pinned(run: &Run<'_>, id: BackupId, pinned: bool) -> Result<bool> {
+    let catalog = run.own_catalog()?;
+    let entry = catalog.get(id)?;
     if entry.manifest().is_none() {
         entry.require_usable()?;
         let message = format!("backup {} has no manifest, so it can't be pinned", entry.id);
@@ -20,14 +22,14 @@ pub fn set_pinned(run: &Run<'_>, entry: &Entry, pinned: bool) -> Result<bool> {
         return Ok(false);
     }
     if pinned {
-        run.set_pin(entry.id, true)?;
+        run.set_pin(id, true)?;
         let done = format!("backup {} is pinned", entry.id);
-        record(run, entry, Command::Pin).map_err(|e| e.unrecorded(&done))?;
+        record(run, id, Command::Pin).map_err(|e| e.unrecorded(&done))?;
     } else {
         // This line cancels a pin in a manifest of format 1. If the run is cut short after it, the pin's object still
         // counts.
-        record(run, entry, Command::Unpin)?;
-        run.set_pin(entry.id, false)?;
+        record(run, id, Command::Unpin)?;
+        run.set_pin(id, false)?;
     }
     Ok(true)
 }
@@ -36,8 +38,11 @@ pub fn set_pinned(run: &Run<'_>, entry: &Entry, pinned: bool) -> Result<bool> {
 /// Only the ledger knows it: if the ledger is lost, more is kept and not less.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] if the backup shows no collapse; any error of writing the ledger.
-pub fn set_accepted(run: &Run<'_>, entry: &Entry, accepted: bool) -> Result<bool> {
+/// [`ErrorKind::NoSuchBackup`] if it isn't there; [`ErrorKind::InvalidInput`] if it shows no collapse; any error of
+/// writing the ledger.
+pub fn set_accepted(run: &Run<'_>, id: BackupId, accepted: bool) -> Result<bool> {
+    let catalog = run.own_catalog()?;
+    let entry = catalog.get(id)?;
     if entry.manifest().is_none_or(|manifest| manifest.collapses.is_empty()) {
         return Err(Error::new(ErrorKind::InvalidInput, format!("backup {} shows no collapse", entry.id))
             .with_hint("`list` names those that do"));
@@ -45,12 +50,12 @@ pub fn set_accepted(run: &Run<'_>, entry: &Entry, accepted: bool) -> Result<bool
     if run.ledger()?.is_accepted(entry.id) == accepted {
         return Ok(false);
     }
-    record(run, entry, if accepted { Command::Accept } else { Command::Unaccept })?;
+    record(run, id, if accepted { Command::Accept } else { Command::Unaccept })?;
     Ok(true)
 }
 
-fn record(run: &Run<'_>, entry: &Entry, command: Command) -> Result<()> {
-    run.record(Line { id: Some(entry.id), ..Line::new(run.now(), command, Outcome::Ok) })
+fn record(run: &Run<'_>, id: BackupId, command: Command) -> Result<()> {
+    run.record(Line { id: Some(id), ..Line::new(run.now(), command, Outcome::Ok) })
 }
 
 #[cfg(test)]
@@ -59,7 +64,6 @@ mod tests {
     use crate::catalog::Catalog;
     use crate::catalog::retention::Policy;
     use crate::operation::rotate;
-    use crate::record::id::BackupId;
     use crate::record::ledger::Ledger;
     use crate::record::names;
     use crate::store::{MemoryStore, Store as _};
@@ -74,10 +78,29 @@ mod tests {
         fault_sweep(
             |site, store| assert_eq!(site.backup(store, NEW), id(NEW)),
             |site, store| {
-                let pin = |run: Run<'_>| set_pinned(&run, run.catalog()?.get(id(NEW))?, true);
+                let pin = |run: Run<'_>| set_pinned(&run, id(NEW), true);
                 drop(Run::begin(site.setup(store, NOW), &mut |_| {}).and_then(pin));
             },
             |site, store, fault| assert_clean(site, store, &[id(NEW)], fault),
+        );
+    }
+
+    #[test]
+    fn a_failing_store_lets_a_backup_be_unpinned_later() {
+        let pin = |run: &Run<'_>, pinned| set_pinned(run, id(NEW), pinned);
+        fault_sweep(
+            |site, store| {
+                site.backup(store, NEW);
+                assert!(pin(&site.begin(store, NOW), true).unwrap());
+            },
+            |site, store| {
+                drop(Run::begin(site.setup(store, NOW), &mut |_| {}).and_then(|run| pin(&run, false)));
+            },
+            |site, store, fault| {
+                let _ = pin(&site.begin(store, NOW), false).unwrap();
+                assert!(!Catalog::load(store).unwrap().get(id(NEW)).unwrap().has_pin, "{fault}");
+                assert_clean(site, store, &[id(NEW)], fault);
+            },
         );
     }
 
@@ -94,7 +117,7 @@ mod tests {
         site.backup(&store, NEW);
         let watched = WatchedStore::new(&store);
         let run = site.begin(&watched, NOW);
-        let accept = |id, accepted| set_accepted(&run, run.catalog().unwrap().get(id).unwrap(), accepted);
+        let accept = |id, accepted| set_accepted(&run, id, accepted);
         let policy = Policy { keep_days: Some(0), ..Policy::default() };
         let removed = || -> Vec<BackupId> {
             rotate::plan(&run, &policy, None).unwrap().removals().map(|decision| decision.id).collect()
@@ -115,14 +138,15 @@ mod tests {
         let made = site.backup(&store, NEW);
         let watched = WatchedStore::new(&store);
         let run = site.begin(&watched, NOW);
-        let pin = |pinned| set_pinned(&run, run.catalog().unwrap().get(made).unwrap(), pinned).unwrap();
+        let pin = |pinned| set_pinned(&run, made, pinned).unwrap();
         assert_eq!([pin(false), pin(true), pin(true), pin(false)], [false, true, false, true]);
         let changed = |verb: &str| watched.changes().iter().filter(|call| call.starts_with(verb)).count();
         assert_eq!([changed("put"), changed("remove"), changed("append")], [1, 1, 2]);
         let line = Ledger::load(&store).unwrap().lines().last().unwrap().clone();
         assert_eq!((line.command, line.id), (Command::Unpin, Some(made)));
+        drop(run);
         store.remove(&names::manifest(made)).unwrap();
-        let error = set_pinned(&run, Catalog::load(&store).unwrap().get(made).unwrap(), true).unwrap_err();
+        let error = set_pinned(&site.begin(&store, NOW), made, true).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoSuchBackup);
     }
 }

@@ -96,7 +96,8 @@ impl<'a> Run<'a> {
     /// # Errors
     /// As [`commit::publish`].
     pub(crate) fn publish(&self, manifest: &Manifest, pinned: bool) -> Result<()> {
-        commit::publish(&self.store, manifest, pinned)?;
+        // The backup may be there in spite of an error, and its id must not be given again.
+        commit::publish(&self.store, manifest, pinned).inspect_err(|_| self.forget_catalog())?;
         self.update_catalog(|catalog| catalog.add(manifest, pinned));
         Ok(())
     }
@@ -124,9 +125,8 @@ impl<'a> Run<'a> {
     /// # Errors
     /// As [`owner::write`].
     pub(crate) fn write_owner(&self, hosts: Option<BTreeSet<String>>) -> Result<()> {
-        owner::write(&self.store, self.setup().project(), self.now(), hosts)?;
         self.forget_catalog();
-        Ok(())
+        owner::write(&self.store, self.setup().project(), self.now(), hosts)
     }
 
     /// Makes sure that the store has room for `bytes`, if it knows its room.
@@ -155,7 +155,7 @@ impl<'a> Run<'a> {
     pub(crate) fn record_since(&self, begun: u64, line: Line) -> Result<()> {
         let (host, duration_ms) = (self.setup().host.clone(), self.elapsed_ms() - begun);
         let line = Line { duration_ms, host, ..line };
-        Ledger::append(&self.store, &line)?;
+        Ledger::append(&self.store, &line).inspect_err(|_| self.forget_ledger())?;
         self.update_ledger(|ledger| ledger.push(line));
         Ok(())
     }

@@ -41,12 +41,13 @@ pub(super) struct Recording {
 }
 
 impl<'a> Session<'a> {
-    /// Begins a session. It never creates a store.
+    /// Begins a session. It doesn't create a store, unless backups are read from another one: then the ledger and
+    /// safety copies need this host's own.
     ///
     /// # Errors
     /// As [`Run::begin`], except for [`ErrorKind::PermissionDenied`]: then the session is a look.
     pub fn begin(setup: Setup<'a>, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
-        if setup.store.list("")?.is_empty() {
+        if setup.from.is_none() && setup.store.list("")?.is_empty() {
             return Look::new(setup).map(Self::Unrecorded);
         }
         setup.require_own()?;

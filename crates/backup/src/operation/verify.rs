@@ -89,10 +89,11 @@ impl Findings {
     fn of(look: &Look<'_>, entry: &Entry, level: Level, earlier: &EarlierChecks) -> Result<Self> {
         let (mut checks, mut sound, mut checked_whole_at) = (Vec::new(), Vec::new(), None);
         for file in &entry.stored_files(look.store())? {
-            let database = file.recorded.as_ref().and_then(DatabaseDigests::of);
+            let recorded = file.recorded.as_ref().filter(|_| level == Level::Content);
+            let database = recorded.and_then(DatabaseDigests::of);
             let earlier = database.and_then(|database| earlier.when(entry.id, database));
             let found = verify_file(look, file, level, earlier)?;
-            if level == Level::Content && earlier.is_none() && found.iter().all(|check| check.verdict == Verdict::Ok) {
+            if earlier.is_none() && found.iter().all(|check| check.verdict == Verdict::Ok) {
                 sound.extend(database);
             }
             checked_whole_at = [checked_whole_at, earlier].into_iter().flatten().min();
@@ -362,6 +363,22 @@ mod tests {
         store.remove(&manifest.artifacts[0].file).unwrap();
         publish(&store, &manifest.artifacts[0].file, b"something else");
         assert_eq!(verify_at(Level::Stored).0, Verdict::Damaged);
+    }
+
+    #[test]
+    fn stored_bytes_alone_rely_on_no_earlier_check() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, NOW);
+        let session = site.session(&store, NOW);
+        let verify_at = |level| {
+            let (catalog, earlier) = (session.catalog().unwrap(), session.earlier_checks(&session.ledger().unwrap()));
+            let report = verify(&session, catalog.get(id(NOW)).unwrap(), level, &earlier).unwrap();
+            (report.depth, report.checked_whole_at)
+        };
+        let now = Some(id(NOW).time().fixed_offset());
+        assert_eq!(verify_at(Level::Content), (Depth::Whole, None));
+        assert_eq!(verify_at(Level::Content), (Depth::Content, now));
+        assert_eq!(verify_at(Level::Stored), (Depth::Stored, None));
     }
 
     #[test]

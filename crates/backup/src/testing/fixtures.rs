@@ -102,10 +102,14 @@ impl Site {
         self.begin(store, now).into()
     }
 
-    pub fn back_up(&self, run: &Run<'_>) -> Result<BackupReport> {
+    pub fn request(&self) -> BackupRequest<'_> {
         let encoding = Encoding::new(Codec::Zstd, 1).unwrap();
         let (root, sources, integrity) = (self.root(), &self.sources, Integrity::Required);
-        backup(run, &BackupRequest { root, sources, encoding, trigger: Trigger::Timer, pinned: false, integrity })
+        BackupRequest { root, sources, encoding, trigger: Trigger::Timer, pinned: false, integrity }
+    }
+
+    pub fn back_up(&self, run: &Run<'_>) -> Result<BackupReport> {
+        backup(run, &self.request())
     }
 
     /// Makes a complete backup with that id.

@@ -1,5 +1,6 @@
 //! The manifest of a backup: what was staged, and why the rest was not.
 
+use super::files::StagedFiles;
 use super::staging::Staging;
 use crate::catalog::collapse;
 use crate::error::{Error, ErrorKind, Result, SALVAGE_HINT};
@@ -30,13 +31,11 @@ impl Assembly {
         }
         let mut vanished = Vec::new();
         for set in &sources.files {
-            let staged = staging.stage_files(set).map(|staged| {
-                self.warnings.extend(staged.warnings);
-                vanished.extend(staged.vanished.into_iter().map(|error| (set.name.clone(), error)));
-                self.absent.extend(staged.artifact.is_none().then(|| set.name.clone()));
-                Vec::from_iter(staged.artifact)
-            });
-            self.take(&set.name, staged)?;
+            let StagedFiles { artifact, warnings, vanished: gone } = staging.stage_files(set);
+            self.warnings.extend(warnings);
+            vanished.extend(gone.into_iter().map(|error| (set.name.clone(), error)));
+            self.absent.extend(matches!(artifact, Ok(None)).then(|| set.name.clone()));
+            self.take(&set.name, artifact.map(Vec::from_iter))?;
         }
         self.failures.append(&mut vanished);
         Ok(self)

@@ -12,11 +12,10 @@ use crate::source::FilesSource;
 use crate::source::files::{ArchiveWriter, ConfigFile};
 use crate::source::syntax;
 
-/// A staged set of configuration files.
-#[derive(Default)]
+/// A set of configuration files, as far as it was staged.
 pub(super) struct StagedFiles {
-    /// The archive; `None` if none of the files exists.
-    pub artifact: Option<Artifact>,
+    /// The archive; `None` if none of the files exists. An error of reading a file or writing the archive.
+    pub artifact: Result<Option<Artifact>>,
     /// Warnings about them.
     pub warnings: Vec<Warning>,
     /// One error for each file that is gone, but that an earlier backup holds.
@@ -25,43 +24,41 @@ pub(super) struct StagedFiles {
 
 impl Staging<'_> {
     /// Stages an archive of the files that exist.
-    ///
-    /// # Errors
-    /// Any error of reading a file or writing the archive.
-    pub fn stage_files(&self, source: &FilesSource) -> Result<StagedFiles> {
+    pub fn stage_files(&self, source: &FilesSource) -> StagedFiles {
         let root = self.request.root;
         let is_missing =
             |path: &&RelPath| fs::metadata(path.under(root)).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
         let (missing, present): (Vec<_>, Vec<_>) = source.paths.iter().partition(is_missing);
-        let mut staged = StagedFiles::default();
+        let mut staged = StagedFiles { artifact: Ok(None), warnings: Vec::new(), vanished: Vec::new() };
         for path in missing {
             self.note_missing(path, &mut staged);
         }
         if !present.is_empty() {
-            staged.artifact = Some(self.stage_archive(source, &present, &mut staged.warnings)?);
+            staged.artifact = self.stage_archive(source, &present).map(|(artifact, flaws)| {
+                staged.warnings.extend(flaws);
+                Some(artifact)
+            });
         }
-        Ok(staged)
+        staged
     }
 
-    fn stage_archive(
-        &self,
-        source: &FilesSource,
-        present: &[&RelPath],
-        warnings: &mut Vec<Warning>,
-    ) -> Result<Artifact> {
-        self.stage(&source.name, Kind::Files, |artifact, name| {
+    /// Stages the archive, and gives the flaws of the files in it.
+    fn stage_archive(&self, source: &FilesSource, present: &[&RelPath]) -> Result<(Artifact, Vec<Warning>)> {
+        let mut flaws = Vec::new();
+        let artifact = self.stage(&source.name, Kind::Files, |artifact, name| {
             let mut archive = ArchiveWriter::new(artifact);
             let mut entries = Vec::new();
             for path in present {
                 // One at a time, so that only one is in memory.
                 let file = ConfigFile::read(self.request.root, path)?;
-                warnings.extend(syntax::flaw(&file));
+                flaws.extend(syntax::flaw(&file));
                 archive.add(&file).map_err(|e| Error::io_named("store", name, e))?;
                 entries.push(file.entry());
             }
             archive.finish().map_err(|e| Error::io_named("store", name, e))?;
             Ok(Content::Files { entries })
-        })
+        })?;
+        Ok((artifact, flaws))
     }
 
     /// A missing file that no backup holds may never have existed. One that a backup holds has vanished: rotation would

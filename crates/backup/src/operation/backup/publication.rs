@@ -109,9 +109,10 @@ fn next_id(run: &Run<'_>, catalog: &Catalog) -> Result<BackupId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::ledger::Ledger;
     use crate::record::names::LEDGER;
     use crate::record::relpath::RelPath;
-    use crate::store::{MemoryStore, Store};
+    use crate::store::{LocalStore, MemoryStore, Store};
     use crate::testing::faults::{Fault, WatchedStore, assert_clean, fault_sweep};
     use crate::testing::fixtures::{Site, Stop, id, published, staged};
 
@@ -131,6 +132,49 @@ mod tests {
             },
             |site, store, fault| assert_clean(site, store, &[id(EARLIER)], fault),
         );
+    }
+
+    #[test]
+    fn a_backup_that_is_to_be_pinned_is_never_there_without_its_pin() {
+        let is_pinned_if_listed = |store: &dyn LocalStore, fault: &str| {
+            let catalog = Catalog::load(store).unwrap();
+            assert!(catalog.get(id(NOW)).is_ok_and(|entry| entry.has_pin) || catalog.get(id(NOW)).is_err(), "{fault}");
+        };
+        fault_sweep(
+            |site, store| assert_eq!(site.backup(store, EARLIER), id(EARLIER)),
+            |site, store| {
+                let begun = crate::Run::begin(site.setup(store, NOW), &mut |_| {});
+                drop(begun.and_then(|run| backup(&run, &BackupRequest { pinned: true, ..site.request() })));
+            },
+            |site, store, fault| {
+                is_pinned_if_listed(store, fault);
+                assert_clean(site, store, &[id(EARLIER)], fault);
+                is_pinned_if_listed(store, fault);
+            },
+        );
+    }
+
+    #[test]
+    fn a_run_knows_what_its_store_holds_whatever_failed() {
+        for fault in [Fault::Before, Fault::After] {
+            for at in 0.. {
+                let (site, store) = (Site::new(), MemoryStore::new());
+                let watched = WatchedStore::failing(&store, at, fault);
+                let Ok(run) = crate::Run::begin(site.setup(&watched, NOW), &mut |_| {}) else { continue };
+                let first = site.back_up(&run);
+                if !watched.has_failed() {
+                    break;
+                }
+                let there = Catalog::load(&store).unwrap().entries().len();
+                assert!(first.is_err() || there == 1);
+                site.back_up(&run).unwrap();
+                let (known, found) = (run.catalog().unwrap(), Catalog::load(&store).unwrap());
+                let ids = |catalog: &Catalog| catalog.entries().iter().map(|entry| entry.id).collect::<Vec<_>>();
+                assert_eq!((ids(&known), found.entries().len()), (ids(&found), there + 1), "{fault:?} at {at}");
+                let (known, found) = (run.ledger().unwrap(), Ledger::load(&store).unwrap());
+                assert_eq!(known.lines(), found.lines(), "{fault:?} at {at}");
+            }
+        }
     }
 
     #[test]
@@ -185,6 +229,25 @@ mod tests {
         assert_eq!(made.failures[0].1.kind(), ErrorKind::MissingSource);
         assert_eq!(made.manifest.errors[0].name, "sessions_db");
         assert_eq!(published(&store), ["config_20251210_140000.tar.zst", "manifest_20251210_140000.json"]);
+    }
+
+    #[test]
+    fn a_file_that_is_gone_is_told_of_beside_one_that_cannot_be_read() {
+        let (mut site, store) = (Site::new(), MemoryStore::new());
+        let held = site.backup(&store, EARLIER);
+        std::fs::remove_file(site.root().join(".env")).unwrap();
+        std::fs::create_dir(site.root().join("folder.json")).unwrap();
+        for path in ["folder.json", "never.json"] {
+            site.sources.files[0].paths.push(RelPath::new(path).unwrap());
+        }
+        let made = site.back_up(&site.begin(&store, NOW)).unwrap();
+        let [(_, unreadable), (set, gone)] = &made.failures[..] else { panic!("{:?}", made.failures) };
+        assert_eq!(unreadable.kind(), ErrorKind::InvalidInput, "{unreadable}");
+        assert_eq!((set.as_str(), gone.kind()), ("config", ErrorKind::MissingSource));
+        assert_eq!(gone.to_string(), format!(".env doesn't exist, but backup {held} holds it"));
+        let warnings: Vec<&str> = made.manifest.warnings.iter().map(|warning| warning.message.as_str()).collect();
+        assert_eq!(warnings, ["never.json doesn't exist, so it is not in this backup"]);
+        assert!(made.manifest.absent.is_empty());
     }
 
     #[test]

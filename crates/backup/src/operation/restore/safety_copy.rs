@@ -46,7 +46,7 @@ pub(super) fn keep_what_is_replaced(
     if sources == Sources::default() {
         return Ok(SafetyCopy::default());
     }
-    let run = session.run().ok_or_else(|| no_place_to_keep(&session.store().location()))?;
+    let run = session.run().ok_or_else(|| no_place_to_keep(&session.setup().store.location()))?;
     let request = BackupRequest {
         root: &plan.target,
         sources: &sources,

@@ -30,6 +30,7 @@ mod tests {
     use crate::record::ledger::{Command, Ledger, Line, Outcome};
     use crate::record::manifest::{Collapse, Failure, Manifest, Status as BackupStatus, Trigger};
     use crate::record::names;
+    use crate::record::soundness::Depth;
     use crate::source::{DatabaseSource, FilesSource, Sources};
     use crate::store::{MemoryStore, Store as _};
     use crate::testing::fixtures::{append, id, publish};
@@ -428,6 +429,19 @@ mod tests {
         let status = judge_of(&catalog, &store, &sources(&["sessions_db"], &[]), None, None);
         let source = &status.sources[0];
         assert_eq!((source.verified, source.drilled, status.last_proved, status.last_drill), (None, None, None, None));
+    }
+
+    #[test]
+    fn stored_bytes_that_were_read_are_no_verified_copy() {
+        let store = store_of(&["1 1000"]);
+        for depth in [None, Some(Depth::Stored)] {
+            let at = now() - TimeDelta::minutes(if depth.is_none() { 50 } else { 10 });
+            let line = Line::new(at, Command::Verify, Outcome::Ok);
+            append(&store, &Line { id: Some(id("20251210_130000")), depth, ..line });
+        }
+        let status = judge(&store, &sources(&["sessions_db"], &[]), None, None);
+        let age = |at: chrono::DateTime<chrono::FixedOffset>| (now() - at).num_minutes();
+        assert_eq!((status.sources[0].verified.map(age), status.last_proved.unwrap().age_s), (Some(50), 50 * 60));
     }
 
     #[test]

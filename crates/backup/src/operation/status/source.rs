@@ -74,7 +74,7 @@ impl StatusInputs<'_> {
             _ => line.proved.iter().any(|proved| proved == name),
         };
         let is_good = |line: &Line| matches!(line.outcome, Outcome::Ok | Outcome::Partial) && holds(line);
-        let mut lines = self.proofs().rev().filter(|line| line.command == command);
+        let mut lines = self.proofs().rev().filter(|line| line.command == command && line.has_read_content());
         lines.find(|line| is_good(line)).map(|line| line.at)
     }
 

@@ -177,7 +177,7 @@ impl World {
         let catalog = run.catalog()?;
         match command {
             Command::Backup => self.site.back_up(&run).map(drop),
-            Command::Pin(id, pinned) => marks::set_pinned(&run, catalog.get(*id)?, *pinned).map(drop),
+            Command::Pin(id, pinned) => marks::set_pinned(&run, *id, *pinned).map(drop),
             Command::Rotate(policy) => rotate(&run, policy),
             Command::Verify(id) => {
                 let earlier = run.earlier_checks(&*run.ledger()?);
