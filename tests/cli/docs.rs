@@ -85,7 +85,7 @@ fn the_readme_and_the_help_agree_on_exit_codes() {
 
 #[test]
 fn links_between_documents_lead_somewhere() {
-    for document in ["README.md", "docs/architecture.md", "docs/format.md", "CHANGELOG.md"] {
+    for document in ["README.md", "docs/architecture.md", "docs/contributing.md", "docs/format.md", "CHANGELOG.md"] {
         let text = read(document);
         let folder = root().join(document).parent().unwrap().to_path_buf();
         for link in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
