@@ -77,7 +77,7 @@ impl Reader<'_> {
 /// Whether the stored bytes are as recorded.
 ///
 /// # Errors
-/// Any error of reading them. A missing file is no error but `false`.
+/// Any error of reading them. Anything but a plain file in its place is no error but `false`.
 pub(crate) fn is_stored(store: &dyn Store, artifact: &Artifact) -> Result<bool> {
     let mut stored = match store.read(&artifact.file) {
         Err(error) if error.is_not_plain() => return Ok(false),

@@ -114,8 +114,7 @@ pub(super) type Sizes = BTreeMap<String, u64>;
 impl Entry {
     pub(super) fn of(manifest: &Manifest, sizes: &Sizes) -> Self {
         let files = manifest.artifacts.iter().map(|artifact| ListedFile::of(artifact, sizes)).collect();
-        let has_pin = sizes.contains_key(&names::pin(manifest.id));
-        Self { id: manifest.id, record: Record::Manifest(Summary::of(manifest)), files, has_pin }
+        Self { id: manifest.id, record: Record::Manifest(Summary::of(manifest)), files, has_pin: false }
     }
 
     /// Whether it is pinned, so that rotation never removes it. A pin in a manifest of format 1 counts until the ledger

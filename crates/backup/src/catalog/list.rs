@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 
-use super::entry::{Entry, Record, Sizes, Stranger};
+use super::entry::{Entry, Record, Stranger};
 use crate::record::id::BackupId;
 use crate::record::manifest::{Manifest, Status, Trigger};
-use crate::record::names;
 use crate::record::relpath::RelPath;
 
 /// All backups of a store, oldest first.
@@ -79,10 +78,8 @@ impl Catalog {
 
     /// Adds a backup that has just been published.
     pub(crate) fn add(&mut self, manifest: &Manifest, pinned: bool) {
-        let mut sizes: Sizes =
-            manifest.artifacts.iter().map(|artifact| (artifact.file.clone(), artifact.bytes)).collect();
-        sizes.extend(pinned.then(|| (names::pin(manifest.id), 0)));
-        self.entries.push(Entry::of(manifest, &sizes));
+        let sizes = manifest.artifacts.iter().map(|artifact| (artifact.file.clone(), artifact.bytes)).collect();
+        self.entries.push(Entry { has_pin: pinned, ..Entry::of(manifest, &sizes) });
         self.entries.sort_by_key(|entry| entry.id);
         self.ids.insert(manifest.id);
     }

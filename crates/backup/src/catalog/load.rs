@@ -77,6 +77,7 @@ impl Catalog {
             entries.retain(|entry| entry.manifest().is_some() || is_as_listed(&names::manifest(entry.id)));
         }
         entries.sort_by_key(|entry| entry.id);
+        add_pins(&mut entries, sizes);
         let ids = sizes.keys().filter_map(|name| names::id_of(name)).filter(|id| !unfinished.contains(id)).collect();
         Ok(Self { location: store.location(), ids, entries })
     }
@@ -101,6 +102,15 @@ impl Entry {
             None => Record::Unreadable(error),
         };
         Self { id, record, files: Vec::new(), has_pin: false }
+    }
+}
+
+/// Marks the entries with a manifest that an object pins. There are few pins, and `entries` are sorted.
+fn add_pins(entries: &mut [Entry], sizes: &Sizes) {
+    for id in sizes.keys().filter_map(|name| names::parse_pin(name)) {
+        if let Ok(at) = entries.binary_search_by_key(&id, |entry| entry.id) {
+            entries[at].has_pin = entries[at].manifest().is_some();
+        }
     }
 }
 

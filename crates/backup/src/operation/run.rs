@@ -43,8 +43,6 @@ impl<'a> Run<'a> {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if something else is in the store's place; any error of reading
     /// or writing the store.
     pub fn begin(setup: Setup<'a>, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
-        // Before it creates anything there, or waits.
-        setup.require_own()?;
         let run = Self::begin_unrecovered(setup, waiting)?;
         run.recover()?;
         Ok(run)
@@ -52,6 +50,8 @@ impl<'a> Run<'a> {
 
     /// The same, but leaves what an earlier run left unfinished.
     pub(super) fn begin_unrecovered(setup: Setup<'a>, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
+        // Before it creates anything there, or waits.
+        setup.require_own()?;
         let run = Self::begin_on_any(setup, waiting)?;
         // Another project may have claimed the store in the meantime.
         run.setup().require_own()?;

@@ -50,7 +50,6 @@ impl<'a> Session<'a> {
         if setup.from.is_none() && setup.store.list("")?.is_empty() {
             return Look::new(setup).map(Self::Unrecorded);
         }
-        setup.require_own()?;
         let run = match Run::begin_unrecovered(setup.clone(), waiting) {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => return Look::new(setup).map(Self::Unrecorded),
             other => other?,

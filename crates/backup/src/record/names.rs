@@ -107,7 +107,7 @@ pub fn parse_pin(file: &str) -> Option<BackupId> {
 
 /// The backup that a stored file belongs to, by its name.
 pub(crate) fn id_of(file: &str) -> Option<BackupId> {
-    parse_manifest(file).or_else(|| parse_pin(file)).or_else(|| ArtifactName::parse(file).map(|name| name.id))
+    parse_manifest(file).or_else(|| ArtifactName::parse(file).map(|name| name.id)).or_else(|| parse_pin(file))
 }
 
 /// Whether `name` can name a database or a set of files: 1 to 64 letters, digits, `_` or `-`, and not `manifest`.
