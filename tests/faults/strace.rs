@@ -73,10 +73,16 @@ pub fn inject(command: &Command, fault: &Fault) -> (CommandOutput, Vec<String>) 
     (ran, struck(&log))
 }
 
+/// A line's thread, and what follows. Blanks fill a number of less than five digits.
+fn thread_and_text(line: &str) -> (&str, &str) {
+    let (thread, text) = line.split_once(' ').unwrap_or_default();
+    (thread, text.trim_start())
+}
+
 /// The thread and the name of the call that begins on this line.
 fn begun(line: &str) -> Option<(&str, &str)> {
-    let (thread, call) = line.split_once(' ')?;
-    let (name, _) = call.trim_start().split_once('(')?;
+    let (thread, call) = thread_and_text(line);
+    let (name, _) = call.split_once('(')?;
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_').then_some((thread, name))
 }
 
@@ -85,13 +91,13 @@ fn struck(log: &str) -> Vec<String> {
     let mut unfinished = BTreeMap::new();
     let mut struck = Vec::new();
     for line in log.lines() {
-        let (thread, call) = line.split_once(' ').unwrap_or_default();
+        let (thread, call) = thread_and_text(line);
         if let Some(begin) = call.strip_suffix("<unfinished ...>") {
-            unfinished.insert(thread, begin.trim_start());
+            unfinished.insert(thread, begin);
         } else if call.contains("(INJECTED)") {
             let begin =
                 if call.contains("resumed>") { unfinished.get(thread).copied().unwrap_or_default() } else { "" };
-            struck.push(format!("{begin}{}", call.trim_start()));
+            struck.push(format!("{begin}{call}"));
         } else if call.starts_with("--- ") && call.contains("si_code=SI_KERNEL") {
             struck.push(call.into());
         }
@@ -120,8 +126,7 @@ pub fn record(command: &Command, names: &str) -> (CommandOutput, Vec<Call>, Vec<
     let (ran, log) = run(command, &[format!("trace={trace}")]);
     let (mut calls, mut moments, mut unfinished) = (Vec::new(), Vec::new(), BTreeMap::<&str, (usize, &str)>::new());
     for line in log.lines() {
-        let (thread, text) = line.split_once(' ').unwrap_or_default();
-        let text = text.trim_start();
+        let (thread, text) = thread_and_text(line);
         if let Some(begin) = text.strip_suffix("<unfinished ...>") {
             moments.push(Moment::Begin(calls.len()));
             unfinished.insert(thread, (calls.len(), begin));
@@ -170,4 +175,14 @@ fn run(command: &Command, options: &[String]) -> (CommandOutput, String) {
     strace.env_remove("LD_LIBRARY_PATH").stdin(std::process::Stdio::null());
     let ran = CommandOutput::of(&mut strace);
     (ran, fs::read_to_string(&log).unwrap_or_default())
+}
+
+#[test]
+fn a_thread_with_a_short_number_is_read_as_well() {
+    let log = "812   openat(AT_FDCWD, \"a\" <unfinished ...>\n\
+               10813 --- SIGTERM {si_signo=SIGTERM, si_code=SI_KERNEL} ---\n\
+               812   <... openat resumed>) = -1 EIO (INJECTED)\n\
+               7     --- SIGTERM {si_signo=SIGTERM, si_code=SI_KERNEL} ---\n";
+    assert_eq!(struck(log).len(), 3);
+    assert!(struck(log)[1].starts_with("openat(AT_FDCWD"), "{:?}", struck(log));
 }
