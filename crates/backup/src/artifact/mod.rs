@@ -1,6 +1,7 @@
 //! Stored files: how they are written and read back.
 
 pub(crate) mod codec;
+pub(crate) mod delta;
 pub(crate) mod read;
 pub(crate) mod write;
 

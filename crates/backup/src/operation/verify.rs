@@ -137,7 +137,7 @@ fn verify_file(
     let read = match (file.kind, earlier) {
         _ if level == Level::Stored => verify_stored(look, file, &mut checks),
         (Kind::Database, _) if file.damage().is_some() => verify_bytes(look, file, &mut checks),
-        (Kind::Wal | Kind::Journal, _) => verify_bytes(look, file, &mut checks),
+        (Kind::Increment | Kind::Wal | Kind::Journal, _) => verify_bytes(look, file, &mut checks),
         (Kind::Database, Some(at)) => verify_content(look, file, at, &mut checks),
         (Kind::Database, None) => verify_database(look, file, &mut checks),
         (Kind::Files, _) => verify_archive(look, file, &mut checks),
@@ -244,14 +244,14 @@ pub(crate) fn plain_bytes(file: &StoredFile) -> u64 {
 pub(crate) fn expected_facts(file: &StoredFile) -> Option<&Facts> {
     match &file.recorded.as_ref()?.content {
         Content::Database(database) => Some(&database.facts),
-        Content::Wal | Content::Journal | Content::Files { .. } => None,
+        Content::Increment(_) | Content::Wal | Content::Journal | Content::Files { .. } => None,
     }
 }
 
 fn expected_entries(file: &StoredFile) -> Option<&[FileEntry]> {
     match &file.recorded.as_ref()?.content {
         Content::Files { entries } => Some(entries),
-        Content::Database(_) | Content::Wal | Content::Journal => None,
+        Content::Database(_) | Content::Increment(_) | Content::Wal | Content::Journal => None,
     }
 }
 

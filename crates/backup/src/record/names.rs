@@ -1,5 +1,5 @@
 //! Names of the files in a store: `<name>_<id>.db[.gz|.zst]`, `<name>_<id>.tar[.gz|.zst]`, `manifest_<id>.json`, `pin_<id>`.
-//! A database that is kept as bytes can also have `<name>_<id>.db-wal[.gz|.zst]` and `<name>_<id>.db-journal[.gz|.zst]`.
+//! An increment of a database is `<name>_<id>.db.rdiff[.gz|.zst]`. A database that is kept as bytes can also have `<name>_<id>.db-wal[.gz|.zst]` and `<name>_<id>.db-journal[.gz|.zst]`.
 
 use std::fmt;
 
@@ -17,6 +17,8 @@ pub const OWNER: &str = "store.json";
 pub enum Kind {
     /// One SQLite database file.
     Database,
+    /// The pages of a database that changed since the parent of the backup.
+    Increment,
     /// The write-ahead log of a database that is kept as bytes.
     Wal,
     /// The rollback journal of a database that is kept as bytes.
@@ -26,7 +28,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Database, Self::Wal, Self::Journal, Self::Files];
+    const ALL: [Self; 5] = [Self::Database, Self::Increment, Self::Wal, Self::Journal, Self::Files];
 
     /// Whether it is useless without the database of the same name.
     pub fn is_beside_database(self) -> bool {
@@ -36,6 +38,7 @@ impl Kind {
     fn extension(self) -> &'static str {
         match self {
             Self::Database => ".db",
+            Self::Increment => ".db.rdiff",
             Self::Wal => ".db-wal",
             Self::Journal => ".db-journal",
             Self::Files => ".tar",

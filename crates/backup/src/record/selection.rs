@@ -22,7 +22,7 @@ impl Selection {
 
     pub(crate) fn takes(self, kind: Kind) -> bool {
         match kind {
-            Kind::Database | Kind::Wal | Kind::Journal => self.databases,
+            Kind::Database | Kind::Increment | Kind::Wal | Kind::Journal => self.databases,
             Kind::Files => self.files,
         }
     }

@@ -140,6 +140,7 @@ impl Artifact {
             name: file.name.clone(),
             kind: match file.kind {
                 Kind::Database => "database",
+                Kind::Increment => "increment",
                 Kind::Wal => "wal",
                 Kind::Journal => "journal",
                 Kind::Files => "files",

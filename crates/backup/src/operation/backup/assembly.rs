@@ -4,7 +4,7 @@ use super::files::StagedFiles;
 use super::staging::Staging;
 use crate::catalog::collapse;
 use crate::error::{Error, ErrorKind, Result, SALVAGE_HINT};
-use crate::record::manifest::{Artifact, Collapse, FORMAT, Failure, Manifest, Status, Trigger, Warning};
+use crate::record::manifest::{Artifact, BackupType, Collapse, FORMAT, Failure, Manifest, Status, Trigger, Warning};
 
 /// All that was staged for a backup, and the errors of the rest.
 #[derive(Default)]
@@ -67,6 +67,8 @@ impl Assembly {
         let manifest = Manifest {
             format: FORMAT,
             id,
+            backup_type: BackupType::Full,
+            parent: None,
             created_at: run.now(),
             project: run.setup().project.clone(),
             host: run.setup().host.clone(),
@@ -79,6 +81,7 @@ impl Assembly {
             collapses,
             errors: self.failures.iter().map(failure).collect(),
             absent: self.absent,
+            unchanged: Vec::new(),
             artifacts: self.artifacts,
         };
         (manifest, self.failures)

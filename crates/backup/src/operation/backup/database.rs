@@ -299,6 +299,7 @@ fn database(source: &DatabaseSource, owner: &Metadata, facts: Facts) -> Database
         checked: false,
         damage: Vec::new(),
         journal_mode: String::new(),
+        pages_digest: None,
         facts,
     }
 }

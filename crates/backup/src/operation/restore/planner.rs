@@ -86,7 +86,7 @@ impl Planner<'_> {
             match file.kind {
                 Kind::Database => self.add_database(file, beside(entry, files, file)?)?,
                 // They go with the damaged database that they belong to.
-                Kind::Wal | Kind::Journal => {}
+                Kind::Increment | Kind::Wal | Kind::Journal => {}
                 Kind::Files => self.add_files(file)?,
             }
         }

@@ -178,7 +178,7 @@ fn decode_synced(file: &StoredFile, temp: &Temp, reader: Reader<'_>) -> Result<(
 fn recorded_database(file: &StoredFile) -> Option<manifest::Database> {
     match &file.recorded.as_ref()?.content {
         Content::Database(database) => Some(database.clone()),
-        Content::Wal | Content::Journal | Content::Files { .. } => None,
+        Content::Increment(_) | Content::Wal | Content::Journal | Content::Files { .. } => None,
     }
 }
 

@@ -10,6 +10,7 @@ use crate::record::codec::Codec;
 use crate::record::digest::Digest;
 use crate::record::id::BackupId;
 use crate::record::names::{ArtifactName, Kind};
+use crate::record::pages::PagesDigest;
 use crate::record::relpath::RelPath;
 
 /// One stored file.
@@ -41,6 +42,8 @@ pub struct Artifact {
 pub enum Content {
     /// An SQLite database file.
     Database(Database),
+    /// The pages of an SQLite database that changed since the parent of the backup, as a delta that `rdiff patch` applies.
+    Increment(Increment),
     /// The `-wal` of the database of the same name, which is kept as [`Snapshot::Bytes`].
     Wal,
     /// The `-journal` of the database of the same name, which is kept as [`Snapshot::Bytes`].
@@ -78,9 +81,45 @@ pub struct Database {
     pub checked: bool,
     /// The source's journal mode, `wal` or one of the rollback modes. The snapshot itself is never in WAL mode.
     pub journal_mode: String,
+    /// The digest of all its pages, if it can be the base of increments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pages_digest: Option<PagesDigest>,
     /// What the snapshot must show when it is opened.
     #[serde(flatten)]
     pub facts: Facts,
+}
+
+/// A database's place and owner, and what proves the image that an increment leads to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Increment {
+    /// Where it was, relative to the project's root.
+    pub source: RelPath,
+    /// Permission bits of the source, such as 0o640.
+    pub mode: u32,
+    /// User id of the source's owner.
+    pub uid: u32,
+    /// Group id of the source.
+    pub gid: u32,
+    /// How long one transaction read the source, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_ms: Option<u64>,
+    /// The source's journal mode, `wal` or one of the rollback modes. The image itself is never in WAL mode.
+    pub journal_mode: String,
+    /// Size of a page in bytes, that of its base.
+    pub page_size: u32,
+    /// Number of pages of the image.
+    pub page_count: u64,
+    /// Number of pages in the delta.
+    pub changed_pages: u64,
+    /// The digest of all pages of the image.
+    pub pages_digest: PagesDigest,
+}
+
+impl Increment {
+    /// Size of the image, in bytes.
+    pub fn image_bytes(&self) -> u64 {
+        self.page_count.saturating_mul(self.page_size.into())
+    }
 }
 
 /// How a snapshot is taken.
@@ -144,6 +183,7 @@ impl Artifact {
     pub fn kind(&self) -> Kind {
         match self.content {
             Content::Database(_) => Kind::Database,
+            Content::Increment(_) => Kind::Increment,
             Content::Wal => Kind::Wal,
             Content::Journal => Kind::Journal,
             Content::Files { .. } => Kind::Files,
@@ -154,7 +194,7 @@ impl Artifact {
     pub fn damage(&self) -> &[String] {
         match &self.content {
             Content::Database(database) => &database.damage,
-            Content::Wal | Content::Journal | Content::Files { .. } => &[],
+            Content::Increment(_) | Content::Wal | Content::Journal | Content::Files { .. } => &[],
         }
     }
 
@@ -188,6 +228,8 @@ struct AnyArtifact {
     #[serde(default)]
     checked: bool,
     journal_mode: Option<String>,
+    pages_digest: Option<PagesDigest>,
+    changed_pages: Option<u64>,
     page_size: Option<u32>,
     page_count: Option<u64>,
     encoding: Option<String>,
@@ -201,6 +243,7 @@ struct AnyArtifact {
 #[serde(rename_all = "snake_case")]
 enum KindName {
     Database,
+    Increment,
     Wal,
     Journal,
     Files,
@@ -215,6 +258,18 @@ impl TryFrom<AnyArtifact> for Artifact {
             KindName::Wal => Content::Wal,
             KindName::Journal => Content::Journal,
             KindName::Files => Content::Files { entries: required("entries", any.entries)? },
+            KindName::Increment => Content::Increment(Increment {
+                source: required("source", any.source)?,
+                mode: required("mode", any.mode)?,
+                uid: required("uid", any.uid)?,
+                gid: required("gid", any.gid)?,
+                read_ms: any.read_ms,
+                journal_mode: required("journal_mode", any.journal_mode)?,
+                page_size: required("page_size", any.page_size)?,
+                page_count: required("page_count", any.page_count)?,
+                changed_pages: required("changed_pages", any.changed_pages)?,
+                pages_digest: required("pages_digest", any.pages_digest)?,
+            }),
             KindName::Database => Content::Database(Database {
                 source: required("source", any.source)?,
                 mode: required("mode", any.mode)?,
@@ -225,6 +280,7 @@ impl TryFrom<AnyArtifact> for Artifact {
                 damage: any.damage,
                 checked: any.checked,
                 journal_mode: required("journal_mode", any.journal_mode)?,
+                pages_digest: any.pages_digest,
                 facts: Facts {
                     page_size: required("page_size", any.page_size)?,
                     page_count: required("page_count", any.page_count)?,

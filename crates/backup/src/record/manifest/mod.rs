@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::record::figures::{size, thousands};
 use crate::record::id::BackupId;
 
-pub use artifact::{Artifact, Content, Database, Facts, FileEntry, Snapshot, Table};
+pub use artifact::{Artifact, Content, Database, Facts, FileEntry, Increment, Snapshot, Table};
 
 /// The format that this library writes, and the newest that it reads. Format 1 had the pin in it. Since format 2 a manifest
 /// never changes, and a pin is an object of its own.
@@ -43,6 +43,12 @@ pub struct Manifest {
     pub format: u32,
     /// The backup's name.
     pub id: BackupId,
+    /// Whether it holds all by itself.
+    #[serde(rename = "type", default, skip_serializing_if = "BackupType::is_full")]
+    pub backup_type: BackupType,
+    /// The backup that an increment continues; none of a full one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<BackupId>,
     /// When it began, with the offset of the host's local time.
     pub created_at: DateTime<FixedOffset>,
     /// The project that was backed up.
@@ -72,9 +78,29 @@ pub struct Manifest {
     /// Sets of files that had no file, so that there was nothing to save.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "list::bounded::<FEW, _, _>")]
     pub absent: Vec<String>,
+    /// In an increment, databases and sets of files that are as in its parent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "list::bounded::<FEW, _, _>")]
+    pub unchanged: Vec<String>,
     /// What is stored; empty if [`Status::Failed`].
     #[serde(deserialize_with = "list::bounded::<FEW, _, _>")]
     pub artifacts: Vec<Artifact>,
+}
+
+/// Whether a backup holds all by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackupType {
+    /// It does.
+    #[default]
+    Full,
+    /// It holds what changed since its parent.
+    Increment,
+}
+
+impl BackupType {
+    fn is_full(&self) -> bool {
+        *self == Self::Full
+    }
 }
 
 /// What caused a backup.
@@ -162,7 +188,7 @@ impl Manifest {
     pub(crate) fn path_bytes(&self) -> usize {
         let entries = self.artifacts.iter().flat_map(|artifact| match &artifact.content {
             Content::Files { entries } => &entries[..],
-            Content::Database(_) | Content::Wal | Content::Journal => &[],
+            Content::Database(_) | Content::Increment(_) | Content::Wal | Content::Journal => &[],
         });
         entries.map(|entry| entry.path.as_str().len()).sum()
     }

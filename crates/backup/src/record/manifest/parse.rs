@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::{MAX_BYTES, MAX_PATHS, Manifest, READABLE};
+use super::{BackupType, Content, MAX_BYTES, MAX_PATHS, Manifest, READABLE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::id::BackupId;
 
@@ -39,7 +39,7 @@ impl Manifest {
         if manifest.path_bytes() > MAX_PATHS {
             return Err(bad(format!("names configuration files in more than {} MiB", MAX_PATHS >> 20)));
         }
-        manifest.require_own_files().map_err(bad)?;
+        manifest.require_lineage().and_then(|()| manifest.require_own_files()).map_err(bad)?;
         Ok(manifest)
     }
 
@@ -48,6 +48,21 @@ impl Manifest {
         let mut json = serde_json::to_vec_pretty(self).expect("a manifest has text for keys, so it is JSON");
         json.push(b'\n');
         json
+    }
+
+    /// Makes sure that an increment has an older parent, and that nothing else has increments in it.
+    fn require_lineage(&self) -> Result<(), String> {
+        match (self.backup_type, self.parent) {
+            (BackupType::Increment, None) => Err("is an increment without a parent".into()),
+            (BackupType::Increment, Some(parent)) if parent >= self.id => {
+                Err(format!("is an increment on {parent}, which isn't older"))
+            }
+            (BackupType::Full, Some(_)) => Err("is a full backup with a parent".into()),
+            (BackupType::Full, None) if self.artifacts.iter().any(|it| matches!(it.content, Content::Increment(_))) => {
+                Err("is a full backup with increments in it".into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Makes sure that each file is this backup's own, and named once.
@@ -78,7 +93,7 @@ mod tests {
 
     use super::*;
     use crate::record::codec::Codec;
-    use crate::record::manifest::{Content, Snapshot, Status, Table, Trigger};
+    use crate::record::manifest::{Snapshot, Status, Table, Trigger};
     use crate::record::names::Kind;
 
     /// What version 0.1.0 wrote. It stays as it is for ever: what it says must remain readable.
