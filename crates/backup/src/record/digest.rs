@@ -1,6 +1,6 @@
 //! SHA-256 (FIPS 180-4), computed while bytes are read or written, so that nothing is read twice.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
@@ -25,7 +25,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex(&self.0))
     }
 }
 
@@ -45,16 +45,28 @@ impl TryFrom<String> for Digest {
     type Error = Error;
 
     fn try_from(text: String) -> Result<Self, Error> {
-        let invalid = || Error::new(ErrorKind::InvalidInput, "a SHA-256 is 64 hex digits");
-        if text.len() != 64 || !text.is_ascii() {
-            return Err(invalid());
-        }
-        let mut bytes = [0; 32];
-        for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
-            *byte = u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| invalid())?;
-        }
-        Ok(Self(bytes))
+        unhex(&text).map(Self).ok_or_else(|| Error::new(ErrorKind::InvalidInput, "a SHA-256 is 64 hex digits"))
     }
+}
+
+/// Bytes as lower-case hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    // Writing to a string can't fail.
+    bytes.iter().for_each(|byte| drop(write!(text, "{byte:02x}")));
+    text
+}
+
+/// The bytes that `text` writes as 64 hex digits; `None` for any other text.
+pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
+        *byte = u8::from_str_radix(&text[at..at + 2], 16).ok()?;
+    }
+    Some(bytes)
 }
 
 /// A reader or writer that hashes and counts the bytes that pass through it.

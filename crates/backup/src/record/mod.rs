@@ -10,6 +10,7 @@ pub(crate) mod ledger;
 pub mod manifest;
 pub(crate) mod names;
 pub(crate) mod ospath;
+pub(crate) mod pages;
 pub(crate) mod relpath;
 pub(crate) mod selection;
 pub(crate) mod soundness;
