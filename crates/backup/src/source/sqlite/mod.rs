@@ -6,10 +6,12 @@
 //! snapshot is taken by SQLite. Only a damaged one is read as a file ([`bytes`]).
 
 pub(crate) mod bytes;
+mod changes;
 mod facts;
 mod guard;
 mod header;
 pub(crate) mod integrity;
+mod log;
 mod open;
 mod pages;
 mod query;
@@ -17,8 +19,10 @@ mod transaction;
 pub(crate) mod vacuum;
 mod version;
 
+pub(crate) use changes::{Changed, Found, OpenSnapshot, Since, look};
 pub(crate) use facts::{Contents, tables};
 pub(crate) use header::{HEADER, Header};
+pub(crate) use log::Position;
 pub(crate) use open::{
     open_read_only, open_read_write, open_recovered, open_restored, open_stoppable, open_to_replace,
 };

@@ -41,7 +41,7 @@ pub(crate) fn pages(
 }
 
 /// The first page, with a header that says rollback mode.
-fn in_rollback_mode(page: &[u8]) -> Cow<'_, [u8]> {
+pub(super) fn in_rollback_mode(page: &[u8]) -> Cow<'_, [u8]> {
     let mut page = page.to_vec();
     page[WAL_FLAGS].fill(1);
     page.into()

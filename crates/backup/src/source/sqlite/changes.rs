@@ -1,0 +1,231 @@
+//! Which pages of a live database changed since a snapshot.
+//!
+//! The hazard: a page that changed and isn't noticed makes every later increment wrong. SQLite delivers the content, and
+//! the log only hints where to look. The order of steps makes the hint complete:
+//!
+//! 1. The position is read, the end of what is visible in the log.
+//! 2. The read transaction begins. So it reads at least what is before the position, which the next look begins at.
+//! 3. The candidates are read, the pages of all frames after the position of the look before. What the transaction reads
+//!    was in the log before it began, so they are complete; frames that it doesn't read do no harm.
+//! 4. The log's header is read once more. If the log has begun anew meanwhile, frames may have been overwritten.
+//!
+//! Whenever that can't be said of a log, every page is compared. A candidate that is as it was didn't change.
+
+#[cfg(test)]
+mod model;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use rusqlite::{Connection, Statement, Transaction};
+
+use super::log::{self, Before, Log, Position};
+use super::pages::in_rollback_mode;
+use super::query::{beside, pragma};
+use super::transaction::begin_reading;
+use crate::error::{Error, Result};
+use crate::progress::{Phase, Progress, Step};
+use crate::record::pages::{PageDigest, PageList};
+
+/// What a look compares with: the snapshot that was looked at before.
+#[derive(Clone, Copy)]
+pub(crate) enum Since<'a> {
+    /// There was none, or it had no position.
+    Unknown,
+    /// It had this position.
+    Position(&'a Position),
+    /// This one, still open. Then the log may have begun anew since.
+    Open(&'a OpenSnapshot<'a>),
+}
+
+/// A snapshot of a live database that can be read, as long as this lives.
+pub(crate) struct OpenSnapshot<'a> {
+    transaction: Transaction<'a>,
+    path: &'a Path,
+    position: Option<Position>,
+    /// All pages that may differ from the snapshot before; `None` if any may.
+    candidates: Option<BTreeSet<u32>>,
+}
+
+/// How changed pages were found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The log said where to look.
+    Log,
+    /// All pages were compared.
+    Compare,
+}
+
+/// The pages of a snapshot that changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Changed {
+    pub page_size: u32,
+    pub page_count: u64,
+    /// The numbers of pages that differ or are new, in order; pages count from 1.
+    pub pages: Vec<u32>,
+    pub by: Found,
+}
+
+/// Begins a snapshot of the database at `path`, opened as `connection`, and finds out where it can differ from the one
+/// before. For [`Since::Open`] that must be a snapshot of another connection.
+///
+/// # Errors
+/// [`Busy`](crate::ErrorKind::Busy), [`Damaged`](crate::ErrorKind::Damaged) and the like.
+pub(crate) fn look<'a>(connection: &'a Connection, path: &'a Path, since: Since<'_>) -> Result<OpenSnapshot<'a>> {
+    look_with(connection, path, since, &mut || ())
+}
+
+/// As [`look`]; calls `between` after each step, so that a test can let others write then.
+fn look_with<'a>(
+    connection: &'a Connection,
+    path: &'a Path,
+    since: Since<'_>,
+    between: &mut dyn FnMut(),
+) -> Result<OpenSnapshot<'a>> {
+    let wal = beside(path, "-wal")?;
+    let position = log::position(connection, &wal)?;
+    between();
+    let transaction = begin_reading(connection, path)?;
+    between();
+    let candidates = match since.position() {
+        Some((since, before)) => candidates(&wal, since, position.as_ref(), before, between)?,
+        None => None,
+    };
+    Ok(OpenSnapshot { transaction, path, position, candidates })
+}
+
+/// The pages of all frames after `since`; `None` if the log has begun anew.
+fn candidates(
+    wal: &Path,
+    since: &Position,
+    now: Option<&Position>,
+    before: Before,
+    between: &mut dyn FnMut(),
+) -> Result<Option<BTreeSet<u32>>> {
+    let Some(log) = Log::open(wal)? else { return Ok(None) };
+    let Some(first) = log.first_after(since, now, before)? else { return Ok(None) };
+    between();
+    let pages = log.pages_from(first)?;
+    between();
+    Ok(log.is_unchanged()?.then_some(pages))
+}
+
+impl<'a> Since<'a> {
+    fn position(self) -> Option<(&'a Position, Before)> {
+        match self {
+            Self::Unknown => None,
+            Self::Position(position) => Some((position, Before::Ended)),
+            Self::Open(snapshot) => {
+                // SQLite itself ends a transaction after some errors.
+                let before = if snapshot.transaction.is_autocommit() { Before::Ended } else { Before::Open };
+                Some((snapshot.position.as_ref()?, before))
+            }
+        }
+    }
+}
+
+impl OpenSnapshot<'_> {
+    /// What to pass to the next look, once it is known what this one changed. `None` if there is no log.
+    pub fn position(&self) -> Option<&Position> {
+        self.position.as_ref()
+    }
+
+    /// The read transaction.
+    pub fn transaction(&self) -> &Transaction<'_> {
+        &self.transaction
+    }
+
+    /// The pages that differ from `list`, which must be that of the snapshot before, with pages of `page_size`. Makes it
+    /// the list of this one; after an error it is that of none.
+    ///
+    /// # Errors
+    /// [`Damaged`](crate::ErrorKind::Damaged) and the like, [`Interrupted`](crate::ErrorKind::Interrupted).
+    pub fn changed(&self, list: &mut PageList, page_size: u32, progress: &dyn Progress) -> Result<Changed> {
+        changed(&self.transaction, self.path, self.candidates.as_ref(), list, page_size, progress)
+    }
+
+    /// Calls `each` with these pages of the snapshot and their numbers. Page 1 says rollback mode, whatever the mode.
+    ///
+    /// # Errors
+    /// [`Damaged`](crate::ErrorKind::Damaged) and the like, also if there is no such page; and the error of `each`.
+    pub fn read_pages(
+        &self,
+        numbers: impl IntoIterator<Item = u32>,
+        each: impl FnMut(u32, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        read_pages(&self.transaction, self.path, numbers, each)
+    }
+}
+
+/// As [`OpenSnapshot::changed`], with the candidates, or without them comparing all pages.
+fn changed(
+    transaction: &Transaction<'_>,
+    path: &Path,
+    candidates: Option<&BTreeSet<u32>>,
+    list: &mut PageList,
+    believed_page_size: u32,
+    progress: &dyn Progress,
+) -> Result<Changed> {
+    let failed = |e| Error::sqlite("read", path, &e);
+    let page_size: u32 = pragma(transaction, "page_size").map_err(failed)?;
+    let page_count: u32 = pragma(transaction, "page_count").map_err(failed)?;
+    if page_size != believed_page_size {
+        *list = PageList::default();
+    }
+    list.truncate(page_count.into());
+    let numbers = match candidates {
+        Some(candidates) if list.len() > 0 => Some(to_compare(candidates, list.len(), page_count)),
+        _ => None,
+    };
+    let by = if numbers.is_some() { Found::Log } else { Found::Compare };
+    let count = numbers.as_ref().map_or(u64::from(page_count), |numbers| numbers.len() as u64);
+    let total = Some(count * u64::from(page_size));
+    let step = Step::begin(progress, Phase::Snapshot, &path.display().to_string(), total);
+    let mut pages = Vec::new();
+    let compare = |number: u32, page: &[u8]| {
+        let digest = PageDigest::of(page);
+        if list.get(number.into()) != Some(digest) {
+            list.set(number.into(), digest);
+            pages.push(number);
+        }
+        step.advance(page.len() as u64);
+        if progress.should_stop() { Err(Error::interrupted()) } else { Ok(()) }
+    };
+    match numbers {
+        Some(numbers) => read_pages(transaction, path, numbers, compare)?,
+        None => read_pages(transaction, path, 1..=page_count, compare)?,
+    }
+    Ok(Changed { page_size, page_count: page_count.into(), pages, by })
+}
+
+/// The pages to compare if only candidates can have changed: also the first one, and those beyond the list's end.
+fn to_compare(candidates: &BTreeSet<u32>, listed: u64, page_count: u32) -> BTreeSet<u32> {
+    let first_new = u32::try_from(listed + 1).unwrap_or(u32::MAX);
+    let listed = candidates.iter().copied().filter(|number| (1..=page_count).contains(number));
+    listed.chain([1]).chain(first_new..=page_count).collect()
+}
+
+/// As [`OpenSnapshot::read_pages`].
+fn read_pages(
+    transaction: &Transaction<'_>,
+    path: &Path,
+    numbers: impl IntoIterator<Item = u32>,
+    mut each: impl FnMut(u32, &[u8]) -> Result<()>,
+) -> Result<()> {
+    let failed = |e| Error::sqlite("read", path, &e);
+    let mut statement = transaction.prepare("SELECT data FROM sqlite_dbpage WHERE pgno = ?1").map_err(failed)?;
+    numbers.into_iter().try_for_each(|number| read_page(&mut statement, path, number, &mut each))
+}
+
+fn read_page(
+    statement: &mut Statement<'_>,
+    path: &Path,
+    number: u32,
+    each: &mut dyn FnMut(u32, &[u8]) -> Result<()>,
+) -> Result<()> {
+    let failed = |e| Error::sqlite("read", path, &e);
+    let mut rows = statement.query([number]).map_err(failed)?;
+    let row = rows.next().map_err(failed)?.ok_or_else(|| failed(rusqlite::Error::QueryReturnedNoRows))?;
+    let page = row.get_ref(0).and_then(|page| Ok(page.as_blob()?)).map_err(failed)?;
+    if number == 1 { each(number, &in_rollback_mode(page)) } else { each(number, page) }
+}
