@@ -56,6 +56,7 @@
 //!     trigger: Trigger::Manual,
 //!     pinned: false,
 //!     integrity: Integrity::Required,
+//!     tracked: false,
 //! })?;
 //! println!("{}", report.manifest.id);
 //! # Ok(())
@@ -84,7 +85,9 @@ pub use catalog::{ArtifactSummary, Catalog, Entry, ListedFile, Record, Stranger,
 pub use catalog::{owner, retention};
 pub use disk::file::open_plain;
 pub use error::{Advice, Error, ErrorKind, Result};
-pub use operation::backup::{BackupReport, BackupRequest, Integrity, backup};
+pub use operation::backup::{
+    BackupReport, BackupRequest, FullReason, IncrementalReport, Integrity, backup, backup_incremental,
+};
 pub use operation::check::{Aspect, Check, Verdict};
 pub use operation::drill::{CallersProbe, DrillReport, drill};
 pub use operation::look::{Look, Setup};

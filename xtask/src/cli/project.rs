@@ -54,6 +54,12 @@ pub enum Config {
 /// `backup`.
 #[derive(Debug, Args)]
 pub struct Backup {
+    /// Save only what changed since the newest backup; nothing if nothing changed. A full backup if there is nothing to continue
+    #[arg(long, conflicts_with_all = ["full", "database_only", "config_only", "allow_damaged"])]
+    pub incremental: bool,
+    /// Save everything, as without this flag
+    #[arg(long)]
+    pub full: bool,
     /// Databases only
     #[arg(long, conflicts_with = "config_only")]
     pub database_only: bool,

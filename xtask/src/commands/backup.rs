@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use backup::manifest::{Content, Database};
 use backup::retention::{Reason, Staleness};
 use backup::rotate::Rotation;
-use backup::{BackupId, BackupReport, BackupRequest, Error, ErrorKind, Integrity, Run, Sources, Status, Trigger};
+use backup::{
+    BackupId, BackupReport, BackupRequest, Error, ErrorKind, FullReason, IncrementalReport, Integrity, Run, Sources,
+    Status, Trigger,
+};
 use serde::Serialize;
 use serde_json::json;
 
@@ -18,10 +21,25 @@ use crate::report::Report;
 use crate::step::Step;
 use crate::text::{Tone, count, size, took};
 
+/// What `backup` did.
+#[derive(Debug)]
+pub enum BackupResult {
+    /// It made one.
+    Made(Box<BackupSummary>),
+    /// Nothing had changed since this backup, so it wrote nothing.
+    Unchanged {
+        since: BackupId,
+        /// What that backup lacks.
+        failures: Vec<(String, Error)>,
+    },
+}
+
 /// What was saved, and what was removed after it.
 #[derive(Debug)]
 pub struct BackupSummary {
     backup: BackupReport,
+    /// Why it is a full one although an increment was asked for.
+    full_because: Option<FullReason>,
     /// How long the backup took, in milliseconds, without the rotation.
     duration_ms: u64,
     /// The backup folder, if others can read it.
@@ -39,23 +57,33 @@ struct RotationSummary {
     result: backup::Result<Rotation>,
 }
 
-pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<BackupSummary> {
+pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<BackupResult> {
     let codec = if args.no_compress { Some(backup::Codec::None) } else { args.codec };
     let encoding = context.config.encoding(codec, args.level)?;
     let run = context.begin("backup")?;
-    let backup = backup::backup(
-        &run,
-        &BackupRequest {
-            root: &context.root,
-            sources: &selected(context.config.sources(), args),
-            encoding,
-            trigger: trigger(context, args),
-            pinned: args.pin,
-            integrity: integrity(context, args),
-        },
-    )?;
+    let request = BackupRequest {
+        root: &context.root,
+        sources: &selected(context.config.sources(), args),
+        encoding,
+        trigger: trigger(context, args),
+        pinned: args.pin,
+        integrity: integrity(context, args),
+        tracked: context.config.increments.is_on() && !args.database_only && !args.config_only,
+    };
+    let (backup, full_because) = if args.incremental {
+        match backup::backup_incremental(&run, &request)? {
+            IncrementalReport::Unchanged { point, failures } => {
+                return Ok(BackupResult::Unchanged { since: point, failures });
+            }
+            IncrementalReport::Increment(report) => (report, None),
+            IncrementalReport::Full(report, reason) => (report, Some(reason)),
+        }
+    } else {
+        (backup::backup(&run, &request)?, None)
+    };
     let mut summary = BackupSummary {
         backup,
+        full_because,
         duration_ms: run.elapsed_ms(),
         open_folder: (!context.store.is_private()).then(|| context.store.folder().to_path_buf()),
         keep_before_collapse: context.config.retention.keep_before_collapse,
@@ -63,12 +91,12 @@ pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<BackupSu
     };
     // Killed in its rotation, the run has still told of the backup.
     summary.show_backup(context.output);
-    // A run that saved nothing has made no backup that older ones could make room for.
+    // A run that saved nothing has made no backup that older ones could make room for; nor has an increment.
     let manifest = &summary.backup.manifest;
-    if !args.no_rotate && manifest.status != Status::Failed {
+    if !args.no_rotate && manifest.status != Status::Failed && manifest.parent.is_none() {
         summary.rotation = Some(rotation(context, &run, manifest.id));
     }
-    Ok(summary)
+    Ok(BackupResult::Made(Box::new(summary)))
 }
 
 fn selected(sources: Sources, args: &cli::Backup) -> Sources {
@@ -119,7 +147,38 @@ impl BackupSummary {
     }
 }
 
-impl Report for BackupSummary {
+impl Report for BackupResult {
+    fn text(&self, output: &Output) {
+        match self {
+            Self::Made(summary) => summary.text(output),
+            Self::Unchanged { since, failures } => {
+                failures.iter().for_each(|(_, error)| output.problem(error));
+                let tone = if failures.is_empty() { Tone::Good } else { Tone::Warning };
+                output.done(tone, &format!("nothing changed since {since}"));
+            }
+        }
+    }
+
+    fn document(&self, output: &Output) -> Option<impl Serialize> {
+        match self {
+            Self::Made(summary) => Some(summary.document(output)),
+            Self::Unchanged { since, failures } => {
+                let error = failures.first().map(|(_, error)| output.error_document(error));
+                Some(json!({ "backup": null, "unchanged_since": since, "rotation": null, "error": error }))
+            }
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Made(summary) => summary.exit(),
+            Self::Unchanged { failures, .. } if failures.is_empty() => Exit::Done,
+            Self::Unchanged { .. } => Exit::Partly,
+        }
+    }
+}
+
+impl BackupSummary {
     /// The backup was shown before the rotation began.
     fn text(&self, output: &Output) {
         if let Some(rotation) = &self.rotation {
@@ -127,12 +186,16 @@ impl Report for BackupSummary {
         }
     }
 
-    fn document(&self, output: &Output) -> Option<impl Serialize> {
+    fn document(&self, output: &Output) -> serde_json::Value {
         let nothing_saved = self.nothing_saved();
         let error = self.errors().into_iter().chain(&nothing_saved).next();
         let rotation = self.rotation.as_ref().and_then(|rotation| rotation.result.as_ref().ok());
         let error = error.map(|error| output.error_document(error));
-        Some(json!({ "backup": self.backup.manifest, "rotation": rotation, "error": error }))
+        let mut document = json!({ "backup": self.backup.manifest, "rotation": rotation, "error": error });
+        if let Some(reason) = &self.full_because {
+            document["full_because"] = reason.to_string().into();
+        }
+        document
     }
 
     fn exit(&self) -> Exit {
@@ -160,6 +223,9 @@ impl BackupSummary {
             let folder = folder.display();
             output.warn(&format!("{folder} can be read by others; its files can't"));
             output.hint(&Step::new(["chmod", "700", &folder.to_string()]).to_string());
+        }
+        if let Some(reason) = &self.full_because {
+            output.line(&format!("a full backup: {reason}"));
         }
         let manifest = &self.backup.manifest;
         for warning in &manifest.warnings {
@@ -193,11 +259,15 @@ impl BackupSummary {
         }
         let manifest = &self.backup.manifest;
         let sizes = format!("{}, from {}", size(manifest.stored_bytes()), size(manifest.plain_bytes()));
-        let (id, time) = (manifest.id, took(self.duration_ms));
+        let time = took(self.duration_ms);
+        let what = match manifest.parent {
+            Some(parent) => format!("increment {} on {parent}", manifest.id),
+            None => format!("backup {}", manifest.id),
+        };
         if manifest.status == Status::Complete {
-            return output.done(Tone::Good, &format!("backup {id} complete: {sizes}, in {time}"));
+            return output.done(Tone::Good, &format!("{what} complete: {sizes}, in {time}"));
         }
-        output.done(Tone::Warning, &format!("backup {id} is partial: {sizes}, in {time}"));
+        output.done(Tone::Warning, &format!("{what} is partial: {sizes}, in {time}"));
         output.hint("fix what failed above, then run `backup` again");
     }
 }
@@ -227,6 +297,7 @@ mod tests {
         let manifest = Manifest::parse("20261124_034135".parse().unwrap(), manifest).unwrap();
         BackupSummary {
             backup: BackupReport { manifest, failures: Vec::new() },
+            full_because: None,
             duration_ms: 0,
             open_folder: None,
             keep_before_collapse: 0,
@@ -243,7 +314,7 @@ mod tests {
         ] {
             let summary = summary(rotation);
             assert_eq!(summary.exit(), exit);
-            let document = serde_json::to_value(summary.document(&Output::silent())).unwrap();
+            let document = summary.document(&Output::silent());
             assert_eq!(document["backup"]["id"], "20261124_034135");
             assert_eq!(document["error"]["kind"], kind);
         }

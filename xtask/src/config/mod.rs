@@ -41,6 +41,8 @@ pub struct Config {
     pub files: Vec<Files>,
     /// How artifacts are encoded.
     pub codec: CodecSettings,
+    /// Points between two backups.
+    pub increments: IncrementSettings,
     /// What rotation keeps. If the section is there, a rule that it leaves out is off.
     pub retention: Policy,
     /// When `status` is content.
@@ -88,6 +90,22 @@ pub struct CodecSettings {
     pub gzip_level: i32,
     /// 1 to 22.
     pub zstd_level: i32,
+}
+
+/// `[increments]`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct IncrementSettings {
+    /// How often an increment is made; `None` for never.
+    #[serde(deserialize_with = "duration_or_off")]
+    pub every: Option<Duration>,
+}
+
+impl IncrementSettings {
+    /// Whether full backups are made so that increments can continue them.
+    pub fn is_on(&self) -> bool {
+        self.every.is_some()
+    }
 }
 
 /// `[status]`.
@@ -156,6 +174,7 @@ impl Default for Config {
             }],
             files: vec![Files { name: "config".into(), paths: vec![rel(".env"), rel("data/station_info.json")] }],
             codec: CodecSettings::default(),
+            increments: IncrementSettings::default(),
             retention: Policy::default(),
             status: StatusSettings::default(),
             restore: RestoreSettings::default(),
@@ -339,6 +358,15 @@ const LONGEST: Duration = Duration::from_secs(24 * 24 * 60 * 60);
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|_| "not a duration; write 30s, 10m, 26h or 7d")?;
     if duration <= LONGEST { Ok(duration) } else { Err("longer than 24 days".into()) }
+}
+
+/// A duration, or nothing for "".
+fn duration_or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    parse_duration(&text).map(Some).map_err(|e| serde::de::Error::custom(format!("{text:?}: {e}")))
 }
 
 fn codec<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Codec, D::Error> {

@@ -77,9 +77,9 @@ impl Folder {
         Ok(names)
     }
 
-    /// Moves what has this name to another folder of the same disk, and replaces what has that name there.
-    pub fn rename(&self, name: &str, to: &Self) -> io::Result<()> {
-        Ok(renameat(&self.descriptor, single(name)?, &to.descriptor, name)?)
+    /// Moves what has this name to another name or folder of the same disk, and replaces what has that name there.
+    pub fn rename(&self, name: &str, to: &Self, new_name: &str) -> io::Result<()> {
+        Ok(renameat(&self.descriptor, single(name)?, &to.descriptor, single(new_name)?)?)
     }
 
     /// Removes a file, or the link itself. It is no error if nothing has this name.

@@ -33,6 +33,7 @@ pub fn local(store: &dyn LocalStore) {
     withdrawing_is_the_way_back(store);
     discarding_what_is_gone_is_no_error(store);
     lines_are_appended(store);
+    a_state_is_kept_beside_the_objects(store);
     missing_staged_objects_are_errors(store);
     one_at_a_time_has_the_lock(store);
     store.prepare().unwrap();
@@ -144,6 +145,15 @@ fn lines_are_appended(store: &dyn LocalStore) {
     store.append("lines", "one").unwrap();
     store.append("lines", "two").unwrap();
     assert_eq!(get(store, "lines"), b"one\ntwo\n");
+}
+
+fn a_state_is_kept_beside_the_objects(store: &dyn LocalStore) {
+    assert_eq!(store.read_state("notes").unwrap(), None);
+    for content in [&b"first"[..], b""] {
+        store.write_state("notes", content).unwrap();
+        assert_eq!(store.read_state("notes").unwrap(), Some(content.to_vec()));
+    }
+    assert!(!names(&store.list("").unwrap()).contains(&"notes"));
 }
 
 fn missing_staged_objects_are_errors(store: &dyn LocalStore) {

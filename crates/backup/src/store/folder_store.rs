@@ -17,6 +17,7 @@ use rustix::fs::{Advice, FileType, OFlags, Stat, Uid, fadvise};
 use rustix::process::geteuid;
 
 use super::lock::{self, CurrentHolder, Holder, Lock, OnWait};
+use super::state;
 use super::traits::{LocalStore, Object, Staged, Store, already_exists};
 use crate::disk::folder::Folder;
 use crate::disk::synced::SyncedFile;
@@ -301,6 +302,15 @@ impl LocalStore for FolderStore {
         Some(self.folder.join(STAGING))
     }
 
+    fn read_state(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        state::read(self.opened_to("read", name)?, name).map_err(|e| Error::io_named("read the state", name, e))
+    }
+
+    fn write_state(&self, name: &str, content: &[u8]) -> Result<()> {
+        state::write(self.opened_to("write", name)?, name, content)
+            .map_err(|e| Error::io_named("write the state", name, e))
+    }
+
     fn free_bytes(&self) -> Result<Option<u64>> {
         space::free_bytes(&self.folder).map(Some)
     }
@@ -317,7 +327,7 @@ fn object(name: String, folder: &Path, found: io::Result<Stat>) -> Result<Option
 }
 
 fn rename(from: &Folder, name: &str, to: &Folder) -> Result<()> {
-    from.rename(name, to).map_err(|e| Error::io("rename", &from.path_of(name), e))
+    from.rename(name, to, name).map_err(|e| Error::io("rename", &from.path_of(name), e))
 }
 
 fn sync(folder: &Folder, path: &Path) -> Result<()> {

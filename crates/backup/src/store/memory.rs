@@ -20,6 +20,7 @@ type Objects = BTreeMap<String, Vec<u8>>;
 pub struct MemoryStore {
     published: Arc<Mutex<Objects>>,
     staged: Arc<Mutex<Objects>>,
+    state: Arc<Mutex<Objects>>,
     locked: Arc<AtomicBool>,
 }
 
@@ -142,6 +143,15 @@ impl LocalStore for MemoryStore {
 
     fn scratch(&self) -> Option<PathBuf> {
         None
+    }
+
+    fn read_state(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        Ok(locked(&self.state).get(name).cloned())
+    }
+
+    fn write_state(&self, name: &str, content: &[u8]) -> Result<()> {
+        locked(&self.state).insert(name.to_string(), content.to_vec());
+        Ok(())
     }
 
     fn free_bytes(&self) -> Result<Option<u64>> {

@@ -12,6 +12,7 @@ mod folder_store;
 pub(crate) mod lock;
 mod locked;
 mod memory;
+mod state;
 
 mod ledger;
 pub(crate) mod manifest;

@@ -128,6 +128,19 @@ pub trait LocalStore: Store {
     /// A folder in the staging area for files that SQLite has to write or open. `None` if the store has no folder.
     fn scratch(&self) -> Option<PathBuf>;
 
+    /// Reads what a run left for the next one under this name; `None` if there is nothing.
+    ///
+    /// # Errors
+    /// Any error of reading it.
+    fn read_state(&self, name: &str) -> Result<Option<Vec<u8>>>;
+
+    /// Leaves something for the next run, in place of what was there. It is no object of the store, and not durable: after
+    /// a crash the old content or nothing can be there, but never a part.
+    ///
+    /// # Errors
+    /// Any error of writing it.
+    fn write_state(&self, name: &str, content: &[u8]) -> Result<()>;
+
     /// Bytes that this user can still write there; `None` if the store can't know.
     ///
     /// # Errors

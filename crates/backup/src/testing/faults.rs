@@ -165,6 +165,14 @@ impl LocalStore for WatchedStore<'_> {
         self.store.scratch()
     }
 
+    fn read_state(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.log.call("read state", name, || self.store.read_state(name))
+    }
+
+    fn write_state(&self, name: &str, content: &[u8]) -> Result<()> {
+        self.log.call("write state", name, || self.store.write_state(name, content))
+    }
+
     fn free_bytes(&self) -> Result<Option<u64>> {
         self.store.free_bytes()
     }

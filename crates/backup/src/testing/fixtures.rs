@@ -105,7 +105,7 @@ impl Site {
     pub fn request(&self) -> BackupRequest<'_> {
         let encoding = Encoding::new(Codec::Zstd, 1).unwrap();
         let (root, sources, integrity) = (self.root(), &self.sources, Integrity::Required);
-        BackupRequest { root, sources, encoding, trigger: Trigger::Timer, pinned: false, integrity }
+        BackupRequest { root, sources, encoding, trigger: Trigger::Timer, pinned: false, integrity, tracked: false }
     }
 
     pub fn back_up(&self, run: &Run<'_>) -> Result<BackupReport> {

@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use super::change::identified;
 use super::request::Integrity;
-use super::staging::Staging;
+use super::staging::{StagedDatabase, Staging};
+use super::state::FileIdentity;
+use super::tracker::Tracker;
 use crate::artifact::write::ArtifactWriter;
 use crate::error::{Error, Result};
 use crate::progress::{Background, Phase, Step};
@@ -44,29 +47,29 @@ impl Deref for Source<'_> {
 impl Staging<'_> {
     /// Stores a snapshot of a database. If it is damaged, and the request allows that, stores its bytes and the files
     /// beside it that SQLite needs.
-    pub fn stage_database(&self, source: &DatabaseSource) -> Result<Vec<Artifact>> {
+    pub fn stage_database(&self, source: &DatabaseSource) -> Result<StagedDatabase> {
         let path = trusted_path(self.request.root, &source.path)?;
         let mut damage = Vec::new();
         if source.snapshot == Snapshot::Bytes && self.request.integrity == Integrity::Recorded {
-            return self.store_bytes(source, &path, vec![UNWRITABLE.into()]);
+            return self.store_bytes(source, &path, vec![UNWRITABLE.into()]).map(StagedDatabase::untracked);
         }
         match self.store_snapshot(source, &path, &mut damage) {
             Err(error) if self.request.integrity == Integrity::Recorded && error.means_unreadable() => {
                 if damage.is_empty() {
                     damage.push(error.detail());
                 }
-                self.store_bytes(source, &path, damage)
+                self.store_bytes(source, &path, damage).map(StagedDatabase::untracked)
             }
-            stored => stored.map(|artifact| vec![artifact]),
+            stored => stored,
         }
     }
 
     /// Stores a snapshot. If that fails because the database is damaged, `damage` gets the problems that the check
     /// found.
-    fn store_snapshot(&self, source: &DatabaseSource, path: &Path, damage: &mut Vec<String>) -> Result<Artifact> {
+    fn store_snapshot(&self, source: &DatabaseSource, path: &Path, damage: &mut Vec<String>) -> Result<StagedDatabase> {
         source.validate()?;
-        let source = &self.by_pages_if_unchecked(source);
-        let connection = self.open(path)?;
+        let source = &self.by_pages_if_needed(source);
+        let (connection, identity) = identified(path, || self.open(path))?;
         let owner = metadata(path)?;
         let journal_mode: String =
             sqlite::pragma(&connection, "journal_mode").map_err(|e| Error::sqlite("read database", path, &e))?;
@@ -77,15 +80,22 @@ impl Staging<'_> {
             ..database(source, &owner, facts)
         };
         match source.snapshot {
-            Snapshot::Pages => self.store_pages(&source.name, &connection, path, damage, taken),
-            _ => self.store_vacuumed(&source.name, connection, path, damage, taken),
+            Snapshot::Pages => {
+                let tracker = self.tracker(&source.name, &connection, path, identity)?;
+                self.store_pages(&source.name, &connection, path, damage, tracker, taken)
+            }
+            _ => {
+                let artifact = self.store_vacuumed(&source.name, connection, path, damage, taken)?;
+                Ok(StagedDatabase::untracked(vec![artifact]))
+            }
         }
     }
 
     /// Without a check, pages are copied instead: a VACUUM silently leaves out rows that it can't reach, and no later
-    /// check can see that.
-    fn by_pages_if_unchecked(&self, source: &DatabaseSource) -> DatabaseSource {
-        let snapshot = if self.is_checking() { source.snapshot } else { Snapshot::Pages };
+    /// check can see that. Increments continue nothing but pages.
+    fn by_pages_if_needed(&self, source: &DatabaseSource) -> DatabaseSource {
+        let is_needed = self.request.tracked || !self.is_checking();
+        let snapshot = if is_needed { Snapshot::Pages } else { source.snapshot };
         DatabaseSource { snapshot, ..source.clone() }
     }
 
@@ -188,6 +198,21 @@ impl Staging<'_> {
         beside(copy, || vacuum::describe(copy, unseen), store)?.1
     }
 
+    /// What follows the pages, if increments will continue them.
+    fn tracker(
+        &self,
+        name: &str,
+        connection: &Connection,
+        path: &Path,
+        identity: Option<FileIdentity>,
+    ) -> Result<Option<Tracker>> {
+        if !self.request.tracked {
+            return Ok(None);
+        }
+        let believed = self.chain.and_then(|chain| chain.database(&**self.run.locked_store(), name));
+        Tracker::begin(connection, path, identity, believed).map(Some)
+    }
+
     /// Stores the pages as they are read, while another connection checks them.
     fn store_pages(
         &self,
@@ -195,10 +220,12 @@ impl Staging<'_> {
         connection: &Connection,
         path: &Path,
         damage: &mut Vec<String>,
+        mut tracker: Option<Tracker>,
         taken: impl FnOnce(Facts, u64, bool) -> Database,
-    ) -> Result<Artifact> {
+    ) -> Result<StagedDatabase> {
         self.run.require_room(self.expected_bytes(name))?;
-        self.stage(name, Kind::Database, |artifact, file| {
+        let mut staged = StagedDatabase::untracked(Vec::new());
+        let artifact = self.stage(name, Kind::Database, |artifact, file| {
             let begun = Instant::now();
             let (unseen, busy_timeout) = (Background::beside(self.run.progress()), self.run.busy_timeout());
             let checker = self.is_checking().then(|| sqlite::open_stoppable(path, busy_timeout, &unseen));
@@ -207,13 +234,15 @@ impl Staging<'_> {
                 Some(checker) => sqlite::begin_reading_with(checker, connection, path, busy_timeout)?,
                 None => (sqlite::begin_reading(connection, path)?, false),
             };
+            tracker.as_mut().map_or(Ok(()), |tracker| tracker.snapshot_begun(path))?;
             let check = || match checker {
                 Some(checker) => integrity::integrity_check(&checker, path, &unseen),
                 None => Ok(Vec::new()),
             };
             let store = || {
-                let stored = sqlite::pages(&transaction, path, self.run.progress(), |pages| {
-                    artifact.write_all(pages).map_err(|e| Error::io_named("store", file, e))
+                let stored = sqlite::pages(&transaction, path, self.run.progress(), |page| {
+                    tracker.iter_mut().for_each(|tracker| tracker.add(page));
+                    artifact.write_all(page).map_err(|e| Error::io_named("store", file, e))
                 });
                 if stored.as_ref().is_err_and(|error| !error.means_unreadable()) {
                     unseen.stop();
@@ -225,8 +254,16 @@ impl Staging<'_> {
             if stored.as_ref().map_or_else(Error::means_unreadable, |_| true) {
                 require_none(path, problems?, damage)?;
             }
-            Ok(Content::Database(taken(stored?, millis(begun.elapsed()), is_same)))
-        })
+            let mut database = taken(stored?, millis(begun.elapsed()), is_same);
+            if let Some(tracker) = tracker {
+                let (tracked, missed_pages) = tracker.finish(database.facts.page_size);
+                database.pages_digest = Some(tracked.state.pages_digest);
+                (staged.tracked, staged.missed_pages) = (Some(tracked), missed_pages);
+            }
+            Ok(Content::Database(database))
+        })?;
+        staged.artifacts.push(artifact);
+        Ok(staged)
     }
 
     /// Stores the database file, its log and its journal as they are.
@@ -279,11 +316,11 @@ impl Check<'_> {
     }
 }
 
-fn millis(time: Duration) -> u64 {
+pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn metadata(path: &Path) -> Result<Metadata> {
+pub(super) fn metadata(path: &Path) -> Result<Metadata> {
     fs::metadata(path).map_err(|e| Error::io("stat", path, e))
 }
 

@@ -5,7 +5,8 @@ use std::io;
 
 use super::staging::Staging;
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::manifest::{Artifact, Content, Warning};
+use crate::record::digest::Digest;
+use crate::record::manifest::{Artifact, Content, FileEntry, Warning};
 use crate::record::names::Kind;
 use crate::record::relpath::RelPath;
 use crate::source::FilesSource;
@@ -25,10 +26,7 @@ pub(super) struct StagedFiles {
 impl Staging<'_> {
     /// Stages an archive of the files that exist.
     pub fn stage_files(&self, source: &FilesSource) -> StagedFiles {
-        let root = self.request.root;
-        let is_missing =
-            |path: &&RelPath| fs::metadata(path.under(root)).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
-        let (missing, present): (Vec<_>, Vec<_>) = source.paths.iter().partition(is_missing);
+        let (missing, present): (Vec<_>, Vec<_>) = source.paths.iter().partition(|path| self.is_missing(path));
         let mut staged = StagedFiles { artifact: Ok(None), warnings: Vec::new(), vanished: Vec::new() };
         for path in missing {
             self.note_missing(path, &mut staged);
@@ -40,6 +38,15 @@ impl Staging<'_> {
             });
         }
         staged
+    }
+
+    /// The files of a set that exist.
+    pub fn present_files<'s>(&self, source: &'s FilesSource) -> Vec<&'s RelPath> {
+        source.paths.iter().filter(|path| !self.is_missing(path)).collect()
+    }
+
+    fn is_missing(&self, path: &RelPath) -> bool {
+        fs::metadata(path.under(self.request.root)).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
     }
 
     /// Stages the archive, and gives the flaws of the files in it.
@@ -76,4 +83,10 @@ impl Staging<'_> {
             }),
         }
     }
+}
+
+/// The digest of the records of a set's files. It is the same if their content and modes are.
+pub(super) fn files_digest(entries: &[FileEntry]) -> Digest {
+    // A text for each key: it is JSON.
+    Digest::of(&serde_json::to_vec(entries).unwrap_or_default())
 }

@@ -6,11 +6,16 @@
 mod request;
 
 mod assembly;
+mod change;
 mod database;
 mod files;
+mod increment;
 mod publication;
 mod staging;
+mod state;
+mod tracker;
 
+pub use increment::backup_incremental;
 pub use publication::backup;
 pub(crate) use publication::backup_locked;
-pub use request::{BackupReport, BackupRequest, Integrity};
+pub use request::{BackupReport, BackupRequest, FullReason, IncrementalReport, Integrity};

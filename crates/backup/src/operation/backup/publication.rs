@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use super::assembly::Assembly;
 use super::request::{BackupReport, BackupRequest};
 use super::staging::Staging;
+use super::state::ChainState;
 use crate::catalog::{Catalog, owner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::operation::run::Run;
@@ -71,11 +72,16 @@ fn stage_and_publish(
     let catalog = run.own_catalog()?;
     let id = next_id(run, &catalog)?;
     owner::claim(run.locked_store(), run.setup().project(), run.now(), &catalog)?;
-    let staging = Staging { run, request, locked, descriptors, catalog: &catalog, id };
-    let (manifest, mut failures) = Assembly::new(warnings).fill(&staging)?.finish(&staging);
+    let chain = request.tracked.then(|| ChainState::load(&**run.locked_store())).flatten();
+    let chain = chain.as_ref();
+    let staging = Staging { run, request, locked, descriptors, catalog: &catalog, id, chain, parent: None };
+    let (manifest, mut failures, tracked) = Assembly::new(warnings).fill(&staging)?.finish(&staging);
     drop(catalog);
     run.check_stop()?;
     run.publish(&manifest, request.pinned)?;
+    if request.tracked && manifest.status != Status::Failed {
+        ChainState::leave(run.locked_store(), run.now(), id, tracked, None);
+    }
     if let Err(error) = run.record(line(run, &manifest, &failures)) {
         failures.push(("ledger".to_string(), error.unrecorded(&format!("backup {id} is published"))));
     }
@@ -99,7 +105,7 @@ fn line(run: &Run<'_>, manifest: &Manifest, failures: &[(String, Error)]) -> Lin
 
 /// An id that no backup has or had. Otherwise a line of the ledger about a removed backup, such as that it undoes a
 /// restore, would be taken for this one's. A ledger that can't be read must not prevent a backup.
-fn next_id(run: &Run<'_>, catalog: &Catalog) -> Result<BackupId> {
+pub(super) fn next_id(run: &Run<'_>, catalog: &Catalog) -> Result<BackupId> {
     let ledger = run.ledger().unwrap_or_default();
     catalog.next_id(run.now().to_utc(), |id| ledger.knows(id)).ok_or_else(|| {
         Error::new(ErrorKind::InvalidInput, "no id is left for a backup").with_hint("check the clock: date")

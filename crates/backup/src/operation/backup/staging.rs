@@ -5,12 +5,13 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::request::BackupRequest;
+use super::state::{ChainState, TrackedDatabase};
 use crate::artifact::write::ArtifactWriter;
 use crate::catalog::{Catalog, ListedFile};
 use crate::error::Result;
 use crate::operation::run::Run;
 use crate::record::id::BackupId;
-use crate::record::manifest::{Artifact, Content};
+use crate::record::manifest::{Artifact, Content, Manifest};
 use crate::record::names::Kind;
 use crate::source::sqlite::bytes::Descriptors;
 
@@ -25,6 +26,31 @@ pub(super) struct Staging<'a> {
     /// All backups so far.
     pub catalog: &'a Catalog,
     pub id: BackupId,
+    /// What the increments so far believe, if the backup is to be their next base.
+    pub chain: Option<&'a ChainState>,
+    /// The newest point, if the backup is an increment.
+    pub parent: Option<&'a Parent>,
+}
+
+/// The newest point, which an increment continues.
+pub(super) struct Parent {
+    pub state: ChainState,
+    pub manifest: Manifest,
+}
+
+/// A database whose artifacts are staged.
+pub(super) struct StagedDatabase {
+    pub artifacts: Vec<Artifact>,
+    /// Its pages, if increments will continue it.
+    pub tracked: Option<TrackedDatabase>,
+    /// How many pages had changed without its log showing it, so that increments lack them.
+    pub missed_pages: u64,
+}
+
+impl StagedDatabase {
+    pub fn untracked(artifacts: Vec<Artifact>) -> Self {
+        Self { artifacts, tracked: None, missed_pages: 0 }
+    }
 }
 
 impl Staging<'_> {

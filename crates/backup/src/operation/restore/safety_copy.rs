@@ -48,6 +48,7 @@ pub(super) fn keep_what_is_replaced(
     }
     let run = session.run().ok_or_else(|| no_place_to_keep(&session.setup().store.location()))?;
     let request = BackupRequest {
+        tracked: false,
         root: &plan.target,
         sources: &sources,
         encoding,

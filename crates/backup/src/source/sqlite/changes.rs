@@ -94,6 +94,27 @@ fn look_with<'a>(
     Ok(OpenSnapshot { transaction, path, position, candidates })
 }
 
+/// The position in the log of the database at `path`, opened as `connection`, which is in no transaction yet.
+///
+/// # Errors
+/// As [`look`].
+pub(crate) fn position(connection: &Connection, path: &Path) -> Result<Option<Position>> {
+    log::position(connection, &beside(path, "-wal")?)
+}
+
+/// All pages that can have changed since a position, in a snapshot that has begun after the position `now`; `None` if
+/// any can.
+///
+/// # Errors
+/// As [`look`].
+pub(crate) fn candidates_since(
+    path: &Path,
+    since: &Position,
+    now: Option<&Position>,
+) -> Result<Option<BTreeSet<u32>>> {
+    candidates(&beside(path, "-wal")?, since, now, Before::Ended, &mut || ())
+}
+
 /// The pages of all frames after `since`; `None` if the log has begun anew.
 fn candidates(
     wal: &Path,

@@ -19,7 +19,7 @@ mod transaction;
 pub(crate) mod vacuum;
 mod version;
 
-pub(crate) use changes::{Changed, Found, OpenSnapshot, Since, look};
+pub(crate) use changes::{Changed, OpenSnapshot, Since, candidates_since, look, position};
 pub(crate) use facts::{Contents, tables};
 pub(crate) use header::{HEADER, Header};
 pub(crate) use log::Position;

@@ -1,0 +1,343 @@
+//! An increment: what changed since the newest point, or a full backup if there is nothing to continue.
+//!
+//! The state that the last run left says what the sources were like at that point ([`super::state`]); which pages of a
+//! database changed since is found by `source::sqlite::changes`. In doubt, a full backup is made: an increment is never
+//! a guess.
+
+use super::assembly::Assembly;
+use super::change::Stop;
+use super::publication::{backup, next_id};
+use super::request::{BackupReport, BackupRequest, FullReason, IncrementalReport};
+use super::staging::{Parent, Staging};
+use super::state::ChainState;
+use crate::catalog::{Catalog, Entry, ListedFile, owner};
+use crate::error::Result;
+use crate::operation::run::Run;
+use crate::record::ledger::{Command, Line, Outcome};
+use crate::record::manifest::{Status, Trigger};
+use crate::source::sqlite::bytes::Descriptors;
+
+/// Backs up what changed since the newest point. If that can't be told, or more than half of a database changed, makes a
+/// full backup, and says why. If nothing changed, nothing is written.
+///
+/// # Errors
+/// As [`backup()`]. If a source can't be read and nothing else has changed, the error of that source.
+pub fn backup_incremental(run: &Run<'_>, request: &BackupRequest<'_>) -> Result<IncrementalReport> {
+    let request = &BackupRequest { tracked: true, ..request.clone() };
+    match continue_chain(run, request) {
+        Ok(report) => Ok(report),
+        Err(Stop::Full(reason)) => {
+            run.recover()?;
+            backup(run, request).map(|report| IncrementalReport::Full(report, reason))
+        }
+        Err(Stop::Error(error)) => {
+            // Removes what was staged. If even that fails, the next run does it.
+            let _ = run.recover();
+            record(
+                run,
+                Line { error: Some(error.one_line()), ..Line::new(run.now(), Command::Backup, Outcome::of(&error)) },
+            );
+            Err(error)
+        }
+    }
+}
+
+fn continue_chain(run: &Run<'_>, request: &BackupRequest<'_>) -> Result<IncrementalReport, Stop> {
+    let catalog = run.own_catalog()?;
+    let parent = find_parent(run, &catalog)?;
+    let id = next_id(run, &catalog)?;
+    owner::claim(run.locked_store(), run.setup().project(), run.now(), &catalog)?;
+    let descriptors = Descriptors::default();
+    let staging = Staging {
+        run,
+        request,
+        locked: &[],
+        descriptors: &descriptors,
+        catalog: &catalog,
+        id,
+        chain: None,
+        parent: Some(&parent),
+    };
+    let assembly = Assembly::default().fill_with_changes(&staging, &parent)?;
+    run.check_stop()?;
+    Ok(publish(&staging, &parent, assembly)?)
+}
+
+/// The newest point, if its chain is whole and the state is of it.
+fn find_parent(run: &Run<'_>, catalog: &Catalog) -> Result<Parent, Stop> {
+    let store = &**run.locked_store();
+    let Some(state) = ChainState::load(store) else { return Err(Stop::Full(FullReason::NoState)) };
+    let Ok(entry) = catalog.get(state.point) else { return Err(Stop::Full(FullReason::PointGone(state.point))) };
+    if entry.manifest().is_none() {
+        return Err(Stop::Full(FullReason::PointGone(state.point)));
+    }
+    if !state.is_of(store) {
+        return Err(Stop::Full(FullReason::AnotherStore(state.point)));
+    }
+    let ledger = run.ledger().unwrap_or_default();
+    let is_whole = entry.files.iter().all(ListedFile::is_whole);
+    if !is_whole || ledger.is_known_bad(entry.id) {
+        return Err(Stop::Full(FullReason::Unsound(state.point)));
+    }
+    let is_regular = |other: &&Entry| other.manifest().is_some_and(|it| it.trigger != Trigger::PreRestore);
+    if let Some(newer) = catalog.entries().iter().rfind(is_regular).filter(|newer| newer.id != state.point) {
+        return Err(Stop::Full(FullReason::Newer(newer.id)));
+    }
+    Ok(Parent { manifest: entry.read_manifest(store)?, state })
+}
+
+/// Publishes the increment, unless nothing changed.
+fn publish(staging: &Staging<'_>, parent: &Parent, assembly: Assembly) -> Result<IncrementalReport> {
+    let run = staging.run;
+    if assembly.is_empty() {
+        return unchanged(run, parent, assembly);
+    }
+    let (manifest, mut failures, tracked) = assembly.finish(staging);
+    run.publish(&manifest, staging.request.pinned)?;
+    ChainState::leave(run.locked_store(), run.now(), manifest.id, tracked, Some(&parent.state));
+    let outcome = if manifest.status == Status::Complete { Outcome::Ok } else { Outcome::Partial };
+    let error = failures.first().map(|(_, error)| error.one_line());
+    let line = Line { id: Some(manifest.id), error, ..Line::new(run.now(), Command::Backup, outcome) };
+    if let Err(error) = record(run, line) {
+        failures.push(("ledger".to_string(), error.unrecorded(&format!("backup {} is published", manifest.id))));
+    }
+    Ok(IncrementalReport::Increment(BackupReport { manifest, failures }))
+}
+
+/// Remembers that everything is as at the newest point. What that one lacks is still lacking.
+fn unchanged(run: &Run<'_>, parent: &Parent, assembly: Assembly) -> Result<IncrementalReport> {
+    let (failures, tracked) = assembly.into_unchanged()?;
+    let point = parent.manifest.id;
+    ChainState::leave(run.locked_store(), run.now(), point, tracked, Some(&parent.state));
+    let outcome = if failures.is_empty() { Outcome::Ok } else { Outcome::Partial };
+    let error = failures.first().map(|(_, error)| error.one_line());
+    record(run, Line { id: Some(point), error, ..Line::new(run.now(), Command::Backup, outcome) })?;
+    Ok(IncrementalReport::Unchanged { point, failures })
+}
+
+/// Adds a line to the ledger if it is news. A line for each minute would make the ledger too long to be read, and the
+/// manifests say when increments were made.
+fn record(run: &Run<'_>, line: Line) -> Result<()> {
+    let ledger = run.ledger().unwrap_or_default();
+    let is_news = match ledger.last(Command::Backup) {
+        Some(last) => (last.outcome, &last.error) != (line.outcome, &line.error),
+        None => true,
+    };
+    if is_news { run.record(line) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::record::ledger::Ledger;
+    use crate::record::manifest::{BackupType, Content, Manifest};
+    use crate::store::{LocalStore, MemoryStore, Store as _};
+    use crate::testing::fixtures::{Site, id, published, staged};
+
+    const FULL: &str = "20251209_140000";
+    const FIRST: &str = "20251209_140100";
+    const SECOND: &str = "20251209_140200";
+
+    /// A site whose rows fill pages, and its full backup.
+    fn begun(store: &dyn LocalStore) -> Site {
+        let site = Site::new();
+        site.execute(
+            "WITH RECURSIVE n(x) AS (SELECT 10 UNION ALL SELECT x + 1 FROM n WHERE x < 5000)
+             INSERT INTO sessions SELECT x, x FROM n",
+        );
+        let IncrementalReport::Full(report, FullReason::NoState) = incremental(&site, store, FULL).unwrap() else {
+            panic!("there is nothing to continue")
+        };
+        assert_eq!((report.manifest.id, report.manifest.backup_type), (id(FULL), BackupType::Full));
+        site
+    }
+
+    fn incremental(site: &Site, store: &dyn LocalStore, now: &str) -> Result<IncrementalReport> {
+        backup_incremental(&site.begin(store, now), &site.request())
+    }
+
+    #[track_caller]
+    fn increment(site: &Site, store: &dyn LocalStore, now: &str) -> Manifest {
+        match incremental(site, store, now).unwrap() {
+            IncrementalReport::Increment(report) => report.manifest,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn full_because(site: &Site, store: &dyn LocalStore, now: &str) -> FullReason {
+        match incremental(site, store, now).unwrap() {
+            IncrementalReport::Full(report, reason) => {
+                assert_eq!((report.manifest.parent, staged(store)), (None, Vec::new()));
+                reason
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn commit(site: &Site) {
+        site.execute("UPDATE sessions SET kwh = kwh + 1 WHERE id = 3");
+    }
+
+    #[test]
+    fn an_increment_holds_the_pages_that_changed() {
+        let store = MemoryStore::new();
+        let site = begun(&store);
+        commit(&site);
+        let manifest = increment(&site, &store, FIRST);
+        assert_eq!((manifest.parent, manifest.unchanged.as_slice()), (Some(id(FULL)), &["config".to_string()][..]));
+        let [artifact] = &manifest.artifacts[..] else { panic!("{manifest:?}") };
+        let Content::Increment(increment) = &artifact.content else { panic!("{artifact:?}") };
+        assert_eq!(artifact.file, format!("sessions_db_{FIRST}.db.rdiff.zst"));
+        assert!((1..=2).contains(&increment.changed_pages), "{increment:?}");
+        assert!(artifact.plain_bytes < 3 * 4096, "{artifact:?}");
+        assert_eq!(Manifest::parse(manifest.id, &manifest.to_json()).unwrap(), manifest);
+    }
+
+    #[test]
+    fn nothing_is_written_if_nothing_changed_and_that_is_remembered() {
+        let store = MemoryStore::new();
+        let site = begun(&store);
+        let before = (published(&store), Ledger::load(&store).unwrap().lines().len());
+        for now in [FIRST, SECOND] {
+            let report = incremental(&site, &store, now).unwrap();
+            let IncrementalReport::Unchanged { point, failures } = report else { panic!("{report:?}") };
+            assert_eq!((point, failures.len()), (id(FULL), 0));
+        }
+        assert_eq!((published(&store), Ledger::load(&store).unwrap().lines().len()), before);
+        assert_eq!(ChainState::load(&store).unwrap().looked_at.to_utc(), id(SECOND).time());
+    }
+
+    #[test]
+    fn a_file_that_changed_comes_with_the_increment() {
+        let store = MemoryStore::new();
+        let site = begun(&store);
+        fs::write(site.root().join(".env"), "PORT=9090\n").unwrap();
+        let manifest = increment(&site, &store, FIRST);
+        assert_eq!(manifest.unchanged, ["sessions_db"]);
+        assert_eq!(manifest.artifacts[0].file, format!("config_{FIRST}.tar.zst"));
+        fs::remove_file(site.root().join(".env")).unwrap();
+        let error = incremental(&site, &store, SECOND).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::MissingSource);
+        commit(&site);
+        let manifest = increment(&site, &store, "20251209_140300");
+        assert_eq!((manifest.status, manifest.absent.as_slice()), (Status::Partial, &["config".to_string()][..]));
+    }
+
+    #[test]
+    fn what_the_parent_lacks_its_increments_lack() {
+        let store = MemoryStore::new();
+        let mut site = begun(&store);
+        site.sources.files[0].paths.push(crate::RelPath::new("station.json").unwrap());
+        fs::write(site.root().join("station.json"), "{}").unwrap();
+        increment(&site, &store, FIRST);
+        fs::remove_file(site.root().join("station.json")).unwrap();
+        assert_eq!(increment(&site, &store, SECOND).status, Status::Partial);
+        let report = incremental(&site, &store, "20251209_140300").unwrap();
+        let IncrementalReport::Unchanged { failures, .. } = report else { panic!("{report:?}") };
+        assert_eq!(failures.len(), 1);
+        commit(&site);
+        let manifest = increment(&site, &store, "20251209_140400");
+        assert_eq!((manifest.status, manifest.unchanged.as_slice()), (Status::Partial, &["config".to_string()][..]));
+    }
+
+    #[test]
+    fn a_source_that_is_new_comes_whole() {
+        let store = MemoryStore::new();
+        let mut site = begun(&store);
+        let mut other = site.sources.databases[0].clone();
+        (other.name, other.path) = ("other_db".into(), crate::RelPath::new("other.db").unwrap());
+        rusqlite::Connection::open(site.root().join("other.db")).unwrap().execute_batch("CREATE TABLE t(x)").unwrap();
+        site.sources.databases.push(other);
+        let manifest = increment(&site, &store, FIRST);
+        let [artifact] = &manifest.artifacts[..] else { panic!("{manifest:?}") };
+        assert_eq!(artifact.file, format!("other_db_{FIRST}.db.zst"));
+        let connection = rusqlite::Connection::open(site.root().join("other.db")).unwrap();
+        connection.execute_batch("CREATE TABLE u(x); CREATE TABLE v(x); DROP TABLE t").unwrap();
+        assert!(matches!(
+            incremental(&site, &store, SECOND).unwrap(),
+            IncrementalReport::Full(_, FullReason::MuchChanged { .. })
+        ));
+    }
+
+    #[test]
+    fn in_doubt_a_full_backup_is_made() {
+        let doubts: [(&str, fn(&Site, &MemoryStore), fn(&FullReason) -> bool); 7] = [
+            ("the state is torn", |_, store| tear(store, "chain.json"), |it| *it == FullReason::NoState),
+            (
+                "the digests are torn",
+                |_, store| tear(store, "sessions_db.pages"),
+                |it| matches!(it, FullReason::InDoubt(_)),
+            ),
+            (
+                "the state is old",
+                |site, store| {
+                    let old = store.read_state("chain.json").unwrap().unwrap();
+                    commit(site);
+                    increment(site, store, FIRST);
+                    store.write_state("chain.json", &old).unwrap();
+                },
+                |it| *it == FullReason::Newer(id(FIRST)),
+            ),
+            (
+                "the point is gone",
+                |_, store| store.remove(&format!("manifest_{FULL}.json")).unwrap(),
+                |it| *it == FullReason::PointGone(id(FULL)),
+            ),
+            (
+                "a part is missing",
+                |_, store| store.remove(&format!("sessions_db_{FULL}.db.zst")).unwrap(),
+                |it| *it == FullReason::Unsound(id(FULL)),
+            ),
+            (
+                "another backup is newer",
+                |site, store| drop(site.backup(store, FIRST)),
+                |it| *it == FullReason::Newer(id(FIRST)),
+            ),
+            (
+                "the pages have another size",
+                |site, _| site.execute("PRAGMA journal_mode = delete; PRAGMA page_size = 1024; VACUUM"),
+                |it| matches!(it, FullReason::PageSize(_)),
+            ),
+        ];
+        for (what, doubt, is_expected) in doubts {
+            let store = MemoryStore::new();
+            let site = begun(&store);
+            doubt(&site, &store);
+            let reason = full_because(&site, &store, SECOND);
+            assert!(is_expected(&reason), "{what}: {reason:?}");
+            commit(&site);
+            assert_eq!(increment(&site, &store, "20251209_140300").parent, Some(id(SECOND)), "{what}");
+        }
+    }
+
+    fn tear(store: &MemoryStore, name: &str) {
+        let mut content = store.read_state(name).unwrap().unwrap();
+        content.truncate(content.len() - 16);
+        store.write_state(name, &content).unwrap();
+    }
+
+    #[test]
+    fn a_failure_is_recorded_once_and_so_is_its_end() {
+        let store = MemoryStore::new();
+        let site = begun(&store);
+        let database = site.root().join("sessions.db");
+        let away = site.root().join("away.db");
+        site.execute("PRAGMA journal_mode = delete");
+        fs::rename(&database, &away).unwrap();
+        for now in [FIRST, SECOND] {
+            assert_eq!(incremental(&site, &store, now).unwrap_err().kind(), ErrorKind::MissingSource);
+        }
+        fs::rename(&away, &database).unwrap();
+        commit(&site);
+        increment(&site, &store, "20251209_140300");
+        commit(&site);
+        increment(&site, &store, "20251209_140400");
+        let ledger = Ledger::load(&store).unwrap();
+        let outcomes: Vec<Outcome> = ledger.lines().iter().map(|line| line.outcome).collect();
+        assert_eq!(outcomes, [Outcome::Begun, Outcome::Ok, Outcome::Failed, Outcome::Ok]);
+    }
+}

@@ -1,0 +1,141 @@
+//! What is remembered from one point of a chain to the next: the digests of all pages, and where each log ended.
+//!
+//! It is a cache. It can be torn, old, or of another store; so it is believed only if the newest point is still the one
+//! that it was written for, and if each list of digests has the digest that is recorded with it. If not, the next backup
+//! is a full one.
+
+use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+
+use chrono::{DateTime, FixedOffset};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::record::digest::Digest;
+use crate::record::id::BackupId;
+use crate::record::names;
+use crate::record::pages::{PageList, PagesDigest};
+use crate::source::sqlite::Position;
+use crate::store::manifest::read_manifest;
+use crate::store::{LocalStore, LockedStore, Store};
+
+const CHAIN: &str = "chain.json";
+
+/// The newest point of a chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ChainState {
+    /// Its backup.
+    pub point: BackupId,
+    /// The digest of its manifest.
+    pub manifest: Digest,
+    /// When everything was last found to be as in it.
+    pub looked_at: DateTime<FixedOffset>,
+    /// Databases by name, as they are in it.
+    pub databases: BTreeMap<String, DatabaseState>,
+    /// Sets of files by name, with the digest of their records ([`files_digest`](super::files::files_digest)).
+    pub files: BTreeMap<String, Digest>,
+}
+
+/// A database at the newest point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DatabaseState {
+    /// The file that it was read from, if no other took its place meanwhile.
+    pub identity: Option<FileIdentity>,
+    /// Size of a page, in bytes.
+    pub page_size: u32,
+    /// The digest of its pages.
+    pub pages_digest: PagesDigest,
+    /// Where its log ended; `None` without a log.
+    pub position: Option<Position>,
+}
+
+/// Tells a file from another one that has taken its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FileIdentity {
+    device: u64,
+    inode: u64,
+}
+
+impl From<&Metadata> for FileIdentity {
+    fn from(found: &Metadata) -> Self {
+        Self { device: found.dev(), inode: found.ino() }
+    }
+}
+
+/// A database whose pages are known.
+pub(super) struct TrackedDatabase {
+    pub state: DatabaseState,
+    pub pages: PageList,
+}
+
+/// What the next increment will need of all sources.
+#[derive(Default)]
+pub(super) struct TrackedSources {
+    /// Databases by name.
+    pub databases: BTreeMap<String, TrackedDatabase>,
+    /// Sets of files by name, as in [`ChainState::files`].
+    pub files: BTreeMap<String, Digest>,
+}
+
+impl ChainState {
+    /// The state of a store; `None` if there is none that can be read.
+    pub fn load(store: &dyn LocalStore) -> Option<Self> {
+        serde_json::from_slice(&store.read_state(CHAIN).ok()??).ok()
+    }
+
+    /// A database with the digests of its pages; `None` if they aren't those of the newest point.
+    pub fn database(&self, store: &dyn LocalStore, name: &str) -> Option<TrackedDatabase> {
+        let state = self.databases.get(name)?.clone();
+        let pages = PageList::from_bytes(&store.read_state(&pages_name(name)).ok()??)?;
+        (pages.digest() == state.pages_digest).then_some(TrackedDatabase { state, pages })
+    }
+
+    /// Whether the manifest of the newest point is still the one that it was.
+    pub fn is_of(&self, store: &dyn Store) -> bool {
+        manifest_digest(store, self.point).is_ok_and(|digest| digest == self.manifest)
+    }
+
+    /// Leaves the state for the next run: sources are `tracked` as they are at the newest point, others are as in the
+    /// `earlier` state. If it can't be written, the next backup is a full one, and says so.
+    pub fn leave(
+        store: &LockedStore<'_>,
+        now: DateTime<FixedOffset>,
+        point: BackupId,
+        tracked: TrackedSources,
+        earlier: Option<&Self>,
+    ) {
+        let Ok(manifest) = manifest_digest(&**store, point) else { return };
+        let mut state = Self {
+            point,
+            manifest,
+            looked_at: now,
+            databases: earlier.map(|earlier| earlier.databases.clone()).unwrap_or_default(),
+            files: earlier.map(|earlier| earlier.files.clone()).unwrap_or_default(),
+        };
+        state.files.extend(tracked.files);
+        let _ = state.write(store, tracked.databases);
+    }
+
+    fn write(mut self, store: &LockedStore<'_>, tracked: BTreeMap<String, TrackedDatabase>) -> Result<()> {
+        for (name, TrackedDatabase { state, pages }) in tracked {
+            let is_same = self.databases.get(&name).is_some_and(|it| it.pages_digest == state.pages_digest);
+            if !is_same {
+                store.write_state(&pages_name(&name), pages.as_bytes())?;
+            }
+            self.databases.insert(name, state);
+        }
+        // A text for each key: it is JSON.
+        store.write_state(CHAIN, &serde_json::to_vec(&self).unwrap_or_default())
+    }
+}
+
+/// The digest of a backup's manifest, as it is stored.
+pub(super) fn manifest_digest(store: &dyn Store, id: BackupId) -> Result<Digest> {
+    read_manifest(store, &names::manifest(id), 0).map(|json| Digest::of(&json))
+}
+
+/// No set of files has a dot in its name, so this is no other state's.
+fn pages_name(database: &str) -> String {
+    format!("{database}.pages")
+}
