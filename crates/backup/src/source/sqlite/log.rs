@@ -128,7 +128,7 @@ impl Log {
     }
 
     /// The position of this frame, if the log has it.
-    fn position_of(&self, frame: u64) -> Result<Option<Position>> {
+    pub fn position_of(&self, frame: u64) -> Result<Option<Position>> {
         let salts = self.header.salts;
         if frame == 0 {
             return Ok(Some(Position { salts, frame, checksum: self.header.checksum }));
