@@ -86,7 +86,7 @@ pub use catalog::{owner, retention};
 pub use disk::file::open_plain;
 pub use error::{Advice, Error, ErrorKind, Result};
 pub use operation::backup::{
-    BackupReport, BackupRequest, FullReason, IncrementalReport, Integrity, backup, backup_incremental,
+    BackupReport, BackupRequest, Follower, FullReason, IncrementalReport, Integrity, backup, backup_incremental,
 };
 pub use operation::check::{Aspect, Check, Verdict};
 pub use operation::drill::{CallersProbe, DrillReport, drill};

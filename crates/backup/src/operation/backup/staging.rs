@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::request::BackupRequest;
-use super::state::{ChainState, TrackedDatabase};
+use super::state::{ChainState, KeptSnapshots, TrackedDatabase};
 use crate::artifact::write::ArtifactWriter;
 use crate::catalog::{Catalog, ListedFile};
 use crate::error::Result;
@@ -30,6 +30,8 @@ pub(super) struct Staging<'a> {
     pub chain: Option<&'a ChainState>,
     /// The newest point, if the backup is an increment.
     pub parent: Option<&'a Parent>,
+    /// Snapshots of the newest point that are still open.
+    pub kept: &'a KeptSnapshots,
 }
 
 /// The newest point, which an increment continues.

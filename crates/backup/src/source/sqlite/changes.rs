@@ -17,7 +17,7 @@ mod model;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use rusqlite::{Connection, Statement, Transaction};
+use rusqlite::{Connection, DropBehavior, Statement, Transaction};
 
 use super::log::{self, Before, Log, Position};
 use super::pages::in_rollback_mode;
@@ -35,7 +35,7 @@ pub(crate) enum Since<'a> {
     /// It had this position.
     Position(&'a Position),
     /// This one, still open. Then the log may have begun anew since.
-    Open(&'a OpenSnapshot<'a>),
+    Open(&'a Connection, &'a Position),
 }
 
 /// A snapshot of a live database that can be read, as long as this lives.
@@ -132,10 +132,10 @@ impl<'a> Since<'a> {
         match self {
             Self::Unknown => None,
             Self::Position(position) => Some((position, Before::Ended)),
-            Self::Open(snapshot) => {
+            Self::Open(connection, position) => {
                 // SQLite itself ends a transaction after some errors.
-                let before = if snapshot.transaction.is_autocommit() { Before::Ended } else { Before::Open };
-                Some((snapshot.position.as_ref()?, before))
+                let before = if connection.is_autocommit() { Before::Ended } else { Before::Open };
+                Some((position, before))
             }
         }
     }
@@ -145,6 +145,12 @@ impl OpenSnapshot<'_> {
     /// What to pass to the next look, once it is known what this one changed. `None` if there is no log.
     pub fn position(&self) -> Option<&Position> {
         self.position.as_ref()
+    }
+
+    /// Leaves the snapshot open on its connection, until that is closed. Returns its position.
+    pub fn leave_open(mut self) -> Option<Position> {
+        self.transaction.set_drop_behavior(DropBehavior::Ignore);
+        self.position
     }
 
     /// The read transaction.
@@ -249,6 +255,11 @@ fn read_page(
 
 #[cfg(test)]
 mod tests {
+    /// The snapshot before, which is still open.
+    fn open<'a>(snapshot: &'a OpenSnapshot<'_>) -> Since<'a> {
+        snapshot.position().map_or(Since::Unknown, |position| Since::Open(&snapshot.transaction, position))
+    }
+
     use std::fs::File;
     use std::os::unix::fs::FileExt as _;
     use std::path::PathBuf;
@@ -289,7 +300,7 @@ mod tests {
         assert_eq!(all.pages, (1..=u32::try_from(all.page_count).unwrap()).collect::<Vec<_>>());
         let position = first.position().cloned().unwrap();
         writer.execute_batch("UPDATE t SET v = zeroblob(2000) WHERE id = 1; PRAGMA user_version = 7").unwrap();
-        for since in [Since::Open(&first), Since::Position(&position)] {
+        for since in [open(&first), Since::Position(&position)] {
             let changed = look(&two, &path, since).unwrap().changed(&mut list.clone(), 512, &Silent).unwrap();
             assert_eq!(changed, Changed { pages: vec![1], by: Found::Log, ..all.clone() });
         }
@@ -319,10 +330,10 @@ mod tests {
         before.changed(&mut list, 512, &Silent).unwrap();
         writer.execute_batch("INSERT INTO t VALUES (1, 1)").unwrap();
         let after = |since| look(&two, &path, since).unwrap().changed(&mut list.clone(), 512, &Silent).unwrap();
-        let by_log = after(Since::Open(&before));
+        let by_log = after(open(&before));
         assert_eq!((by_log.by, &by_log.pages[..]), (Found::Log, &[2][..]));
         before.transaction().execute_batch("ROLLBACK").unwrap();
-        for since in [Since::Open(&before), Since::Position(before.position().unwrap())] {
+        for since in [open(&before), Since::Position(before.position().unwrap())] {
             assert_eq!(after(since), Changed { by: Found::Compare, ..by_log.clone() });
         }
     }

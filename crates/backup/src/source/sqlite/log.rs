@@ -38,6 +38,13 @@ pub(crate) struct Position {
     checksum: [u32; 2],
 }
 
+impl Position {
+    /// Size of the log up to this frame, in bytes.
+    pub fn bytes(&self, page_size: u32) -> u64 {
+        HEADER as u64 + self.frame.saturating_mul(FRAME_HEADER as u64 + u64::from(page_size))
+    }
+}
+
 /// The end of what is visible in the log at `wal`, which must be that of the database opened as `connection`. A
 /// transaction that begins after this reads at least that much. `None` if there is no log, or its end isn't known: it
 /// has just begun anew, or this user can't write it, and SQLite asks for that.

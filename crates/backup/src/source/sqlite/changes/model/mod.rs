@@ -117,9 +117,11 @@ impl World {
             before.take_if(|_| !is_kept);
             let position = follower.position.clone();
             let since = match (&before, &position) {
-                (Some(before), _) => Since::Open(before),
-                (None, Some(position)) => Since::Position(position),
-                (None, None) => Since::Unknown,
+                (Some(OpenSnapshot { transaction, position: Some(position), .. }), _) => {
+                    Since::Open(transaction, position)
+                }
+                (_, Some(position)) => Since::Position(position),
+                (_, None) => Since::Unknown,
             };
             let snapshot = look(&connections[round % 2], path, since, &mut || {
                 if self.rng.u32(..4) == 0 {
