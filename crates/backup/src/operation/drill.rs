@@ -8,7 +8,7 @@ use super::look::Look;
 use super::probe::{Probe, RestoredDatabase};
 use super::restore::{self, Plan};
 use super::session::{Recording, Session};
-use super::verify::plain_bytes;
+use crate::artifact::StoredFile;
 use crate::catalog::Entry;
 use crate::error::{ErrorKind, Result};
 use crate::record::id::BackupId;
@@ -88,8 +88,8 @@ fn outcome_of(report: &DrillReport) -> (Outcome, Option<String>) {
 
 fn rehearse(look: &Look<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe<'_>) -> Result<DrillReport> {
     entry.require_usable()?;
-    let files = entry.stored_files(look.store())?;
-    let scratch = look.scratch(files.iter().map(plain_bytes).fold(0, u64::saturating_add))?;
+    let files = look.stored_files(entry, Selection::ALL)?;
+    let scratch = look.scratch(files.iter().map(StoredFile::most_bytes).fold(0, u64::saturating_add))?;
     let begun = look.elapsed_ms();
     let plan = restore::plan_for_empty_folder(look, entry, scratch.path(), Selection::ALL, sources)?;
     restore::rehearse(look, &plan)?;
@@ -140,10 +140,8 @@ fn report(entry: &Entry, sources: &Sources, plan: Plan, probes: Vec<Probe>) -> D
 /// them at paths that the settings don't name.
 fn lacking(entry: &Entry, sources: &Sources, plan: &Plan) -> Vec<String> {
     let is_restored = |path: &RelPath| plan.items.iter().any(|item| item.path == *path);
-    let is_left_out = |name: &str| {
-        let is_held = entry.files.iter().any(|file| file.name == name);
-        !plan.skipped.is_empty() && is_held && !sources.paths_of(name).any(is_restored)
-    };
+    let is_left_out =
+        |name: &str| !plan.skipped.is_empty() && entry.holds(name) && !sources.paths_of(name).any(is_restored);
     sources.names().filter(|name| !entry.answers_for(name) || is_left_out(name)).map(Into::into).collect()
 }
 

@@ -17,6 +17,7 @@ use crate::progress::Progress;
 use crate::record::earlier_checks::{self, EarlierChecks};
 use crate::record::ledger::Ledger;
 use crate::record::manifest::Tool;
+use crate::record::selection::Selection;
 use crate::store::{LocalStore, Store};
 
 /// What the caller provides, since the library has no clock, environment or terminal of its own.
@@ -170,10 +171,10 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// The stored files of a backup, for a restore. A manifest may come from anywhere, so its word that a database was
-    /// checked counts only if this host's ledger says so too, and no later check failed.
-    pub(crate) fn stored_files(&self, entry: &Entry) -> Result<Vec<StoredFile>> {
-        let mut files = entry.stored_files(self.store())?;
+    /// The selected stored files of a backup, for a restore. A manifest may come from anywhere, so its word that a database
+    /// was checked counts only if this host's ledger says so too, and no later check failed.
+    pub(crate) fn files_to_restore(&self, entry: &Entry, selection: Selection) -> Result<Vec<StoredFile>> {
+        let mut files = self.stored_files(entry, selection)?;
         if files.iter().any(StoredFile::is_checked) {
             let ledger = self.ledger().unwrap_or_default();
             let sound = earlier_checks::on_host(&ledger, &self.setup.host);
@@ -183,6 +184,17 @@ impl<'a> Look<'a> {
             }
         }
         Ok(files)
+    }
+
+    /// The stored files that a backup is read from, of an increment also those that it inherits and that are selected.
+    ///
+    /// # Errors
+    /// As [`Catalog::stored_files`].
+    pub(crate) fn stored_files(&self, entry: &Entry, selection: Selection) -> Result<Vec<StoredFile>> {
+        match entry.parent() {
+            Some(_) => self.catalog()?.stored_files(entry, self.store(), selection),
+            None => Catalog::default().stored_files(entry, self.store(), selection),
+        }
     }
 
     /// Earlier checks of databases that this run may rely on.

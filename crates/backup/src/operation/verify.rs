@@ -21,6 +21,7 @@ use crate::record::id::BackupId;
 use crate::record::ledger::{Command, Line, Outcome};
 use crate::record::manifest::{Content, Facts, FileEntry};
 use crate::record::names::Kind;
+use crate::record::selection::Selection;
 use crate::record::soundness::{DatabaseDigests, Depth, SoundDatabases};
 use crate::source::files::{ConfigFile, read_stored_archive};
 use crate::source::sqlite::integrity::Scope;
@@ -88,7 +89,7 @@ struct Findings {
 impl Findings {
     fn of(look: &Look<'_>, entry: &Entry, level: Level, earlier: &EarlierChecks) -> Result<Self> {
         let (mut checks, mut sound, mut checked_whole_at) = (Vec::new(), Vec::new(), None);
-        for file in &entry.stored_files(look.store())? {
+        for file in &look.stored_files(entry, Selection::ALL)? {
             let recorded = file.recorded.as_ref().filter(|_| level == Level::Content);
             let database = recorded.and_then(DatabaseDigests::of);
             let earlier = database.and_then(|database| earlier.when(entry.id, database));
@@ -176,7 +177,7 @@ fn verify_content(
 }
 
 fn verify_database(look: &Look<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
-    let scratch = look.scratch(plain_bytes(file))?;
+    let scratch = look.scratch(file.most_bytes())?;
     let path = scratch.path().join(format!("{}.db", file.name));
     let mut decoded = file::create_private(&path).map_err(|e| Error::io("create", &path, e))?;
     look.reader().copy(file, &mut decoded)?;
@@ -232,12 +233,6 @@ fn content_detail(file: &StoredFile) -> &'static str {
         Some(_) => "stored and decoded bytes as recorded",
         None => "decodes; nothing is recorded to compare with",
     }
-}
-
-/// The size of the decoded file in bytes: as recorded, or a guess from its stored size.
-pub(crate) fn plain_bytes(file: &StoredFile) -> u64 {
-    let guess = file.bytes.unwrap_or(0).saturating_mul(5);
-    file.recorded.as_ref().map_or(guess, |recorded| recorded.plain_bytes)
 }
 
 /// The facts that the manifest records of a database.
@@ -444,10 +439,11 @@ mod tests {
     fn a_database_is_guessed_to_be_five_times_its_compressed_size_if_nothing_is_recorded() {
         let (site, store) = (Site::new(), MemoryStore::new());
         site.backup(&store, NOW);
-        let file = Catalog::load(&store).unwrap().entries()[0].stored_files(&store).unwrap().remove(0);
-        assert_eq!(plain_bytes(&file), file.recorded.as_ref().unwrap().plain_bytes);
-        assert_eq!(plain_bytes(&StoredFile { recorded: None, bytes: Some(7), ..file.clone() }), 35);
-        assert_eq!(plain_bytes(&StoredFile { recorded: None, bytes: None, ..file.clone() }), 0);
+        let catalog = Catalog::load(&store).unwrap();
+        let file = catalog.stored_files(&catalog.entries()[0], &store, Selection::ALL).unwrap().remove(0);
+        assert_eq!(file.plain_bytes(), file.recorded.as_ref().unwrap().plain_bytes);
+        assert_eq!(StoredFile { recorded: None, bytes: Some(7), ..file.clone() }.plain_bytes(), 35);
+        assert_eq!(StoredFile { recorded: None, bytes: None, ..file.clone() }.plain_bytes(), 0);
         assert!(store.scratch().is_none() && expected_facts(&file).is_some());
     }
 }

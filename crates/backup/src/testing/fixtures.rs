@@ -8,6 +8,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
+use super::increments;
 use crate::artifact::codec::Encoding;
 use crate::error::Result;
 use crate::operation::backup::{BackupReport, BackupRequest, Integrity, backup};
@@ -118,6 +119,19 @@ impl Site {
         assert!(made.failures.is_empty(), "{:?}", made.failures);
         assert_eq!(made.manifest.id, id(now));
         made.manifest.id
+    }
+
+    /// Makes complete backups by pages from now on, and one with that id.
+    pub fn base(&mut self, store: &dyn LocalStore, now: &str) -> BackupId {
+        self.sources.databases[0].snapshot = Snapshot::Pages;
+        self.backup(store, now)
+    }
+
+    /// Makes an increment with that id on the newest backup.
+    pub fn increment(&self, store: &dyn LocalStore, now: &str) -> BackupId {
+        let made = increments::add(self, &self.begin(store, now));
+        assert_eq!(made, id(now));
+        made
     }
 }
 

@@ -5,6 +5,8 @@ pub(crate) mod faults;
 #[cfg(test)]
 pub(crate) mod fixtures;
 #[cfg(test)]
+pub(crate) mod increments;
+#[cfg(test)]
 mod model;
 
 #[doc(hidden)]

@@ -151,7 +151,7 @@ impl Plan {
         if is_pre_restore(entry) {
             return Vec::new();
         }
-        let holds = |name: &String| entry.files.iter().any(|file| file.name == *name);
+        let holds = |name: &String| entry.holds(name);
         let is_written = |path: &RelPath| self.items.iter().any(|item| item.path == *path);
         let databases = sources.databases.iter().filter(|_| self.selection.databases).map(|database| &database.name);
         let sets = sources.files.iter().filter(|_| self.selection.files);

@@ -63,7 +63,7 @@ pub(crate) fn plan_for_empty_folder(
         artifacts: vec![],
         selection,
     };
-    let files = look.stored_files(entry)?;
+    let files = look.files_to_restore(entry, selection)?;
     let mut planner = Planner { plan, base, sources, reader: look.reader(), patience: Patience::of(look) };
     planner.add_all(entry, &files)?;
     planner.finish()
