@@ -91,7 +91,7 @@ pub use operation::look::{Look, Setup};
 pub use operation::probe::Probe;
 pub use operation::run::Run;
 pub use operation::session::Session;
-pub use operation::verify::{VerifyReport, verify};
+pub use operation::verify::{FilesRead, VerifyReport, all_to_verify, verify, verify_next};
 pub use operation::{inspect, marks, restore, rotate, status, take_over};
 pub use progress::{Event, Phase, Progress, Silent};
 pub use record::age::seconds_since;

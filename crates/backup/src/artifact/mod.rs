@@ -8,8 +8,9 @@ pub(crate) mod write;
 
 use crate::record::codec::Codec;
 use crate::record::digest::Digest;
-use crate::record::manifest::{Artifact, Content, Increment};
+use crate::record::manifest::{Artifact, Content, Facts, Increment};
 use crate::record::names::Kind;
+use crate::record::relpath::RelPath;
 
 /// A stored file of a backup, with all that is known about it.
 #[derive(Debug, Clone)]
@@ -34,6 +35,23 @@ impl StoredFile {
     /// The first problem of the database in it, if that was damaged when it was saved.
     pub(crate) fn damage(&self) -> Option<&str> {
         self.recorded.as_ref().and_then(|recorded| recorded.damage().first()).map(String::as_str)
+    }
+
+    /// What a database shows if it is opened, as the backup recorded that stored it whole. Nothing is known of an image
+    /// that increments lead to.
+    pub(crate) fn facts(&self) -> Option<&Facts> {
+        match &self.recorded.as_ref()?.content {
+            Content::Database(database) if self.increments.is_empty() => Some(&database.facts),
+            _ => None,
+        }
+    }
+
+    /// Where the database or image was, relative to the project's root.
+    pub(crate) fn source(&self) -> Option<&RelPath> {
+        match &self.recorded.as_ref()?.content {
+            Content::Database(database) => Some(self.image().map_or(&database.source, |image| &image.source)),
+            _ => None,
+        }
     }
 
     /// What the manifest says of the image that its increments lead to, if it has any.
@@ -63,8 +81,13 @@ impl StoredFile {
     }
 
     /// It and all increments on it, in the order in which they are read.
-    pub(crate) fn parts(&self) -> impl Iterator<Item = &Self> {
+    pub(crate) fn parts(&self) -> impl DoubleEndedIterator<Item = &Self> {
         std::iter::once(self).chain(&self.increments)
+    }
+
+    /// The name of the last of them, which completes it.
+    pub(crate) fn last_part(&self) -> &str {
+        &self.increments.last().unwrap_or(self).file
     }
 
     /// Makes later reads check a database again, unless `is_sound` knows the digest of its decoded bytes.

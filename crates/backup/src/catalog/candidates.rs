@@ -70,7 +70,7 @@ impl Entry {
     }
 
     /// Names of the databases and sets of files in it, except for damaged databases.
-    fn held_names(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn held_names(&self) -> impl Iterator<Item = &str> {
         let is_one = |file: &&ListedFile| !file.kind.is_beside_database() && !file.is_saved_damaged();
         let is_own = |name: &str| self.files.iter().any(|file| file.name == name);
         let inherited = self.inherited.iter().filter(move |it| !it.is_damaged && !is_own(&it.name));

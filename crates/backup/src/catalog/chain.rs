@@ -11,6 +11,8 @@ use super::list::Catalog;
 use crate::artifact::StoredFile;
 use crate::error::{Advice, Error, ErrorKind, Result};
 use crate::record::id::BackupId;
+use crate::record::ledger::Ledger;
+use crate::record::manifest::Trigger;
 use crate::record::names::Kind;
 use crate::record::selection::Selection;
 use crate::store::Store;
@@ -41,7 +43,18 @@ impl Catalog {
         self.chain_since(entry, None)
     }
 
-    /// The same from the backup `first` on.
+    /// The oldest backup of its chain that is known: itself, if it is a full one.
+    pub fn full_of(&self, entry: &Entry) -> BackupId {
+        let mut full = entry.id;
+        let mut parent = entry.parent();
+        while let Some(id) = parent {
+            full = id;
+            parent = self.get(id).ok().and_then(Entry::parent);
+        }
+        full
+    }
+
+    /// The part of a chain from the backup `first` on.
     fn chain_since<'c>(&'c self, entry: &'c Entry, first: Option<BackupId>) -> Result<Vec<&'c Entry>> {
         let mut chain = vec![entry];
         let mut oldest = entry;
@@ -52,6 +65,15 @@ impl Catalog {
         }
         chain.reverse();
         Ok(chain)
+    }
+
+    /// The newest backup before the backup `damaged` that holds all that `entry` does, with nothing known against it.
+    pub(crate) fn sound_before(&self, entry: &Entry, damaged: BackupId, ledger: &Ledger) -> Option<BackupId> {
+        let objections = self.objections(ledger);
+        let wanted: Vec<String> = entry.held_names().map(str::to_string).collect();
+        let is_ordinary = |it: &&Entry| it.manifest().is_some_and(|summary| summary.trigger != Trigger::PreRestore);
+        let mut older = self.entries.iter().rev().filter(|older| older.id < damaged.min(entry.id)).filter(is_ordinary);
+        older.find(|older| objections.against(older, &wanted).is_none()).map(|older| older.id)
     }
 
     /// The stored files that a backup is read from, with all that their manifests say about them: of an increment also
@@ -179,7 +201,7 @@ fn never_there(increment: BackupId, name: &str) -> Error {
 mod tests {
     use super::*;
     use crate::catalog::select::{Objection, Selector};
-    use crate::record::ledger::{Command, Ledger, Line, Outcome};
+    use crate::record::ledger::{Command, Line, Outcome};
     use crate::record::names;
     use crate::store::{LocalStore, MemoryStore};
     use crate::testing::fixtures::{Site, append, id, publish};

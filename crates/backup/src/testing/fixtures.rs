@@ -8,7 +8,6 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::increments;
 use crate::artifact::codec::Encoding;
 use crate::error::Result;
 use crate::operation::backup::{BackupReport, BackupRequest, Integrity, backup};
@@ -125,13 +124,6 @@ impl Site {
     pub fn base(&mut self, store: &dyn LocalStore, now: &str) -> BackupId {
         self.sources.databases[0].snapshot = Snapshot::Pages;
         self.backup(store, now)
-    }
-
-    /// Makes an increment with that id on the newest backup.
-    pub fn increment(&self, store: &dyn LocalStore, now: &str) -> BackupId {
-        let made = increments::add(self, &self.begin(store, now));
-        assert_eq!(made, id(now));
-        made
     }
 }
 

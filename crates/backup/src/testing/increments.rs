@@ -2,7 +2,7 @@
 
 use std::io::{Seek, Write};
 
-use super::fixtures::Site;
+use super::fixtures::{Site, id};
 use crate::artifact::delta::DeltaWriter;
 use crate::artifact::write::ArtifactWriter;
 use crate::catalog::Entry;
@@ -16,11 +16,20 @@ use crate::record::pages::{PageDigest, PageList};
 use crate::record::selection::Selection;
 use crate::source::files::{ArchiveWriter, ConfigFile};
 use crate::source::sqlite;
+use crate::store::LocalStore;
 
 const DATABASE: &str = "sessions_db";
 
-/// Makes an increment on the newest backup.
-pub(super) fn add(site: &Site, run: &Run<'_>) -> BackupId {
+impl Site {
+    /// Makes an increment with that id on the newest backup.
+    pub fn increment(&self, store: &dyn LocalStore, now: &str) -> BackupId {
+        let made = add(self, &self.begin(store, now));
+        assert_eq!(made, id(now));
+        made
+    }
+}
+
+fn add(site: &Site, run: &Run<'_>) -> BackupId {
     let catalog = run.catalog().unwrap();
     let parent = catalog.newest().unwrap();
     let id = catalog.next_id(run.now().to_utc(), |_| false).unwrap();

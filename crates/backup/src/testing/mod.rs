@@ -8,6 +8,8 @@ pub(crate) mod fixtures;
 pub(crate) mod increments;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod points;
 
 #[doc(hidden)]
 pub mod benchmark;
