@@ -69,11 +69,13 @@ impl Staging<'_> {
         artifact.finish(content)
     }
 
-    /// The size in bytes of the newest artifact of that name that is whole; 0 if there is none.
+    /// The size in bytes of the newest whole copy of that name that is as long as recorded; 0 if there is none.
     pub fn expected_bytes(&self, name: &str) -> u64 {
         let mut files = self.catalog.entries().iter().flat_map(|entry| &entry.files);
         let is_whole = |file: &ListedFile| file.recorded.is_some_and(|recorded| Some(recorded.bytes) == file.bytes);
-        let is_it = |file: &&ListedFile| file.name == name && is_whole(file) && !file.kind.is_beside_database();
+        let is_it = |file: &&ListedFile| {
+            file.name == name && is_whole(file) && matches!(file.kind, Kind::Database | Kind::Files)
+        };
         files.rfind(is_it).and_then(|file| file.bytes).unwrap_or(0)
     }
 }
