@@ -15,7 +15,7 @@ pub enum ProjectCommand {
     /// Back up databases and configuration, then rotate
     Backup(Backup),
     /// List all backups
-    List,
+    List(List),
     /// Restore databases and configuration from a backup
     Restore(Restore),
     /// Read backups back and check them: hashes, integrity, row counts
@@ -149,6 +149,14 @@ pub struct Verify {
     /// Check every database, even if an earlier verify on this host checked the same bytes
     #[arg(long)]
     pub full: bool,
+}
+
+/// `list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Every point of each chain of increments
+    #[arg(long)]
+    pub points: bool,
 }
 
 /// `drill`.

@@ -1,11 +1,14 @@
 //! Rotation: first a plan of what stays, then the rest is removed.
 
+use std::cmp::Reverse;
+
 use serde::Serialize;
 
 use super::look::Look;
 use super::run::Run;
 use crate::catalog::retention::{self, Plan, Policy};
-use crate::error::{Error, Result};
+use crate::catalog::{Catalog, Entry};
+use crate::error::{Error, ErrorKind, Result};
 use crate::record::id::BackupId;
 use crate::record::ledger::{Command, Line, Outcome};
 
@@ -46,9 +49,13 @@ pub fn plan(look: &Look<'_>, policy: &Policy, just_made: Option<BackupId>) -> Re
 pub fn apply(run: &Run<'_>, plan: &Plan) -> Result<Rotation> {
     let catalog = run.own_catalog()?;
     let mut rotation = Rotation::default();
-    let result = plan.removals().try_for_each(|decision| {
+    let mut removals: Vec<BackupId> = plan.removals().map(|decision| decision.id).collect();
+    // An increment has a higher id than its parent. So however this is cut short, none is left without a parent.
+    removals.sort_unstable_by_key(|id| Reverse(*id));
+    let result = removals.into_iter().try_for_each(|id| {
         run.check_stop()?;
-        let entry = catalog.get(decision.id)?;
+        let entry = catalog.get(id)?;
+        require_unneeded(&catalog, entry, &rotation.removed)?;
         if entry.manifest().is_none() {
             // A manifest that can't be read any more doesn't say which files are its own.
             return entry.require_usable();
@@ -68,6 +75,19 @@ pub fn apply(run: &Run<'_>, plan: &Plan) -> Result<Rotation> {
     let number = rotation.removed.len();
     result.and(recorded.map_err(|e| e.unrecorded(&format!("backups removed: {number}"))))?;
     Ok(rotation)
+}
+
+/// Makes sure that no increment needs a backup, except for those `removed` before. A plan may be older than the increment.
+fn require_unneeded(catalog: &Catalog, entry: &Entry, removed: &[BackupId]) -> Result<()> {
+    let is_on_it = |other: &&Entry| other.parent() == Some(entry.id) && !removed.contains(&other.id);
+    // Those before it can't be increments on it.
+    match catalog.entries().iter().rev().take_while(|other| other.id > entry.id).find(is_on_it) {
+        None => Ok(()),
+        Some(other) => {
+            let message = format!("backup {} can't be removed: {} is an increment on it", entry.id, other.id);
+            Err(Error::new(ErrorKind::InvalidInput, message))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -154,6 +174,46 @@ mod tests {
             |site, store| drop(Run::begin(site.setup(store, NOW), &mut |_| {}).and_then(|run| rotate(&run))),
             |site, store, fault| assert_clean(site, store, &[id(NEW)], fault),
         );
+    }
+
+    /// A chain of two increments on a full backup, and a newer full backup.
+    fn chain(site: &Site, store: &dyn LocalStore) {
+        site.backup(store, OLD[0]);
+        for at in ["20251111_140000", OLD[1]] {
+            site.execute("INSERT INTO sessions(kwh) VALUES (4)");
+            site.increment(store, at);
+        }
+        site.backup(store, NEW);
+    }
+
+    #[test]
+    fn a_chain_goes_from_its_newest_increment_on_however_it_is_cut_short() {
+        fault_sweep(
+            chain,
+            |site, store| {
+                let removed = Run::begin(site.setup(store, NOW), &mut |_| {}).and_then(|run| rotate(&run));
+                let expected = [OLD[1], "20251111_140000", OLD[0]].map(id);
+                // A manifest that can't be read keeps the one before it.
+                removed.into_iter().for_each(|rotation| assert!(expected.starts_with(&rotation.removed)));
+            },
+            |site, store, fault| assert_clean(site, store, &[id(NEW)], fault),
+        );
+    }
+
+    #[test]
+    fn a_plan_from_before_an_increment_does_not_remove_what_that_needs() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, OLD[0]);
+        site.backup(&store, OLD[1]);
+        let policy = Policy { keep_days: None, keep_last: 1, ..Policy::default() };
+        let mut plan = plan(&site.begin(&store, NOW), &policy, None).unwrap();
+        site.execute("INSERT INTO sessions(kwh) VALUES (4)");
+        site.increment(&store, NEW);
+        plan.decisions.iter_mut().for_each(|decision| decision.keep = false);
+        let run = site.begin(&store, NOW);
+        let error = apply(&run, &plan).unwrap_err();
+        assert_eq!(error.to_string(), format!("backup {} can't be removed: {NEW} is an increment on it", OLD[1]));
+        assert_eq!(run.catalog().unwrap().entries().len(), 3);
     }
 
     #[test]

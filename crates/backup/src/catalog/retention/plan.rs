@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::age::by_age;
 use super::candidate::Candidate;
+use super::chains::add_needed;
 use super::count::by_count;
 use super::last_copies::{around_collapses, by_nature, newest};
 use super::policy::Policy;
@@ -46,7 +47,7 @@ pub fn plan(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> Re
     newest_first.sort_by_key(|candidate| Reverse((candidate.at, candidate.id)));
     let (past, ahead): (Vec<&Candidate>, Vec<&Candidate>) =
         newest_first.iter().copied().partition(|candidate| candidate.at <= now);
-    let stale = staleness(&past, policy, now, ahead.iter().any(|candidate| candidate.is_counted()));
+    let stale = staleness(&past, policy, now, ahead.iter().any(|candidate| candidate.is_point()));
 
     let keeps = reasons_to_keep(&newest_first, &past, policy, now);
     let accepted = around_collapses(&past, policy, now, true);
@@ -83,6 +84,7 @@ fn reasons_to_keep(
             keeps.entry(id).or_default().push(reason);
         }
     }
+    add_needed(all, &mut keeps);
     keeps
 }
 

@@ -13,6 +13,9 @@ pub(super) const DEFAULT_WINDOW: u32 = 7;
 /// How many days a backup from before a collapse is kept, if the policy has no `keep_before_collapse`.
 const BEFORE_COLLAPSE: u32 = 30;
 
+/// How many days the increments of a chain are kept after the newest of them.
+const INCREMENTS: u32 = 7;
+
 /// What to keep. A backup is kept if any rule keeps it.
 ///
 /// The count rules are named as those of [restic's `forget`][restic], and go by the UTC calendar. They look at complete
@@ -44,6 +47,10 @@ pub struct Policy {
     /// is off. Settings write it as `"30d"`.
     #[serde(default = "before_collapse", deserialize_with = "days")]
     pub keep_before_collapse: u32,
+    /// How many days the increments of a chain are kept after the newest of them, whatever the other rules say. They count
+    /// for no other rule.
+    #[serde(skip, default = "increments")]
+    pub keep_increments: u32,
 }
 
 impl Policy {
@@ -99,12 +106,17 @@ impl Default for Policy {
             keep_monthly: 0,
             keep_yearly: 0,
             keep_before_collapse: BEFORE_COLLAPSE,
+            keep_increments: INCREMENTS,
         }
     }
 }
 
 fn before_collapse() -> u32 {
     BEFORE_COLLAPSE
+}
+
+fn increments() -> u32 {
+    INCREMENTS
 }
 
 /// Reads days as settings write durations, `"30d"`; a bare number means days as well.
