@@ -99,12 +99,22 @@ pub struct IncrementSettings {
     /// How often an increment is made; `None` for never.
     #[serde(deserialize_with = "duration_or_off")]
     pub every: Option<Duration>,
+    /// How old the newest point may be; `None` for a limit that follows from `every`.
+    #[serde(deserialize_with = "duration_or_off")]
+    pub max_age: Option<Duration>,
 }
 
 impl IncrementSettings {
     /// Whether full backups are made so that increments can continue them.
     pub fn is_on(&self) -> bool {
         self.every.is_some()
+    }
+
+    /// How old the newest point may be; `None` if increments are off.
+    pub fn max_age(&self) -> Option<Duration> {
+        // While a full backup is made, increments wait.
+        const FULL_BACKUP: Duration = Duration::from_secs(15 * 60);
+        self.every.map(|every| self.max_age.unwrap_or(every * 3 + FULL_BACKUP))
     }
 }
 

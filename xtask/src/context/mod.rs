@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use backup::owner::OtherProject;
 use backup::restore::Selection;
-use backup::status::{self, Status, StatusInputs};
+use backup::status::{self, LastLook, Status, StatusInputs};
 use backup::{
     Catalog, Entry, Error, ErrorKind, FolderStore, Ledger, LocalStore as _, Look, Progress, Run, Selector, Session,
     Setup, seconds_since, take_over,
@@ -258,7 +258,8 @@ impl<'a> Context<'a> {
             sources: &self.config.sources(),
             root: &self.root,
             now: self.now,
-            max_age: self.config.status.max_age,
+            max_age: self.config.increments.max_age().unwrap_or(self.config.status.max_age),
+            last_look: LastLook::of(&self.store),
             max_drill_age: MAX_DRILL_AGE,
             // If the folder doesn't exist yet, this is the space of its parent. Unknown if it can't be read.
             free_bytes: self.store.free_bytes().ok().flatten(),
