@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use backup::{Error, ErrorKind, Event, Progress};
+use backup::{BackupRequest, Error, ErrorKind, Event, IncrementalReport, Progress, Run};
 use serde_json::{Value, json};
 
 use crate::commands::backup::{self as command, BackupResult};
@@ -24,16 +24,18 @@ pub enum Round {
     Failed(Error),
 }
 
+/// How long the log of a database may become.
+const MAX_LOG: u64 = 64_000_000;
+
 /// Makes rounds.
 pub struct Rounds<'a> {
-    notifier: &'a Notifier,
-    /// Since when a signal asks for the end.
-    stop_asked: OnceLock<Instant>,
+    follower: Follower,
+    watch: Watch<'a>,
 }
 
 impl<'a> Rounds<'a> {
     pub fn new(notifier: &'a Notifier) -> Self {
-        Self { notifier, stop_asked: OnceLock::new() }
+        Self { follower: Follower::new(MAX_LOG), watch: Watch { notifier, stop_asked: OnceLock::new() } }
     }
 
     /// Makes a round.
@@ -43,7 +45,7 @@ impl<'a> Rounds<'a> {
     /// one; or that a signal came too long ago.
     pub fn make(&mut self, context: &Context<'_>) -> anyhow::Result<Round> {
         context.require_named_folder()?;
-        let progress = Watched { shown: context.progress(), rounds: self };
+        let progress = Watched { shown: context.progress(), watch: &self.watch };
         let run = match context.begin_with("follow", &progress) {
             Ok(run) => run,
             Err(error) if error.kind() == ErrorKind::InvalidInput || is_final(&error) => return Err(error.into()),
@@ -51,13 +53,35 @@ impl<'a> Rounds<'a> {
         };
         let sources = context.config.sources();
         let request = command::request(context, &sources, false)?;
-        match backup::backup_incremental(&run, &request) {
+        match self.follower.back_up(&run, &request) {
             Ok(report) => Ok(Round::Saved(BackupResult::of(context, &run, report))),
             Err(error) if is_final(&error) => Err(error.into()),
             Err(error) => Ok(Round::Failed(error)),
         }
     }
+}
 
+/// Increments one after another.
+struct Follower;
+
+impl Follower {
+    fn new(_max_log_bytes: u64) -> Self {
+        Self
+    }
+
+    fn back_up(&mut self, run: &Run<'_>, request: &BackupRequest<'_>) -> backup::Result<IncrementalReport> {
+        backup::backup_incremental(run, request)
+    }
+}
+
+/// Watches rounds: they show that they live, and a first signal lets them end.
+struct Watch<'a> {
+    notifier: &'a Notifier,
+    /// Since when a signal asks for the end.
+    stop_asked: OnceLock<Instant>,
+}
+
+impl Watch<'_> {
     /// Whether a signal came so long ago that the service manager would soon kill.
     fn is_overdue(&self) -> bool {
         Signals::received().is_some() && self.stop_asked.get_or_init(Instant::now).elapsed() >= LAST
@@ -69,21 +93,21 @@ fn is_final(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::ForeignStore | ErrorKind::PermissionDenied | ErrorKind::Interrupted)
 }
 
-/// The progress of a round: each sign of it is one of life for the watchdog. A first signal lets the round end.
-struct Watched<'a, 'r> {
+/// The progress of a round: each sign of it is one of life for the watchdog.
+struct Watched<'a> {
     shown: &'a dyn Progress,
-    rounds: &'a Rounds<'r>,
+    watch: &'a Watch<'a>,
 }
 
-impl Progress for Watched<'_, '_> {
+impl Progress for Watched<'_> {
     fn event(&self, event: Event<'_>) {
-        self.rounds.notifier.beat();
+        self.watch.notifier.beat();
         self.shown.event(event);
     }
 
     fn should_stop(&self) -> bool {
-        self.rounds.notifier.beat();
-        self.rounds.is_overdue()
+        self.watch.notifier.beat();
+        self.watch.is_overdue()
     }
 }
 
