@@ -97,8 +97,14 @@ fn insert(project: &Project) {
 /// Waits for so many rounds: each writes into the lock file when it began.
 fn wait_for_rounds(project: &Project, number: usize) {
     for _ in 0..number {
-        let before = project.read("backups/.lock");
-        wait_for("a round", || project.read("backups/.lock") != before);
+        // It is empty for a moment while it is written.
+        let holder = || Some(project.read("backups/.lock")).filter(|holder| !holder.is_empty());
+        let mut before = None;
+        wait_for("a holder", || {
+            before = holder();
+            before.is_some()
+        });
+        wait_for("a round", || holder().is_some_and(|now| Some(now) != before));
     }
 }
 
