@@ -4,6 +4,7 @@ pub mod apart;
 mod restores;
 pub mod root;
 
+use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,6 +33,9 @@ use crate::words;
 
 /// A bit more than two weeks: the schedule drills once a week, so two drills in a row have failed or are missing.
 const MAX_DRILL_AGE: Duration = Duration::from_secs(15 * 24 * 60 * 60);
+
+/// Changes with each start of the machine (man 5 proc).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The most skipped backups that are named, newest first.
 const MOST_SKIPPED: usize = 3;
@@ -184,6 +188,8 @@ impl<'a> Context<'a> {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             version: env!("CARGO_PKG_VERSION").into(),
             command: command.into(),
+            // Without it, every increment compares all pages.
+            boot: fs::read_to_string(BOOT_ID).unwrap_or_default(),
             lock_wait: self.config.lock_wait,
             busy_timeout: self.config.busy_timeout,
             max_foreign: self.config.max_foreign_mb.saturating_mul(1_000_000),
