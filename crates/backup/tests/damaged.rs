@@ -106,8 +106,11 @@ fn back_up(run: &Run<'_>, folder: &Path, snapshot: Snapshot, integrity: Integrit
     let sources = sources(snapshot);
     let encoding = Encoding::new(Codec::None, 0).unwrap();
     let trigger = Trigger::Manual;
-    backup::backup(run, &BackupRequest { root: folder, sources: &sources, encoding, trigger, pinned: false, integrity, tracked: false })
-        .unwrap()
+    backup::backup(
+        run,
+        &BackupRequest { root: folder, sources: &sources, encoding, trigger, pinned: false, integrity, tracked: false },
+    )
+    .unwrap()
 }
 
 fn verdict(run: Run<'_>, made: &BackupReport) -> Verdict {

@@ -2,6 +2,7 @@
 
 pub(crate) mod codec;
 pub(crate) mod delta;
+pub(crate) mod merge;
 pub(crate) mod read;
 pub(crate) mod write;
 

@@ -29,7 +29,28 @@ impl ArtifactWriter {
     /// # Errors
     /// Any error of staging an object.
     pub fn begin(store: &LockedStore<'_>, id: BackupId, name: &str, kind: Kind, encoding: Encoding) -> Result<Self> {
-        let name = ArtifactName { name: name.to_string(), id, kind, codec: encoding.codec() };
+        Self::begin_as(
+            store,
+            ArtifactName { name: name.into(), id, kind, is_merged: false, codec: encoding.codec() },
+            encoding,
+        )
+    }
+
+    /// Begins the increment of the database `name` that takes the place of several, the last of which is in the backup
+    /// `id`.
+    ///
+    /// # Errors
+    /// Any error of staging an object.
+    pub fn begin_merged(store: &LockedStore<'_>, id: BackupId, name: &str, encoding: Encoding) -> Result<Self> {
+        let kind = Kind::Increment;
+        Self::begin_as(
+            store,
+            ArtifactName { name: name.into(), id, kind, is_merged: true, codec: encoding.codec() },
+            encoding,
+        )
+    }
+
+    fn begin_as(store: &LockedStore<'_>, name: ArtifactName, encoding: Encoding) -> Result<Self> {
         let file = name.to_string();
         let encoder = Encoder::new(encoding, Hashing::new(store.stage(&file)?));
         Ok(Self { name, file, encoder })

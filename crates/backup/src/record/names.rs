@@ -1,5 +1,6 @@
 //! Names of the files in a store: `<name>_<id>.db[.gz|.zst]`, `<name>_<id>.tar[.gz|.zst]`, `manifest_<id>.json`, `pin_<id>`.
-//! An increment of a database is `<name>_<id>.db.rdiff[.gz|.zst]`. A database that is kept as bytes can also have `<name>_<id>.db-wal[.gz|.zst]` and `<name>_<id>.db-journal[.gz|.zst]`.
+//! An increment of a database is `<name>_<id>.db.rdiff[.gz|.zst]`, or `<name>_<id>.db.merged.rdiff[.gz|.zst]` if it was merged from
+//! several: it takes the place of the last of them, whose name is taken. A database that is kept as bytes can also have `<name>_<id>.db-wal[.gz|.zst]` and `<name>_<id>.db-journal[.gz|.zst]`.
 
 use std::fmt;
 
@@ -55,9 +56,14 @@ pub struct ArtifactName {
     pub id: BackupId,
     /// What it decodes to.
     pub kind: Kind,
+    /// Whether it is an increment that was merged from several.
+    pub is_merged: bool,
     /// How it is encoded.
     pub codec: Codec,
 }
+
+/// Ends the name of an increment that was merged from several.
+const MERGED: &str = ".db.merged.rdiff";
 
 impl ArtifactName {
     /// The parts of this file name; `None` if it isn't an artifact's.
@@ -70,15 +76,17 @@ impl ArtifactName {
             (file, Codec::None)
         };
         let kind = |kind: Kind| Some((stem.strip_suffix(kind.extension())?, kind));
-        let (stem, kind) = Kind::ALL.into_iter().find_map(kind)?;
-        let (name, id) = split_id(stem)?;
-        is_set_name(name).then(|| Self { name: name.to_string(), id, kind, codec })
+        let merged = stem.strip_suffix(MERGED).map(|stem| (stem, Kind::Increment));
+        let (rest, kind) = merged.or_else(|| Kind::ALL.into_iter().find_map(kind))?;
+        let (name, id) = split_id(rest)?;
+        is_set_name(name).then(|| Self { name: name.to_string(), id, kind, is_merged: merged.is_some(), codec })
     }
 }
 
 impl fmt::Display for ArtifactName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}_{}{}{}", self.name, self.id, self.kind.extension(), self.codec.extension())
+        let extension = if self.is_merged { MERGED } else { self.kind.extension() };
+        write!(f, "{}_{}{extension}{}", self.name, self.id, self.codec.extension())
     }
 }
 
@@ -135,6 +143,8 @@ mod tests {
             "sessions_db_20251210_140000.db",
             "sessions_db_20251210_140000.db-wal",
             "sessions_db_20251210_140000.db-journal.gz",
+            "sessions_db_20251210_140000.db.rdiff.zst",
+            "sessions_db_20251210_140000.db.merged.rdiff.gz",
             "config_20251210_140000.tar.gz",
             "config_20251210_140000.tar.zst",
         ] {
@@ -148,6 +158,8 @@ mod tests {
             "history.jsonl",
             "manifest_20251210_140000.json",
             "sessions_db_20251210_140000.db-shm",
+            "sessions_db_20251210_140000.merged.rdiff.gz",
+            "config_20251210_140000.merged.tar.gz",
             "sessions_db.db.gz",
             "_20251210_140000.db",
             "a b_20251210_140000.db",

@@ -107,11 +107,7 @@ pub(crate) fn position(connection: &Connection, path: &Path) -> Result<Option<Po
 ///
 /// # Errors
 /// As [`look`].
-pub(crate) fn candidates_since(
-    path: &Path,
-    since: &Position,
-    now: Option<&Position>,
-) -> Result<Option<BTreeSet<u32>>> {
+pub(crate) fn candidates_since(path: &Path, since: &Position, now: Option<&Position>) -> Result<Option<BTreeSet<u32>>> {
     candidates(&beside(path, "-wal")?, since, now, Before::Ended, &mut || ())
 }
 

@@ -121,7 +121,9 @@ impl Writer {
         match self.rng.u32(..3) {
             0 => format!("DROP TABLE IF EXISTS {table}"),
             1 => format!("CREATE TABLE IF NOT EXISTS {table} AS SELECT * FROM t WHERE id < 20"),
-            _ => format!("CREATE TABLE IF NOT EXISTS {table}(id, v); CREATE INDEX IF NOT EXISTS i{table} ON {table}(v)"),
+            _ => {
+                format!("CREATE TABLE IF NOT EXISTS {table}(id, v); CREATE INDEX IF NOT EXISTS i{table} ON {table}(v)")
+            }
         }
     }
 
@@ -144,7 +146,8 @@ pub(super) fn create(path: &Path, page_size: u32, auto_vacuum: u32) {
 pub(super) fn resize(path: &Path, page_size: u32) {
     let alone = Connection::open(path).unwrap();
     // It stays as it is if somebody has.
-    let sql = format!("PRAGMA journal_mode = delete; PRAGMA page_size = {page_size}; VACUUM; PRAGMA journal_mode = wal");
+    let sql =
+        format!("PRAGMA journal_mode = delete; PRAGMA page_size = {page_size}; VACUUM; PRAGMA journal_mode = wal");
     let _ = run(&alone, &sql);
 }
 
