@@ -103,6 +103,19 @@ pub fn parse_manifest(file: &str) -> Option<BackupId> {
     }
 }
 
+/// The name in the staging area of the manifest that a backup had before it was replaced.
+pub fn replaced(id: BackupId) -> String {
+    format!("replaced_{id}.json")
+}
+
+/// The backup whose replaced manifest has this name; `None` for any other object.
+pub fn parse_replaced(file: &str) -> Option<BackupId> {
+    match split_id(file.strip_suffix(".json")?)? {
+        ("replaced", id) => Some(id),
+        _ => None,
+    }
+}
+
 /// The name of the object that pins a backup. It is empty: that it is there says all.
 pub fn pin(id: BackupId) -> String {
     format!("pin_{id}")

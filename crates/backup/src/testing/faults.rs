@@ -71,6 +71,11 @@ impl<'a> WatchedStore<'a> {
         self.log.calls.lock().unwrap().iter().filter(|made| made.starts_with(call)).count()
     }
 
+    /// The number of the first call that begins with this text.
+    pub fn position(&self, call: &str) -> usize {
+        self.log.calls.lock().unwrap().iter().position(|made| made.starts_with(call)).unwrap()
+    }
+
     /// Whether the fault has occurred.
     pub fn has_failed(&self) -> bool {
         self.log.fault.is_some_and(|(at, _)| self.log.calls.lock().unwrap().len() > at)
