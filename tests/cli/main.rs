@@ -20,6 +20,7 @@ mod foreign;
 mod hostile;
 mod hostile_database;
 mod hostile_store;
+mod increments;
 mod init;
 mod live;
 mod place;

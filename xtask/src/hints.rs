@@ -34,6 +34,7 @@ fn words(advice: Advice) -> &'static str {
             "check the path in the settings, or bring it back: `restore --from latest --database-only`"
         }
         Advice::RestoreAnother => "restore another backup: `verify --all` shows which are sound",
+        Advice::RestoreEarlier => "restore that one: `restore --from ID`",
         Advice::RestorePart => "restore a part of it: --database-only or --config-only",
         Advice::Undo => "or put back what was there: `restore --undo`",
         Advice::NameOneBackup => "give more of the id, or a time: --from 2025-12-10 means the newest of that day",

@@ -3,7 +3,7 @@
 use backup::status::{Concern, RunEnd, SourceState, Status};
 use backup::{BackupId, Objection, Outcome, SkippedBackup};
 
-use crate::text::{age, local, size};
+use crate::text::{age, count, local, size};
 
 /// A concern in one line.
 pub fn concern(concern: &Concern, status: &Status) -> String {
@@ -107,19 +107,28 @@ pub fn drill_end(outcome: Outcome, is_of_backup: bool) -> &'static str {
     }
 }
 
+/// A chain, from the full backup to a point; `None` of a full backup.
+pub fn chain(chain: &[BackupId]) -> Option<String> {
+    let [full, increments @ ..] = chain else { return None };
+    let last = increments.last()?;
+    Some(format!("{full} full, then {} to {last}", count(increments.len(), "increment")))
+}
+
 /// Why a newer backup was skipped.
 pub fn skipped(other: &SkippedBackup) -> String {
     format!("{} is newer, but {}", other.id, unfit(&other.why))
 }
 
 /// Why a backup can't be used, to follow its name.
-fn unfit(why: &Objection) -> String {
+pub fn unfit(why: &Objection) -> String {
     match why {
         Objection::Failed => "saved nothing".into(),
         Objection::Unreadable => "has a manifest that can't be read".into(),
         Objection::FoundDamaged => "did not pass its last verify or drill".into(),
         Objection::FileLost { file } => format!("lacks {file}, or its size is not as recorded"),
         Objection::SavedDamaged { name } => format!("holds a damaged {name}"),
+        Objection::PartMissing { id } => format!("is an increment on {id}, which is missing or can't be read"),
+        Objection::PartDamaged { id } => format!("is an increment on {id}, which was found damaged"),
         Objection::Lacks { names } if names.is_empty() => "holds nothing".into(),
         Objection::Lacks { names } => format!("does not hold all of {}", names.join(", ")),
     }

@@ -80,13 +80,13 @@ mod testing;
 pub use artifact::StoredFile;
 pub use artifact::codec::Encoding;
 pub use artifact::read::Level;
-pub use catalog::select::{Objection, SelectedBackup, Selector, SkippedBackup};
-pub use catalog::{ArtifactSummary, Catalog, Entry, ListedFile, Record, Stranger, Summary};
+pub use catalog::select::{Objection, Objections, SelectedBackup, Selector, SkippedBackup};
+pub use catalog::{ArtifactSummary, Catalog, Entry, Inherited, ListedFile, LostPart, Record, Stranger, Summary};
 pub use catalog::{owner, retention};
 pub use disk::file::open_plain;
 pub use error::{Advice, Error, ErrorKind, Result};
 pub use operation::backup::{
-    BackupReport, BackupRequest, FullReason, IncrementalReport, Integrity, backup, backup_incremental,
+    BackupReport, BackupRequest, Follower, FullReason, IncrementalReport, Integrity, backup, backup_incremental,
 };
 pub use operation::check::{Aspect, Check, Verdict};
 pub use operation::drill::{CallersProbe, DrillReport, drill};
@@ -94,7 +94,7 @@ pub use operation::look::{Look, Setup};
 pub use operation::probe::Probe;
 pub use operation::run::Run;
 pub use operation::session::Session;
-pub use operation::verify::{VerifyReport, verify};
+pub use operation::verify::{FilesRead, VerifyReport, all_to_verify, verify, verify_next};
 pub use operation::{inspect, marks, restore, rotate, status, take_over};
 pub use progress::{Event, Phase, Progress, Silent};
 pub use record::age::seconds_since;

@@ -2,8 +2,8 @@
 
 use backup::restore::Selection;
 use backup::{
-    Aspect, BackupId, Catalog, Check, EarlierChecks, Entry, Error, ErrorKind, Level, Session, Verdict, VerifyReport,
-    verify,
+    Aspect, BackupId, Catalog, Check, EarlierChecks, Entry, Error, ErrorKind, FilesRead, Level, Session, Verdict,
+    VerifyReport, all_to_verify, verify_next,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -38,9 +38,9 @@ pub fn run(context: &Context<'_>, args: &cli::Verify) -> anyhow::Result<VerifySu
         // An unreadable ledger proves nothing. Each report says that it takes no line.
         _ => EarlierChecks::none(),
     };
-    let mut backups = Vec::new();
+    let (mut backups, mut read) = (Vec::new(), FilesRead::default());
     for entry in entries {
-        let verification = Verification::of(&session, entry, &earlier)?;
+        let verification = Verification::of(&session, entry, &earlier, &mut read)?;
         // Shown at once: the next backup may take an hour.
         verification.show(context.output);
         backups.push(verification);
@@ -55,7 +55,9 @@ fn entries<'c>(
     args: &cli::Verify,
 ) -> anyhow::Result<Vec<&'c Entry>> {
     let entries: Vec<&Entry> = if args.all {
-        catalog.entries().iter().filter(|entry| holds_something(entry)).collect()
+        // A ledger that can't be read names no backup as damaged.
+        let ledger = session.ledger().unwrap_or_default();
+        all_to_verify(catalog, &ledger).into_iter().filter(|entry| holds_something(entry)).collect()
     } else {
         vec![match &args.from {
             Some(from) => context.select(session, catalog, Some(from), Selection::ALL)?,
@@ -94,8 +96,8 @@ impl Report for VerifySummary {
 
 impl Verification {
     /// Verifies a backup. If it can't be read, the others are verified all the same.
-    fn of(session: &Session<'_>, entry: &Entry, earlier: &EarlierChecks) -> backup::Result<Self> {
-        match verify(session, entry, Level::Content, earlier) {
+    fn of(session: &Session<'_>, entry: &Entry, earlier: &EarlierChecks, read: &mut FilesRead) -> backup::Result<Self> {
+        match verify_next(session, entry, Level::Content, earlier, read) {
             Ok(report) => Ok(Self::Report(report)),
             Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
             Err(error) => Ok(Self::Error(entry.id, error)),
@@ -141,7 +143,18 @@ fn show_report(output: &Output, report: &VerifyReport) {
     output.warn_of_unrecorded(report.unrecorded.as_deref());
     let (tone, finding) = finding(report);
     let (checks, time) = (count(report.checks.len(), "check"), took(report.duration_ms));
-    output.done(tone, &format!("backup {} {finding}: {checks} in {time}", report.id));
+    output.done(tone, &format!("backup {} {finding}{}: {checks} in {time}", report.id, read_from(report)));
+    if let Some(before) = report.sound_before {
+        output.line(&format!("  points before it stay restorable, the newest is {before}"));
+    }
+}
+
+/// What an increment was read from, to follow the finding.
+fn read_from(report: &VerifyReport) -> String {
+    match report.read_from.as_slice() {
+        [] => String::new(),
+        [oldest, others @ ..] => format!(", read with {} since {oldest}", count(others.len() + 1, "increment")),
+    }
 }
 
 fn finding(report: &VerifyReport) -> (Tone, String) {

@@ -11,9 +11,10 @@ use std::os::unix::fs::FileExt as _;
 
 use super::StoredFile;
 use super::delta::{DeltaWriter, Sizes, lay};
-use super::read::{ArtifactReader, Reader};
-use crate::error::{Error, Result};
-use crate::record::manifest::{Content, Increment};
+use super::image::{increment, laying};
+use super::read::{ArtifactReader, Reader, damaged};
+use crate::error::Result;
+use crate::record::manifest::Increment;
 
 /// Deltas that are being merged.
 pub(crate) struct Merge {
@@ -37,13 +38,13 @@ impl Merge {
     /// [`Damaged`](crate::ErrorKind::Damaged) as for [`Reader::copy`], and if it isn't a delta on the image so far. Any error
     /// of writing the scratch file.
     pub fn add(&mut self, reader: Reader<'_>, delta: &StoredFile) -> Result<()> {
-        let increment = increment(delta)?;
+        let increment = facts(delta)?;
         if increment.page_size != self.page_size {
-            return Err(Error::damaged(&delta.file, "its pages have another size than those of its base"));
+            return Err(damaged(delta, "its pages have another size than those of its base"));
         }
         let mut decoded = ArtifactReader::open(reader, delta)?;
         if let Err(error) = self.add_pages(&mut decoded, increment.image_bytes()) {
-            return Err(decoded.take_error().unwrap_or_else(|| adding(delta, error)));
+            return Err(decoded.take_error().unwrap_or_else(|| laying(delta, error)));
         }
         decoded.finish()
     }
@@ -106,22 +107,12 @@ impl Merge {
 ///
 /// # Errors
 /// [`Damaged`](crate::ErrorKind::Damaged) if it isn't a delta, or its pages have a size that is not possible.
-pub(crate) fn increment(delta: &StoredFile) -> Result<&Increment> {
-    match delta.recorded.as_ref().map(|recorded| &recorded.content) {
-        Some(Content::Increment(increment)) if (512..=65_536).contains(&increment.page_size) => Ok(increment),
-        _ => Err(Error::damaged(&delta.file, "nothing is recorded of the image that it leads to")),
+pub(crate) fn facts(delta: &StoredFile) -> Result<&Increment> {
+    let increment = increment(delta)?;
+    if !(512..=65_536).contains(&increment.page_size) {
+        return Err(damaged(delta, "its pages have a size that is not possible"));
     }
-}
-
-/// What is wrong with a delta, or with the scratch file.
-fn adding(delta: &StoredFile, error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::InvalidData => Error::damaged(&delta.file, format!("it is no increment on its parent: {error}")),
-        io::ErrorKind::UnexpectedEof => {
-            Error::damaged(&delta.file, "it is no increment on its parent: it is cut short")
-        }
-        _ => Error::io_named("merge", &delta.file, error),
-    }
+    Ok(increment)
 }
 
 #[cfg(test)]

@@ -134,7 +134,8 @@ impl<'a> ArtifactReader<'a> {
         Ok(Self { file, decoder, hash, decoded: 0, max_foreign, member, at: 0, progress, step, failed: None })
     }
 
-    fn next_member(&mut self) -> Result<Option<Member>> {
+    /// The next decoded bytes; `None` after the last.
+    pub(super) fn next_member(&mut self) -> Result<Option<Member>> {
         let Some(member) = self.decoder.next_member().map_err(|e| decoding(self.file, e))? else { return Ok(None) };
         self.step.advance(member.len() as u64);
         self.decoded += member.len() as u64;
@@ -228,7 +229,7 @@ fn decoding(file: &StoredFile, error: io::Error) -> Error {
     }
 }
 
-fn damaged(file: &StoredFile, what: &str) -> Error {
+pub(super) fn damaged(file: &StoredFile, what: &str) -> Error {
     Error::damaged(&file.file, what)
 }
 
@@ -243,6 +244,7 @@ mod tests {
     use crate::record::codec::Codec;
     use crate::record::digest::Digest;
     use crate::record::manifest::Artifact;
+    use crate::record::selection::Selection;
     use crate::store::MemoryStore;
     use crate::testing::fixtures::Stop;
     use crate::testing::fixtures::{Site, publish};
@@ -259,7 +261,12 @@ mod tests {
 
     fn find(store: &MemoryStore) -> StoredFile {
         let catalog = Catalog::load(store).unwrap();
-        catalog.entries()[0].stored_files(store).unwrap().into_iter().find(|file| file.file == FILE).unwrap()
+        catalog
+            .stored_files(&catalog.entries()[0], store, Selection::ALL)
+            .unwrap()
+            .into_iter()
+            .find(|file| file.file == FILE)
+            .unwrap()
     }
 
     fn bytes(store: &MemoryStore) -> Vec<u8> {
@@ -386,7 +393,8 @@ mod tests {
     #[test]
     fn an_empty_member_is_not_the_end() {
         let (store, _) = stored();
-        let files = Catalog::load(&store).unwrap().entries()[0].stored_files(&store).unwrap();
+        let catalog = Catalog::load(&store).unwrap();
+        let files = catalog.stored_files(&catalog.entries()[0], &store, Selection::ALL).unwrap();
         let config = files.iter().find(|file| file.name == "config").unwrap();
         let mut content = Vec::new();
         store.read(&config.file).unwrap().read_to_end(&mut content).unwrap();
@@ -412,7 +420,8 @@ mod tests {
     #[test]
     fn what_the_reader_of_an_archive_says_is_the_cause() {
         let (store, _) = stored();
-        let files = Catalog::load(&store).unwrap().entries()[0].stored_files(&store).unwrap();
+        let catalog = Catalog::load(&store).unwrap();
+        let files = catalog.stored_files(&catalog.entries()[0], &store, Selection::ALL).unwrap();
         let config = files.iter().find(|file| file.name == "config").unwrap();
         let mut members = Vec::new();
         let mut read = |progress: &dyn Progress, file: &StoredFile| {

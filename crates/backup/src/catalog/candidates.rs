@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::entry::{Entry, Record, Stranger};
+use super::entry::{Entry, ListedFile, Record, Stranger};
 use super::list::Catalog;
 use super::retention::{Candidate, Standing};
+use super::select::Objections;
 use crate::record::ledger::Ledger;
 use crate::record::manifest::{Status, Trigger};
 
@@ -13,11 +14,12 @@ impl Catalog {
     /// no sound copy of it exists. A backup that lacks a file, or that failed its last verify or drill, counts as
     /// partial: it must not take the place of a sound one.
     pub fn candidates(&self, ledger: &Ledger) -> Vec<Candidate> {
-        let only_damaged = self.only_damaged(ledger);
+        let objections = self.objections(ledger);
+        let only_damaged = self.only_damaged(&objections);
         let candidate = |entry: &Entry| {
             let mut candidate = entry.candidate(ledger);
             candidate.holds.extend(saved_damaged(entry).filter(|name| only_damaged.contains(name)).map(Into::into));
-            if candidate.standing == Standing::Complete && !entry.seems_sound(ledger) {
+            if candidate.standing == Standing::Complete && !objections.seems_sound(entry) {
                 candidate.standing = Standing::Partial;
             }
             candidate
@@ -26,11 +28,11 @@ impl Catalog {
     }
 
     /// Databases whose copies are all damaged.
-    fn only_damaged(&self, ledger: &Ledger) -> BTreeSet<&str> {
+    fn only_damaged(&self, objections: &Objections<'_>) -> BTreeSet<&str> {
         let mut names: BTreeSet<&str> = self.entries.iter().flat_map(saved_damaged).collect();
         names.retain(|name| {
             let wanted = [(*name).to_string()];
-            self.entries.iter().all(|entry| entry.unfit(&wanted, ledger).is_some())
+            self.entries.iter().all(|entry| objections.against(entry, &wanted).is_some())
         });
         names
     }
@@ -59,15 +61,20 @@ impl Entry {
             standing,
             trigger: manifest.map_or(Trigger::Manual, |manifest| manifest.trigger),
             pinned: self.is_pinned(ledger),
-            holds: self
-                .files
-                .iter()
-                .filter(|file| !file.kind.is_beside_database() && !file.is_saved_damaged())
-                .map(|file| file.name.clone())
-                .collect(),
-            paths: manifest.iter().flat_map(|it| it.paths.iter()).map(|path| path.as_str().to_string()).collect(),
+            parent: self.parent(),
+            holds: self.held_names().map(str::to_string).collect(),
+            paths: manifest.iter().flat_map(|_| self.paths()).map(|path| path.as_str().to_string()).collect(),
             collapses: manifest.map(|manifest| manifest.collapses.clone()).unwrap_or_default(),
             accepted: ledger.is_accepted(self.id),
         }
+    }
+
+    /// Names of the databases and sets of files in it, except for damaged databases.
+    pub(super) fn held_names(&self) -> impl Iterator<Item = &str> {
+        let is_one = |file: &&ListedFile| !file.kind.is_beside_database() && !file.is_saved_damaged();
+        let is_own = |name: &str| self.files.iter().any(|file| file.name == name);
+        let inherited = self.inherited.iter().filter(move |it| !it.is_damaged && !is_own(&it.name));
+        let own = self.files.iter().filter(is_one).map(|file| file.name.as_str());
+        own.chain(inherited.map(|inherited| inherited.name.as_str()))
     }
 }

@@ -16,6 +16,7 @@ use super::entry::{Entry, ListedFile};
 use super::list::Catalog;
 use crate::record::figures::{size, thousands};
 use crate::record::manifest::{Artifact, Collapse, Content, Database, Manifest, Trigger, Warning};
+use crate::record::names::Kind;
 use crate::store::Store;
 
 /// The oldest backups that are compared, apart from the newest.
@@ -40,7 +41,10 @@ pub(crate) fn find(
     for entry in catalog.entries().iter().rev().filter(|entry| is_comparable(entry)) {
         let is_recent = now - entry.id.time() <= RECENT;
         open.retain(|comparison| is_recent || !comparison.has_compared);
-        let holds = |comparison: &Comparison<'_>| entry.files.iter().any(|file| file.name == comparison.artifact.name);
+        // An increment records no rows.
+        let holds = |comparison: &Comparison<'_>| {
+            entry.files.iter().any(|it| it.kind == Kind::Database && it.name == comparison.artifact.name)
+        };
         if open.is_empty() {
             break;
         }

@@ -27,6 +27,8 @@ pub struct Entry {
     pub files: Vec<ListedFile>,
     /// Whether the store has a pin of it.
     pub has_pin: bool,
+    /// What an increment holds beside its own whole copies.
+    pub inherited: Arc<[Inherited]>,
 }
 
 /// What is known about a backup.
@@ -62,6 +64,10 @@ pub struct Summary {
     pub created_at: DateTime<FixedOffset>,
     /// What caused it.
     pub trigger: Trigger,
+    /// The backup that it is an increment on; `None` of a full one.
+    pub parent: Option<BackupId>,
+    /// In an increment, databases and sets of files that are as in its parent.
+    pub unchanged: Vec<String>,
     /// Whether all that was asked for is in it.
     pub status: Status,
     /// How long the run took until its manifest was written, in milliseconds.
@@ -70,8 +76,6 @@ pub struct Summary {
     pub pinned: bool,
     /// Sets of files that had no file.
     pub absent: Vec<String>,
-    /// Its configuration files, in the order of the archives.
-    pub paths: Arc<[RelPath]>,
     /// Databases that lost most of what an earlier backup holds.
     pub collapses: Vec<Collapse>,
     /// Databases and sets of files that could not be saved, or only in part, or were damaged.
@@ -95,6 +99,37 @@ pub struct ListedFile {
     pub bytes: Option<u64>,
     /// What the manifest says of it.
     pub recorded: Option<ArtifactSummary>,
+    /// The configuration files in it, in their order.
+    pub paths: Arc<[RelPath]>,
+}
+
+/// A database or set of files of which an increment has no whole copy of its own: it is as in the parent, or a delta on
+/// that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inherited {
+    /// Its configured name.
+    pub name: String,
+    /// What the whole copy is.
+    pub kind: Kind,
+    /// The backup with the newest whole copy; that of the parent if there is no more to be known.
+    pub from: BackupId,
+    /// The configuration files in it.
+    pub paths: Arc<[RelPath]>,
+    /// Whether it is a database that was damaged when it was saved.
+    pub is_damaged: bool,
+    /// What it needs and the store lacks.
+    pub lost: Option<LostPart>,
+}
+
+/// A part of a chain that the store lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LostPart {
+    /// A backup that isn't there, or has no manifest that can be read.
+    Backup(BackupId),
+    /// A stored file that isn't there, or has another size than recorded.
+    File(String),
+    /// An older backup doesn't hold it.
+    NeverThere,
 }
 
 /// What the catalog keeps of a manifest's artifact.
@@ -114,7 +149,11 @@ pub(super) type Sizes = BTreeMap<String, u64>;
 impl Entry {
     pub(super) fn of(manifest: &Manifest, sizes: &Sizes) -> Self {
         let files = manifest.artifacts.iter().map(|artifact| ListedFile::of(artifact, sizes)).collect();
-        Self { id: manifest.id, record: Record::Manifest(Summary::of(manifest)), files, has_pin: false }
+        Self { files, ..Self::without_files(manifest.id, Record::Manifest(Summary::of(manifest))) }
+    }
+
+    pub(super) fn without_files(id: BackupId, record: Record) -> Self {
+        Self { id, record, files: Vec::new(), has_pin: false, inherited: Arc::default() }
     }
 
     /// Whether it is pinned, so that rotation never removes it. A pin in a manifest of format 1 counts until the ledger
@@ -132,6 +171,40 @@ impl Entry {
         }
     }
 
+    /// The summary of its manifest, if that can be read, whoever's it is.
+    pub(super) fn any_manifest(&self) -> Option<&Summary> {
+        match &self.record {
+            Record::Manifest(summary) | Record::Another(summary, _) => Some(summary),
+            Record::Foreign | Record::Unreadable(_) => None,
+        }
+    }
+
+    /// The backup that it is an increment on; `None` of a full one.
+    pub fn parent(&self) -> Option<BackupId> {
+        self.any_manifest()?.parent
+    }
+
+    /// Whether it holds that database or set of files, whole or not.
+    pub fn holds(&self, name: &str) -> bool {
+        self.files.iter().any(|file| file.name == name) || self.inherits(name).is_some()
+    }
+
+    /// Whether it holds nothing at all.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.inherited.is_empty()
+    }
+
+    /// That database or set of files, if it is inherited.
+    pub(super) fn inherits(&self, name: &str) -> Option<&Inherited> {
+        self.inherited.iter().find(|inherited| inherited.name == name)
+    }
+
+    /// The configuration files that it holds.
+    pub fn paths(&self) -> impl Iterator<Item = &RelPath> {
+        let own = self.files.iter().flat_map(|file| file.paths.iter());
+        own.chain(self.inherited.iter().flat_map(|inherited| inherited.paths.iter()))
+    }
+
     /// Reads its whole manifest.
     ///
     /// # Errors
@@ -140,11 +213,11 @@ impl Entry {
         Manifest::parse(self.id, &read_manifest(store, &names::manifest(self.id), 0)?)
     }
 
-    /// Its stored files, with all that its manifest says about them.
+    /// Its own stored files, with all that its manifest says about them.
     ///
     /// # Errors
     /// As [`Entry::read_manifest`].
-    pub(crate) fn stored_files(&self, store: &dyn Store) -> Result<Vec<StoredFile>> {
+    pub(crate) fn own_stored_files(&self, store: &dyn Store) -> Result<Vec<StoredFile>> {
         if matches!(self.record, Record::Foreign | Record::Unreadable(_)) {
             return Ok(self.files.iter().map(|file| file.with(None)).collect());
         }
@@ -173,16 +246,12 @@ impl Entry {
         self.manifest().map_or_else(|| self.id.time().fixed_offset(), |summary| summary.created_at)
     }
 
-    /// Whether nothing is known to be missing: it is complete, and every file is there at its recorded size. It may be
-    /// damaged all the same.
+    /// Whether nothing is known to be missing: it is complete, and every file is there at its recorded size, in the
+    /// backups that it is based on as well. It may be damaged all the same.
     pub fn is_whole(&self) -> bool {
         let complete = self.manifest().is_none_or(|summary| summary.status == Status::Complete);
-        complete && !self.files.is_empty() && self.files.iter().all(ListedFile::is_whole)
-    }
-
-    /// Whether it is whole, and its last verify or drill, if any, did not fail.
-    pub fn seems_sound(&self, ledger: &Ledger) -> bool {
-        self.is_whole() && !ledger.is_known_bad(self.id)
+        let lacks_nothing = self.inherited.iter().all(|inherited| inherited.lost.is_none());
+        complete && !self.is_empty() && lacks_nothing && self.files.iter().all(ListedFile::is_whole)
     }
 
     /// Makes sure that the backup holds something that can be read.
@@ -199,7 +268,7 @@ impl Entry {
                     None => again.with_hint("its files may still be good: see \"break glass\" in the README"),
                 })
             }
-            _ if self.files.is_empty() => {
+            _ if self.is_empty() => {
                 Err(Error::new(ErrorKind::NoSuchBackup, format!("backup {} failed and holds nothing", self.id))
                     .with_hint("`list` shows which ones are complete"))
             }
@@ -208,28 +277,30 @@ impl Entry {
     }
 }
 
-impl Summary {
+impl Entry {
     /// Shares the memory of equal values: most backups of a project hold the same files.
     pub(super) fn share(&mut self, other: &Self) {
-        if self.project == other.project {
-            self.project = Arc::clone(&other.project);
+        if let (Record::Manifest(summary), Record::Manifest(other)) = (&mut self.record, &other.record) {
+            share(&mut summary.project, &other.project);
+            share(&mut summary.host, &other.host);
         }
-        if self.host == other.host {
-            self.host = Arc::clone(&other.host);
-        }
-        if self.paths == other.paths {
-            self.paths = Arc::clone(&other.paths);
+        for (file, other) in self.files.iter_mut().zip(&other.files) {
+            share(&mut file.paths, &other.paths);
         }
     }
+}
 
+fn share<T: ?Sized + PartialEq>(value: &mut Arc<T>, other: &Arc<T>) {
+    if value == other {
+        *value = Arc::clone(other);
+    }
+}
+
+impl Summary {
     /// The most characters that are kept of a message, and bytes of a name.
     const LONGEST: usize = 500;
 
     fn of(manifest: &Manifest) -> Self {
-        let files = manifest.artifacts.iter().flat_map(|artifact| match &artifact.content {
-            Content::Files { entries } => &entries[..],
-            _ => &[],
-        });
         let failure = manifest.errors.first().map(|failure| failure.message.chars().take(Self::LONGEST).collect());
         let set_name = |name: &str| is_set_name(name).then(|| name.to_string());
         let collapse = |collapse: &Collapse| Collapse {
@@ -240,10 +311,11 @@ impl Summary {
         Self {
             project: kept(&manifest.project),
             host: kept(&manifest.host),
-            paths: files.map(|file| file.path.clone()).collect(),
             collapses: of_sets.map(collapse).collect(),
             created_at: manifest.created_at,
             trigger: manifest.trigger,
+            parent: manifest.parent,
+            unchanged: manifest.unchanged.iter().filter_map(|name| set_name(name)).collect(),
             status: manifest.status,
             duration_ms: manifest.duration_ms,
             pinned: manifest.pinned,
@@ -272,17 +344,21 @@ impl ListedFile {
                 plain_bytes: artifact.plain_bytes,
                 is_damaged: !artifact.damage().is_empty(),
             }),
+            paths: match &artifact.content {
+                Content::Files { entries } => entries.iter().map(|entry| entry.path.clone()).collect(),
+                _ => Arc::default(),
+            },
         }
     }
 
     pub(super) fn foreign(file: &str, bytes: Option<u64>) -> Option<Self> {
         let ArtifactName { name, kind, codec, .. } = ArtifactName::parse(file)?;
-        Some(Self { name, file: file.to_string(), kind, codec, bytes, recorded: None })
+        Some(Self { name, file: file.to_string(), kind, codec, bytes, recorded: None, paths: Arc::default() })
     }
 
     fn with(&self, recorded: Option<Artifact>) -> StoredFile {
         let Self { name, file, kind, codec, bytes, .. } = self.clone();
-        StoredFile { name, file, kind, codec, bytes, recorded }
+        StoredFile { name, file, kind, codec, bytes, recorded, increments: Vec::new() }
     }
 
     /// Whether it is there with the size that the manifest says. It may be damaged all the same.

@@ -73,7 +73,7 @@ impl Catalog {
 
     /// The newest backup whose manifest names this configuration file.
     pub fn newest_with_file(&self, path: &RelPath) -> Option<&Entry> {
-        self.entries.iter().rfind(|entry| entry.manifest().is_some_and(|summary| summary.paths.contains(path)))
+        self.entries.iter().rfind(|entry| entry.manifest().is_some() && entry.paths().any(|held| held == path))
     }
 
     /// Adds a backup that has just been published.
@@ -81,6 +81,7 @@ impl Catalog {
         let sizes = manifest.artifacts.iter().map(|artifact| (artifact.file.clone(), artifact.bytes)).collect();
         self.entries.push(Entry { has_pin: pinned, ..Entry::of(manifest, &sizes) });
         self.entries.sort_by_key(|entry| entry.id);
+        self.link();
         self.ids.insert(manifest.id);
     }
 }

@@ -59,12 +59,10 @@ impl Catalog {
             let mut entry = match read_manifest(store, name, *bytes) {
                 Ok(json) => Entry::read(id, &json, sizes, &mut named),
                 // A manifest that can't be read must not hide the others.
-                Err(error) => Entry { id, record: Record::Unreadable(error), files: Vec::new(), has_pin: false },
+                Err(error) => Entry::without_files(id, Record::Unreadable(error)),
             };
-            if let (Record::Manifest(summary), Some(last)) =
-                (&mut entry.record, entries.last().and_then(Entry::manifest))
-            {
-                summary.share(last);
+            if let Some(last) = entries.last() {
+                entry.share(last);
             }
             entries.push(entry);
         }
@@ -79,7 +77,9 @@ impl Catalog {
         entries.sort_by_key(|entry| entry.id);
         add_pins(&mut entries, sizes);
         let ids = sizes.keys().filter_map(|name| names::id_of(name)).filter(|id| !unfinished.contains(id)).collect();
-        Ok(Self { location: store.location(), ids, entries })
+        let mut catalog = Self { location: store.location(), ids, entries };
+        catalog.link();
+        Ok(catalog)
     }
 }
 
@@ -101,7 +101,7 @@ impl Entry {
             }
             None => Record::Unreadable(error),
         };
-        Self { id, record, files: Vec::new(), has_pin: false }
+        Self::without_files(id, record)
     }
 }
 
@@ -146,7 +146,8 @@ fn add_foreign(
     }
     // A manifest of another tool whose files are all gone is no backup.
     entries.retain(|entry| !matches!(entry.record, Record::Foreign) || !entry.files.is_empty());
-    entries.extend(groups.into_iter().map(|(id, files)| Entry { id, record: Record::Foreign, files, has_pin: false }));
+    let foreign = |(id, files)| Entry { files, ..Entry::without_files(id, Record::Foreign) };
+    entries.extend(groups.into_iter().map(foreign));
 }
 
 /// Files that a manifest of another tool names, and files with its id. They are found even if the folder was moved or

@@ -4,6 +4,7 @@
 //! when it is needed ([`Entry::read_manifest`]).
 
 mod candidates;
+mod chain;
 pub(crate) mod collapse;
 pub(crate) mod commit;
 mod entry;
@@ -14,5 +15,5 @@ pub mod owner;
 pub mod retention;
 pub(crate) mod select;
 
-pub use entry::{ArtifactSummary, Entry, ListedFile, Record, Stranger, Summary};
+pub use entry::{ArtifactSummary, Entry, Inherited, ListedFile, LostPart, Record, Stranger, Summary};
 pub use list::Catalog;

@@ -16,6 +16,8 @@ pub enum Advice {
     RestoreMissing,
     /// The backup is damaged: restore another one.
     RestoreAnother,
+    /// A part of a chain is damaged or missing: restore the point before it that the hint names.
+    RestoreEarlier,
     /// Only a part of the backup can be restored: restore that.
     RestorePart,
     /// A part was restored before the error: repeat the restore, or undo it.
@@ -42,6 +44,7 @@ impl Advice {
             Self::RestoreDamaged => "restore it from a backup; to keep it as it is, save it before that",
             Self::RestoreMissing => "check the path in the settings, or restore it from a backup",
             Self::RestoreAnother => "restore another backup: a verification shows which are sound",
+            Self::RestoreEarlier => "restore that one",
             Self::RestorePart => "restore a part of it: the databases, or the files",
             Self::Undo => "or undo the restore",
             Self::NameOneBackup => "give more of the id, or a time: a day means its newest backup",

@@ -85,13 +85,15 @@ pub struct Error {
     message: String,
     hint: Option<String>,
     advice: Option<Advice>,
+    /// The stored file that is damaged.
+    file: Option<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     /// An error without a cause.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, advice: None, source: None }
+        Self { kind, message: message.into(), hint: None, advice: None, file: None, source: None }
     }
 
     /// A failed operation on a file or folder. The kind follows from what the operating system said.
@@ -117,6 +119,7 @@ impl Error {
             message: format!("can't {verb} {subject}"),
             hint: hint.map(Into::into),
             advice: None,
+            file: None,
             source: Some(source.into()),
         }
     }
@@ -124,7 +127,7 @@ impl Error {
     /// The same error, if everything is `done` and only the line in the ledger is missing.
     pub(crate) fn unrecorded(self, done: &str) -> Self {
         let message = format!("{done}, but the ledger doesn't know: {}", self.one_line());
-        Self { kind: ErrorKind::Partial, message, hint: self.hint, advice: self.advice, source: None }
+        Self { kind: ErrorKind::Partial, message, hint: self.hint, advice: self.advice, file: None, source: None }
     }
 
     /// Stored content is damaged: `what` is wrong with the file `file`.
@@ -134,6 +137,7 @@ impl Error {
             message: format!("{file} is damaged"),
             hint: None,
             advice: Some(Advice::RestoreAnother),
+            file: Some(file.to_string()),
             source: Some(what.into().into()),
         }
     }
@@ -142,6 +146,11 @@ impl Error {
     pub(crate) fn damaged_database(path: &Path, problem: &str) -> Self {
         let message = format!("database {} is damaged: {problem}", path.display());
         Self::new(ErrorKind::Damaged, message).with_advice(Advice::RestoreDamaged)
+    }
+
+    /// The stored file that is damaged, if it is one of a store.
+    pub(crate) fn damaged_file(&self) -> Option<&str> {
+        self.file.as_deref()
     }
 
     /// Whether a database is too damaged for SQLite to read.

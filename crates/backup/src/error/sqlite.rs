@@ -29,6 +29,7 @@ impl Error {
             message: format!("can't {verb} {}", database.display()),
             hint: hint.map(Into::into),
             advice: advice_of(kind),
+            file: None,
             // As text: rusqlite's own chain of causes says the same twice.
             source: Some(if lacks_room(source) { "no room for its -shm".into() } else { source.to_string().into() }),
         }

@@ -7,9 +7,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::error::Result;
+use crate::artifact::StoredFile;
+use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::record::manifest::{Facts, Table};
+use crate::record::manifest::{Facts, Increment, Table};
 use crate::source::sqlite::integrity::{self, Scope};
 
 /// The result of one check.
@@ -59,6 +60,30 @@ pub enum Verdict {
     Damaged,
 }
 
+/// What is recorded of a database.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Expected<'a> {
+    Nothing,
+    /// By the backup that stored it whole.
+    Facts(&'a Facts),
+    /// By an increment: less, since nobody counted its rows.
+    Image(&'a Increment),
+}
+
+impl<'a> Expected<'a> {
+    pub fn of(file: &'a StoredFile) -> Self {
+        match (file.image(), file.facts()) {
+            (Some(image), _) => Self::Image(image),
+            (None, Some(facts)) => Self::Facts(facts),
+            (None, None) => Self::Nothing,
+        }
+    }
+
+    fn facts(self) -> Option<&'a Facts> {
+        if let Self::Facts(facts) = self { Some(facts) } else { None }
+    }
+}
+
 /// The results for one stored file so far.
 pub(crate) struct Checks<'a> {
     file: &'a str,
@@ -82,6 +107,12 @@ impl<'a> Checks<'a> {
         self.push(what, Verdict::Damaged, detail.into());
     }
 
+    /// Damage, in the file that the error names if it names one.
+    pub fn damaged_by(&mut self, what: Aspect, error: &Error) {
+        let file = error.damaged_file().unwrap_or(self.file).to_string();
+        self.list.push(Check { file, what, verdict: Verdict::Damaged, detail: error.detail() });
+    }
+
     fn push(&mut self, what: Aspect, verdict: Verdict, detail: String) {
         self.list.push(Check { file: self.file.to_string(), what, verdict, detail });
     }
@@ -100,14 +131,14 @@ impl<'a> Checks<'a> {
 }
 
 /// Checks the decoded database at `path`: whether it is sound, as far as `scope` says, and whether it has the
-/// `expected` facts, if any are recorded.
+/// facts that are `expected`.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Interrupted`], or an I/O error. Damage is a verdict, not an error.
 pub(crate) fn database(
     checks: &mut Checks<'_>,
     path: &Path,
-    expected: Option<&Facts>,
+    expected: Expected<'_>,
     scope: Option<Scope>,
     progress: &dyn Progress,
 ) -> Result<()> {
@@ -123,12 +154,12 @@ pub(crate) fn database(
 fn open_and_check(
     checks: &mut Checks<'_>,
     path: &Path,
-    expected: Option<&Facts>,
+    expected: Expected<'_>,
     scope: Option<Scope>,
     progress: &dyn Progress,
 ) -> Result<()> {
     if let Some(scope) = scope {
-        let found = integrity::check(path, expected, scope, integrity::all_cores(), progress)?;
+        let found = integrity::check(path, expected.facts(), scope, integrity::all_cores(), progress)?;
         if let Some(first) = found.problems.first() {
             checks.damaged(Aspect::Integrity, format!("integrity_check: {first}"));
             // SQLite can loop for ever when it reads a broken database.
@@ -137,8 +168,10 @@ fn open_and_check(
         checks.ok(Aspect::Integrity, "integrity_check ok");
         foreign_keys(checks, scope, found.orphans);
     }
-    if let Some(expected) = expected {
-        against_facts(checks, &integrity::facts(path, progress)?, expected);
+    match expected {
+        Expected::Nothing => {}
+        Expected::Facts(expected) => against_facts(checks, &integrity::facts(path, progress)?, expected),
+        Expected::Image(expected) => against_image(checks, integrity::size(path)?, expected),
     }
     Ok(())
 }
@@ -150,6 +183,12 @@ fn foreign_keys(checks: &mut Checks<'_>, scope: Scope, orphans: Vec<Table>) {
     for Table { name, rows } in orphans {
         checks.warning(Aspect::ForeignKeys, format!("{rows} rows of {name} have no parent (in the source as well)"));
     }
+}
+
+fn against_image(checks: &mut Checks<'_>, (page_size, page_count): (u32, u64), expected: &Increment) {
+    checks.equal(Aspect::Header, "page size", &page_size, &expected.page_size);
+    checks.equal(Aspect::Header, "page count", &page_count, &expected.page_count);
+    checks.ok_unless_damaged(Aspect::Header, "page size and count as recorded");
 }
 
 fn against_facts(checks: &mut Checks<'_>, found: &Facts, expected: &Facts) {

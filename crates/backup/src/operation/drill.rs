@@ -8,11 +8,12 @@ use super::look::Look;
 use super::probe::{Probe, RestoredDatabase};
 use super::restore::{self, Plan};
 use super::session::{Recording, Session};
-use super::verify::plain_bytes;
+use crate::artifact::StoredFile;
 use crate::catalog::Entry;
 use crate::error::{ErrorKind, Result};
 use crate::record::id::BackupId;
 use crate::record::ledger::{Command, Line, Outcome};
+use crate::record::names;
 use crate::record::relpath::RelPath;
 use crate::record::selection::Selection;
 use crate::source::Sources;
@@ -58,7 +59,7 @@ pub type CallersProbe<'a> = &'a dyn Fn(&Path) -> Result<Option<Probe>>;
 pub fn drill(session: &Session<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe<'_>) -> Result<DrillReport> {
     let begun = session.elapsed_ms();
     let begin = session.record_begun(Command::Drill);
-    let result = rehearse(session, entry, sources, probe);
+    let result = rehearse(session, entry, sources, probe).map_err(|error| session.with_sound_before(entry, error));
     let (outcome, error) = match &result {
         Ok(report) => outcome_of(report),
         Err(error) if error.kind() == ErrorKind::Damaged => (Outcome::Failed, Some(error.one_line())),
@@ -67,11 +68,12 @@ pub fn drill(session: &Session<'_>, entry: &Entry, sources: &Sources, probe: Cal
             return result;
         }
     };
+    let damaged = result.as_ref().err().map(|error| error.damaged_file().and_then(names::id_of).unwrap_or(entry.id));
     let is_good = matches!(outcome, Outcome::Ok | Outcome::Partial);
     let lacks = result.as_ref().map(|report| report.lacks.as_slice()).unwrap_or_default();
     let is_proved = |name: &&str| is_good && !lacks.iter().any(|lacking| lacking == name);
     let proved = sources.names().filter(is_proved).map(Into::into).collect();
-    let line = Line { id: Some(entry.id), error, proved, ..Line::new(session.now(), Command::Drill, outcome) };
+    let line = Line { id: Some(entry.id), error, damaged, proved, ..Line::new(session.now(), Command::Drill, outcome) };
     let Recording { recorded, unrecorded } = session.record(begin, begun, line);
     let duration_ms = session.elapsed_ms() - begun;
     result.map(|report| DrillReport { duration_ms, recorded, unrecorded, ..report })
@@ -88,8 +90,8 @@ fn outcome_of(report: &DrillReport) -> (Outcome, Option<String>) {
 
 fn rehearse(look: &Look<'_>, entry: &Entry, sources: &Sources, probe: CallersProbe<'_>) -> Result<DrillReport> {
     entry.require_usable()?;
-    let files = entry.stored_files(look.store())?;
-    let scratch = look.scratch(files.iter().map(plain_bytes).fold(0, u64::saturating_add))?;
+    let files = look.stored_files(entry, Selection::ALL)?;
+    let scratch = look.scratch(files.iter().map(StoredFile::most_bytes).fold(0, u64::saturating_add))?;
     let begun = look.elapsed_ms();
     let plan = restore::plan_for_empty_folder(look, entry, scratch.path(), Selection::ALL, sources)?;
     restore::rehearse(look, &plan)?;
@@ -140,10 +142,8 @@ fn report(entry: &Entry, sources: &Sources, plan: Plan, probes: Vec<Probe>) -> D
 /// them at paths that the settings don't name.
 fn lacking(entry: &Entry, sources: &Sources, plan: &Plan) -> Vec<String> {
     let is_restored = |path: &RelPath| plan.items.iter().any(|item| item.path == *path);
-    let is_left_out = |name: &str| {
-        let is_held = entry.files.iter().any(|file| file.name == name);
-        !plan.skipped.is_empty() && is_held && !sources.paths_of(name).any(is_restored)
-    };
+    let is_left_out =
+        |name: &str| !plan.skipped.is_empty() && entry.holds(name) && !sources.paths_of(name).any(is_restored);
     sources.names().filter(|name| !entry.answers_for(name) || is_left_out(name)).map(Into::into).collect()
 }
 

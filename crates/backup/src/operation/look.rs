@@ -12,11 +12,14 @@ use crate::artifact::read::Reader;
 use crate::catalog::owner::{self, Project};
 use crate::catalog::{Catalog, Entry};
 use crate::disk::space;
-use crate::error::{Error, Result};
+use crate::error::{Advice, Error, ErrorKind, Result};
 use crate::progress::Progress;
 use crate::record::earlier_checks::{self, EarlierChecks};
+use crate::record::id::BackupId;
 use crate::record::ledger::Ledger;
 use crate::record::manifest::Tool;
+use crate::record::names;
+use crate::record::selection::Selection;
 use crate::store::{LocalStore, Store};
 
 /// What the caller provides, since the library has no clock, environment or terminal of its own.
@@ -170,10 +173,10 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// The stored files of a backup, for a restore. A manifest may come from anywhere, so its word that a database was
-    /// checked counts only if this host's ledger says so too, and no later check failed.
-    pub(crate) fn stored_files(&self, entry: &Entry) -> Result<Vec<StoredFile>> {
-        let mut files = entry.stored_files(self.store())?;
+    /// The selected stored files of a backup, for a restore. A manifest may come from anywhere, so its word that a database
+    /// was checked counts only if this host's ledger says so too, and no later check failed.
+    pub(crate) fn files_to_restore(&self, entry: &Entry, selection: Selection) -> Result<Vec<StoredFile>> {
+        let mut files = self.stored_files(entry, selection)?;
         if files.iter().any(StoredFile::is_checked) {
             let ledger = self.ledger().unwrap_or_default();
             let sound = earlier_checks::on_host(&ledger, &self.setup.host);
@@ -183,6 +186,47 @@ impl<'a> Look<'a> {
             }
         }
         Ok(files)
+    }
+
+    /// The stored files that a backup is read from, of an increment also those that it inherits and that are selected.
+    ///
+    /// # Errors
+    /// As [`Catalog::stored_files`].
+    pub(crate) fn stored_files(&self, entry: &Entry, selection: Selection) -> Result<Vec<StoredFile>> {
+        match entry.parent() {
+            Some(_) => self.catalog()?.stored_files(entry, self.store(), selection),
+            None => Catalog::default().stored_files(entry, self.store(), selection),
+        }
+    }
+
+    /// The ids of the chain that an increment is restored from, the full backup's first; none if it isn't an increment, or a
+    /// part is missing.
+    pub(crate) fn chain(&self, entry: &Entry) -> Vec<BackupId> {
+        if entry.parent().is_none() {
+            return Vec::new();
+        }
+        let ids = |catalog: Arc<Catalog>| Some(catalog.chain(entry).ok()?.iter().map(|part| part.id).collect());
+        self.catalog().ok().and_then(ids).unwrap_or_default()
+    }
+
+    /// The newest sound backup before the backup `damaged`, if `entry` is an increment that needs that one.
+    pub(crate) fn sound_before(&self, entry: &Entry, damaged: BackupId) -> Option<BackupId> {
+        entry.parent()?;
+        self.catalog().ok()?.sound_before(entry, damaged, &*self.ledger().ok()?)
+    }
+
+    /// The same error; if an increment can't be read for a damaged or missing part, it says which points before that can.
+    pub(crate) fn with_sound_before(&self, entry: &Entry, error: Error) -> Error {
+        if error.kind() != ErrorKind::Damaged {
+            return error;
+        }
+        let damaged = error.damaged_file().and_then(names::id_of).unwrap_or(entry.id);
+        match self.sound_before(entry, damaged) {
+            Some(id) => error
+                .with_hint(format!("points before it stay restorable, the newest is {id}"))
+                .with_advice(Advice::RestoreEarlier),
+            None => error,
+        }
     }
 
     /// Earlier checks of databases that this run may rely on.

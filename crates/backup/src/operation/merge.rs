@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::run::Run;
 use crate::artifact::StoredFile;
 use crate::artifact::codec::Encoding;
-use crate::artifact::merge::{Merge, increment};
+use crate::artifact::merge::{Merge, facts};
 use crate::artifact::read::Reader;
 use crate::artifact::write::ArtifactWriter;
 use crate::catalog::Entry;
@@ -85,7 +85,7 @@ impl Parts {
             if part.manifest().is_none() {
                 return Err(unmergeable(part.id, "its manifest can't be read, or is another's"));
             }
-            let (manifest, files) = (part.read_manifest(store)?, part.stored_files(store)?);
+            let (manifest, files) = (part.read_manifest(store)?, part.own_stored_files(store)?);
             let mut so_far = Self::after(union, manifest)?;
             so_far.add(files)?;
             union = Some(so_far);
@@ -150,7 +150,7 @@ fn stage_delta(run: &Run<'_>, old: &Manifest, name: &str, deltas: &[Part]) -> Re
             format!("{file} is already an artifact of backup {}", old.id),
         ));
     }
-    let facts = increment(newest)?.clone();
+    let facts = facts(newest)?.clone();
     let (_scratch, pages) = scratch_file(run, deltas)?;
     let mut merge = Merge::begin(pages, facts.page_size);
     deltas.iter().try_for_each(|(_, delta)| merge.add(reader(run), delta))?;
@@ -187,11 +187,12 @@ fn stage_archive(run: &Run<'_>, id: BackupId, archive: &StoredFile) -> Result<Ar
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::{Read as _, Seek as _};
 
     use super::*;
-    use crate::artifact::delta::{Sizes, lay};
     use crate::catalog::Catalog;
     use crate::operation::backup::{IncrementalReport, backup_incremental};
+    use crate::record::selection::Selection;
     use crate::store::{LocalStore, MemoryStore, Store as _};
     use crate::testing::faults::{Fault, WatchedStore, assert_clean, fault_sweep};
     use crate::testing::fixtures::{Site, id, publish, published, staged};
@@ -224,32 +225,15 @@ mod tests {
 
     /// What a point holds: the image of the database, and the digest of its archive.
     fn held(store: &dyn LocalStore, catalog: &Catalog, point: BackupId) -> (Vec<u8>, String) {
-        let mut chain = vec![point];
-        while let Some(parent) = catalog.get(chain[0]).unwrap().read_manifest(store).unwrap().parent {
-            chain.insert(0, parent);
-        }
-        let (mut image, mut config) = (Vec::new(), String::new());
-        let run = Reader { store, progress: &crate::Silent, max_foreign: 1 << 30 };
-        for file in chain.iter().flat_map(|id| catalog.get(*id).unwrap().stored_files(store).unwrap()) {
-            let mut plain = Vec::new();
-            run.copy(&file, &mut plain).unwrap();
-            match file.kind {
-                Kind::Files => config = recorded(&file).unwrap().plain_sha256.to_string(),
-                Kind::Increment => apply(&mut image, &plain, increment(&file).unwrap()),
-                _ => image = plain,
-            }
-        }
-        (image, config)
-    }
-
-    fn apply(image: &mut Vec<u8>, delta: &[u8], increment: &Increment) {
-        let sizes = Sizes { page: increment.page_size, base: image.len() as u64, image: increment.image_bytes() };
-        image.resize(sizes.image as usize, 0);
-        let laid = lay(delta, sizes, |number, page| {
-            image[(number as usize - 1) * page.len()..][..page.len()].copy_from_slice(page);
-            Ok(())
-        });
-        laid.unwrap();
+        let files = catalog.stored_files(catalog.get(point).unwrap(), store, Selection::ALL).unwrap();
+        let [database, config] = &files[..] else { panic!("{point}: {files:?}") };
+        let reader = Reader { store, progress: &crate::Silent, max_foreign: 1 << 30 };
+        let (image, mut bytes) = (tempfile::tempfile().unwrap(), Vec::new());
+        reader.copy_image(database, &mut &image, Some(&image)).unwrap();
+        (&image).rewind().unwrap();
+        (&image).read_to_end(&mut bytes).unwrap();
+        assert!(reader.read_stored(config).unwrap());
+        (bytes, recorded(config).unwrap().plain_sha256.to_string())
     }
 
     /// All that a chain has stored.

@@ -1,6 +1,8 @@
 //! `verify`: reads a backup to its end and makes every check that its content allows, except those that the same bytes
 //! have passed before.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
@@ -11,16 +13,17 @@ use super::look::Look;
 use super::session::{Recording, Session};
 use crate::artifact::StoredFile;
 use crate::artifact::read::Level;
-use crate::catalog::Entry;
+use crate::catalog::{Catalog, Entry};
 use crate::disk::file;
 use crate::error::{Error, ErrorKind, Result};
-use crate::operation::check::{self, Aspect, Check, Checks, Verdict};
+use crate::operation::check::{self, Aspect, Check, Checks, Expected, Verdict};
 use crate::progress::Progress;
 use crate::record::earlier_checks::EarlierChecks;
 use crate::record::id::BackupId;
-use crate::record::ledger::{Command, Line, Outcome};
-use crate::record::manifest::{Content, Facts, FileEntry};
-use crate::record::names::Kind;
+use crate::record::ledger::{Command, Ledger, Line, Outcome};
+use crate::record::manifest::{Content, FileEntry};
+use crate::record::names::{self, Kind};
+use crate::record::selection::Selection;
 use crate::record::soundness::{DatabaseDigests, Depth, SoundDatabases};
 use crate::source::files::{ConfigFile, read_stored_archive};
 use crate::source::sqlite::integrity::Scope;
@@ -41,6 +44,12 @@ pub struct VerifyReport {
     pub checked_whole_at: Option<DateTime<FixedOffset>>,
     /// All results, file by file.
     pub checks: Vec<Check>,
+    /// The older backups that an increment was read from, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub read_from: Vec<BackupId>,
+    /// If an increment is damaged, the newest older backup that isn't.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sound_before: Option<BackupId>,
     /// Whether the ledger got a line. It gets none if the store can't be written.
     pub recorded: bool,
     /// Why it got none, if that was an error.
@@ -59,20 +68,64 @@ pub struct VerifyReport {
 /// only read and so not locked. [`ErrorKind::Interrupted`]. Errors that prevent a check, such as [`ErrorKind::NoSpace`]
 /// for the decoded database. Damage is no error but a verdict.
 pub fn verify(session: &Session<'_>, entry: &Entry, level: Level, earlier: &EarlierChecks) -> Result<VerifyReport> {
+    verify_next(session, entry, level, earlier, &mut FilesRead::default())
+}
+
+/// The same in a run that verifies several backups: a stored file that another one was `read` from isn't read again, unless
+/// its database is yet to be checked.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_next(
+    session: &Session<'_>,
+    entry: &Entry,
+    level: Level,
+    earlier: &EarlierChecks,
+    read: &mut FilesRead,
+) -> Result<VerifyReport> {
     entry.require_usable()?;
     let begin = session.record_begun(Command::Verify);
     let begun = session.elapsed_ms();
-    let found = Findings::of(session, entry, level, earlier);
+    let found = Findings::of(session, entry, level, earlier, read);
     let is_sound = found.as_ref().is_ok_and(|found| found.damage().is_none());
     if !is_sound && !session.is_recorded() && session.catalog()?.get(entry.id).is_err() {
         let message = format!("backup {} was removed while it was read", entry.id);
         return Err(Error::new(ErrorKind::NoSuchBackup, message).with_hint("verify again: `list` shows what is there"));
     }
     let found = found.inspect_err(|error| session.record_error(Command::Verify, error))?;
+    let sound_before = found.damaged_backup().and_then(|damaged| session.sound_before(entry, damaged));
     let Recording { recorded, unrecorded } = session.record(begin, begun, found.line(session, entry));
     let duration_ms = session.elapsed_ms() - begun;
-    let Findings { verdict, depth, checked_whole_at, checks, .. } = found;
-    Ok(VerifyReport { id: entry.id, verdict, depth, checked_whole_at, checks, recorded, unrecorded, duration_ms })
+    let Findings { verdict, depth, checked_whole_at, checks, read_from, .. } = found;
+    let id = entry.id;
+    Ok(VerifyReport {
+        id,
+        verdict,
+        depth,
+        checked_whole_at,
+        checks,
+        read_from,
+        sound_before,
+        recorded,
+        unrecorded,
+        duration_ms,
+    })
+}
+
+/// Stored files that a run has read to their end, and that are as recorded.
+#[derive(Debug, Default)]
+pub struct FilesRead(BTreeSet<String>);
+
+/// What to verify in order to have read every whole copy and every increment: of each chain its newest point, then its full
+/// backup; all other backups; and those that were found damaged, which only a proof of their own makes good.
+pub fn all_to_verify<'c>(catalog: &'c Catalog, ledger: &Ledger) -> Vec<&'c Entry> {
+    let parents: BTreeSet<BackupId> = catalog.entries().iter().filter_map(Entry::parent).collect();
+    let is_needed =
+        |entry: &&Entry| entry.parent().is_none() || !parents.contains(&entry.id) || ledger.is_known_bad(entry.id);
+    let mut entries: Vec<&Entry> = catalog.entries().iter().filter(is_needed).collect();
+    // The points come before the full backup, whose files they read.
+    entries.sort_by_key(|entry| (catalog.full_of(entry), Reverse(entry.id)));
+    entries
 }
 
 /// The findings in a backup.
@@ -83,16 +136,18 @@ struct Findings {
     checks: Vec<Check>,
     /// Databases that have now been checked whole, without a flaw.
     sound: Vec<DatabaseDigests>,
+    /// The older backups that an increment was read from.
+    read_from: Vec<BackupId>,
 }
 
 impl Findings {
-    fn of(look: &Look<'_>, entry: &Entry, level: Level, earlier: &EarlierChecks) -> Result<Self> {
+    fn of(look: &Look<'_>, entry: &Entry, level: Level, earlier: &EarlierChecks, read: &mut FilesRead) -> Result<Self> {
         let (mut checks, mut sound, mut checked_whole_at) = (Vec::new(), Vec::new(), None);
-        for file in &entry.stored_files(look.store())? {
-            let recorded = file.recorded.as_ref().filter(|_| level == Level::Content);
-            let database = recorded.and_then(DatabaseDigests::of);
+        let files = look.stored_files(entry, Selection::ALL)?;
+        for file in &files {
+            let database = (level == Level::Content).then(|| digests(file)).flatten();
             let earlier = database.and_then(|database| earlier.when(entry.id, database));
-            let found = verify_file(look, file, level, earlier)?;
+            let found = verify_unread(look, file, level, earlier, read)?;
             if earlier.is_none() && found.iter().all(|check| check.verdict == Verdict::Ok) {
                 sound.extend(database);
             }
@@ -105,7 +160,15 @@ impl Findings {
             Level::Content => Depth::Whole,
         };
         let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Ok);
-        Ok(Self { verdict, depth, checked_whole_at, checks, sound })
+        let parts = files.iter().flat_map(StoredFile::parts);
+        let read_from: BTreeSet<BackupId> = parts.filter_map(|part| names::id_of(&part.file)).collect();
+        let read_from = read_from.into_iter().filter(|id| entry.parent().is_some() && *id != entry.id).collect();
+        Ok(Self { verdict, depth, checked_whole_at, checks, sound, read_from })
+    }
+
+    /// The backup with the damaged file.
+    fn damaged_backup(&self) -> Option<BackupId> {
+        self.damage().and_then(|check| names::id_of(&check.file))
     }
 
     fn damage(&self) -> Option<&Check> {
@@ -120,11 +183,40 @@ impl Findings {
             id: Some(entry.id),
             error: damage.map(|check| format!("{}: {}", check.file, check.detail)),
             depth: Some(self.depth),
+            damaged: self.damaged_backup(),
             checked: (damage.is_none() && !databases.is_empty())
                 .then(|| SoundDatabases { tool: look.tool(), databases }),
             ..Line::new(look.now(), Command::Verify, outcome)
         }
     }
+}
+
+fn digests(file: &StoredFile) -> Option<DatabaseDigests> {
+    match file.image() {
+        Some(image) => Some(DatabaseDigests::of_image(image)),
+        None => file.recorded.as_ref().and_then(DatabaseDigests::of),
+    }
+}
+
+/// Verifies a file, unless that would only read again what was read already.
+fn verify_unread(
+    look: &Look<'_>,
+    file: &StoredFile,
+    level: Level,
+    earlier: Option<DateTime<FixedOffset>>,
+    read: &mut FilesRead,
+) -> Result<Vec<Check>> {
+    let is_to_be_checked = file.kind == Kind::Database && (earlier.is_none() || !file.increments.is_empty());
+    if level == Level::Content && !is_to_be_checked && read.0.contains(&file.file) {
+        let mut checks = Checks::of(&file.file);
+        checks.ok(Aspect::Content, "stored and decoded bytes as recorded; read for an increment on it");
+        return Ok(checks.list);
+    }
+    let found = verify_file(look, file, level, earlier)?;
+    if found.iter().all(|check| check.verdict != Verdict::Damaged) && level == Level::Content {
+        read.0.extend(file.parts().map(|part| part.file.clone()));
+    }
+    Ok(found)
 }
 
 fn verify_file(
@@ -133,7 +225,7 @@ fn verify_file(
     level: Level,
     earlier: Option<DateTime<FixedOffset>>,
 ) -> Result<Vec<Check>> {
-    let mut checks = Checks::of(&file.file);
+    let mut checks = Checks::of(file.last_part());
     let read = match (file.kind, earlier) {
         _ if level == Level::Stored => verify_stored(look, file, &mut checks),
         (Kind::Database, _) if file.damage().is_some() => verify_bytes(look, file, &mut checks),
@@ -144,7 +236,7 @@ fn verify_file(
     };
     match read {
         Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::Damaged => checks.damaged(Aspect::Content, error.detail()),
+        Err(error) if error.kind() == ErrorKind::Damaged => checks.damaged_by(Aspect::Content, &error),
         Err(error) => return Err(error),
     }
     Ok(checks.list)
@@ -152,7 +244,11 @@ fn verify_file(
 
 /// Reads the stored bytes alone. Without a record, damage can't be seen.
 fn verify_stored(look: &Look<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
-    if look.reader().read_stored(file)? {
+    let mut compared = true;
+    for part in file.parts() {
+        compared &= look.reader().read_stored(part)?;
+    }
+    if compared {
         checks.ok(Aspect::Stored, "stored bytes as recorded; the content was not read");
     } else {
         checks.warning(Aspect::Stored, "nothing is recorded to compare the stored bytes with");
@@ -167,7 +263,7 @@ fn verify_content(
     at: DateTime<FixedOffset>,
     checks: &mut Checks<'_>,
 ) -> Result<()> {
-    look.reader().copy(file, &mut io::sink())?;
+    look.reader().copy_image(file, &mut io::sink(), None)?;
     checks.ok(
         Aspect::Content,
         format!("{}; the same bytes were checked whole on {}", content_detail(file), at.format("%F %R")),
@@ -176,17 +272,17 @@ fn verify_content(
 }
 
 fn verify_database(look: &Look<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
-    let scratch = look.scratch(plain_bytes(file))?;
+    let scratch = look.scratch(file.most_bytes())?;
     let path = scratch.path().join(format!("{}.db", file.name));
-    let mut decoded = file::create_private(&path).map_err(|e| Error::io("create", &path, e))?;
-    look.reader().copy(file, &mut decoded)?;
+    let decoded = file::create_private(&path).map_err(|e| Error::io("create", &path, e))?;
+    look.reader().copy_image(file, &mut &decoded, Some(&decoded))?;
     checks.ok(Aspect::Content, content_detail(file));
-    check::database(checks, &path, expected_facts(file), Some(Scope::Flaws), look.progress())
+    check::database(checks, &path, Expected::of(file), Some(Scope::Flaws), look.progress())
 }
 
 /// Reads a damaged database, or a file beside it. There is nothing else to check.
 fn verify_bytes(look: &Look<'_>, file: &StoredFile, checks: &mut Checks<'_>) -> Result<()> {
-    look.reader().copy(file, &mut io::sink())?;
+    look.reader().copy_image(file, &mut io::sink(), None)?;
     checks.ok(Aspect::Content, content_detail(file));
     if let Some(problem) = file.damage() {
         checks.warning(Aspect::Integrity, format!("{problem} (in the source as well)"));
@@ -229,22 +325,9 @@ fn compare_entries(checks: &mut Checks<'_>, found: &[FileEntry], expected: Optio
 
 fn content_detail(file: &StoredFile) -> &'static str {
     match file.recorded {
+        Some(_) if !file.increments.is_empty() => "all parts, and the pages that they lead to, as recorded",
         Some(_) => "stored and decoded bytes as recorded",
         None => "decodes; nothing is recorded to compare with",
-    }
-}
-
-/// The size of the decoded file in bytes: as recorded, or a guess from its stored size.
-pub(crate) fn plain_bytes(file: &StoredFile) -> u64 {
-    let guess = file.bytes.unwrap_or(0).saturating_mul(5);
-    file.recorded.as_ref().map_or(guess, |recorded| recorded.plain_bytes)
-}
-
-/// The facts that the manifest records of a database.
-pub(crate) fn expected_facts(file: &StoredFile) -> Option<&Facts> {
-    match &file.recorded.as_ref()?.content {
-        Content::Database(database) => Some(&database.facts),
-        Content::Increment(_) | Content::Wal | Content::Journal | Content::Files { .. } => None,
     }
 }
 
@@ -265,8 +348,8 @@ pub(crate) fn require_sound(
     decoded: &Path,
     scope: Option<Scope>,
 ) -> Result<()> {
-    let mut checks = Checks::of(&file.file);
-    check::database(&mut checks, decoded, expected_facts(file), scope, progress)?;
+    let mut checks = Checks::of(file.last_part());
+    check::database(&mut checks, decoded, Expected::of(file), scope, progress)?;
     match checks.list.iter().find(|check| check.verdict == Verdict::Damaged) {
         None => Ok(()),
         Some(check) => Err(Error::damaged(&check.file, check.detail.as_str())),
@@ -276,12 +359,9 @@ pub(crate) fn require_sound(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::Catalog;
     use crate::operation::run::Run;
     use crate::record::digest::Digest;
-    use crate::record::ledger::Ledger;
-    use crate::record::manifest::{Manifest, Table};
-    use crate::record::names;
+    use crate::record::manifest::{Facts, Manifest, Table};
     use crate::store::{LocalStore as _, MemoryStore, Store as _};
     use crate::testing::fixtures::{Site, id, publish, staged};
 
@@ -444,10 +524,11 @@ mod tests {
     fn a_database_is_guessed_to_be_five_times_its_compressed_size_if_nothing_is_recorded() {
         let (site, store) = (Site::new(), MemoryStore::new());
         site.backup(&store, NOW);
-        let file = Catalog::load(&store).unwrap().entries()[0].stored_files(&store).unwrap().remove(0);
-        assert_eq!(plain_bytes(&file), file.recorded.as_ref().unwrap().plain_bytes);
-        assert_eq!(plain_bytes(&StoredFile { recorded: None, bytes: Some(7), ..file.clone() }), 35);
-        assert_eq!(plain_bytes(&StoredFile { recorded: None, bytes: None, ..file.clone() }), 0);
-        assert!(store.scratch().is_none() && expected_facts(&file).is_some());
+        let catalog = Catalog::load(&store).unwrap();
+        let file = catalog.stored_files(&catalog.entries()[0], &store, Selection::ALL).unwrap().remove(0);
+        assert_eq!(file.plain_bytes(), file.recorded.as_ref().unwrap().plain_bytes);
+        assert_eq!(StoredFile { recorded: None, bytes: Some(7), ..file.clone() }.plain_bytes(), 35);
+        assert_eq!(StoredFile { recorded: None, bytes: None, ..file.clone() }.plain_bytes(), 0);
+        assert!(store.scratch().is_none() && file.facts().is_some());
     }
 }

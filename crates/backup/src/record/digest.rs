@@ -51,10 +51,11 @@ impl TryFrom<String> for Digest {
 
 /// Bytes as lower-case hex digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    // Writing to a string can't fail.
-    bytes.iter().for_each(|byte| drop(write!(text, "{byte:02x}")));
-    text
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a string can't fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The bytes that `text` writes as 64 hex digits; `None` for any other text.

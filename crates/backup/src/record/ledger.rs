@@ -48,6 +48,10 @@ pub struct Line {
     /// For a verification or a backup: the databases that it checked whole and found sound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checked: Option<SoundDatabases>,
+    /// For a verification, drill or restore that found damage: the backup with the damaged file, which can be one that
+    /// the other is an increment on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damaged: Option<BackupId>,
     /// For a drill that found nothing wrong: the configured databases and sets of files in its backup.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub proved: Vec<String>,
@@ -140,6 +144,7 @@ impl Line {
             host: String::new(),
             depth: None,
             checked: None,
+            damaged: None,
             proved: Vec::new(),
             from: None,
             admitted: None,
@@ -174,6 +179,8 @@ struct Findings {
     proved: Option<DateTime<FixedOffset>>,
     /// Whether the newest proof failed.
     failed: bool,
+    /// When a proof found a file of it damaged, unless a later one found it good.
+    damaged: Option<DateTime<FixedOffset>>,
     /// Whether a person accepted its collapse.
     accepted: bool,
     /// Whether a person removed its pin.
@@ -244,6 +251,11 @@ impl Ledger {
         self.backups.get(&id).is_some_and(|findings| findings.failed)
     }
 
+    /// When a file of `id` was found damaged, unless a later proof found it good. Increments on it need that file.
+    pub(crate) fn damaged_at(&self, id: BackupId) -> Option<DateTime<FixedOffset>> {
+        self.backups.get(&id)?.damaged
+    }
+
     /// Whether a person accepted the collapse that `id` shows, and didn't take that back.
     pub fn is_accepted(&self, id: BackupId) -> bool {
         self.backups.get(&id).is_some_and(|findings| findings.accepted)
@@ -296,6 +308,10 @@ fn note(backups: &mut BTreeMap<BackupId, Findings>, line: &Line) {
     if let Some(id) = line.id {
         backups.entry(id).or_default().add(line);
     }
+    if let Some(id) = line.damaged {
+        let findings = backups.entry(id).or_default();
+        (findings.failed, findings.damaged) = (true, Some(line.at));
+    }
     while backups.len() > MAX_BACKUPS {
         backups.pop_first();
     }
@@ -307,6 +323,7 @@ impl Findings {
             Command::Verify | Command::Drill if line.outcome.is_verdict() => {
                 // A check of the stored bytes alone doesn't take back what was found in their content.
                 self.failed = line.outcome == Outcome::Failed || self.failed && !line.has_read_content();
+                self.damaged = self.damaged.filter(|_| self.failed);
                 self.proved = if line.proves() { Some(line.at) } else { self.proved };
             }
             Command::Accept => self.accepted = true,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::record::digest::Digest;
-use crate::record::manifest::{Artifact, Content, Manifest, Tool};
+use crate::record::manifest::{Artifact, Content, Increment, Manifest, Tool};
 
 /// How deep a verification went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub struct SoundDatabases {
 /// Digests of a database: of its bytes, and of what was found in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DatabaseDigests {
-    /// Digest of its bytes.
+    /// Digest of its bytes; of the image of an increment, the digest of the digest of its pages.
     pub plain_sha256: Digest,
     /// Digest of the facts that it was compared with: schema, versions, sizes and row counts, as this program writes them.
     pub facts_sha256: Digest,
@@ -41,6 +41,13 @@ impl DatabaseDigests {
         let Content::Database(database) = &artifact.content else { return None };
         let facts = serde_json::to_vec(&database.facts).ok().filter(|_| database.damage.is_empty())?;
         Some(Self { plain_sha256: artifact.plain_sha256, facts_sha256: Digest::of(&facts) })
+    }
+
+    /// The digests of the image that an increment leads to.
+    pub(crate) fn of_image(increment: &Increment) -> Self {
+        let size = format!("{} pages of {} bytes", increment.page_count, increment.page_size);
+        let pages = increment.pages_digest.to_string();
+        Self { plain_sha256: Digest::of(pages.as_bytes()), facts_sha256: Digest::of(size.as_bytes()) }
     }
 }
 

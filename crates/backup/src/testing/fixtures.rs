@@ -119,6 +119,12 @@ impl Site {
         assert_eq!(made.manifest.id, id(now));
         made.manifest.id
     }
+
+    /// Makes complete backups by pages from now on, and one with that id.
+    pub fn base(&mut self, store: &dyn LocalStore, now: &str) -> BackupId {
+        self.sources.databases[0].snapshot = Snapshot::Pages;
+        self.backup(store, now)
+    }
 }
 
 pub(crate) fn id(text: &str) -> BackupId {

@@ -5,7 +5,11 @@ pub(crate) mod faults;
 #[cfg(test)]
 pub(crate) mod fixtures;
 #[cfg(test)]
+pub(crate) mod increments;
+#[cfg(test)]
 mod model;
+#[cfg(test)]
+mod points;
 
 #[doc(hidden)]
 pub mod benchmark;

@@ -4,6 +4,7 @@ use backup::restore::{ChangesSince, Item, Occupant, Plan, RowsSince, SkipReason,
 
 use crate::output::Output;
 use crate::text::{Tone, age, count, local, paint, size};
+use crate::words;
 
 /// The most tables that are named.
 const MOST_TABLES: usize = 5;
@@ -33,6 +34,9 @@ impl Preview {
 pub fn show_plan(output: &Output, plan: &Plan, since: &[ChangesSince], stops: Option<&str>) {
     let (made, old) = (local(plan.created_at), age(plan.age_s));
     output.line(&format!("restore {} ({made}, {old} old) into {}", plan.id, plan.target.display()));
+    if let Some(chain) = words::chain(&plan.chain) {
+        output.line(&format!("  from {chain}"));
+    }
     for item in &plan.items {
         show_item(output, item);
         if let Some(tables) = since.iter().find(|it| it.path == item.path).and_then(|it| it.tables.as_ref()) {

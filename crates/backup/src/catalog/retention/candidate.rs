@@ -10,6 +10,8 @@ use crate::record::manifest::{Collapse, Trigger};
 pub struct Candidate {
     /// Its id.
     pub id: BackupId,
+    /// The backup that it is an increment on; `None` of a full one.
+    pub parent: Option<BackupId>,
     /// When it began, which is what its age counts from.
     pub at: DateTime<Utc>,
     /// What is known of it.

@@ -75,7 +75,7 @@ mod tests {
         let (id, words) = text.split_once(' ').unwrap();
         let id = id.parse().unwrap();
         let (mut standing, mut trigger) = (Standing::Complete, Trigger::Timer);
-        let (mut pinned, mut accepted, mut holds, mut paths, mut collapses) = Default::default();
+        let (mut parent, mut pinned, mut accepted, mut holds, mut paths, mut collapses) = Default::default();
         for word in words.split_whitespace() {
             match word {
                 "partial" => standing = Standing::Partial,
@@ -85,6 +85,7 @@ mod tests {
                 "pre-restore" => trigger = Trigger::PreRestore,
                 "pinned" => pinned = true,
                 "accepted" => accepted = true,
+                word if word.starts_with("on:") => parent = Some(word[3..].parse().unwrap()),
                 "another" => standing = Standing::AnotherProject,
                 "host" => standing = Standing::AnotherHost,
                 collapse if collapse.contains('<') => Vec::push(&mut collapses, collapse_of(collapse)),
@@ -92,7 +93,7 @@ mod tests {
                 name => Vec::push(&mut holds, name.to_owned()),
             }
         }
-        Candidate { id, at: id.time(), standing, trigger, pinned, holds, paths, collapses, accepted }
+        Candidate { id, parent, at: id.time(), standing, trigger, pinned, holds, paths, collapses, accepted }
     }
 
     fn collapse_of(text: &str) -> Collapse {
@@ -662,7 +663,18 @@ mod tests {
                 let shown = name.zip(since).map(|(name, since)| collapse_of(&format!("{name}<{since}")));
                 let accepted = collapse.is_some_and(|(_, accepted)| accepted);
                 let (id, collapses) = (id(hour), shown.into_iter().collect());
-                Candidate { id, at: id.time(), standing, trigger, pinned, holds, paths, collapses, accepted }
+                Candidate {
+                    id,
+                    parent: None,
+                    at: id.time(),
+                    standing,
+                    trigger,
+                    pinned,
+                    holds,
+                    paths,
+                    collapses,
+                    accepted,
+                }
             });
             entries.collect()
         })

@@ -7,7 +7,7 @@ mod objection;
 mod search;
 mod selector;
 
-pub use objection::Objection;
+pub use objection::{Objection, Objections};
 pub use search::{SelectedBackup, SkippedBackup};
 pub use selector::Selector;
 

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use chrono::{DateTime, Utc};
 
-use super::objection::Objection;
+use super::objection::{Objection, Objections};
 use super::selector::Selector;
 use crate::catalog::entry::{Entry, Record};
 use crate::catalog::list::Catalog;
@@ -67,14 +67,15 @@ impl Catalog {
             Selector::Latest => None,
             Selector::At { moment, .. } => Some(*moment),
         };
+        let objections = self.objections(ledger);
         let mut skipped = Vec::new();
         for entry in self.newest_first(moment) {
-            match entry.unfit(wanted, ledger) {
+            match objections.against(entry, wanted) {
                 None => return Ok(SelectedBackup { entry, skipped }),
                 Some(why) => skipped.push(SkippedBackup { id: entry.id, why }),
             }
         }
-        Err(self.none_fits(selector, moment, wanted, ledger))
+        Err(self.none_fits(selector, moment, wanted, &objections))
     }
 
     /// What `latest` and a time can mean, newest first. Pre-restore backups are for undoing alone. A time is compared with
@@ -103,14 +104,14 @@ impl Catalog {
         selector: &Selector,
         moment: Option<DateTime<Utc>>,
         wanted: &[String],
-        ledger: &Ledger,
+        objections: &Objections<'_>,
     ) -> Error {
         let in_time = match selector {
             Selector::At { text, .. } => format!(" at or before {text}"),
             _ => String::new(),
         };
-        let candidates =
-            Candidates { regular: self.newest_first(moment), pre_restore: self.of_this_project(moment, true), ledger };
+        let (regular, pre_restore) = (self.newest_first(moment), self.of_this_project(moment, true));
+        let candidates = Candidates { regular, pre_restore, objections };
         if candidates.is_empty() {
             return self.no_candidate(&in_time);
         }
@@ -170,7 +171,7 @@ impl Catalog {
 struct Candidates<'c> {
     regular: Vec<&'c Entry>,
     pre_restore: Vec<&'c Entry>,
-    ledger: &'c Ledger,
+    objections: &'c Objections<'c>,
 }
 
 impl Candidates<'_> {
@@ -191,7 +192,7 @@ impl Candidates<'_> {
     }
 
     fn newest_of(&self, entries: &[&Entry], name: &String) -> Option<BackupId> {
-        let fits = |entry: &&&Entry| entry.unfit(std::slice::from_ref(name), self.ledger).is_none();
+        let fits = |entry: &&&Entry| self.objections.against(entry, std::slice::from_ref(name)).is_none();
         entries.iter().find(fits).map(|entry| entry.id)
     }
 }

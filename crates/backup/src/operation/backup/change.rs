@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::record::manifest::{Artifact, Content, Increment};
 use crate::record::names::Kind;
 use crate::source::files::ConfigFile;
-use crate::source::sqlite::{self, Changed, OpenSnapshot, Since};
+use crate::source::sqlite::{self, Changed, KeptSnapshot, OpenSnapshot, Since};
 use crate::source::{DatabaseSource, FilesSource, trusted_path};
 
 /// Why no increment is made.
@@ -54,11 +54,11 @@ struct Compared {
 }
 
 impl Compared {
-    /// The position that the log counts from. Another file in the database's place has another log, whatever its salts
-    /// say.
-    fn since<'a>(&self, believed: &'a DatabaseState) -> Since<'a> {
+    /// What the log counts from. Another file in the database's place has another log, whatever its salts say.
+    fn since<'a>(&self, believed: &'a DatabaseState, kept: Option<&'a KeptSnapshot>) -> Since<'a> {
         let is_same = self.identity.is_some() && self.identity == believed.identity;
-        believed.position.as_ref().filter(|_| is_same).map_or(Since::Unknown, Since::Position)
+        let Some(position) = believed.position.as_ref().filter(|_| is_same) else { return Since::Unknown };
+        kept.and_then(|kept| kept.since(position)).unwrap_or(Since::Position(position))
     }
 }
 
@@ -70,11 +70,12 @@ impl Staging<'_> {
             return Ok(DatabaseChange::Staged(staged.artifacts, staged.tracked));
         }
         let believed = parent.state.database(&**self.run.locked_store(), &source.name);
-        let Some(TrackedDatabase { state: believed, mut pages }) = believed else {
+        let Some(TrackedDatabase { state: believed, mut pages, .. }) = believed else {
             return Err(Stop::Full(FullReason::InDoubt(source.name.clone())));
         };
         let compared = self.open_to_compare(source)?;
-        let snapshot = sqlite::look(&compared.connection, &compared.path, compared.since(&believed))?;
+        let kept = self.kept.get(&source.name);
+        let snapshot = sqlite::look(&compared.connection, &compared.path, compared.since(&believed, kept))?;
         let changed = snapshot.changed(&mut pages, believed.page_size, self.run.progress())?;
         require_few(&source.name, &changed, &believed)?;
         let state = DatabaseState {
@@ -83,12 +84,19 @@ impl Staging<'_> {
             pages_digest: pages.digest(),
             position: snapshot.position().cloned(),
         };
-        let tracked = TrackedDatabase { state, pages };
-        if tracked.state.pages_digest == believed.pages_digest {
-            return Ok(DatabaseChange::Unchanged(tracked));
-        }
-        let artifact = self.stage_pages(source, &compared, &snapshot, &changed, &tracked.state)?;
-        Ok(DatabaseChange::Staged(vec![artifact], Some(tracked)))
+        let artifact = if state.pages_digest == believed.pages_digest {
+            None
+        } else {
+            Some(self.stage_pages(source, &compared, &snapshot, &changed, &state)?)
+        };
+        let position = snapshot.leave_open();
+        let Compared { connection, path, .. } = compared;
+        let kept = position.map(|position| KeptSnapshot::new(connection, path, position, changed.page_size));
+        let tracked = TrackedDatabase { state, pages, kept };
+        Ok(match artifact {
+            None => DatabaseChange::Unchanged(tracked),
+            Some(artifact) => DatabaseChange::Staged(vec![artifact], Some(tracked)),
+        })
     }
 
     fn open_to_compare(&self, source: &DatabaseSource) -> Result<Compared> {

@@ -9,7 +9,7 @@ use super::change::Stop;
 use super::publication::{backup, next_id};
 use super::request::{BackupReport, BackupRequest, FullReason, IncrementalReport};
 use super::staging::{Parent, Staging};
-use super::state::ChainState;
+use super::state::{ChainState, KeptSnapshots};
 use crate::catalog::{Catalog, Entry, ListedFile, owner};
 use crate::error::Result;
 use crate::operation::run::Run;
@@ -23,12 +23,21 @@ use crate::source::sqlite::bytes::Descriptors;
 /// # Errors
 /// As [`backup()`]. If a source can't be read and nothing else has changed, the error of that source.
 pub fn backup_incremental(run: &Run<'_>, request: &BackupRequest<'_>) -> Result<IncrementalReport> {
+    backup_changes(run, request, &KeptSnapshots::default()).map(|(report, _)| report)
+}
+
+/// As [`backup_incremental`], with snapshots of the newest point that are still open. Returns those of the new one.
+pub(super) fn backup_changes(
+    run: &Run<'_>,
+    request: &BackupRequest<'_>,
+    kept: &KeptSnapshots,
+) -> Result<(IncrementalReport, KeptSnapshots)> {
     let request = &BackupRequest { tracked: true, ..request.clone() };
-    match continue_chain(run, request) {
-        Ok(report) => Ok(report),
+    match continue_chain(run, request, kept) {
+        Ok(made) => Ok(made),
         Err(Stop::Full(reason)) => {
             run.recover()?;
-            backup(run, request).map(|report| IncrementalReport::Full(report, reason))
+            backup(run, request).map(|report| (IncrementalReport::Full(report, reason), KeptSnapshots::default()))
         }
         Err(Stop::Error(error)) => {
             // Removes what was staged. If even that fails, the next run does it.
@@ -42,7 +51,11 @@ pub fn backup_incremental(run: &Run<'_>, request: &BackupRequest<'_>) -> Result<
     }
 }
 
-fn continue_chain(run: &Run<'_>, request: &BackupRequest<'_>) -> Result<IncrementalReport, Stop> {
+fn continue_chain(
+    run: &Run<'_>,
+    request: &BackupRequest<'_>,
+    kept: &KeptSnapshots,
+) -> Result<(IncrementalReport, KeptSnapshots), Stop> {
     let catalog = run.own_catalog()?;
     let parent = find_parent(run, &catalog)?;
     let id = next_id(run, &catalog)?;
@@ -57,6 +70,7 @@ fn continue_chain(run: &Run<'_>, request: &BackupRequest<'_>) -> Result<Incremen
         id,
         chain: None,
         parent: Some(&parent),
+        kept,
     };
     let assembly = Assembly::default().fill_with_changes(&staging, &parent)?;
     run.check_stop()?;
@@ -87,32 +101,32 @@ fn find_parent(run: &Run<'_>, catalog: &Catalog) -> Result<Parent, Stop> {
 }
 
 /// Publishes the increment, unless nothing changed.
-fn publish(staging: &Staging<'_>, parent: &Parent, assembly: Assembly) -> Result<IncrementalReport> {
+fn publish(staging: &Staging<'_>, parent: &Parent, assembly: Assembly) -> Result<(IncrementalReport, KeptSnapshots)> {
     let run = staging.run;
     if assembly.is_empty() {
         return unchanged(run, parent, assembly);
     }
     let (manifest, mut failures, tracked) = assembly.finish(staging);
     run.publish(&manifest, staging.request.pinned)?;
-    ChainState::leave(run.locked_store(), run.now(), manifest.id, tracked, Some(&parent.state));
+    let kept = ChainState::leave(run.locked_store(), run.now(), manifest.id, tracked, Some(&parent.state));
     let outcome = if manifest.status == Status::Complete { Outcome::Ok } else { Outcome::Partial };
     let error = failures.first().map(|(_, error)| error.one_line());
     let line = Line { id: Some(manifest.id), error, ..Line::new(run.now(), Command::Backup, outcome) };
     if let Err(error) = record(run, line) {
         failures.push(("ledger".to_string(), error.unrecorded(&format!("backup {} is published", manifest.id))));
     }
-    Ok(IncrementalReport::Increment(BackupReport { manifest, failures }))
+    Ok((IncrementalReport::Increment(BackupReport { manifest, failures }), kept))
 }
 
 /// Remembers that everything is as at the newest point. What that one lacks is still lacking.
-fn unchanged(run: &Run<'_>, parent: &Parent, assembly: Assembly) -> Result<IncrementalReport> {
+fn unchanged(run: &Run<'_>, parent: &Parent, assembly: Assembly) -> Result<(IncrementalReport, KeptSnapshots)> {
     let (failures, tracked) = assembly.into_unchanged()?;
     let point = parent.manifest.id;
-    ChainState::leave(run.locked_store(), run.now(), point, tracked, Some(&parent.state));
+    let kept = ChainState::leave(run.locked_store(), run.now(), point, tracked, Some(&parent.state));
     let outcome = if failures.is_empty() { Outcome::Ok } else { Outcome::Partial };
     let error = failures.first().map(|(_, error)| error.one_line());
     record(run, Line { id: Some(point), error, ..Line::new(run.now(), Command::Backup, outcome) })?;
-    Ok(IncrementalReport::Unchanged { point, failures })
+    Ok((IncrementalReport::Unchanged { point, failures }, kept))
 }
 
 /// Adds a line to the ledger if it is news. A line for each minute would make the ledger too long to be read, and the

@@ -9,12 +9,14 @@ mod assembly;
 mod change;
 mod database;
 mod files;
+mod follower;
 mod increment;
 mod publication;
 mod staging;
 mod state;
 mod tracker;
 
+pub use follower::Follower;
 pub use increment::backup_incremental;
 pub use publication::backup;
 pub(crate) use publication::backup_locked;

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::assembly::Assembly;
 use super::request::{BackupReport, BackupRequest};
 use super::staging::Staging;
-use super::state::ChainState;
+use super::state::{ChainState, KeptSnapshots};
 use crate::catalog::{Catalog, owner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::operation::run::Run;
@@ -74,7 +74,8 @@ fn stage_and_publish(
     owner::claim(run.locked_store(), run.setup().project(), run.now(), &catalog)?;
     let chain = request.tracked.then(|| ChainState::load(&**run.locked_store())).flatten();
     let chain = chain.as_ref();
-    let staging = Staging { run, request, locked, descriptors, catalog: &catalog, id, chain, parent: None };
+    let kept = &KeptSnapshots::default();
+    let staging = Staging { run, request, locked, descriptors, catalog: &catalog, id, chain, parent: None, kept };
     let (manifest, mut failures, tracked) = Assembly::new(warnings).fill(&staging)?.finish(&staging);
     drop(catalog);
     run.check_stop()?;

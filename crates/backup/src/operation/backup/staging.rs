@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::request::BackupRequest;
-use super::state::{ChainState, TrackedDatabase};
+use super::state::{ChainState, KeptSnapshots, TrackedDatabase};
 use crate::artifact::write::ArtifactWriter;
 use crate::catalog::{Catalog, ListedFile};
 use crate::error::Result;
@@ -30,6 +30,8 @@ pub(super) struct Staging<'a> {
     pub chain: Option<&'a ChainState>,
     /// The newest point, if the backup is an increment.
     pub parent: Option<&'a Parent>,
+    /// Snapshots of the newest point that are still open.
+    pub kept: &'a KeptSnapshots,
 }
 
 /// The newest point, which an increment continues.
@@ -67,11 +69,13 @@ impl Staging<'_> {
         artifact.finish(content)
     }
 
-    /// The size in bytes of the newest artifact of that name that is whole; 0 if there is none.
+    /// The size in bytes of the newest whole copy of that name that is as long as recorded; 0 if there is none.
     pub fn expected_bytes(&self, name: &str) -> u64 {
         let mut files = self.catalog.entries().iter().flat_map(|entry| &entry.files);
         let is_whole = |file: &ListedFile| file.recorded.is_some_and(|recorded| Some(recorded.bytes) == file.bytes);
-        let is_it = |file: &&ListedFile| file.name == name && is_whole(file) && !file.kind.is_beside_database();
+        let is_it = |file: &&ListedFile| {
+            file.name == name && is_whole(file) && matches!(file.kind, Kind::Database | Kind::Files)
+        };
         files.rfind(is_it).and_then(|file| file.bytes).unwrap_or(0)
     }
 }

@@ -16,7 +16,7 @@ use crate::record::digest::Digest;
 use crate::record::id::BackupId;
 use crate::record::names;
 use crate::record::pages::{PageList, PagesDigest};
-use crate::source::sqlite::Position;
+use crate::source::sqlite::{KeptSnapshot, Position};
 use crate::store::manifest::read_manifest;
 use crate::store::{LocalStore, LockedStore, Store};
 
@@ -63,10 +63,15 @@ impl From<&Metadata> for FileIdentity {
     }
 }
 
+/// Snapshots that are kept open, by the name of the database.
+pub(super) type KeptSnapshots = BTreeMap<String, KeptSnapshot>;
+
 /// A database whose pages are known.
 pub(super) struct TrackedDatabase {
     pub state: DatabaseState,
     pub pages: PageList,
+    /// The snapshot that they are of, still open.
+    pub kept: Option<KeptSnapshot>,
 }
 
 /// What the next increment will need of all sources.
@@ -88,7 +93,7 @@ impl ChainState {
     pub fn database(&self, store: &dyn LocalStore, name: &str) -> Option<TrackedDatabase> {
         let state = self.databases.get(name)?.clone();
         let pages = PageList::from_bytes(&store.read_state(&pages_name(name)).ok()??)?;
-        (pages.digest() == state.pages_digest).then_some(TrackedDatabase { state, pages })
+        (pages.digest() == state.pages_digest).then_some(TrackedDatabase { state, pages, kept: None })
     }
 
     /// Whether the manifest of the newest point is still the one that it was.
@@ -97,15 +102,18 @@ impl ChainState {
     }
 
     /// Leaves the state for the next run: sources are `tracked` as they are at the newest point, others are as in the
-    /// `earlier` state. If it can't be written, the next backup is a full one, and says so.
+    /// `earlier` state. If it can't be written, the next backup is a full one, and says so. Returns the snapshots that are
+    /// still open.
     pub fn leave(
         store: &LockedStore<'_>,
         now: DateTime<FixedOffset>,
         point: BackupId,
-        tracked: TrackedSources,
+        mut tracked: TrackedSources,
         earlier: Option<&Self>,
-    ) {
-        let Ok(manifest) = manifest_digest(&**store, point) else { return };
+    ) -> KeptSnapshots {
+        let databases = tracked.databases.iter_mut();
+        let kept = databases.filter_map(|(name, database)| Some((name.clone(), database.kept.take()?))).collect();
+        let Ok(manifest) = manifest_digest(&**store, point) else { return kept };
         let mut state = Self {
             point,
             manifest,
@@ -115,10 +123,11 @@ impl ChainState {
         };
         state.files.extend(tracked.files);
         let _ = state.write(store, tracked.databases);
+        kept
     }
 
     fn write(mut self, store: &LockedStore<'_>, tracked: BTreeMap<String, TrackedDatabase>) -> Result<()> {
-        for (name, TrackedDatabase { state, pages }) in tracked {
+        for (name, TrackedDatabase { state, pages, .. }) in tracked {
             let is_same = self.databases.get(&name).is_some_and(|it| it.pages_digest == state.pages_digest);
             if !is_same {
                 store.write_state(&pages_name(&name), pages.as_bytes())?;

@@ -37,7 +37,7 @@ impl Tracker {
         believed: Option<TrackedDatabase>,
     ) -> Result<Self> {
         let is_same = |it: &TrackedDatabase| identity.is_some() && it.state.identity == identity;
-        let believed = believed.filter(is_same).and_then(|TrackedDatabase { state, pages }| {
+        let believed = believed.filter(is_same).and_then(|TrackedDatabase { state, pages, .. }| {
             Some(Believed { since: state.position?, pages, candidates: None, missed: 0 })
         });
         Ok(Self { identity, position: sqlite::position(connection, path)?, pages: PageList::default(), believed })
@@ -64,7 +64,7 @@ impl Tracker {
     pub fn finish(self, page_size: u32) -> (TrackedDatabase, u64) {
         let Self { identity, position, pages, believed } = self;
         let state = DatabaseState { identity, page_size, pages_digest: pages.digest(), position };
-        (TrackedDatabase { state, pages }, believed.map_or(0, |believed| believed.missed))
+        (TrackedDatabase { state, pages, kept: None }, believed.map_or(0, |believed| believed.missed))
     }
 }
 

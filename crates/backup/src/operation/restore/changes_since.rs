@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::plan::{Occupant, Plan, PlannedDatabase};
 use crate::error::Result;
 use crate::operation::look::Look;
-use crate::operation::verify::expected_facts;
 use crate::record::manifest::Table;
 use crate::record::relpath::RelPath;
 use crate::source::sqlite;
@@ -41,7 +40,7 @@ pub fn since(look: &Look<'_>, plan: &Plan) -> Vec<ChangesSince> {
     let is_compared =
         |database: &&PlannedDatabase| database.present == Occupant::Replaced && database.file.damage().is_none();
     let compare = |database: &PlannedDatabase| {
-        let tables = expected_facts(&database.file).and_then(|facts| {
+        let tables = database.file.facts().and_then(|facts| {
             let live = rows(look, plan, &database.path).ok()?;
             Some(difference(&live, &facts.tables))
         });

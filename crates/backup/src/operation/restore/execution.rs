@@ -14,7 +14,7 @@ use super::record::{RestoreRecord, note_damage};
 use super::safety_copy::{SafetyCopy, keep_what_is_replaced};
 use super::staging::{Staging, stage};
 use crate::artifact::codec::Encoding;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::operation::session::Session;
 use crate::record::id::BackupId;
 use crate::record::relpath::RelPath;
@@ -57,7 +57,8 @@ pub fn restore(
     ready: &mut dyn FnMut() -> Result<()>,
 ) -> Result<RestoreReport> {
     let begun = session.elapsed_ms();
-    let staging = stage(plan, session.reader()).inspect_err(|error| note_damage(session, plan.id, error))?;
+    let staging = stage(plan, session.reader()).inspect_err(|error| note_damage(session, plan.id, error));
+    let staging = staging.map_err(|error| with_sound_before(session, plan, error))?;
     session.check_stop()?;
     ready()?;
     let (kept, changes) = replace(session, plan, keep, staging)?;
@@ -70,6 +71,17 @@ pub fn restore(
         warnings: changes.warnings,
         duration_ms: session.elapsed_ms() - begun,
     })
+}
+
+/// The error of a damaged backup, with the points that can be restored instead.
+fn with_sound_before(session: &Session<'_>, plan: &Plan, error: Error) -> Error {
+    match session.catalog() {
+        Ok(catalog) => match catalog.get(plan.id) {
+            Ok(entry) => session.with_sound_before(entry, error),
+            Err(_) => error,
+        },
+        Err(_) => error,
+    }
 }
 
 /// Replaces what is there by what is staged. Returns the pre-restore backup, and what has changed.

@@ -26,6 +26,9 @@ pub struct Plan {
     pub created_at: DateTime<FixedOffset>,
     /// How old it is, in seconds.
     pub age_s: u64,
+    /// If it is an increment, its chain: the full backup, and the increments on it up to this one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<BackupId>,
     /// The folder that everything is below.
     #[serde(serialize_with = "crate::record::ospath::one::serialize")]
     pub target: PathBuf,
@@ -151,7 +154,7 @@ impl Plan {
         if is_pre_restore(entry) {
             return Vec::new();
         }
-        let holds = |name: &String| entry.files.iter().any(|file| file.name == *name);
+        let holds = |name: &String| entry.holds(name);
         let is_written = |path: &RelPath| self.items.iter().any(|item| item.path == *path);
         let databases = sources.databases.iter().filter(|_| self.selection.databases).map(|database| &database.name);
         let sets = sources.files.iter().filter(|_| self.selection.files);

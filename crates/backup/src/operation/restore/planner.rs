@@ -16,9 +16,7 @@ use crate::catalog::Entry;
 use crate::disk::place::{Base, Place};
 use crate::error::{Advice, Error, ErrorKind, Result};
 use crate::operation::look::Look;
-use crate::operation::verify::expected_facts;
 use crate::record::age::seconds_since;
-use crate::record::manifest::Content;
 use crate::record::names::Kind;
 use crate::record::relpath::RelPath;
 use crate::record::selection::Selection;
@@ -51,11 +49,17 @@ pub(crate) fn plan_for_empty_folder(
     sources: &Sources,
 ) -> Result<Plan> {
     entry.require_usable()?;
+    let plan = make_plan(look, entry, target, selection, sources);
+    plan.map_err(|error| look.with_sound_before(entry, error))
+}
+
+fn make_plan(look: &Look<'_>, entry: &Entry, target: &Path, selection: Selection, sources: &Sources) -> Result<Plan> {
     let (created_at, base) = (entry.created_at(), Base::open(target)?);
     let plan = Plan {
         id: entry.id,
         created_at,
         age_s: seconds_since(created_at, look.now()),
+        chain: look.chain(entry),
         target: target.to_path_buf(),
         items: vec![],
         skipped: vec![],
@@ -63,7 +67,7 @@ pub(crate) fn plan_for_empty_folder(
         artifacts: vec![],
         selection,
     };
-    let files = look.stored_files(entry)?;
+    let files = look.files_to_restore(entry, selection)?;
     let mut planner = Planner { plan, base, sources, reader: look.reader(), patience: Patience::of(look) };
     planner.add_all(entry, &files)?;
     planner.finish()
@@ -117,7 +121,7 @@ impl Planner<'_> {
         if let Some(problem) = file.damage() {
             self.plan.warnings.push(format!("{path} was damaged ({problem}), and will be as it was"));
         }
-        let bytes = file.recorded.as_ref().map(|recorded| recorded.plain_bytes);
+        let bytes = file.recorded.as_ref().map(|_| file.plain_bytes());
         self.plan.items.push(Item { path: path.clone(), bytes, present, unlisted });
         let database = PlannedDatabase { file: file.clone(), path, place, real_folder, present, beside };
         self.plan.artifacts.push(PlannedArtifact::Database(database));
@@ -193,8 +197,8 @@ fn beside(entry: &Entry, files: &[StoredFile], database: &StoredFile) -> Result<
 
 /// Where a database belongs: as its manifest says, else as the settings say.
 fn database_path(file: &StoredFile, sources: &Sources) -> Result<RelPath> {
-    if let Some(Content::Database(database)) = file.recorded.as_ref().map(|recorded| &recorded.content) {
-        return Ok(database.source.clone());
+    if let Some(source) = file.source() {
+        return Ok(source.clone());
     }
     match sources.databases.iter().find(|database| database.name == file.name) {
         Some(configured) => Ok(configured.path.clone()),
@@ -251,7 +255,7 @@ fn existing_database(place: &Place, patience: Patience<'_>) -> Result<(Occupant,
 
 /// SQLite refuses to go on with a database whose encoding has changed.
 fn encoding_warning(path: &RelPath, is: Option<&str>, file: &StoredFile) -> Option<String> {
-    let (is, will_be) = (is?, expected_facts(file)?.encoding.as_str());
+    let (is, will_be) = (is?, file.facts()?.encoding.as_str());
     let warning = "a program that has it open has to open it again";
     (is != will_be).then(|| format!("the text of {path} is {is} and will be {will_be}: {warning}"))
 }

@@ -8,6 +8,7 @@ use crate::error::{Advice, Error, ErrorKind, Result};
 use crate::operation::session::Session;
 use crate::record::id::BackupId;
 use crate::record::ledger::{Command, Line, Outcome, RestoreLine};
+use crate::record::names;
 
 /// A restore's lines in the ledger.
 pub(super) struct RestoreRecord<'a> {
@@ -71,9 +72,11 @@ pub(super) fn partial(error: &Error, so_far: &str, kept: Option<BackupId>) -> Er
 /// Records that a restore found the backup damaged, unless the ledger says so already: `latest` skips it from then on. A
 /// ledger that can't be written must not hide the damage.
 pub(super) fn note_damage(session: &Session<'_>, id: BackupId, error: &Error) {
-    let is_known = || session.ledger().is_ok_and(|ledger| ledger.is_known_bad(id));
+    let damaged = error.damaged_file().and_then(names::id_of).unwrap_or(id);
+    let is_known =
+        || session.ledger().is_ok_and(|ledger| ledger.is_known_bad(id) && ledger.damaged_at(damaged).is_some());
     if error.kind() == ErrorKind::Damaged && !is_known() {
         let line = Line::new(session.now(), Command::Verify, Outcome::Failed);
-        let _ = session.note(Line { id: Some(id), error: Some(error.one_line()), ..line });
+        let _ = session.note(Line { id: Some(id), error: Some(error.one_line()), damaged: Some(damaged), ..line });
     }
 }

@@ -13,8 +13,8 @@ use crate::disk::place::{Identity, Place};
 use crate::disk::synced::SyncedFile;
 use crate::disk::{paths, space};
 use crate::error::{Error, Result};
-use crate::operation::verify::{plain_bytes, require_sound};
-use crate::record::manifest::{self, Content};
+use crate::operation::verify::require_sound;
+use crate::record::manifest::{self, Content, Increment};
 use crate::record::names::Kind;
 use crate::source::files::{ConfigFile, read_stored_archive};
 use crate::source::sqlite::integrity::Scope;
@@ -155,9 +155,14 @@ impl Drop for NewFolders {
 
 /// Decodes a database. One that SQLite will copy over a live one needs no sync, but the transaction needs as much room again.
 fn decode_database(file: &StoredFile, temp: &Temp, place: &Place, is_copied: bool, reader: Reader<'_>) -> Result<()> {
-    let (path, needed) = (place.path(), plain_bytes(file).saturating_mul(if is_copied { 2 } else { 1 }));
+    let (path, needed) = (place.path(), file.most_bytes().saturating_mul(if is_copied { 2 } else { 1 }));
     space::require_space(&path, &paths::parent(&path).display().to_string(), needed)?;
-    if is_copied { reader.copy(file, &mut temp.file()?) } else { decode_synced(file, temp, reader) }
+    if is_copied {
+        let written = temp.file()?;
+        reader.copy_image(file, &mut &*written, Some(written))
+    } else {
+        decode_synced(file, temp, reader)
+    }
 }
 
 fn stage_beside(file: &StoredFile, place: &Place, reader: Reader<'_>) -> Result<(&'static str, Temp)> {
@@ -169,17 +174,26 @@ fn stage_beside(file: &StoredFile, place: &Place, reader: Reader<'_>) -> Result<
 
 fn decode_synced(file: &StoredFile, temp: &Temp, reader: Reader<'_>) -> Result<()> {
     let failed = |e| Error::io("sync", temp.path(), e);
-    let mut synced = SyncedFile::new(temp.file()?.try_clone().map_err(failed)?, |_| ());
-    reader.copy(file, &mut synced)?;
+    let written = temp.file()?;
+    let mut synced = SyncedFile::new(written.try_clone().map_err(failed)?, |_| ());
+    reader.copy_image(file, &mut synced, Some(written))?;
     synced.finish().map_err(failed)
 }
 
-/// What the manifest says of a stored database.
+/// What the manifest says of a stored database: place, owner and journal mode as in the last increment on it.
 fn recorded_database(file: &StoredFile) -> Option<manifest::Database> {
-    match &file.recorded.as_ref()?.content {
-        Content::Database(database) => Some(database.clone()),
-        Content::Increment(_) | Content::Wal | Content::Journal | Content::Files { .. } => None,
-    }
+    let Content::Database(database) = &file.recorded.as_ref()?.content else { return None };
+    Some(match file.image() {
+        Some(Increment { source, mode, uid, gid, journal_mode, .. }) => manifest::Database {
+            source: source.clone(),
+            mode: *mode,
+            uid: *uid,
+            gid: *gid,
+            journal_mode: journal_mode.clone(),
+            ..database.clone()
+        },
+        None => database.clone(),
+    })
 }
 
 fn stage_config(content: &ConfigFile, mut temp: Temp, place: &Place) -> Result<StagedFile> {

@@ -178,7 +178,8 @@ impl StatusInputs<'_> {
     }
 
     fn unfit(&self, newest: &Entry) -> Option<Concern> {
-        newest.unfit(&[], self.ledger).map(|why| Concern::NewestUnfit { id: newest.id, why })
+        let objections = self.catalog.objections(self.ledger);
+        objections.against(newest, &[]).map(|why| Concern::NewestUnfit { id: newest.id, why })
     }
 
     fn unfinished_restore(&self) -> Option<Concern> {

@@ -63,8 +63,9 @@ impl StatusInputs<'_> {
     /// Regular backups that hold all sources, are fit for use and not dated in the future.
     pub(super) fn complete(&self) -> Vec<&Entry> {
         let names: Vec<String> = self.sources.names().map(Into::into).collect();
+        let objections = self.catalog.objections(self.ledger);
         let is_complete =
-            |entry: &&Entry| self.is_past(entry.created_at()) && entry.unfit(&names, self.ledger).is_none();
+            |entry: &&Entry| self.is_past(entry.created_at()) && objections.against(entry, &names).is_none();
         self.regular().filter(is_complete).collect()
     }
 

@@ -38,15 +38,16 @@ pub struct Status {
     pub backups: usize,
     /// Size of all their files, in bytes.
     pub stored_bytes: u64,
-    /// Size of the files of [`Status::last_success`], in bytes.
+    /// Size of the files of the newest full backup that holds all sources, in bytes.
     pub newest_bytes: Option<u64>,
-    /// How much the plain content grows in a day, in bytes, from the oldest to the newest complete backup.
+    /// How much the plain content grows in a day, in bytes, from the oldest to the newest full backup that is
+    /// complete.
     pub growth_bytes_per_day: Option<i64>,
     /// Free space of the store, in bytes; `None` if unknown.
     pub free_bytes: Option<u64>,
     /// Space in bytes that two more backups need, while they are made too; `None` if unknown.
     pub needed_bytes: Option<u64>,
-    /// How many backups of the newest one's size fit.
+    /// How many full backups of the newest one's size fit.
     pub more_backups_fit: Option<u64>,
     /// Measured recovery point: the longest time, in seconds, between successive complete backups, or since the last.
     pub rpo_s: Option<u64>,
@@ -58,10 +59,13 @@ pub struct Status {
 pub fn status(inputs: &StatusInputs<'_>) -> Status {
     let complete = inputs.complete();
     let newest = complete.last().copied();
-    let restorable = inputs.catalog.entries().iter().filter(|entry| !entry.files.is_empty());
+    // An increment says nothing about the size of a whole copy.
+    let full: Vec<&Entry> = complete.iter().copied().filter(|entry| entry.parent().is_none()).collect();
+    let newest_full = full.last().copied();
+    let restorable = inputs.catalog.entries().iter().filter(|entry| !entry.is_empty());
     let sources: Vec<SourceStatus> = inputs.sources.names().map(|name| inputs.source(name)).collect();
     let last = inputs.last_runs();
-    let needed_bytes = newest.map(needed_bytes);
+    let needed_bytes = newest_full.map(needed_bytes);
     let concerns = inputs.concerns(&sources, &last, needed_bytes);
     let free_bytes = inputs.free_bytes;
     Status {
@@ -77,11 +81,11 @@ pub fn status(inputs: &StatusInputs<'_>) -> Status {
         last_drill: last.drill.map(|line| inputs.dated_line(line, line.outcome)),
         backups: restorable.clone().count(),
         stored_bytes: restorable.map(Entry::stored_bytes).fold(0, u64::saturating_add),
-        newest_bytes: newest.map(Entry::stored_bytes),
-        growth_bytes_per_day: growth(&complete),
+        newest_bytes: newest_full.map(Entry::stored_bytes),
+        growth_bytes_per_day: growth(&full),
         free_bytes,
         needed_bytes,
-        more_backups_fit: newest.zip(free_bytes).and_then(|(entry, free)| more_backups_fit(entry, free)),
+        more_backups_fit: newest_full.zip(free_bytes).and_then(|(entry, free)| more_backups_fit(entry, free)),
         rpo_s: longest_gap(&complete, inputs.now),
         rto_ms: recovery_ms(inputs.ledger),
     }

@@ -48,11 +48,12 @@ impl StatusInputs<'_> {
     /// Judges a source by its newest sound copy that isn't dated in the future; if it has none, by the next best one.
     pub(super) fn source(&self, name: &str) -> SourceStatus {
         let wanted = [name.to_string()];
-        let is_sound = |entry: &&Entry| entry.unfit(&wanted, self.ledger).is_none();
+        let objections = self.catalog.objections(self.ledger);
+        let is_sound = |entry: &&Entry| objections.against(entry, &wanted).is_none();
         let is_past = |entry: &&Entry| self.is_past(entry.created_at());
         let past = self.regular().rfind(|entry| is_past(entry) && is_sound(entry));
         let future = || self.regular().rfind(is_sound).map(|entry| (entry, SourceState::Future));
-        let holds = |entry: &&Entry| entry.files.iter().any(|file| file.name == name);
+        let holds = |entry: &&Entry| entry.holds(name);
         let bad = || self.regular().rfind(holds).map(|entry| (entry, SourceState::OnlyBad));
         let found = past.map(|entry| (entry, self.freshness(entry))).or_else(future).or_else(bad);
         SourceStatus {

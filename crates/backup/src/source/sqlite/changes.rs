@@ -17,7 +17,7 @@ mod model;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use rusqlite::{Connection, Statement, Transaction};
+use rusqlite::{Connection, DropBehavior, Statement, Transaction};
 
 use super::log::{self, Before, Log, Position};
 use super::pages::in_rollback_mode;
@@ -35,7 +35,7 @@ pub(crate) enum Since<'a> {
     /// It had this position.
     Position(&'a Position),
     /// This one, still open. Then the log may have begun anew since.
-    Open(&'a OpenSnapshot<'a>),
+    Open(&'a Connection, &'a Position),
 }
 
 /// A snapshot of a live database that can be read, as long as this lives.
@@ -132,10 +132,10 @@ impl<'a> Since<'a> {
         match self {
             Self::Unknown => None,
             Self::Position(position) => Some((position, Before::Ended)),
-            Self::Open(snapshot) => {
+            Self::Open(connection, position) => {
                 // SQLite itself ends a transaction after some errors.
-                let before = if snapshot.transaction.is_autocommit() { Before::Ended } else { Before::Open };
-                Some((snapshot.position.as_ref()?, before))
+                let before = if connection.is_autocommit() { Before::Ended } else { Before::Open };
+                Some((position, before))
             }
         }
     }
@@ -145,6 +145,12 @@ impl OpenSnapshot<'_> {
     /// What to pass to the next look, once it is known what this one changed. `None` if there is no log.
     pub fn position(&self) -> Option<&Position> {
         self.position.as_ref()
+    }
+
+    /// Leaves the snapshot open on its connection, until that is closed. Returns its position.
+    pub fn leave_open(mut self) -> Option<Position> {
+        self.transaction.set_drop_behavior(DropBehavior::Ignore);
+        self.position
     }
 
     /// The read transaction.
@@ -245,4 +251,167 @@ fn read_page(
     let row = rows.next().map_err(failed)?.ok_or_else(|| failed(rusqlite::Error::QueryReturnedNoRows))?;
     let page = row.get_ref(0).and_then(|page| Ok(page.as_blob()?)).map_err(failed)?;
     if number == 1 { each(number, &in_rollback_mode(page)) } else { each(number, page) }
+}
+
+#[cfg(test)]
+mod tests {
+    /// The snapshot before, which is still open.
+    fn open<'a>(snapshot: &'a OpenSnapshot<'_>) -> Since<'a> {
+        snapshot.position().map_or(Since::Unknown, |position| Since::Open(&snapshot.transaction, position))
+    }
+
+    use std::fs::File;
+    use std::os::unix::fs::FileExt as _;
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::progress::Silent;
+    use crate::source::sqlite::open_read_only;
+    use crate::testing::fixtures::Stop;
+
+    fn site(sql: &str) -> (TempDir, PathBuf, Connection) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let writer = Connection::open(&path).unwrap();
+        writer
+            .execute_batch(&format!("PRAGMA synchronous = off; {sql}; CREATE TABLE t(id INTEGER PRIMARY KEY, v)"))
+            .unwrap();
+        (folder, path, writer)
+    }
+
+    fn reader(path: &Path) -> Connection {
+        open_read_only(path, Duration::from_secs(30)).unwrap()
+    }
+
+    const WAL: &str = "PRAGMA page_size = 512; PRAGMA journal_mode = wal";
+
+    #[test]
+    fn a_look_finds_what_changed_and_by_the_log_if_it_can() {
+        let (_folder, path, writer) = site(WAL);
+        writer.execute_batch("INSERT INTO t VALUES (1, zeroblob(2000)), (2, zeroblob(2000))").unwrap();
+        let (one, two, mut list) = (reader(&path), reader(&path), PageList::default());
+        let first = look(&one, &path, Since::Unknown).unwrap();
+        let all = first.changed(&mut list, 0, &Silent).unwrap();
+        assert_eq!((all.by, all.page_size, all.pages.len() as u64), (Found::Compare, 512, all.page_count));
+        assert_eq!(all.pages, (1..=u32::try_from(all.page_count).unwrap()).collect::<Vec<_>>());
+        let position = first.position().cloned().unwrap();
+        writer.execute_batch("UPDATE t SET v = zeroblob(2000) WHERE id = 1; PRAGMA user_version = 7").unwrap();
+        for since in [open(&first), Since::Position(&position)] {
+            let changed = look(&two, &path, since).unwrap().changed(&mut list.clone(), 512, &Silent).unwrap();
+            assert_eq!(changed, Changed { pages: vec![1], by: Found::Log, ..all.clone() });
+        }
+        // Freed pages are no longer in the image; new ones are all there, changed or not.
+        writer.execute_batch("DELETE FROM t; VACUUM").unwrap();
+        let less = look(&two, &path, Since::Position(&position)).unwrap();
+        let shrunk = less.changed(&mut list, 512, &Silent).unwrap();
+        assert_eq!((shrunk.by, shrunk.page_count, list.len()), (Found::Log, 2, 2));
+    }
+
+    #[test]
+    fn another_page_size_makes_all_pages_new() {
+        let (_folder, path, writer) = site("PRAGMA page_size = 512");
+        let (reader, mut list) = (reader(&path), PageList::default());
+        look(&reader, &path, Since::Unknown).unwrap().changed(&mut list, 512, &Silent).unwrap();
+        writer.execute_batch("PRAGMA page_size = 1024; VACUUM").unwrap();
+        let changed = look(&reader, &path, Since::Unknown).unwrap().changed(&mut list, 512, &Silent).unwrap();
+        assert_eq!((changed.page_size, changed.page_count, changed.pages), (1024, 2, vec![1, 2]));
+    }
+
+    #[test]
+    fn a_log_that_began_anew_is_a_hint_only_while_the_snapshot_before_is_open() {
+        let (_folder, path, writer) = site(WAL);
+        let (one, two, mut list) = (reader(&path), reader(&path), PageList::default());
+        writer.execute_batch("PRAGMA wal_checkpoint(full)").unwrap();
+        let before = look(&one, &path, Since::Unknown).unwrap();
+        before.changed(&mut list, 512, &Silent).unwrap();
+        writer.execute_batch("INSERT INTO t VALUES (1, 1)").unwrap();
+        let after = |since| look(&two, &path, since).unwrap().changed(&mut list.clone(), 512, &Silent).unwrap();
+        let by_log = after(open(&before));
+        assert_eq!((by_log.by, &by_log.pages[..]), (Found::Log, &[2][..]));
+        before.transaction().execute_batch("ROLLBACK").unwrap();
+        for since in [open(&before), Since::Position(before.position().unwrap())] {
+            assert_eq!(after(since), Changed { by: Found::Compare, ..by_log.clone() });
+        }
+    }
+
+    #[test]
+    fn a_log_that_begins_anew_during_a_look_is_no_hint() {
+        for step in 1..=4 {
+            let (_folder, path, writer) = site(WAL);
+            let (reader, mut list, mut whole) = (reader(&path), PageList::default(), PageList::default());
+            let before = look(&reader, &path, Since::Unknown).unwrap();
+            before.changed(&mut list, 512, &Silent).unwrap();
+            let position = before.position().cloned().unwrap();
+            drop(before);
+            writer.execute_batch("INSERT INTO t VALUES (1, zeroblob(9000)); PRAGMA wal_checkpoint(full)").unwrap();
+            let mut steps = 0;
+            let snapshot = look_with(&reader, &path, Since::Position(&position), &mut || {
+                steps += 1;
+                if steps == step {
+                    // Its frames overwrite those of the other transaction.
+                    writer.execute_batch("UPDATE t SET v = zeroblob(8999)").unwrap();
+                }
+            });
+            let snapshot = snapshot.unwrap();
+            let found = snapshot.changed(&mut list, 512, &Silent).unwrap();
+            changed(&snapshot.transaction, &path, None, &mut whole, 512, &Silent).unwrap();
+            assert!(list == whole && found.by == Found::Compare, "{step}");
+        }
+    }
+
+    #[test]
+    fn an_empty_database_has_no_pages() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        File::create(&path).unwrap();
+        let (reader, mut list) = (reader(&path), PageList::default());
+        list.set(1, PageDigest::of(b"of a page that was"));
+        let changed = look(&reader, &path, Since::Unknown).unwrap().changed(&mut list, 4096, &Silent).unwrap();
+        assert_eq!((changed.page_count, changed.pages, list.len()), (0, vec![], 0));
+    }
+
+    #[test]
+    fn the_page_that_sqlite_locks_is_zeros_and_what_is_around_it_is_read() {
+        // Page 16385, at 1 GiB (https://www.sqlite.org/fileformat2.html#the_lock_byte_page).
+        const LOCK: u32 = (1 << 30) / 65_536 + 1;
+        let (_folder, path, writer) = site("PRAGMA page_size = 65536");
+        drop(writer);
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_len(u64::from(LOCK + 1) * 65_536).unwrap();
+        // As many pages as the file has; and what may be on a page that SQLite never reads.
+        file.write_all_at(&(LOCK + 1).to_be_bytes(), 28).unwrap();
+        file.write_all_at(&[7; 65_536], u64::from(LOCK - 1) * 65_536).unwrap();
+        file.write_all_at(&[8; 65_536], u64::from(LOCK) * 65_536).unwrap();
+        let reader = reader(&path);
+        let (snapshot, mut first_bytes) = (look(&reader, &path, Since::Unknown).unwrap(), Vec::new());
+        let pages = [LOCK - 1, LOCK, LOCK + 1];
+        snapshot
+            .read_pages(pages, |number, page| {
+                assert_eq!(page.len(), 65_536);
+                first_bytes.push((number, page[0]));
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(first_bytes, [(LOCK - 1, 0), (LOCK, 0), (LOCK + 1, 8)]);
+        let none = snapshot.read_pages([LOCK + 2], |_, _| Ok(()));
+        assert_eq!(none.unwrap_err().kind(), ErrorKind::Sqlite);
+    }
+
+    #[test]
+    fn the_first_page_says_rollback_mode_and_a_comparison_stops_when_asked_to() {
+        let (_folder, path, _writer) = site(WAL);
+        let reader = reader(&path);
+        let snapshot = look(&reader, &path, Since::Unknown).unwrap();
+        let read = |_, page: &[u8]| {
+            assert_eq!(page[18..20], [1, 1]);
+            Ok(())
+        };
+        snapshot.read_pages([1], read).unwrap();
+        let stopped = snapshot.changed(&mut PageList::default(), 512, &Stop);
+        assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
+    }
 }

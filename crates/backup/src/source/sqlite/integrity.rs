@@ -18,7 +18,7 @@ use rusqlite::{Connection, InterruptHandle};
 
 use super::facts::{read_facts, table_names};
 use super::open::open_read_only;
-use super::query::{TICK, bytes, quoted, stoppable, text};
+use super::query::{TICK, bytes, pragma, quoted, stoppable, text};
 use crate::error::{Error, Result};
 use crate::progress::{Phase, Progress, Step};
 use crate::record::manifest::{Facts, Table};
@@ -101,6 +101,16 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
 pub(crate) fn facts(path: &Path, progress: &dyn Progress) -> Result<Facts> {
     let found = stoppable(&open(path)?, progress, || (), read_facts);
     found.map_err(|e| Error::sqlite("read database", path, &e))
+}
+
+/// Page size and page count of a decoded database.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) fn size(path: &Path) -> Result<(u32, u64)> {
+    let connection = open(path)?;
+    let read = || Ok((pragma(&connection, "page_size")?, pragma(&connection, "page_count")?));
+    read().map_err(|e| Error::sqlite("read database", path, &e))
 }
 
 /// A part of the checks.

@@ -38,6 +38,13 @@ pub(crate) struct Position {
     checksum: [u32; 2],
 }
 
+impl Position {
+    /// Size of the log up to this frame, in bytes.
+    pub fn bytes(&self, page_size: u32) -> u64 {
+        HEADER as u64 + self.frame.saturating_mul(FRAME_HEADER as u64 + u64::from(page_size))
+    }
+}
+
 /// The end of what is visible in the log at `wal`, which must be that of the database opened as `connection`. A
 /// transaction that begins after this reads at least that much. `None` if there is no log, or its end isn't known: it
 /// has just begun anew, or this user can't write it, and SQLite asks for that.
@@ -45,14 +52,12 @@ pub(crate) struct Position {
 /// # Errors
 /// As the operating system or SQLite say. The connection must not be in a transaction.
 pub(crate) fn position(connection: &Connection, wal: &Path) -> Result<Option<Position>> {
-    // The order matters: if the header is the same before and after, the number of frames is of this log; or it is 0
-    // because the log is about to begin anew.
+    // In this order: if the log begins anew after its header was read, the last frame has other salts, or there is none.
     let Some(log) = Log::open(wal)? else { return Ok(None) };
     let Some(frame) = visible_frames(connection).map_err(|e| Error::sqlite("read the log of", wal, &e))? else {
         return Ok(None);
     };
-    let position = log.position_of(frame)?;
-    Ok(if log.is_unchanged()? { position } else { None })
+    log.position_of(frame)
 }
 
 /// The number of frames that are visible to readers. `None` if the database has no log, or SQLite can't tell now.
@@ -128,7 +133,7 @@ impl Log {
     }
 
     /// The position of this frame, if the log has it.
-    fn position_of(&self, frame: u64) -> Result<Option<Position>> {
+    pub fn position_of(&self, frame: u64) -> Result<Option<Position>> {
         let salts = self.header.salts;
         if frame == 0 {
             return Ok(Some(Position { salts, frame, checksum: self.header.checksum }));
@@ -209,5 +214,193 @@ fn read_at<const COUNT: usize>(file: &File, at: u64) -> io::Result<Option<[u8; C
         Ok(()) => Ok(Some(bytes)),
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::disk::paths::with_suffix;
+    use crate::source::sqlite::open_read_only;
+
+    /// A database with pages of 512 bytes, a writer and a reader.
+    struct Site {
+        _folder: TempDir,
+        path: PathBuf,
+        wal: PathBuf,
+        writer: Connection,
+        reader: Connection,
+    }
+
+    impl Site {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a.db");
+            let writer = Connection::open(&path).unwrap();
+            let setup = "PRAGMA page_size = 512; PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0;
+                         PRAGMA synchronous = off; PRAGMA cache_size = 5; CREATE TABLE t(id INTEGER PRIMARY KEY, v)";
+            writer.execute_batch(setup).unwrap();
+            let reader = open_read_only(&path, Duration::ZERO).unwrap();
+            Self { _folder: folder, wal: with_suffix(&path, "-wal"), path, writer, reader }
+        }
+
+        fn execute(&self, sql: &str) {
+            self.writer.execute_batch(sql).unwrap();
+        }
+
+        fn position(&self) -> Option<Position> {
+            position(&self.reader, &self.wal).unwrap()
+        }
+
+        /// The candidates since a position.
+        fn pages_since(&self, since: &Position, before: Before) -> Option<BTreeSet<u32>> {
+            let log = Log::open(&self.wal).unwrap()?;
+            let first = log.first_after(since, self.position().as_ref(), before).unwrap()?;
+            Some(log.pages_from(first).unwrap())
+        }
+
+        /// Changes the file of the log.
+        fn edit(&self, edit: impl FnOnce(&mut Vec<u8>)) {
+            let mut bytes = fs::read(&self.wal).unwrap();
+            edit(&mut bytes);
+            fs::write(&self.wal, bytes).unwrap();
+        }
+    }
+
+    const CHANGE: &str = "INSERT OR REPLACE INTO t VALUES (1, randomblob(100))";
+    const SPILL: &str = "BEGIN; WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 50)
+                         INSERT INTO t SELECT x + 10, zeroblob(500) FROM n";
+
+    #[test]
+    fn a_position_is_where_the_last_visible_transaction_ends() {
+        let site = Site::new();
+        let begin = site.position().unwrap();
+        site.execute(CHANGE);
+        let after = site.position().unwrap();
+        assert!(after.frame > begin.frame && after.salts == begin.salts);
+        assert_eq!(site.position(), Some(after.clone()));
+        assert_eq!(site.pages_since(&begin, Before::Ended), Some([2].into()));
+        assert_eq!(site.pages_since(&after, Before::Ended), Some(BTreeSet::new()));
+        let stored = serde_json::to_string(&after).unwrap();
+        assert_eq!(serde_json::from_str::<Position>(&stored).unwrap(), after);
+    }
+
+    #[test]
+    fn pages_that_were_spilled_and_rolled_back_are_candidates_and_never_move_the_position() {
+        let site = Site::new();
+        let begin = site.position().unwrap();
+        site.execute(SPILL);
+        let spilled = site.pages_since(&begin, Before::Ended).unwrap();
+        assert!(spilled.len() > 10, "{spilled:?}");
+        assert_eq!(site.position(), Some(begin.clone()));
+        site.execute("ROLLBACK");
+        assert_eq!(site.position(), Some(begin.clone()));
+        site.execute(CHANGE);
+        assert_eq!(site.position().unwrap().frame, begin.frame + 1, "over the first that was spilled");
+        assert!(site.pages_since(&begin, Before::Ended).unwrap().contains(&2));
+    }
+
+    #[test]
+    fn a_log_that_began_anew_is_whole_for_a_snapshot_that_is_open_and_unknown_to_others() {
+        let site = Site::new();
+        let begin = site.position().unwrap();
+        let begin_anew = || site.execute(&format!("PRAGMA wal_checkpoint(restart); {CHANGE}"));
+        begin_anew();
+        let next = site.position().unwrap();
+        assert_eq!((next.frame, next.salts[0]), (1, begin.salts[0].wrapping_add(1)));
+        assert_eq!(site.pages_since(&begin, Before::Ended), None);
+        assert_eq!(site.pages_since(&begin, Before::Open), Some([2].into()));
+        assert_eq!(site.pages_since(&next, Before::Ended), Some(BTreeSet::new()), "the rest is of the log before");
+        begin_anew();
+        assert_eq!(site.pages_since(&begin, Before::Open), None);
+    }
+
+    #[test]
+    fn without_a_log_there_is_no_position() {
+        let site = Site::new();
+        let since = site.position().unwrap();
+        site.execute("PRAGMA wal_checkpoint(truncate)");
+        assert_eq!(fs::metadata(&site.wal).unwrap().len(), 0);
+        assert_eq!((site.position(), site.pages_since(&since, Before::Open)), (None, None));
+        let in_transaction = site.reader.unchecked_transaction().unwrap();
+        in_transaction.execute_batch("PRAGMA data_version").unwrap();
+        site.execute(CHANGE);
+        assert!(position(&site.reader, &site.wal).is_err(), "it would be one of another snapshot");
+        drop(in_transaction);
+        let leave = "PRAGMA wal_checkpoint(full); PRAGMA journal_mode = delete";
+        let Site { path, wal, writer, reader, _folder } = site;
+        drop(reader);
+        writer.execute_batch(leave).unwrap();
+        let reader = open_read_only(&path, Duration::ZERO).unwrap();
+        assert_eq!(position(&reader, &wal).unwrap(), None, "in rollback mode");
+    }
+
+    #[test]
+    fn a_log_that_lost_its_end_or_has_another_is_not_the_one_that_was_seen() {
+        let site = Site::new();
+        site.execute(CHANGE);
+        let since = site.position().unwrap();
+        let whole = fs::read(&site.wal).unwrap();
+        for (what, edit) in [
+            ("the last frame is cut", (|log| log.truncate(log.len() - 513)) as fn(&mut Vec<u8>)),
+            ("the file is empty", Vec::clear),
+            ("the header is cut", |log| log.truncate(31)),
+            ("the header is torn", |log| log[20] ^= 1),
+            ("the magic is another", |log| log[3] ^= 4),
+            ("the page size is none", |log| log[8..12].fill(0)),
+            ("the last frame's checksum is another", |log| {
+                let at = log.len() - 512 - 8;
+                log[at] ^= 1;
+            }),
+            ("the last frame is of another log", |log| {
+                let at = log.len() - 512 - 16;
+                log[at] ^= 1;
+            }),
+        ] {
+            site.edit(edit);
+            assert_eq!(site.pages_since(&since, Before::Open), None, "{what}");
+            fs::write(&site.wal, &whole).unwrap();
+            assert_eq!(site.pages_since(&since, Before::Ended), Some(BTreeSet::new()), "{what}");
+        }
+        let earlier = Position { frame: since.frame - 1, ..since.clone() };
+        let log = Log::open(&site.wal).unwrap().unwrap();
+        assert_eq!(log.first_after(&since, Some(&earlier), Before::Ended).unwrap(), None, "less is visible than was");
+        assert_eq!(log.first_after(&since, None, Before::Ended).unwrap(), None, "nobody knows what is visible");
+        let other = Position { checksum: [0, 0], frame: 0, ..since };
+        assert_eq!(site.pages_since(&other, Before::Ended), None, "another header");
+    }
+
+    #[test]
+    fn checksums_of_both_byte_orders_are_known() {
+        // A big-endian machine writes the second magic, and such checksums.
+        let site = Site::new();
+        let before = site.position().unwrap();
+        site.edit(|log| {
+            log[3] ^= 1;
+            let [one, two] = checksum_of(&log[..24], log[3] & 1 == 1);
+            assert_ne!([one, two], before.checksum);
+            log[24..28].copy_from_slice(&one.to_be_bytes());
+            log[28..32].copy_from_slice(&two.to_be_bytes());
+        });
+        assert_eq!(site.position(), Some(before), "no frame has changed");
+        // Computed by hand from the rule of section 4.2, for the words 1, 2, 3, 4.
+        let words = [1_u32, 2, 3, 4];
+        let (big, little) = (words.map(u32::to_be_bytes).concat(), words.map(u32::to_le_bytes).concat());
+        assert_eq!((checksum_of(&big, true), checksum_of(&little, false)), ([7, 14], [7, 14]));
+    }
+
+    #[test]
+    fn a_log_that_begins_anew_while_it_is_read_is_noticed() {
+        let site = Site::new();
+        let log = Log::open(&site.wal).unwrap().unwrap();
+        site.execute(CHANGE);
+        assert!(log.is_unchanged().unwrap());
+        site.execute(&format!("PRAGMA wal_checkpoint(restart); {CHANGE}"));
+        assert!(!log.is_unchanged().unwrap());
     }
 }

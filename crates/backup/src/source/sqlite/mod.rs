@@ -11,6 +11,7 @@ mod facts;
 mod guard;
 mod header;
 pub(crate) mod integrity;
+mod kept;
 mod log;
 mod open;
 mod pages;
@@ -22,6 +23,7 @@ mod version;
 pub(crate) use changes::{Changed, OpenSnapshot, Since, candidates_since, look, position};
 pub(crate) use facts::{Contents, tables};
 pub(crate) use header::{HEADER, Header};
+pub(crate) use kept::KeptSnapshot;
 pub(crate) use log::Position;
 pub(crate) use open::{
     open_read_only, open_read_write, open_recovered, open_restored, open_stoppable, open_to_replace,

@@ -36,14 +36,15 @@ impl World {
                 self.expected.backups.get_mut(id).unwrap().pinned = found;
             }
             Command::Verify(id) | Command::Drill(id) => {
-                let doubted = !catalog.get(*id).unwrap().seems_sound(&ledger);
+                let doubted = !catalog.objections(&ledger).seems_sound(catalog.get(*id).unwrap());
                 let backup = self.expected.backups.get_mut(id).unwrap();
                 backup.doubted = if was_cut { doubted } else { backup.damaged };
             }
             // It reports the damage that it reads. It doesn't read the other parts.
             Command::Restore(_) | Command::Undo => {
                 for (id, backup) in self.expected.backups.iter_mut().filter(|(_, backup)| backup.damaged) {
-                    backup.doubted |= catalog.get(*id).is_ok_and(|entry| !entry.seems_sound(&ledger));
+                    let objections = catalog.objections(&ledger);
+                    backup.doubted |= catalog.get(*id).is_ok_and(|entry| !objections.seems_sound(entry));
                 }
             }
             _ => {}
@@ -153,7 +154,7 @@ impl World {
             assert!(entry.manifest().is_some(), "{entry:?}");
             let backup = &self.expected.backups[&entry.id];
             assert_eq!(entry.is_pinned(&ledger), backup.pinned);
-            assert_eq!(entry.seems_sound(&ledger), !backup.doubted && !backup.partial);
+            assert_eq!(catalog.objections(&ledger).seems_sound(entry), !backup.doubted && !backup.partial);
         }
         let whole: Vec<&Entry> = catalog.entries().iter().filter(|entry| self.is_restorable(entry.id)).collect();
         for entry in whole {

@@ -70,8 +70,8 @@ impl Writer {
             400..430 => format!("BEGIN; {small}; {}; ROLLBACK", self.bulk()),
             430..530 => format!("BEGIN; {}", self.bulk()),
             530..545 => self.bulk(),
-            545..610 => format!("DELETE FROM t WHERE id > {ROWS}"),
-            610..790 => format!("PRAGMA wal_checkpoint({})", self.one_of(&["passive", "full", "restart", "truncate"])),
+            545..630 => format!("DELETE FROM t WHERE id > {ROWS}"),
+            630..790 => format!("PRAGMA wal_checkpoint({})", self.one_of(&["passive", "full", "restart", "truncate"])),
             790..820 => format!("PRAGMA incremental_vacuum({})", self.rng.u32(1..50)),
             820..830 => "VACUUM".into(),
             830..860 => format!("PRAGMA user_version = {}", self.rng.u16(..)),
@@ -108,7 +108,8 @@ impl Writer {
 
     /// Changes 1 to 5,000 pages, more often few.
     fn bulk(&mut self) -> String {
-        let most = 1 << self.rng.u32(1..14);
+        let exponent = (0..3).map(|_| self.rng.u32(1..14)).min().unwrap();
+        let most = 1 << exponent;
         let (count, first) = (self.rng.u32(1..=most).min(5000), ROWS + self.rng.u32(1..100));
         format!(
             "WITH RECURSIVE n(x) AS (SELECT {first} UNION ALL SELECT x + 1 FROM n WHERE x < {first} + {count})
@@ -121,9 +122,10 @@ impl Writer {
         match self.rng.u32(..3) {
             0 => format!("DROP TABLE IF EXISTS {table}"),
             1 => format!("CREATE TABLE IF NOT EXISTS {table} AS SELECT * FROM t WHERE id < 20"),
-            _ => {
-                format!("CREATE TABLE IF NOT EXISTS {table}(id, v); CREATE INDEX IF NOT EXISTS i{table} ON {table}(v)")
-            }
+            _ => format!(
+                "BEGIN IMMEDIATE; CREATE TABLE IF NOT EXISTS {table}(id, v);
+                 CREATE INDEX IF NOT EXISTS i{table} ON {table}(v); COMMIT"
+            ),
         }
     }
 
