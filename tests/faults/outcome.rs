@@ -146,7 +146,17 @@ impl Expected {
         require(left.is_empty(), || format!("the next run leaves {left:?}"))?;
         require(orphans.is_empty(), || format!("no manifest names {orphans:?}"))?;
         let verify = project.run("verify --all");
-        require(verify.code == 0, || format!("verify --all: {}", verify.all()))
+        require(verify.code == 0, || format!("verify --all: {}", verify.all()))?;
+        if fixture.next().starts_with("backup") { self.check_newest(project) } else { Ok(()) }
+    }
+
+    /// Checks that the newest backup holds the live state.
+    fn check_newest(&self, project: &Project) -> Result<(), String> {
+        let copy = Project::empty();
+        let restored = project.run(&format!("restore --from latest --to {} --yes", copy.root().display()));
+        require(restored.code == 0, || format!("restore --from latest: {}", restored.all()))?;
+        let found = Live::of(&copy);
+        require(found == self.settled, || format!("the newest backup holds {found:?}"))
     }
 }
 

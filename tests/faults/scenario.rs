@@ -15,8 +15,9 @@ pub struct Scenario {
 }
 
 /// All scenarios. The last differs from others in a few dozen calls, and takes as long as two of them.
-pub static SCENARIOS: [Scenario; 8] = [
+pub static SCENARIOS: [Scenario; 9] = [
     Scenario { name: "backup", prepare: shelf, command: "backup", next: "backup" },
+    Scenario { name: "increment", prepare: followed, command: INCREMENT, next: INCREMENT },
     Scenario { name: "restore into an empty place", prepare: deleted, command: RESTORE, next: RESTORE },
     Scenario { name: "restore into a WAL database", prepare: shelf, command: RESTORE, next: RESTORE },
     Scenario { name: "restore into a rollback database", prepare: in_rollback_mode, command: RESTORE, next: RESTORE },
@@ -37,6 +38,8 @@ pub static SMALLER: Scenario =
 /// A database is replaced by bytes and a log: for a moment, there is no database.
 pub static DAMAGED_WITH_LOG: Scenario =
     Scenario { name: "restore --undo to one with a log", prepare: over_damaged_with_log, command: UNDO, next: RESTORE };
+
+const INCREMENT: &str = "backup --incremental";
 
 const UNDO: &str = "restore --undo --yes";
 
@@ -61,6 +64,19 @@ fn shelf() -> (Project, String) {
     project.write(".env", "API_KEY=another-secret\nPORT=8081\n");
     project.write("data/station_info.json", "{\"id\": \"CP-2\"}\n");
     leave_in_log(&project, "UPDATE sessions SET kwh = kwh + 1000; INSERT INTO sessions VALUES (301, 1, 5)");
+    (project, id)
+}
+
+/// A project with a full backup that increments can continue, and an increment. Since then a row and a file have changed.
+fn followed() -> (Project, String) {
+    let (project, _) = shelf();
+    project
+        .write("ops/backup.toml", "project = \"charger\"\n[increments]\nevery = \"1m\"\n[retention]\nkeep_last = 2\n");
+    project.backup_with("--no-rotate");
+    leave_in_log(&project, "UPDATE sessions SET kwh = 7 WHERE id = 7");
+    let id = project.backup_with("--incremental");
+    leave_in_log(&project, "UPDATE sessions SET kwh = 8 WHERE id = 7");
+    project.write(".env", "API_KEY=a-third-secret\n");
     (project, id)
 }
 

@@ -100,7 +100,10 @@ impl Assembly {
                 self.tracked.databases.extend(tracked.map(|tracked| (name.to_string(), tracked)));
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
-            Err(error) => self.failures.push((name.to_string(), error)),
+            Err(error) => {
+                self.failures.push((name.to_string(), error));
+                self.tracked.lost.insert(name.to_string());
+            }
         }
         Ok(())
     }

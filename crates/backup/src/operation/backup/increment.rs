@@ -10,7 +10,7 @@ use super::publication::{backup, next_id};
 use super::request::{BackupReport, BackupRequest, FullReason, IncrementalReport};
 use super::staging::{Parent, Staging};
 use super::state::{ChainState, KeptSnapshots};
-use crate::catalog::{Catalog, Entry, ListedFile, owner};
+use crate::catalog::{Catalog, Entry, owner};
 use crate::error::Result;
 use crate::operation::run::Run;
 use crate::record::ledger::{Command, Line, Outcome};
@@ -42,10 +42,9 @@ pub(super) fn backup_changes(
         Err(Stop::Error(error)) => {
             // Removes what was staged. If even that fails, the next run does it.
             let _ = run.recover();
-            record(
-                run,
-                Line { error: Some(error.one_line()), ..Line::new(run.now(), Command::Backup, Outcome::of(&error)) },
-            );
+            let line = Line::new(run.now(), Command::Backup, Outcome::of(&error));
+            // The caller's own error matters more.
+            let _ = record(run, Line { error: Some(error.one_line()), ..line });
             Err(error)
         }
     }
@@ -89,8 +88,7 @@ fn find_parent(run: &Run<'_>, catalog: &Catalog) -> Result<Parent, Stop> {
         return Err(Stop::Full(FullReason::AnotherStore(state.point)));
     }
     let ledger = run.ledger().unwrap_or_default();
-    let is_whole = entry.files.iter().all(ListedFile::is_whole);
-    if !is_whole || ledger.is_known_bad(entry.id) {
+    if catalog.objections(&ledger).against(entry, &[]).is_some() {
         return Err(Stop::Full(FullReason::Unsound(state.point)));
     }
     let is_regular = |other: &&Entry| other.manifest().is_some_and(|it| it.trigger != Trigger::PreRestore);
@@ -145,7 +143,11 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::artifact::read::Level;
     use crate::error::ErrorKind;
+    use crate::operation::check::Verdict;
+    use crate::operation::verify::verify;
+    use crate::record::earlier_checks::EarlierChecks;
     use crate::record::ledger::Ledger;
     use crate::record::manifest::{BackupType, Content, Manifest};
     use crate::store::{LocalStore, MemoryStore, Store as _};
@@ -308,7 +310,7 @@ mod tests {
             ),
             (
                 "another backup is newer",
-                |site, store| drop(site.backup(store, FIRST)),
+                |site, store| assert_eq!(site.backup(store, FIRST), id(FIRST)),
                 |it| *it == FullReason::Newer(id(FIRST)),
             ),
             (
@@ -325,6 +327,32 @@ mod tests {
             assert!(is_expected(&reason), "{what}: {reason:?}");
             commit(&site);
             assert_eq!(increment(&site, &store, "20251209_140300").parent, Some(id(SECOND)), "{what}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_saved_comes_whole_the_next_time() {
+        let store = MemoryStore::new();
+        let site = begun(&store);
+        site.execute("PRAGMA journal_mode = delete");
+        let (database, away) = (site.root().join("sessions.db"), site.root().join("away.db"));
+        fs::rename(&database, &away).unwrap();
+        fs::write(site.root().join(".env"), "PORT=9090\n").unwrap();
+        let manifest = increment(&site, &store, FIRST);
+        assert_eq!((manifest.status, manifest.errors.len()), (Status::Partial, 1));
+        fs::rename(&away, &database).unwrap();
+        let manifest = increment(&site, &store, SECOND);
+        assert_eq!((manifest.parent, manifest.status), (Some(id(FIRST)), Status::Complete));
+        assert!(matches!(manifest.artifacts[0].content, Content::Database(_)), "{manifest:?}");
+        commit(&site);
+        let manifest = increment(&site, &store, "20251209_140300");
+        assert!(matches!(manifest.artifacts[0].content, Content::Increment(_)), "{manifest:?}");
+        let session = site.session(&store, "20251209_150000");
+        let catalog = session.catalog().unwrap();
+        for at in [SECOND, "20251209_140300"] {
+            let report =
+                verify(&session, catalog.get(id(at)).unwrap(), Level::Content, &EarlierChecks::none()).unwrap();
+            assert_eq!(report.verdict, Verdict::Ok, "{report:?}");
         }
     }
 

@@ -4,7 +4,7 @@
 //! that it was written for, and if each list of digests has the digest that is recorded with it. If not, the next backup
 //! is a full one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 
@@ -81,6 +81,8 @@ pub(super) struct TrackedSources {
     pub databases: BTreeMap<String, TrackedDatabase>,
     /// Sets of files by name, as in [`ChainState::files`].
     pub files: BTreeMap<String, Digest>,
+    /// Sources that could not be saved. The point doesn't hold them, so the next increment takes them whole.
+    pub lost: BTreeSet<String>,
 }
 
 impl ChainState {
@@ -121,6 +123,8 @@ impl ChainState {
             databases: earlier.map(|earlier| earlier.databases.clone()).unwrap_or_default(),
             files: earlier.map(|earlier| earlier.files.clone()).unwrap_or_default(),
         };
+        state.databases.retain(|name, _| !tracked.lost.contains(name));
+        state.files.retain(|name, _| !tracked.lost.contains(name));
         state.files.extend(tracked.files);
         let _ = state.write(store, tracked.databases);
         kept
