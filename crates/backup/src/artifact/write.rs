@@ -36,21 +36,11 @@ impl ArtifactWriter {
         )
     }
 
-    /// Begins the increment of the database `name` that takes the place of several, the last of which is in the backup
-    /// `id`.
+    /// Begins the artifact with this name, whose codec is that of `encoding`.
     ///
     /// # Errors
     /// Any error of staging an object.
-    pub fn begin_merged(store: &LockedStore<'_>, id: BackupId, name: &str, encoding: Encoding) -> Result<Self> {
-        let kind = Kind::Increment;
-        Self::begin_as(
-            store,
-            ArtifactName { name: name.into(), id, kind, is_merged: true, codec: encoding.codec() },
-            encoding,
-        )
-    }
-
-    fn begin_as(store: &LockedStore<'_>, name: ArtifactName, encoding: Encoding) -> Result<Self> {
+    pub fn begin_as(store: &LockedStore<'_>, name: ArtifactName, encoding: Encoding) -> Result<Self> {
         let file = name.to_string();
         let encoder = Encoder::new(encoding, Hashing::new(store.stage(&file)?));
         Ok(Self { name, file, encoder })

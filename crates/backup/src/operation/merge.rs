@@ -20,15 +20,18 @@ use crate::record::id::BackupId;
 use crate::record::manifest::{Artifact, BackupType, Content, Increment, Manifest};
 use crate::record::names::{ArtifactName, Kind};
 
-/// Merges increments, oldest first, into the last of them.
+/// Merges increments, oldest first, into the last of them. Returns how many bytes that one has grown by.
 ///
 /// # Errors
 /// [`Damaged`](crate::ErrorKind::Damaged) if a part can't be read or isn't as recorded;
 /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if these can't be merged: one isn't an increment on the one before, or
-/// has a whole database; [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if the last one was merged before; any error of
-/// writing. Then all parts are as they were, or [`Run::recover`] will see to it.
-pub(super) fn merge(run: &Run<'_>, parts: &[&Entry]) -> Result<()> {
-    let merged = stage(run, parts).and_then(|(old, new)| run.replace_backup(&old, &new));
+/// has a whole database; any error of writing. Then all parts are as they were, or [`Run::recover`] will see to it.
+pub(super) fn merge(run: &Run<'_>, parts: &[&Entry]) -> Result<u64> {
+    let replace = |(old, new): (Manifest, Manifest)| {
+        run.replace_backup(&old, &new)?;
+        Ok(new.stored_bytes().saturating_sub(old.stored_bytes()))
+    };
+    let merged = stage(run, parts).and_then(replace);
     if merged.is_err() {
         // Removes what was staged. If even that fails, the next run does it.
         let _ = run.recover();
@@ -141,22 +144,19 @@ fn reader<'a>(run: &'a Run<'_>) -> Reader<'a> {
 /// Stages what several deltas of one database do together, as an artifact of the backup `old`.
 fn stage_delta(run: &Run<'_>, old: &Manifest, name: &str, deltas: &[Part]) -> Result<Artifact> {
     let (_, newest) = deltas.last().ok_or_else(|| unmergeable(old.id, &format!("it has no delta of {name}")))?;
-    let (kind, codec) = (Kind::Increment, newest.codec);
-    let file = ArtifactName { name: name.into(), id: old.id, kind, is_merged: true, codec }.to_string();
-    // What is staged replaces a published object of that name before the manifest does.
-    if old.artifacts.iter().any(|artifact| artifact.file == file) {
-        return Err(Error::new(
-            ErrorKind::AlreadyExists,
-            format!("{file} is already an artifact of backup {}", old.id),
-        ));
-    }
+    let mut file =
+        ArtifactName { name: name.into(), id: old.id, kind: Kind::Increment, is_merged: true, codec: newest.codec };
+    // The artifacts are published before the manifest is, so none may have the name of one that the old manifest needs.
+    file.is_merged = !old.artifacts.iter().any(|artifact| artifact.file == file.to_string());
     let facts = facts(newest)?.clone();
     let (_scratch, pages) = scratch_file(run, deltas)?;
     let mut merge = Merge::begin(pages, facts.page_size);
     deltas.iter().try_for_each(|(_, delta)| merge.add(reader(run), delta))?;
     let changed_pages = merge.changed_pages();
     run.require_room(changed_pages.saturating_mul(facts.page_size.into()))?;
-    let mut artifact = ArtifactWriter::begin_merged(run.locked_store(), old.id, name, Encoding::usual(codec))?;
+    let encoding = Encoding::usual(file.codec);
+    let mut artifact = ArtifactWriter::begin_as(run.locked_store(), file, encoding)?;
+    let file = artifact.file();
     merge.write(&mut artifact).map_err(|e| Error::io_named("store", &file, e))?;
     artifact.finish(Content::Increment(Increment { changed_pages, ..facts }))
 }
@@ -187,79 +187,21 @@ fn stage_archive(run: &Run<'_>, id: BackupId, archive: &StoredFile) -> Result<Ar
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::io::{Read as _, Seek as _};
 
     use super::*;
     use crate::catalog::Catalog;
-    use crate::operation::backup::{IncrementalReport, backup_incremental};
-    use crate::record::selection::Selection;
+    use crate::operation::backup::backup_incremental;
     use crate::store::{LocalStore, MemoryStore, Store as _};
+    use crate::testing::chains::{ALL, FIRST, FULL, Holdings, NEWEST, SECOND, THIRD, all_held, chain, fill, objects};
     use crate::testing::faults::{Fault, WatchedStore, assert_clean, fault_sweep};
     use crate::testing::fixtures::{Site, id, publish, published, staged};
 
-    const FULL: &str = "20251209_140000";
-    const FIRST: &str = "20251209_140100";
-    const SECOND: &str = "20251209_140200";
-    const THIRD: &str = "20251209_140300";
-    const NEWEST: &str = "20251209_140400";
-    const ALL: [&str; 5] = [FULL, FIRST, SECOND, THIRD, NEWEST];
     const NOW: &str = "20251210_150000";
-
-    /// A chain: the database changes in each increment, the configuration in the second.
-    fn chain(store: &dyn LocalStore) -> Site {
-        let site = Site::new();
-        site.execute(
-            "WITH RECURSIVE n(x) AS (SELECT 10 UNION ALL SELECT x + 1 FROM n WHERE x < 1500)
-             INSERT INTO sessions SELECT x, x FROM n",
-        );
-        for (number, now) in ALL.iter().enumerate() {
-            site.execute(&format!("UPDATE sessions SET kwh = {number} WHERE id = 400 * {number} OR id = 1"));
-            if *now == SECOND {
-                fs::write(site.root().join(".env"), "PORT=9090\n").unwrap();
-            }
-            let report = backup_incremental(&site.begin(store, now), &site.request()).unwrap();
-            assert_eq!(matches!(report, IncrementalReport::Increment(_)), number > 0, "{report:?}");
-        }
-        site
-    }
-
-    /// What a point holds: the image of the database, and the digest of its archive.
-    fn held(store: &dyn LocalStore, catalog: &Catalog, point: BackupId) -> (Vec<u8>, String) {
-        let files = catalog.stored_files(catalog.get(point).unwrap(), store, Selection::ALL).unwrap();
-        let [database, config] = &files[..] else { panic!("{point}: {files:?}") };
-        let reader = Reader { store, progress: &crate::Silent, max_foreign: 1 << 30 };
-        let (image, mut bytes) = (tempfile::tempfile().unwrap(), Vec::new());
-        reader.copy_image(database, &mut &image, Some(&image)).unwrap();
-        (&image).rewind().unwrap();
-        (&image).read_to_end(&mut bytes).unwrap();
-        assert!(reader.read_stored(config).unwrap());
-        (bytes, recorded(config).unwrap().plain_sha256.to_string())
-    }
-
-    /// All that a chain has stored.
-    fn objects(store: &dyn LocalStore) -> Vec<(String, Vec<u8>)> {
-        let read = |name: String| {
-            let mut bytes = Vec::new();
-            store.read(&name).unwrap().read_to_end(&mut bytes).unwrap();
-            (name, bytes)
-        };
-        published(store).into_iter().map(read).collect()
-    }
-
-    fn fill(store: &dyn LocalStore, objects: &[(String, Vec<u8>)]) {
-        store.prepare().unwrap();
-        objects.iter().for_each(|(name, bytes)| publish(store, name, bytes));
-    }
-
-    fn all_held(store: &dyn LocalStore, points: &[&str]) -> BTreeMap<BackupId, (Vec<u8>, String)> {
-        let catalog = Catalog::load(store).unwrap();
-        points.iter().map(|point| (id(point), held(store, &catalog, id(point)))).collect()
-    }
 
     fn merge_ids(run: &Run<'_>, parts: &[&str]) -> Result<()> {
         let catalog = run.own_catalog()?;
         let parts: Vec<&Entry> = parts.iter().map(|part| catalog.get(id(part))).collect::<Result<_>>()?;
-        merge(run, &parts)
+        merge(run, &parts).map(drop)
     }
 
     fn merge_three(site: &Site, store: &dyn LocalStore) {
@@ -275,9 +217,9 @@ mod tests {
     fn a_merged_increment_leads_to_the_state_of_the_last_part() {
         let store = MemoryStore::new();
         let site = chain(&store);
-        let (before, old) = (all_held(&store, &ALL), manifest(&store, THIRD));
+        let (before, old) = (all_held(&store), manifest(&store, THIRD));
         merge_ids(&site.begin(&store, NOW), &[FIRST, SECOND, THIRD]).unwrap();
-        assert_eq!(all_held(&store, &ALL), before);
+        assert_eq!(all_held(&store), before);
         let new = manifest(&store, THIRD);
         let files: Vec<&str> = new.artifacts.iter().map(|artifact| artifact.file.as_str()).collect();
         assert_eq!(files, [format!("sessions_db_{THIRD}.db.merged.rdiff.zst"), format!("config_{THIRD}.tar.zst")]);
@@ -294,10 +236,9 @@ mod tests {
         for part in [SECOND, FIRST] {
             run.remove(catalog.get(id(part)).unwrap()).unwrap();
         }
-        assert_eq!(
-            all_held(&store, &[FULL, THIRD, NEWEST]).values().collect::<Vec<_>>(),
-            [&before[&id(FULL)], &before[&id(THIRD)], &before[&id(NEWEST)]]
-        );
+        let mut left = before;
+        left.retain(|point, _| ![FIRST, SECOND].map(id).contains(point));
+        assert_eq!(all_held(&store), left);
     }
 
     #[test]
@@ -331,10 +272,10 @@ mod tests {
         let store = MemoryStore::new();
         let site = chain(&store);
         let refused = |parts: &[&str], message: &str| {
-            let before = (published(&store), all_held(&store, &ALL));
+            let before = (published(&store), all_held(&store));
             let error = merge_ids(&site.begin(&store, NOW), parts).unwrap_err();
             assert!(error.to_string().contains(message), "{error}");
-            assert_eq!((published(&store), all_held(&store, &ALL)), before);
+            assert_eq!((published(&store), all_held(&store)), before);
             assert_eq!(staged(&store), Vec::<String>::new());
         };
         refused(&[], "there is nothing to merge");
@@ -364,27 +305,27 @@ mod tests {
     }
 
     #[test]
-    fn an_increment_that_was_merged_before_takes_nothing_more_in() {
+    fn an_increment_that_was_merged_before_takes_in_more() {
         let store = MemoryStore::new();
         let site = chain(&store);
-        merge_ids(&site.begin(&store, NOW), &[SECOND, THIRD]).unwrap();
-        let run = site.begin(&store, NOW);
-        run.remove(run.own_catalog().unwrap().get(id(SECOND)).unwrap()).unwrap();
-        let error = merge_ids(&run, &[FIRST, THIRD]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
-        assert_eq!(staged(&store), Vec::<String>::new());
+        let mut expected = all_held(&store);
+        for (part, name) in [(SECOND, "merged.rdiff"), (FIRST, "rdiff")] {
+            merge_ids(&site.begin(&store, NOW), &[part, THIRD]).unwrap();
+            assert_eq!(manifest(&store, THIRD).artifacts[0].file, format!("sessions_db_{THIRD}.db.{name}.zst"));
+            assert_eq!(all_held(&store), expected);
+            let run = site.begin(&store, NOW);
+            run.remove(run.own_catalog().unwrap().get(id(part)).unwrap()).unwrap();
+            expected.remove(&id(part));
+        }
+        assert_eq!(all_held(&store), expected);
+        assert_clean(&site, &store, &[FULL, THIRD, NEWEST].map(id), "");
     }
 
     /// Asserts that each point holds what it did, and that no object is left over.
-    fn assert_whole(
-        site: &Site,
-        store: &dyn LocalStore,
-        expected: &BTreeMap<BackupId, (Vec<u8>, String)>,
-        fault: &str,
-    ) {
-        assert_eq!(all_held(store, &ALL), *expected, "at once: {fault}");
+    fn assert_whole(site: &Site, store: &dyn LocalStore, expected: &Holdings, fault: &str) {
+        assert_eq!(all_held(store), *expected, "at once: {fault}");
         drop(site.begin(store, NOW));
-        assert_eq!(all_held(store, &ALL), *expected, "after the next run: {fault}");
+        assert_eq!(all_held(store), *expected, "after the next run: {fault}");
         assert_clean(site, store, &ALL.map(id), fault);
     }
 
@@ -392,7 +333,7 @@ mod tests {
     fn a_merge_cut_short_leaves_every_point_restorable() {
         let memory = MemoryStore::new();
         let _site = chain(&memory);
-        let (objects, expected) = (objects(&memory), all_held(&memory, &ALL));
+        let (objects, expected) = (objects(&memory), all_held(&memory));
         fault_sweep(
             |_, store| fill(store, &objects),
             merge_three,
@@ -404,12 +345,12 @@ mod tests {
     fn a_recovery_from_a_merge_that_is_cut_short_is_begun_again() {
         let memory = MemoryStore::new();
         let site = chain(&memory);
-        let (objects, expected) = (objects(&memory), all_held(&memory, &ALL));
+        let (objects, expected) = (objects(&memory), all_held(&memory));
         let same = MemoryStore::new();
         fill(&same, &objects);
         let watched = WatchedStore::new(&same);
         merge_three(&site, &watched);
-        for cut in ["finish manifest_", "publish config_", "publish manifest_", "remove sessions_db_"] {
+        for cut in ["publish config_", "publish manifest_"] {
             let at = watched.position(cut);
             fault_sweep(
                 |site, store| {

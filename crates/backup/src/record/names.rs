@@ -1,6 +1,7 @@
 //! Names of the files in a store: `<name>_<id>.db[.gz|.zst]`, `<name>_<id>.tar[.gz|.zst]`, `manifest_<id>.json`, `pin_<id>`.
 //! An increment of a database is `<name>_<id>.db.rdiff[.gz|.zst]`, or `<name>_<id>.db.merged.rdiff[.gz|.zst]` if it was merged from
-//! several: it takes the place of the last of them, whose name is taken. A database that is kept as bytes can also have `<name>_<id>.db-wal[.gz|.zst]` and `<name>_<id>.db-journal[.gz|.zst]`.
+//! several and the one whose place it takes has the other name. A database that is kept as bytes can also have
+//! `<name>_<id>.db-wal[.gz|.zst]` and `<name>_<id>.db-journal[.gz|.zst]`.
 
 use std::fmt;
 
@@ -56,13 +57,13 @@ pub struct ArtifactName {
     pub id: BackupId,
     /// What it decodes to.
     pub kind: Kind,
-    /// Whether it is an increment that was merged from several.
+    /// Whether it has the other one of the two names of an increment.
     pub is_merged: bool,
     /// How it is encoded.
     pub codec: Codec,
 }
 
-/// Ends the name of an increment that was merged from several.
+/// Ends the other name of an increment.
 const MERGED: &str = ".db.merged.rdiff";
 
 impl ArtifactName {

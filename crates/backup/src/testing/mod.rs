@@ -1,6 +1,8 @@
 //! What tests, benchmarks and fuzz targets share.
 
 #[cfg(test)]
+pub(crate) mod chains;
+#[cfg(test)]
 pub(crate) mod faults;
 #[cfg(test)]
 pub(crate) mod fixtures;

@@ -18,6 +18,7 @@ mod candidate;
 mod count;
 mod gap;
 mod last_copies;
+mod merging;
 mod plan;
 mod policy;
 mod reason;
@@ -25,6 +26,7 @@ mod staleness;
 
 pub use candidate::{Candidate, Standing};
 pub(crate) use gap::gap_in_window;
+pub use merging::Merge;
 pub use plan::{Decision, Plan, plan};
 pub use policy::Policy;
 pub use reason::{Class, Reason};
@@ -53,6 +55,7 @@ mod tests {
         keep_monthly: 0,
         keep_yearly: 0,
         keep_before_collapse: 30,
+        every_minute_for: TimeDelta::days(1),
     };
 
     impl Candidate {
@@ -70,12 +73,14 @@ mod tests {
     }
 
     /// `ID [WORD…] [NAME…]`: complete and of the timer unless a word says otherwise; the names are what it holds, those
-    /// with a `.` are configuration files, and `NAME<ID` is a collapse since another backup.
+    /// with a `.` are configuration files, and `NAME<ID` is a collapse since another backup. An increment, `on:ID`, can be
+    /// merged unless it is `whole`.
     fn candidate(text: &str) -> Candidate {
         let (id, words) = text.split_once(' ').unwrap();
-        let id = id.parse().unwrap();
+        let id: BackupId = id.parse().unwrap();
         let (mut standing, mut trigger) = (Standing::Complete, Trigger::Timer);
         let (mut parent, mut pinned, mut accepted, mut holds, mut paths, mut collapses) = Default::default();
+        let mut is_whole = false;
         for word in words.split_whitespace() {
             match word {
                 "partial" => standing = Standing::Partial,
@@ -85,6 +90,7 @@ mod tests {
                 "pre-restore" => trigger = Trigger::PreRestore,
                 "pinned" => pinned = true,
                 "accepted" => accepted = true,
+                "whole" => is_whole = true,
                 word if word.starts_with("on:") => parent = Some(word[3..].parse().unwrap()),
                 "another" => standing = Standing::AnotherProject,
                 "host" => standing = Standing::AnotherHost,
@@ -93,7 +99,9 @@ mod tests {
                 name => Vec::push(&mut holds, name.to_owned()),
             }
         }
-        Candidate { id, parent, at: id.time(), standing, trigger, pinned, holds, paths, collapses, accepted }
+        let can_merge = parent.is_some() && !is_whole;
+        let at = id.time();
+        Candidate { id, parent, at, standing, trigger, pinned, holds, paths, collapses, accepted, can_merge }
     }
 
     fn collapse_of(text: &str) -> Collapse {
@@ -251,6 +259,77 @@ mod tests {
                 ("20251209_110000 partial db", "- older than 1 day"),
             ],
         );
+    }
+
+    /// Checks a full backup of the day before at 12:00, increments since, and what becomes of the increments.
+    #[track_caller]
+    fn check_chain(rows: &[(&str, &str)]) {
+        check(days(7), &[rows, &[("20251209_120000 db", "+ within 7 days")]].concat());
+    }
+
+    #[test]
+    fn increments_of_an_hour_become_one_a_day_after_it() {
+        check_chain(&[
+            ("20251209_130200 on:20251209_130000 db", "+ within 7 days, newest complete backup, newest with db"),
+            ("20251209_130000 on:20251209_125959 db", "+ hourly, for 7 days"),
+            ("20251209_125959 on:20251209_125500 db", "+ hourly, for 7 days"),
+            ("20251209_125500 on:20251209_120100 db", "- merged into 20251209_125959"),
+            ("20251209_120100 on:20251209_120000 db", "- merged into 20251209_125959"),
+        ]);
+    }
+
+    #[test]
+    fn an_hour_is_merged_once_its_last_minute_is_no_longer_kept() {
+        let chain = [
+            "20251209_130400 on:20251209_130300 db",
+            "20251209_130300 on:20251209_130200 db",
+            "20251209_130200 on:20251209_120000 db",
+            "20251209_120000 db",
+        ];
+        let candidates = chain.map(candidate);
+        let merges = |now| plan(&candidates, &days(7), at(now)).unwrap().merges;
+        let parts = ["20251209_130200", "20251209_130300"].map(|id| id.parse().unwrap());
+        assert_eq!(merges("20251210_135959"), []);
+        assert_eq!(merges("20251210_140000"), [Merge { into: parts[1], parts: parts.to_vec() }]);
+        assert_eq!(merges("20251217_140000"), [], "nothing is merged that no rule keeps");
+    }
+
+    #[test]
+    fn a_pinned_increment_stays_a_point() {
+        check_chain(&[
+            ("20251210_130000 on:20251209_120400 db", "+ within 7 days, newest complete backup, newest with db"),
+            ("20251209_120400 on:20251209_120300 db", "+ hourly, for 7 days"),
+            ("20251209_120300 on:20251209_120200 db", "- merged into 20251209_120400"),
+            ("20251209_120200 on:20251209_120100 db pinned", "+ pinned, hourly, for 7 days"),
+            ("20251209_120100 on:20251209_120000 db", "- merged into 20251209_120200"),
+        ]);
+    }
+
+    #[test]
+    fn what_the_last_one_lacks_is_not_merged_into_it() {
+        check_chain(&[
+            ("20251210_130000 on:20251209_120500 db", "+ within 7 days, newest complete backup, newest with db"),
+            ("20251209_120500 on:20251209_120400 db", "+ within 7 days"),
+            ("20251209_120400 on:20251209_120300 db whole", "+ within 7 days"),
+            ("20251209_120300 on:20251209_120200 db", "+ within 7 days"),
+            ("20251209_120200 on:20251209_120100 db config", "+ hourly, for 7 days, newest with config"),
+            ("20251209_120100 on:20251209_120000 db config", "- merged into 20251209_120200"),
+        ]);
+    }
+
+    #[test]
+    fn what_a_merge_left_is_removed_unless_it_is_needed() {
+        check_chain(&[
+            ("20251210_130000 on:20251210_120300 db", "+ within 7 days, newest complete backup, newest with db"),
+            ("20251210_120300 on:20251209_120000 db", "+ within 7 days"),
+            ("20251210_120200 on:20251210_120100 db pinned", "+ pinned, within 7 days"),
+            ("20251210_120100 on:20251209_120000 db", "- merged into 20251210_120300"),
+        ]);
+        check_chain(&[
+            ("20251210_130000 on:20251210_120300 db", "+ within 7 days, newest complete backup, newest with db"),
+            ("20251210_120300 on:20251209_120000 db whole", "+ within 7 days"),
+            ("20251210_120100 on:20251209_120000 db", "+ within 7 days"),
+        ]);
     }
 
     #[test]
@@ -674,6 +753,7 @@ mod tests {
                     paths,
                     collapses,
                     accepted,
+                    can_merge: false,
                 }
             });
             entries.collect()
@@ -697,6 +777,7 @@ mod tests {
                     keep_monthly,
                     keep_yearly,
                     keep_before_collapse,
+                    ..NO_RULE
                 }
             })
             .prop_filter("a valid policy", |policy| policy.validate().is_ok())

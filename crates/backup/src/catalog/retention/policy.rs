@@ -1,5 +1,6 @@
 //! The policy: what the settings say about retention.
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -44,6 +45,9 @@ pub struct Policy {
     /// is off. Settings write it as `"30d"`.
     #[serde(default = "before_collapse", deserialize_with = "days")]
     pub keep_before_collapse: u32,
+    /// How long each increment is kept. Then those of an hour become one.
+    #[serde(skip, default = "a_day")]
+    pub every_minute_for: TimeDelta,
 }
 
 impl Policy {
@@ -99,12 +103,17 @@ impl Default for Policy {
             keep_monthly: 0,
             keep_yearly: 0,
             keep_before_collapse: BEFORE_COLLAPSE,
+            every_minute_for: a_day(),
         }
     }
 }
 
 fn before_collapse() -> u32 {
     BEFORE_COLLAPSE
+}
+
+fn a_day() -> TimeDelta {
+    TimeDelta::days(1)
 }
 
 /// Reads days as settings write durations, `"30d"`; a bare number means days as well.

@@ -91,6 +91,11 @@ pub enum Reason {
         /// The database.
         name: String,
     },
+    /// Kept: it stands for the increments of an hour, which are merged into it.
+    Hourly {
+        /// How long, in days.
+        days: u32,
+    },
     /// Kept: no rule keeps it, but the plan is stale ([`Staleness`](super::Staleness)).
     NothingRemoved,
     /// Removed: it is more than this many days old, and only its age could have kept it.
@@ -99,6 +104,11 @@ pub enum Reason {
         what: Class,
         /// The limit, in days.
         days: u32,
+    },
+    /// Removed: another increment takes it in, or has done so.
+    MergedInto {
+        /// That one.
+        id: BackupId,
     },
     /// Removed: neither its age nor a count keeps it.
     NoRule,
@@ -146,6 +156,8 @@ impl fmt::Display for Reason {
             Self::BeforeCollapse { collapse } => write!(f, "before the collapse of {collapse}"),
             Self::ShowsCollapse { name } => write!(f, "shows the collapse of {name}"),
             Self::CollapseAccepted { name } => write!(f, "the collapse of {name} was accepted"),
+            Self::Hourly { days } => write!(f, "hourly, for {}", in_words(*days)),
+            Self::MergedInto { id } => write!(f, "merged into {id}"),
             Self::NothingRemoved => f.write_str("no recent backup, so nothing is removed"),
             Self::NoRule => f.write_str("no rule keeps it"),
         }
