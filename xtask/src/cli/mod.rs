@@ -10,7 +10,9 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::parse_duration;
-pub use project::{AcceptArgs, Backup, Config, Drill, PinArgs, ProjectCommand, Restore, Rotate, TakeOver, Verify};
+pub use project::{
+    AcceptArgs, Backup, Config, Drill, Follow, List, PinArgs, ProjectCommand, Restore, Rotate, TakeOver, Verify,
+};
 pub use schedule::{
     InstallCron, InstallTimer, Logs, RunNow, ScheduleChoice, ScheduleCommand, UninstallCron, UninstallTimer,
 };

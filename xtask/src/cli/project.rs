@@ -1,12 +1,14 @@
 //! Commands that work on a project.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use backup::Codec;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
 use super::schedule::{InstallCron, InstallTimer};
+use crate::config::parse_interval;
 use crate::config::unit_name::is_any_unit;
 
 /// Commands that work on a project.
@@ -14,8 +16,10 @@ use crate::config::unit_name::is_any_unit;
 pub enum ProjectCommand {
     /// Back up databases and configuration, then rotate
     Backup(Backup),
+    /// Stay, and save what changed at every interval and on SIGHUP; SIGTERM or Ctrl-C ends it after a last time
+    Follow(Follow),
     /// List all backups
-    List,
+    List(List),
     /// Restore databases and configuration from a backup
     Restore(Restore),
     /// Read backups back and check them: hashes, integrity, row counts
@@ -92,6 +96,14 @@ pub struct Backup {
     pub scheduled: bool,
 }
 
+/// `follow`.
+#[derive(Debug, Args)]
+pub struct Follow {
+    /// How often [default: `every` of the settings' [increments]]
+    #[arg(long, value_name = "DURATION", value_parser = parse_interval)]
+    pub every: Option<Duration>,
+}
+
 fn codec() -> impl TypedValueParser<Value = Codec> {
     PossibleValuesParser::new(["gzip", "zstd", "none"]).try_map(|word| word.parse())
 }
@@ -149,6 +161,14 @@ pub struct Verify {
     /// Check every database, even if an earlier verify on this host checked the same bytes
     #[arg(long)]
     pub full: bool,
+}
+
+/// `list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Every point of each chain of increments
+    #[arg(long)]
+    pub points: bool,
 }
 
 /// `drill`.

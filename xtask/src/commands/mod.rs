@@ -12,6 +12,7 @@ mod config;
 mod demo;
 mod doctor;
 mod drill;
+mod follow;
 mod init;
 mod install_cron;
 mod install_timer;
@@ -66,7 +67,7 @@ pub fn changes(command: &Command) -> bool {
         Command::Schedule(ScheduleCommand::UninstallCron(args)) => !args.dry_run,
         Command::Init(args) => !args.dry_run,
         Command::Project(
-            ProjectCommand::List
+            ProjectCommand::List(_)
             | ProjectCommand::Status
             | ProjectCommand::Config(_)
             | ProjectCommand::Verify(_)
@@ -91,7 +92,8 @@ fn run_in_project(context: &Context<'_>, command: &ProjectCommand, switch: Optio
     let output = context.output;
     let result = match command {
         ProjectCommand::Backup(args) => render(output, backup::run(context, args)),
-        ProjectCommand::List => render(output, list::run(context)),
+        ProjectCommand::Follow(args) => render(output, follow::run(context, args)),
+        ProjectCommand::List(args) => render(output, list::run(context, args)),
         ProjectCommand::Restore(args) => render(output, restore::run(context, args, switch)),
         ProjectCommand::Verify(args) => render(output, verify::run(context, args)),
         ProjectCommand::Drill(args) => render(output, drill::run(context, args)),

@@ -118,9 +118,14 @@ fn of_source(source: &SourceStatus, now: DateTime<FixedOffset>) -> String {
     let when = |at: Option<DateTime<FixedOffset>>| {
         at.map_or("never".into(), |at| format!("{} ago", age(seconds_since(at, now))))
     };
-    let copy = source.id.zip(source.at).zip(source.age_s);
-    let copy = copy.map_or(String::new(), |((id, at), old)| format!(": {id}, {} ({} ago)", local(at), age(old)));
-    format!("{state}{copy}; verified {}, drilled {}", when(source.verified), when(source.drilled))
+    let copy = source.id.zip(source.at);
+    let copy =
+        copy.map_or(String::new(), |(id, at)| format!(": {id}, {} ({} ago)", local(at), age(seconds_since(at, now))));
+    let is_later = source.saved_at.zip(source.at).is_some_and(|(saved_at, at)| saved_at > at);
+    let saved =
+        source.saved_at.filter(|_| is_later).map(|at| format!(", unchanged up to {} ago", age(seconds_since(at, now))));
+    let saved = saved.unwrap_or_default();
+    format!("{state}{copy}{saved}; verified {}, drilled {}", when(source.verified), when(source.drilled))
 }
 
 fn dated<T>(event: Option<&AtTime<T>>, what: impl Fn(&T) -> String) -> String {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use backup::owner::OtherProject;
 use backup::restore::Selection;
-use backup::status::{self, Status, StatusInputs};
+use backup::status::{self, LastLook, Status, StatusInputs};
 use backup::{
     Catalog, Entry, Error, ErrorKind, FolderStore, Ledger, LocalStore as _, Look, Progress, Run, Selector, Session,
     Setup, seconds_since, take_over,
@@ -54,6 +54,7 @@ pub struct Context<'a> {
     pub output: &'a Output,
     bars: Bars,
     scratch: Option<PathBuf>,
+    global: &'a Global,
 }
 
 /// Flags that say where things are, absolute.
@@ -78,14 +79,14 @@ impl PlaceFlags {
 
 impl<'a> Context<'a> {
     /// Finds the root and the settings.
-    pub fn new(global: &Global, output: &'a Output) -> anyhow::Result<Self> {
+    pub fn new(global: &'a Global, output: &'a Output) -> anyhow::Result<Self> {
         let (context, broken) = Self::despite_settings(global, output)?;
         broken.map_or(Ok(context), |error| Err(error.into()))
     }
 
     /// The same for commands that work without settings. If those can't be used, it has the defaults and returns the
     /// error.
-    pub fn despite_settings(global: &Global, output: &'a Output) -> anyhow::Result<(Self, Option<Error>)> {
+    pub fn despite_settings(global: &'a Global, output: &'a Output) -> anyhow::Result<(Self, Option<Error>)> {
         let root = root::find(global.root.as_deref())?;
         let (config, broken) = load(&root, global);
         let flags = PlaceFlags::new(global)?;
@@ -104,8 +105,14 @@ impl<'a> Context<'a> {
             output,
             bars: output.bars(),
             scratch: global.scratch.clone(),
+            global,
         };
         Ok((context, broken))
+    }
+
+    /// The same a while later: another time, and the settings as they are then.
+    pub fn renewed(&self) -> anyhow::Result<Self> {
+        Self::new(self.global, self.output)
     }
 
     /// The settings file, or where it would be.
@@ -123,6 +130,14 @@ impl<'a> Context<'a> {
     pub fn begin(&self, command: &str) -> anyhow::Result<Run<'_>> {
         Signals::catch().context("catch signals")?;
         let run = Run::begin(self.setup(command), &mut |holder| self.waiting(holder))?;
+        self.remove_leftovers(&run);
+        Ok(run)
+    }
+
+    /// The same with another `progress`, for a command that makes many runs: it catches no signals, and doesn't say that
+    /// it waits.
+    pub fn begin_with<'c>(&'c self, command: &str, progress: &'c dyn Progress) -> backup::Result<Run<'c>> {
+        let run = Run::begin(Setup { progress, ..self.setup(command) }, &mut |_| {})?;
         self.remove_leftovers(&run);
         Ok(run)
     }
@@ -258,7 +273,8 @@ impl<'a> Context<'a> {
             sources: &self.config.sources(),
             root: &self.root,
             now: self.now,
-            max_age: self.config.status.max_age,
+            max_age: self.config.increments.max_age().unwrap_or(self.config.status.max_age),
+            last_look: LastLook::of(&self.store),
             max_drill_age: MAX_DRILL_AGE,
             // If the folder doesn't exist yet, this is the space of its parent. Unknown if it can't be read.
             free_bytes: self.store.free_bytes().ok().flatten(),

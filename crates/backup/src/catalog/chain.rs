@@ -4,6 +4,7 @@
 //! does: a database or set of files that didn't change, or a database whose delta it stores. So what a point holds is
 //! found from the full backup onwards, one increment after the other.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::entry::{Entry, Inherited, ListedFile, LostPart, Record};
@@ -43,15 +44,15 @@ impl Catalog {
         self.chain_since(entry, None)
     }
 
-    /// The oldest backup of its chain that is known: itself, if it is a full one.
-    pub fn full_of(&self, entry: &Entry) -> BackupId {
-        let mut full = entry.id;
-        let mut parent = entry.parent();
-        while let Some(id) = parent {
-            full = id;
-            parent = self.get(id).ok().and_then(Entry::parent);
+    /// For each backup the first one of its chain: the full one, or the oldest increment whose parent can't be read.
+    pub fn firsts(&self) -> BTreeMap<BackupId, BackupId> {
+        let mut firsts = BTreeMap::new();
+        for entry in &self.entries {
+            let parent = entry.parent().filter(|parent| self.get(*parent).is_ok_and(|it| it.any_manifest().is_some()));
+            let first = parent.and_then(|parent| firsts.get(&parent).copied()).unwrap_or(entry.id);
+            firsts.insert(entry.id, first);
         }
-        full
+        firsts
     }
 
     /// The part of a chain from the backup `first` on.

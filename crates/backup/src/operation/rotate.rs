@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::look::Look;
 use super::merge::merge;
 use super::run::Run;
-use crate::catalog::Entry;
 use crate::catalog::retention::{self, Merge, Plan, Policy};
+use crate::catalog::{Catalog, Entry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::id::BackupId;
 use crate::record::ledger::{Command, Line, Outcome};
@@ -119,6 +119,7 @@ fn remove_all(run: &Run<'_>, plan: &Plan, rotation: &mut Rotation) -> Result<()>
     removals.into_iter().try_for_each(|id| {
         run.check_stop()?;
         let entry = catalog.get(id)?;
+        require_unneeded(&catalog, entry, &rotation.removed)?;
         if entry.manifest().is_none() {
             // A manifest that can't be read any more doesn't say which files are its own.
             return entry.require_usable();
@@ -137,6 +138,19 @@ impl fmt::Display for FailedMerge {
     }
 }
 
+/// Makes sure that no increment needs a backup, except for those `removed` before. A plan may be older than the increment.
+fn require_unneeded(catalog: &Catalog, entry: &Entry, removed: &[BackupId]) -> Result<()> {
+    let is_on_it = |other: &&Entry| other.parent() == Some(entry.id) && !removed.contains(&other.id);
+    // Those before it can't be increments on it.
+    match catalog.entries().iter().rev().take_while(|other| other.id > entry.id).find(is_on_it) {
+        None => Ok(()),
+        Some(other) => {
+            let message = format!("backup {} can't be removed: {} is an increment on it", entry.id, other.id);
+            Err(Error::new(ErrorKind::InvalidInput, message))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,7 +160,7 @@ mod tests {
     use crate::record::ledger::Ledger;
     use crate::record::names;
     use crate::store::{LocalStore, MemoryStore, Store};
-    use crate::testing::chains::{FIRST, FULL, NEWEST, SECOND, THIRD, all_held, chain, fill, objects};
+    use crate::testing::chains::{self, FIRST, FULL, NEWEST, SECOND, THIRD, all_held, fill, objects};
     use crate::testing::faults::{WatchedStore, assert_clean, fault_sweep};
     use crate::testing::fixtures::{Site, id, publish, published};
 
@@ -226,13 +240,53 @@ mod tests {
         );
     }
 
-    /// A day after [`chain`].
+    /// A chain of two increments on a full backup, and a newer full backup.
+    fn chain(site: &Site, store: &dyn LocalStore) {
+        site.backup(store, OLD[0]);
+        for at in ["20251111_140000", OLD[1]] {
+            site.execute("INSERT INTO sessions(kwh) VALUES (4)");
+            site.increment(store, at);
+        }
+        site.backup(store, NEW);
+    }
+
+    #[test]
+    fn a_chain_goes_from_its_newest_increment_on_however_it_is_cut_short() {
+        fault_sweep(
+            chain,
+            |site, store| {
+                let removed = Run::begin(site.setup(store, NOW), &mut |_| {}).and_then(|run| rotate(&run));
+                let expected = [OLD[1], "20251111_140000", OLD[0]].map(id);
+                // A manifest that can't be read keeps the one before it.
+                removed.into_iter().for_each(|rotation| assert!(expected.starts_with(&rotation.removed)));
+            },
+            |site, store, fault| assert_clean(site, store, &[id(NEW)], fault),
+        );
+    }
+
+    #[test]
+    fn a_plan_from_before_an_increment_does_not_remove_what_that_needs() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        site.backup(&store, OLD[0]);
+        site.backup(&store, OLD[1]);
+        let policy = Policy { keep_days: None, keep_last: 1, ..Policy::default() };
+        let mut plan = plan(&site.begin(&store, NOW), &policy, None).unwrap();
+        site.execute("INSERT INTO sessions(kwh) VALUES (4)");
+        site.increment(&store, NEW);
+        plan.decisions.iter_mut().for_each(|decision| decision.keep = false);
+        let run = site.begin(&store, NOW);
+        let error = apply(&run, &plan).unwrap_err();
+        assert_eq!(error.to_string(), format!("backup {} can't be removed: {NEW} is an increment on it", OLD[1]));
+        assert_eq!(run.catalog().unwrap().entries().len(), 3);
+    }
+
+    /// A day after [`chains::chain`].
     const DAY_AFTER: &str = "20251210_150000";
 
     #[test]
     fn increments_of_an_hour_become_one_and_the_points_that_stay_hold_what_they_did() {
         let store = MemoryStore::new();
-        let site = chain(&store);
+        let site = chains::chain(&store);
         let mut left = all_held(&store);
         left.retain(|point, _| ![FIRST, SECOND].map(id).contains(point));
         let rotation = rotate(&site.begin(&store, DAY_AFTER)).unwrap();
@@ -247,7 +301,7 @@ mod tests {
     #[test]
     fn an_increment_can_follow_a_merged_one() {
         let store = MemoryStore::new();
-        let site = chain(&store);
+        let site = chains::chain(&store);
         rotate(&site.begin(&store, DAY_AFTER)).unwrap();
         site.execute("UPDATE sessions SET kwh = 99 WHERE id = 700");
         let report = backup_incremental(&site.begin(&store, DAY_AFTER), &site.request()).unwrap();
@@ -259,7 +313,7 @@ mod tests {
     #[test]
     fn increments_that_cannot_be_merged_stay_and_the_rest_goes_on() {
         let store = MemoryStore::new();
-        let site = chain(&store);
+        let site = chains::chain(&store);
         let old = site.backup(&store, "20251209_150000");
         let name = format!("sessions_db_{SECOND}.db.rdiff.zst");
         let mut bytes = Vec::new();
@@ -284,7 +338,7 @@ mod tests {
     #[test]
     fn a_rotation_that_merges_can_stop_anywhere_and_the_next_one_goes_on() {
         let memory = MemoryStore::new();
-        let _site = chain(&memory);
+        let _site = chains::chain(&memory);
         let (objects, expected) = (objects(&memory), all_held(&memory));
         let kept = [FULL, THIRD, NEWEST].map(id);
         let is_whole = |store: &dyn LocalStore| {

@@ -92,7 +92,8 @@ pub fn verify_next(
         let message = format!("backup {} was removed while it was read", entry.id);
         return Err(Error::new(ErrorKind::NoSuchBackup, message).with_hint("verify again: `list` shows what is there"));
     }
-    let found = found.inspect_err(|error| session.record_error(Command::Verify, error))?;
+    let found = found.inspect_err(|error| session.record_error(Command::Verify, error));
+    let found = found.map_err(|error| session.with_sound_before(entry, error))?;
     let sound_before = found.damaged_backup().and_then(|damaged| session.sound_before(entry, damaged));
     let Recording { recorded, unrecorded } = session.record(begin, begun, found.line(session, entry));
     let duration_ms = session.elapsed_ms() - begun;
@@ -124,7 +125,8 @@ pub fn all_to_verify<'c>(catalog: &'c Catalog, ledger: &Ledger) -> Vec<&'c Entry
         |entry: &&Entry| entry.parent().is_none() || !parents.contains(&entry.id) || ledger.is_known_bad(entry.id);
     let mut entries: Vec<&Entry> = catalog.entries().iter().filter(is_needed).collect();
     // The points come before the full backup, whose files they read.
-    entries.sort_by_key(|entry| (catalog.full_of(entry), Reverse(entry.id)));
+    let firsts = catalog.firsts();
+    entries.sort_by_key(|entry| (firsts[&entry.id], Reverse(entry.id)));
     entries
 }
 

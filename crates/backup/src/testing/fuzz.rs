@@ -71,8 +71,18 @@ fn look(store: &MemoryStore) -> Ledger {
         let (now, sources) = (now.fixed_offset(), &Sources::default());
         let (catalog, ledger, free_bytes, locked_since) = (&catalog, &ledger, Some(1), Some(now));
         let root = std::path::Path::new("/p");
-        let look =
-            StatusInputs { catalog, ledger, sources, root, now, max_age, max_drill_age, free_bytes, locked_since };
+        let look = StatusInputs {
+            catalog,
+            ledger,
+            sources,
+            root,
+            now,
+            max_age,
+            last_look: None,
+            max_drill_age,
+            free_bytes,
+            locked_since,
+        };
         let judged = status::status(&look);
         assert!(!judged.fresh && judged.concerns.is_sorted_by(|a, b| a.severity() >= b.severity()));
     }

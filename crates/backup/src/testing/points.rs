@@ -285,6 +285,7 @@ fn a_point_is_drilled_and_makes_every_source_fresh() {
         sources: &site.sources,
         root: site.root(),
         now: session.now(),
+        last_look: None,
         max_age: std::time::Duration::from_secs(7200),
         max_drill_age: std::time::Duration::from_secs(7200),
         free_bytes: Some(1 << 40),

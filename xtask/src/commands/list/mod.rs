@@ -1,5 +1,6 @@
 //! `list`.
 
+mod chains;
 mod row;
 mod table;
 
@@ -7,10 +8,12 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use backup::status::{AtTime, Concern, RunEnd, Status};
-use backup::{Catalog, Outcome, owner};
+use backup::{Catalog, Entry, Outcome, owner};
 use serde::Serialize;
 
+use self::chains::Line;
 use self::row::Row;
+use crate::cli;
 use crate::context::Context;
 use crate::output::Output;
 use crate::report::Report;
@@ -25,6 +28,8 @@ const MOST_HOSTS: usize = 3;
 pub struct ListSummary {
     folder: PathBuf,
     backups: Vec<Row>,
+    /// Whether each point of a chain is shown.
+    points: bool,
     /// Hosts whose backups don't count.
     other_hosts: Vec<String>,
     status: Status,
@@ -37,12 +42,14 @@ struct Document<'a> {
     last_run: Option<&'a AtTime<RunEnd>>,
 }
 
-pub fn run(context: &Context<'_>) -> anyhow::Result<ListSummary> {
+pub fn run(context: &Context<'_>, args: &cli::List) -> anyhow::Result<ListSummary> {
     let (catalog, ledger) = (context.catalog()?, context.ledger()?);
-    let entries = catalog.entries().iter().rev();
+    let (objections, firsts) = (catalog.objections(&ledger), catalog.firsts());
+    let row = |entry: &Entry| Row::of(entry, firsts[&entry.id], &ledger, &objections, context.now);
     Ok(ListSummary {
         folder: context.store.folder().to_path_buf(),
-        backups: entries.map(|entry| Row::of(entry, &ledger, context.now)).collect(),
+        backups: catalog.entries().iter().rev().map(row).collect(),
+        points: args.points,
         other_hosts: other_hosts(&catalog),
         status: context.status(&catalog, &ledger),
     })
@@ -55,15 +62,16 @@ fn other_hosts(catalog: &Catalog) -> Vec<String> {
 
 impl Report for ListSummary {
     fn text(&self, output: &Output) {
-        if self.backups.is_empty() {
+        let lines = chains::lines(&self.backups, self.points);
+        if lines.is_empty() {
             output.line(&format!("no backups yet in {}", self.folder.display()));
             output.hint("make one: `backup`");
         } else {
-            output.table(&[&|| table::wide(&self.backups), &|| table::narrow(&self.backups)]);
+            output.table(&[&|| table::wide(&lines), &|| table::narrow(&lines)]);
         }
         self.offer_hosts(output);
-        for problem in self.backups.iter().filter_map(|row| row.problem.as_ref()) {
-            output.warn(problem);
+        for problem in lines.iter().filter_map(Line::problem) {
+            output.warn(&problem);
         }
         for row in &self.backups {
             self.show_collapses(output, row);

@@ -1,14 +1,29 @@
 //! A backup as `list` shows it.
 
-use backup::manifest::Collapse;
-use backup::{BackupId, Entry, Kind, Ledger, ListedFile, Record, Status, Stranger, Trigger, seconds_since};
+use backup::manifest::{BackupType, Collapse};
+use backup::{
+    BackupId, Entry, Kind, Ledger, ListedFile, Objection, Objections, Record, Status, Stranger, Trigger, seconds_since,
+};
 use chrono::{DateTime, FixedOffset};
 use serde::{Serialize, Serializer};
+
+use crate::words;
 
 /// A backup as `list` shows it.
 #[derive(Debug, Serialize)]
 pub struct Row {
     pub id: BackupId,
+    #[serde(rename = "type")]
+    pub kind: BackupType,
+    /// The backup that it is an increment on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<BackupId>,
+    /// The first backup of its chain, usually the full one.
+    #[serde(skip)]
+    pub first: BackupId,
+    /// What it inherits from older backups.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub inherited: Vec<Inherited>,
     pub created_at: DateTime<FixedOffset>,
     pub age_s: u64,
     pub trigger: Option<Trigger>,
@@ -26,6 +41,14 @@ pub struct Row {
     pub collapses: Vec<Collapse>,
     /// Whether a person said that the collapses were meant.
     pub accepted: bool,
+}
+
+/// A database or set of files of an increment that is as in an older backup, or a delta on that.
+#[derive(Debug, Serialize)]
+pub struct Inherited {
+    pub name: String,
+    /// The backup with the newest whole copy.
+    pub from: BackupId,
 }
 
 /// How a backup stands.
@@ -52,15 +75,26 @@ pub struct Artifact {
 }
 
 impl Row {
-    /// The row of a backup at the time `now`.
-    pub fn of(entry: &Entry, ledger: &Ledger, now: DateTime<FixedOffset>) -> Self {
+    /// The row of a backup at the time `now`. It is of the chain that begins with the backup `first`.
+    pub fn of(
+        entry: &Entry,
+        first: BackupId,
+        ledger: &Ledger,
+        objections: &Objections<'_>,
+        now: DateTime<FixedOffset>,
+    ) -> Self {
         let manifest = entry.manifest();
         let from_id = || entry.id.time().with_timezone(now.offset());
         let created_at = manifest.map_or_else(from_id, |manifest| manifest.created_at);
         let last_proved = ledger.last_proved(entry.id);
-        let (status, problem) = standing(entry, ledger);
+        let (status, problem) = standing(entry, objections);
+        let inherited = |it: &backup::Inherited| Inherited { name: it.name.clone(), from: it.from };
         Self {
             id: entry.id,
+            kind: if entry.parent().is_some() { BackupType::Increment } else { BackupType::Full },
+            parent: entry.parent(),
+            first,
+            inherited: entry.inherited.iter().map(inherited).collect(),
             created_at,
             age_s: seconds_since(created_at, now),
             trigger: manifest.map(|manifest| manifest.trigger),
@@ -111,10 +145,10 @@ impl From<Status> for Standing {
 }
 
 /// How a backup stands, and why it can't be used.
-fn standing(entry: &Entry, ledger: &Ledger) -> (Standing, Option<String>) {
+fn standing(entry: &Entry, objections: &Objections<'_>) -> (Standing, Option<String>) {
     match &entry.record {
         Record::Manifest(manifest) => {
-            if let Some(damage) = damage(entry, ledger) {
+            if let Some(damage) = damage(entry, objections) {
                 return (Standing::Damaged, Some(damage));
             }
             let failure = manifest.failure.as_ref().map(|failure| format!("{}: {failure}", entry.id));
@@ -127,11 +161,20 @@ fn standing(entry: &Entry, ledger: &Ledger) -> (Standing, Option<String>) {
     }
 }
 
-fn damage(entry: &Entry, ledger: &Ledger) -> Option<String> {
-    if let Some(lost) = entry.files.iter().find(|file| !file.is_whole()) {
-        return Some(format!("{} is missing or has another size than recorded", lost.file));
+fn damage(entry: &Entry, objections: &Objections<'_>) -> Option<String> {
+    let lost = |file: &str| format!("{file} is missing or has another size than recorded");
+    if let Some(file) = entry.files.iter().find(|file| !file.is_whole()) {
+        return Some(lost(&file.file));
     }
-    ledger.is_known_bad(entry.id).then(|| format!("{} did not pass its last verify or drill", entry.id))
+    let why = objections.against(entry, &[])?;
+    match &why {
+        Objection::FileLost { file } => Some(lost(file)),
+        Objection::FoundDamaged | Objection::PartMissing { .. } | Objection::PartDamaged { .. } => {
+            Some(format!("{} {}", entry.id, words::unfit(&why)))
+        }
+        Objection::Lacks { .. } if entry.parent().is_some() => Some(format!("{} {}", entry.id, words::unfit(&why))),
+        _ => None,
+    }
 }
 
 impl Artifact {

@@ -3,15 +3,18 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::candidate::{Candidate, Standing};
+use super::chains::newest_of_chains;
 use super::policy::{DEFAULT_WINDOW, Policy};
 use super::reason::{Class, KeepReasons, Reason};
 use crate::record::manifest::Trigger;
 
 /// Keeps what is within its age limit.
 pub(super) fn by_age(past: &[&Candidate], policy: &Policy, now: DateTime<Utc>) -> KeepReasons {
+    let newest = newest_of_chains(past);
     let reason = |candidate: &&Candidate| {
         let (what, days) = policy.age_limit(candidate)?;
-        is_within(candidate, days, now).then_some((candidate.id, Reason::Within { what, days }))
+        let judged = if what == Class::Increment { newest.get(&candidate.id)? } else { *candidate };
+        is_within(judged, days, now).then_some((candidate.id, Reason::Within { what, days }))
     };
     past.iter().filter_map(reason).collect()
 }
@@ -27,6 +30,9 @@ impl Policy {
         let (class, days) = match (candidate.standing, candidate.trigger) {
             (Standing::NoManifest | Standing::Unreadable | Standing::AnotherProject | Standing::AnotherHost, _) => {
                 return None;
+            }
+            (Standing::Complete | Standing::Partial, _) if candidate.parent.is_some() => {
+                (Class::Increment, self.increment_days())
             }
             (Standing::Failed, _) => (Class::FailedRun, self.window()),
             (_, Trigger::PreRestore) => (Class::PreRestore, self.window()),

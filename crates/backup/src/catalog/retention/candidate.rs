@@ -53,9 +53,14 @@ pub enum Standing {
 }
 
 impl Candidate {
-    /// Whether count rules and staleness count it: a complete backup by an ordinary run.
-    pub(super) fn is_counted(&self) -> bool {
+    /// Whether it can stand for others as the newest copy: a complete backup by an ordinary run, full or an increment.
+    pub(super) fn is_point(&self) -> bool {
         self.is_complete() && self.trigger != Trigger::PreRestore
+    }
+
+    /// Whether count rules count it: a full one of these.
+    pub(super) fn is_counted(&self) -> bool {
+        self.is_point() && self.parent.is_none()
     }
 
     pub(super) fn is_complete(&self) -> bool {

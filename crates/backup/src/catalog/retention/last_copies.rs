@@ -30,7 +30,7 @@ pub(super) fn by_nature(candidates: &[&Candidate], now: DateTime<Utc>) -> KeepRe
 
 /// Keeps the last copies: of all backups, of each series, and of each configuration file.
 pub(super) fn newest(past: &[&Candidate]) -> KeepReasons {
-    let overall = past.iter().find(|it| it.is_counted()).or_else(|| past.iter().find(|it| it.is_complete()));
+    let overall = past.iter().find(|it| it.is_point()).or_else(|| past.iter().find(|it| it.is_complete()));
     let mut keeps: KeepReasons = overall.map(|it| (it.id, Reason::Newest)).into_iter().collect();
     for (name, holders) in series(past, |it| &it.holds) {
         let last = LastCopies::of(&holders);
@@ -58,9 +58,8 @@ impl LastCopies {
     /// `holders` are newest first.
     fn of(holders: &[&Candidate]) -> Self {
         let find = |wanted: fn(&Candidate) -> bool| holders.iter().find(|it| wanted(it)).map(|it| it.id);
-        let best = find(Candidate::is_counted)
-            .or_else(|| find(Candidate::is_complete))
-            .or_else(|| find(Candidate::is_partial));
+        let best =
+            find(Candidate::is_point).or_else(|| find(Candidate::is_complete)).or_else(|| find(Candidate::is_partial));
         let partial = find(|it| it.is_partial() && it.trigger != Trigger::PreRestore);
         Self { best, newer_partial: partial.filter(|id| Some(*id) > best) }
     }

@@ -89,16 +89,6 @@ impl Merging {
             }
         }
     }
-
-    /// The parent that an increment has after the merges.
-    pub fn parent_of(&self, candidate: &Candidate) -> Option<BackupId> {
-        let mut parent = candidate.parent?;
-        let merge = self.merges.binary_search_by_key(&candidate.id, |merge| merge.into).ok().map(|at| &self.merges[at]);
-        if let Some(first) = merge.and_then(|merge| merge.parts.first()) {
-            parent = *first;
-        }
-        Some(parent)
-    }
 }
 
 /// Hours since 1970, UTC.
@@ -133,6 +123,11 @@ fn can_be_one(group: &[&Candidate]) -> bool {
     names.all(|name| last.holds.contains(name))
 }
 
+/// Whether one can have been merged into the other, and nothing is lost with it.
+fn has_taken_in(into: &Candidate, part: &Candidate) -> bool {
+    into.can_merge && hour(into) == hour(part) && can_be_one(&[part, into])
+}
+
 /// All chains of a catalog.
 struct Chains<'a> {
     by_id: BTreeMap<BackupId, &'a Candidate>,
@@ -165,7 +160,7 @@ impl<'a> Chains<'a> {
     }
 
     /// Increments that the newest point of their chain doesn't need, since one that it needs has taken them in: that one
-    /// follows them, is an increment on what they are increments on, and is as whole as they are.
+    /// follows them, and is an increment on what they are increments on.
     fn superseded(&self) -> Vec<(BackupId, BackupId)> {
         let on_path: BTreeMap<BackupId, &Candidate> = self
             .newest
@@ -181,7 +176,7 @@ impl<'a> Chains<'a> {
             let Some(parent) = candidate.parent.filter(|_| !on_path.contains_key(id)) else { continue };
             let base = based_on.get(&parent).copied().unwrap_or(parent);
             based_on.insert(*id, base);
-            let into = by_parent.get(&base).filter(|into| into.id > *id && into.can_merge);
+            let into = by_parent.get(&base).filter(|into| into.id > *id && has_taken_in(into, candidate));
             superseded.extend(into.map(|into| (*id, into.id)));
         }
         superseded

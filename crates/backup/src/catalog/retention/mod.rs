@@ -4,17 +4,20 @@
 //! function, which is safe for three reasons:
 //!
 //! 1. Rules only *keep*; what no rule keeps is removed. So another rule, or a larger number, keeps no less, with two
-//!    exceptions: a larger `keep_days` can end the state of point 3, in which nothing is removed; and a `keep_days` below
+//!    exceptions: a larger `keep_days` can end the state of point 4, in which nothing is removed; and a `keep_days` below
 //!    the default window shortens that window.
 //! 2. Some entries are kept whatever the policy and their age: pinned backups, the newest copies of each database, file set
 //!    and configuration file, backups of another project or host, and everything that this program doesn't understand.
 //!    Backups from before a collapse are kept for a number of days that no other rule shortens.
-//! 3. If even the newest complete backup is older than the window, backups have stopped or the clock jumped ahead. Then age
+//! 3. What is kept keeps the older backups that it is an increment on. Increments have a rule of their own, by the age of the
+//!    newest of their chain, and no count rule counts them; but the newest copy of something can be an increment.
+//! 4. If even the newest complete backup is older than the window, backups have stopped or the clock jumped ahead. Then age
 //!    says nothing about what can be removed, so nothing is: [`Staleness`]. Entries dated in the future are kept and take
 //!    part in no rule, so after a clock went back they can't stand for others.
 
 mod age;
 mod candidate;
+mod chains;
 mod count;
 mod gap;
 mod last_copies;
@@ -56,6 +59,7 @@ mod tests {
         keep_yearly: 0,
         keep_before_collapse: 30,
         every_minute_for: TimeDelta::days(1),
+        every_hour_for: TimeDelta::days(7),
     };
 
     impl Candidate {
@@ -261,18 +265,22 @@ mod tests {
         );
     }
 
-    /// Checks a full backup of the day before at 12:00, increments since, and what becomes of the increments.
+    /// Checks increments on a full backup of the day before at 12:00, the newest of which is new.
     #[track_caller]
     fn check_chain(rows: &[(&str, &str)]) {
-        check(days(7), &[rows, &[("20251209_120000 db", "+ within 7 days")]].concat());
+        let newest = rows[0].0.split(' ').next().unwrap();
+        let base = format!("+ within 7 days, needed by {newest}");
+        check(days(7), &[rows, &[("20251209_120000 db", &base)]].concat());
     }
+
+    const NEWEST: &str = "+ increment, within 7 days, newest complete backup, newest with db";
 
     #[test]
     fn increments_of_an_hour_become_one_a_day_after_it() {
         check_chain(&[
-            ("20251209_130200 on:20251209_130000 db", "+ within 7 days, newest complete backup, newest with db"),
-            ("20251209_130000 on:20251209_125959 db", "+ hourly, for 7 days"),
-            ("20251209_125959 on:20251209_125500 db", "+ hourly, for 7 days"),
+            ("20251209_130200 on:20251209_130000 db", NEWEST),
+            ("20251209_130000 on:20251209_125959 db", "+ hourly, for 7 days, needed by 20251209_130200"),
+            ("20251209_125959 on:20251209_125500 db", "+ hourly, for 7 days, needed by 20251209_130200"),
             ("20251209_125500 on:20251209_120100 db", "- merged into 20251209_125959"),
             ("20251209_120100 on:20251209_120000 db", "- merged into 20251209_125959"),
         ]);
@@ -297,39 +305,128 @@ mod tests {
     #[test]
     fn a_pinned_increment_stays_a_point() {
         check_chain(&[
-            ("20251210_130000 on:20251209_120400 db", "+ within 7 days, newest complete backup, newest with db"),
-            ("20251209_120400 on:20251209_120300 db", "+ hourly, for 7 days"),
+            ("20251210_130000 on:20251209_120400 db", NEWEST),
+            ("20251209_120400 on:20251209_120300 db", "+ hourly, for 7 days, needed by 20251210_130000"),
             ("20251209_120300 on:20251209_120200 db", "- merged into 20251209_120400"),
-            ("20251209_120200 on:20251209_120100 db pinned", "+ pinned, hourly, for 7 days"),
+            ("20251209_120200 on:20251209_120100 db pinned", "+ pinned, hourly, for 7 days, needed by 20251210_130000"),
             ("20251209_120100 on:20251209_120000 db", "- merged into 20251209_120200"),
         ]);
     }
 
     #[test]
     fn what_the_last_one_lacks_is_not_merged_into_it() {
+        let needed = "+ increment, within 7 days, needed by 20251210_130000";
         check_chain(&[
-            ("20251210_130000 on:20251209_120500 db", "+ within 7 days, newest complete backup, newest with db"),
-            ("20251209_120500 on:20251209_120400 db", "+ within 7 days"),
-            ("20251209_120400 on:20251209_120300 db whole", "+ within 7 days"),
-            ("20251209_120300 on:20251209_120200 db", "+ within 7 days"),
-            ("20251209_120200 on:20251209_120100 db config", "+ hourly, for 7 days, newest with config"),
+            ("20251210_130000 on:20251209_120500 db", NEWEST),
+            ("20251209_120500 on:20251209_120400 db", needed),
+            ("20251209_120400 on:20251209_120300 db whole", needed),
+            ("20251209_120300 on:20251209_120200 db", needed),
+            (
+                "20251209_120200 on:20251209_120100 db config",
+                "+ hourly, for 7 days, newest with config, needed by 20251210_130000",
+            ),
             ("20251209_120100 on:20251209_120000 db config", "- merged into 20251209_120200"),
         ]);
     }
 
     #[test]
     fn what_a_merge_left_is_removed_unless_it_is_needed() {
+        let needed = "+ increment, within 7 days, needed by 20251210_130000";
         check_chain(&[
-            ("20251210_130000 on:20251210_120300 db", "+ within 7 days, newest complete backup, newest with db"),
-            ("20251210_120300 on:20251209_120000 db", "+ within 7 days"),
-            ("20251210_120200 on:20251210_120100 db pinned", "+ pinned, within 7 days"),
-            ("20251210_120100 on:20251209_120000 db", "- merged into 20251210_120300"),
+            ("20251210_130000 on:20251210_120400 db", NEWEST),
+            ("20251210_120400 on:20251209_120000 db", needed),
+            ("20251210_120300 on:20251210_120200 db", "- merged into 20251210_120400"),
+            ("20251210_120200 on:20251210_120100 db pinned", "+ pinned, increment, within 7 days"),
+            ("20251210_120100 on:20251209_120000 db", "+ needed by 20251210_120200"),
         ]);
+        for (into, part) in [("db whole", "db"), ("db", "db config")] {
+            check_chain(&[
+                ("20251210_130000 on:20251210_120300 db", NEWEST),
+                (&format!("20251210_120300 on:20251209_120000 {into}"), needed),
+                (
+                    &format!("20251210_120100 on:20251209_120000 {part}"),
+                    match part {
+                        "db" => "+ increment, within 7 days",
+                        _ => "+ increment, within 7 days, newest with config",
+                    },
+                ),
+            ]);
+        }
         check_chain(&[
-            ("20251210_130000 on:20251210_120300 db", "+ within 7 days, newest complete backup, newest with db"),
-            ("20251210_120300 on:20251209_120000 db whole", "+ within 7 days"),
-            ("20251210_120100 on:20251209_120000 db", "+ within 7 days"),
+            ("20251210_130000 on:20251210_120300 db", NEWEST),
+            ("20251210_120300 on:20251209_120000 db", needed),
+            ("20251210_115900 on:20251209_120000 db", "+ increment, within 7 days"),
         ]);
+    }
+
+    #[test]
+    fn increments_are_kept_by_the_age_of_their_newest_and_counted_by_no_rule() {
+        check(
+            Policy { keep_last: 1, ..NO_RULE },
+            &[
+                (
+                    "20251210_120000 on:20251210_110000 db",
+                    "+ increment, within 7 days, newest complete backup, newest with db",
+                ),
+                ("20251210_110000 on:20251203_130000 db", "+ increment, within 7 days, needed by 20251210_120000"),
+                ("20251203_150000 db", "+ last 1"),
+                ("20251203_140000 on:20251201_020000 db", "+ increment, within 7 days"),
+                ("20251203_130000 on:20251201_010000 db", "+ hourly, for 7 days, needed by 20251210_120000"),
+                ("20251202_020000 on:20251201_020000 db", "+ increment, within 7 days"),
+                ("20251201_030000 on:20251130_230000 db", "- increment, older than 7 days"),
+                ("20251201_020000 db", "+ needed by 20251203_140000"),
+                ("20251201_010000 db", "+ needed by 20251210_120000"),
+                ("20251130_230000 db", "- no rule keeps it"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_pinned_increment_keeps_its_chain_up_to_itself() {
+        check(
+            Policy { keep_last: 1, ..NO_RULE },
+            &[
+                ("20251210_120000 db", "+ last 1, newest complete backup, newest with db"),
+                ("20251201_030000 on:20251201_020000 db", "- increment, older than 7 days"),
+                ("20251201_020000 on:20251201_010000 db pinned", "+ pinned"),
+                ("20251201_010000 on:20251201_000000 db", "+ needed by 20251201_020000"),
+                ("20251201_000000 db", "+ needed by 20251201_020000"),
+            ],
+        );
+    }
+
+    #[test]
+    fn an_increment_that_cannot_be_read_keeps_the_one_before_it() {
+        check(
+            Policy { keep_last: 1, ..NO_RULE },
+            &[
+                ("20251210_120000 db", "+ last 1, newest complete backup, newest with db"),
+                ("20251209_020000 on:20251209_010000 db partial", "+ increment, within 7 days"),
+                ("20251209_010000 unreadable", "+ manifest can't be read, needed by 20251209_020000"),
+                ("20251209_000000 db", "+ needed by 20251209_020000"),
+                ("20251208_000000 db", "- no rule keeps it"),
+            ],
+        );
+    }
+
+    #[test]
+    fn increments_show_that_backups_have_not_stopped() {
+        let plan =
+            plan_of(days(2), &["20251210_120000 on:20251201_000000 db", "20251201_000000 db", "20251130_000000 db"]);
+        assert_eq!(plan.stale, None);
+        assert_eq!(plan.removals().map(|it| it.id.to_string()).collect::<Vec<_>>(), ["20251130_000000"]);
+    }
+
+    #[test]
+    fn a_broken_chain_stays_as_long_as_a_whole_one() {
+        check(
+            Policy { keep_last: 1, ..NO_RULE },
+            &[
+                ("20251210_120000 db", "+ last 1, newest complete backup, newest with db"),
+                ("20251205_020000 on:20251205_010000 db partial", "+ increment, within 7 days"),
+                ("20251201_020000 on:20251201_010000 db partial", "- increment, older than 7 days"),
+            ],
+        );
     }
 
     #[test]
@@ -733,18 +830,23 @@ mod tests {
         // One in four shows a collapse of what it holds, since some hours earlier.
         let collapse = proptest::option::weighted(0.25, (1..200_i64, any::<bool>()));
         let entry = (standing, trigger, proptest::bool::weighted(0.1), holds, paths, collapse);
+        // Half of them are increments on one of those before.
+        let entry = (entry, proptest::option::weighted(0.5, any::<proptest::sample::Index>()));
         let hours = -40 * 24_i64..3 * 24;
         proptest::collection::btree_map(hours, entry, 0..40).prop_map(|entries| {
-            let entries = entries.into_iter().map(|(hour, (standing, trigger, pinned, holds, paths, collapse))| {
+            let hours: Vec<i64> = entries.keys().copied().collect();
+            let entries = entries.into_iter().enumerate().map(|(number, (hour, (entry, parent)))| {
+                let (standing, trigger, pinned, holds, paths, collapse) = entry;
                 let id = |hour| BackupId::at(at(NOW) + TimeDelta::hours(hour));
                 let since = collapse.map(|(hours, _)| id(hour - hours));
                 let name = holds.first().filter(|_| !matches!(standing, Standing::NoManifest));
                 let shown = name.zip(since).map(|(name, since)| collapse_of(&format!("{name}<{since}")));
                 let accepted = collapse.is_some_and(|(_, accepted)| accepted);
+                let parent = parent.filter(|_| number > 0).map(|parent| id(*parent.get(&hours[..number])));
                 let (id, collapses) = (id(hour), shown.into_iter().collect());
                 Candidate {
                     id,
-                    parent: None,
+                    parent,
                     at: id.time(),
                     standing,
                     trigger,
@@ -766,8 +868,8 @@ mod tests {
     fn policies() -> impl Strategy<Value = Policy> {
         let keep_days = proptest::option::of(0..30_u32);
         let collapse = prop_oneof![Just(0), Just(30), 1..40_u32];
-        (keep_days, proptest::array::uniform5(0..5_u32), collapse)
-            .prop_map(|(keep_days, counts, keep_before_collapse)| {
+        (keep_days, proptest::array::uniform5(0..5_u32), collapse, 0..12_u32)
+            .prop_map(|(keep_days, counts, keep_before_collapse, increments)| {
                 let [keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly] = counts;
                 Policy {
                     keep_days,
@@ -777,6 +879,7 @@ mod tests {
                     keep_monthly,
                     keep_yearly,
                     keep_before_collapse,
+                    every_hour_for: TimeDelta::days(increments.into()),
                     ..NO_RULE
                 }
             })
@@ -846,9 +949,9 @@ mod tests {
             let newest = |wanted: &dyn Fn(&Candidate) -> bool| {
                 catalog.iter().filter(|it| it.id.time() <= now && wanted(it)).map(|it| it.id).max()
             };
-            let mut last = vec![newest(&Candidate::is_counted)];
+            let mut last = vec![newest(&Candidate::is_point)];
             for name in ["config", "db", "logs"] {
-                let best = newest(&|it| it.holds(name) && it.is_counted())
+                let best = newest(&|it| it.holds(name) && it.is_point())
                     .or_else(|| newest(&|it| it.holds(name) && it.is_complete()))
                     .or_else(|| newest(&|it| it.holds(name) && it.is_partial()));
                 let partial = newest(&|it| it.holds(name) && it.is_partial() && it.trigger != Trigger::PreRestore);
@@ -886,7 +989,7 @@ mod tests {
             for shows in catalog.iter().filter(|it| is_recent(it) && !it.accepted) {
                 for collapse in &shows.collapses {
                     let holds = |it: &&Candidate| it.id <= collapse.since && it.holds(&collapse.name);
-                    let newest = catalog.iter().filter(|it| holds(it) && it.is_counted()).map(|it| it.id).max();
+                    let newest = catalog.iter().filter(|it| holds(it) && it.is_point()).map(|it| it.id).max();
                     if let Some(before) = newest {
                         prop_assert!(kept.contains(&before), "{before} is from before the collapse in {}", shows.id);
                         prop_assert!(kept.contains(&shows.id), "{} shows a collapse", shows.id);
@@ -922,7 +1025,7 @@ mod tests {
                 let is_copy = |it: &&Candidate| {
                     it.id.time() <= now && it.paths.iter().any(|held| held == path) && (it.is_complete() || it.is_partial())
                 };
-                let sound = catalog.iter().filter(is_copy).filter(|it| it.is_counted()).map(|it| it.id).max();
+                let sound = catalog.iter().filter(is_copy).filter(|it| it.is_point()).map(|it| it.id).max();
                 let any = catalog.iter().filter(is_copy).map(|it| it.id);
                 prop_assert!(sound.is_none_or(|id| kept.contains(&id)), "{path}");
                 prop_assert!(any.clone().next().is_none() || any.clone().any(|id| kept.contains(&id)), "{path}");
@@ -946,7 +1049,42 @@ mod tests {
         }
 
         #[test]
+        fn what_is_kept_has_all_that_it_needs(catalog in catalogs(), policy in policies(), now in moments()) {
+            let kept = kept_ids(&plan(&catalog, &policy, now)?);
+            let is_there = |id: &BackupId| catalog.iter().any(|it| it.id == *id);
+            for parent in catalog.iter().filter(|it| kept.contains(&it.id)).filter_map(|it| it.parent).filter(is_there) {
+                prop_assert!(kept.contains(&parent), "{parent}");
+            }
+        }
+
+        #[test]
+        fn no_count_rule_counts_an_increment(catalog in catalogs(), policy in policies(), now in moments()) {
+            let full: Vec<_> = catalog.iter().filter(|it| it.parent.is_none()).cloned().collect();
+            let counts = |plan: Plan| -> Vec<(BackupId, Reason)> {
+                let is_count = |reason: &Reason| matches!(reason, Reason::Last { .. } | Reason::Daily { .. }
+                    | Reason::Weekly { .. } | Reason::Monthly { .. } | Reason::Yearly { .. });
+                let all = plan.decisions.into_iter().flat_map(|it| it.reasons.into_iter().map(move |why| (it.id, why)));
+                all.filter(|(_, reason)| is_count(reason)).collect()
+            };
+            prop_assert_eq!(counts(plan(&catalog, &policy, now)?), counts(plan(&full, &policy, now)?));
+        }
+
+        #[test]
+        fn a_larger_every_hour_for_keeps_no_less(
+            catalog in catalogs(), policy in policies(), by in 0..40_u32, now in moments(),
+        ) {
+            let more = Policy { every_hour_for: policy.every_hour_for + TimeDelta::days(by.into()), ..policy };
+            let (less, more) = (plan(&catalog, &policy, now)?, plan(&catalog, &more, now)?);
+            prop_assert!(kept_ids(&less).is_subset(&kept_ids(&more)));
+        }
+
+        /// Except that those on which a future one is an increment are kept for it.
+        #[test]
         fn the_future_changes_nothing_for_the_others(catalog in catalogs(), policy in policies(), now in moments()) {
+            let is_past = |it: &Candidate| it.id.time() <= now;
+            let catalog = catalog.into_iter().filter(|it| is_past(it) || it.standing != Standing::Unreadable);
+            let full = |it: Candidate| Candidate { parent: it.parent.filter(|_| is_past(&it)), ..it };
+            let catalog: Vec<Candidate> = catalog.map(full).collect();
             let whole = plan(&catalog, &policy, now)?;
             let past: Vec<_> = catalog.into_iter().filter(|it| it.id.time() <= now).collect();
             let alone = plan(&past, &policy, now)?;

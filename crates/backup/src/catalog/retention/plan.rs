@@ -8,11 +8,12 @@ use serde::Serialize;
 
 use super::age::by_age;
 use super::candidate::Candidate;
+use super::chains::add_needed;
 use super::count::by_count;
 use super::last_copies::{around_collapses, by_nature, newest};
 use super::merging::{Kept, Merge, Merging};
 use super::policy::Policy;
-use super::reason::{KeepReasons, Reason};
+use super::reason::{Class, KeepReasons, Reason};
 use super::staleness::{Staleness, staleness};
 use crate::error::Result;
 use crate::record::id::BackupId;
@@ -50,10 +51,11 @@ pub fn plan(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> Re
     newest_first.sort_by_key(|candidate| Reverse((candidate.at, candidate.id)));
     let (past, ahead): (Vec<&Candidate>, Vec<&Candidate>) =
         newest_first.iter().copied().partition(|candidate| candidate.at <= now);
-    let stale = staleness(&past, policy, now, ahead.iter().any(|candidate| candidate.is_counted()));
+    let stale = staleness(&past, policy, now, ahead.iter().any(|candidate| candidate.is_point()));
 
     let mut keeps = reasons_to_keep(&newest_first, &past, policy, now);
     let merging = if stale.is_some() { Merging::default() } else { merge(&past, policy, now, &mut keeps) };
+    add_needed(&newest_first, &merging.merges, &mut keeps);
     let accepted = around_collapses(&past, policy, now, true);
     let decide = |candidate: &&Candidate| match keeps.get(&candidate.id) {
         Some(reasons) => Decision { id: candidate.id, keep: true, reasons: reasons.clone() },
@@ -75,7 +77,7 @@ fn merge(
     now: DateTime<Utc>,
     keeps: &mut BTreeMap<BackupId, Vec<Reason>>,
 ) -> Merging {
-    let is_age = |reason: &Reason| matches!(reason, Reason::Within { .. });
+    let is_age = |reason: &Reason| matches!(reason, Reason::Within { what: Class::Increment, .. });
     let kept = Kept {
         is_kept: |id| keeps.contains_key(&id),
         is_needed: |id| keeps.get(&id).is_some_and(|reasons| !reasons.iter().all(is_age)),

@@ -45,9 +45,13 @@ pub struct Policy {
     /// is off. Settings write it as `"30d"`.
     #[serde(default = "before_collapse", deserialize_with = "days")]
     pub keep_before_collapse: u32,
-    /// How long each increment is kept. Then those of an hour become one.
+    /// How long each increment is kept as it is. Then those of an hour become one.
     #[serde(skip, default = "a_day")]
     pub every_minute_for: TimeDelta,
+    /// How long the increments of a chain are kept after the newest of them, whatever the other rules say, rounded up to whole
+    /// days. They count for no other rule.
+    #[serde(skip, default = "a_week")]
+    pub every_hour_for: TimeDelta,
 }
 
 impl Policy {
@@ -86,6 +90,12 @@ impl Policy {
         self.counts().iter().any(|(_, count)| *count > 0)
     }
 
+    /// How many days the increments of a chain are kept.
+    pub(super) fn increment_days(&self) -> u32 {
+        let days = self.every_hour_for.num_seconds().max(0).unsigned_abs().div_ceil(86_400);
+        u32::try_from(days).unwrap_or(u32::MAX)
+    }
+
     /// The window in days.
     pub(super) fn window(&self) -> u32 {
         self.keep_days.unwrap_or(DEFAULT_WINDOW).max(1)
@@ -104,6 +114,7 @@ impl Default for Policy {
             keep_yearly: 0,
             keep_before_collapse: BEFORE_COLLAPSE,
             every_minute_for: a_day(),
+            every_hour_for: a_week(),
         }
     }
 }
@@ -114,6 +125,10 @@ fn before_collapse() -> u32 {
 
 fn a_day() -> TimeDelta {
     TimeDelta::days(1)
+}
+
+fn a_week() -> TimeDelta {
+    TimeDelta::days(7)
 }
 
 /// Reads days as settings write durations, `"30d"`; a bare number means days as well.

@@ -96,6 +96,11 @@ pub enum Reason {
         /// How long, in days.
         days: u32,
     },
+    /// Kept: an increment that is kept needs it.
+    NeededBy {
+        /// The newest of them.
+        id: BackupId,
+    },
     /// Kept: no rule keeps it, but the plan is stale ([`Staleness`](super::Staleness)).
     NothingRemoved,
     /// Removed: it is more than this many days old, and only its age could have kept it.
@@ -125,6 +130,8 @@ pub enum Reason {
 pub enum Class {
     /// A backup, complete or partial.
     Backup,
+    /// An increment, complete or partial; what counts is the age of the newest one of its chain.
+    Increment,
     /// A backup of what a restore replaced: undoing that needs it.
     PreRestore,
     /// The record of a run that saved nothing.
@@ -158,6 +165,7 @@ impl fmt::Display for Reason {
             Self::CollapseAccepted { name } => write!(f, "the collapse of {name} was accepted"),
             Self::Hourly { days } => write!(f, "hourly, for {}", in_words(*days)),
             Self::MergedInto { id } => write!(f, "merged into {id}"),
+            Self::NeededBy { id } => write!(f, "needed by {id}"),
             Self::NothingRemoved => f.write_str("no recent backup, so nothing is removed"),
             Self::NoRule => f.write_str("no rule keeps it"),
         }
@@ -168,6 +176,7 @@ impl Class {
     fn prefix(self) -> &'static str {
         match self {
             Self::Backup => "",
+            Self::Increment => "increment, ",
             Self::PreRestore => "pre-restore, ",
             Self::FailedRun => "failed run, ",
         }

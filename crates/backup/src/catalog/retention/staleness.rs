@@ -31,7 +31,7 @@ pub struct Staleness {
 /// are complete backups dated in the future.
 pub(super) fn staleness(past: &[&Candidate], policy: &Policy, now: DateTime<Utc>, future: bool) -> Option<Staleness> {
     let window_days = policy.window();
-    let Some(newest) = past.iter().find(|candidate| candidate.is_counted()) else {
+    let Some(newest) = past.iter().find(|candidate| candidate.is_point()) else {
         return Some(Staleness { newest: None, age_days: None, window_days, future, since: None });
     };
     // Count rules alone don't depend on the clock, so without `keep_days` there is nothing to distrust.

@@ -21,3 +21,4 @@ pub use increment::backup_incremental;
 pub use publication::backup;
 pub(crate) use publication::backup_locked;
 pub use request::{BackupReport, BackupRequest, FullReason, IncrementalReport, Integrity};
+pub(crate) use state::ChainState;

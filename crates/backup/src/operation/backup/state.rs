@@ -92,7 +92,7 @@ impl ChainState {
     }
 
     /// A database with the digests of its pages; `None` if they aren't those of the newest point.
-    pub fn database(&self, store: &dyn LocalStore, name: &str) -> Option<TrackedDatabase> {
+    pub(super) fn database(&self, store: &dyn LocalStore, name: &str) -> Option<TrackedDatabase> {
         let state = self.databases.get(name)?.clone();
         let pages = PageList::from_bytes(&store.read_state(&pages_name(name)).ok()??)?;
         (pages.digest() == state.pages_digest).then_some(TrackedDatabase { state, pages, kept: None })
@@ -106,7 +106,7 @@ impl ChainState {
     /// Leaves the state for the next run: sources are `tracked` as they are at the newest point, others are as in the
     /// `earlier` state. If it can't be written, the next backup is a full one, and says so. Returns the snapshots that are
     /// still open.
-    pub fn leave(
+    pub(super) fn leave(
         store: &LockedStore<'_>,
         now: DateTime<FixedOffset>,
         point: BackupId,

@@ -1,7 +1,6 @@
 //! What can be measured: room, growth, and how far apart backups are.
 
-use chrono::{DateTime, FixedOffset};
-
+use super::inputs::StatusInputs;
 use crate::catalog::Entry;
 use crate::record::age::seconds_since;
 use crate::record::ledger::{Command, Ledger};
@@ -30,9 +29,9 @@ pub(super) fn growth(complete: &[&Entry]) -> Option<i64> {
 }
 
 /// The longest time between successive backups, or since the last, in seconds.
-pub(super) fn longest_gap(complete: &[&Entry], now: DateTime<FixedOffset>) -> Option<u64> {
-    let times = complete.iter().map(|entry| entry.created_at());
-    let next = times.clone().skip(1).chain([now]);
+pub(super) fn longest_gap(complete: &[&Entry], inputs: &StatusInputs<'_>) -> Option<u64> {
+    let times = complete.iter().map(|entry| inputs.saved_at(entry));
+    let next = complete.iter().skip(1).map(|entry| entry.created_at()).chain([inputs.now]);
     times.zip(next).map(|(earlier, later)| seconds_since(earlier, later)).max()
 }
 

@@ -7,11 +7,13 @@ use chrono::{DateTime, FixedOffset, TimeDelta};
 use serde::Serialize;
 
 use crate::catalog::{Catalog, Entry, Record};
+use crate::operation::backup::ChainState;
 use crate::record::age::seconds_since;
 use crate::record::id::BackupId;
 use crate::record::ledger::{Ledger, Line};
 use crate::record::manifest::Trigger;
 use crate::source::Sources;
+use crate::store::LocalStore;
 
 /// How far ahead of now a backup can be dated, since backups of the same second are dated a second apart.
 const TOLERANCE: TimeDelta = TimeDelta::minutes(1);
@@ -31,12 +33,30 @@ pub struct StatusInputs<'a> {
     pub now: DateTime<FixedOffset>,
     /// The greatest age of the newest copy of a source.
     pub max_age: Duration,
+    /// When an increment last found that nothing had changed.
+    pub last_look: Option<LastLook>,
     /// The greatest age of the last drill.
     pub max_drill_age: Duration,
     /// Free space of the store, in bytes; `None` if unknown.
     pub free_bytes: Option<u64>,
     /// If a run holds the store's lock, since when, to the second.
     pub locked_since: Option<DateTime<FixedOffset>>,
+}
+
+/// An increment that found nothing changed, and so wrote nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastLook {
+    /// The point since which nothing had changed.
+    pub point: BackupId,
+    /// When it looked.
+    pub at: DateTime<FixedOffset>,
+}
+
+impl LastLook {
+    /// The last look that a store remembers; `None` if that can't be read, or there was none.
+    pub fn of(store: &dyn LocalStore) -> Option<Self> {
+        ChainState::load(store).map(|state| Self { point: state.point, at: state.looked_at })
+    }
 }
 
 /// Something that happened, when, and how long ago.
@@ -67,6 +87,12 @@ impl StatusInputs<'_> {
         let is_complete =
             |entry: &&Entry| self.is_past(entry.created_at()) && objections.against(entry, &names).is_none();
         self.regular().filter(is_complete).collect()
+    }
+
+    /// Up to when a backup holds everything: its beginning, or the last look that found nothing changed since.
+    pub(super) fn saved_at(&self, entry: &Entry) -> DateTime<FixedOffset> {
+        let look = self.last_look.filter(|look| look.point == entry.id && self.is_past(look.at));
+        look.map_or(entry.created_at(), |look| look.at.max(entry.created_at()))
     }
 
     /// Whether this time isn't in the future.

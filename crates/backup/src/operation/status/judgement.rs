@@ -86,7 +86,7 @@ pub fn status(inputs: &StatusInputs<'_>) -> Status {
         free_bytes,
         needed_bytes,
         more_backups_fit: newest_full.zip(free_bytes).and_then(|(entry, free)| more_backups_fit(entry, free)),
-        rpo_s: longest_gap(&complete, inputs.now),
+        rpo_s: longest_gap(&complete, inputs),
         rto_ms: recovery_ms(inputs.ledger),
     }
 }

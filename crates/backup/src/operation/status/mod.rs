@@ -11,7 +11,7 @@ mod run;
 mod source;
 
 pub use concern::{Concern, Severity};
-pub use inputs::{AtTime, StatusInputs};
+pub use inputs::{AtTime, LastLook, StatusInputs};
 pub use judgement::{Status, status};
 pub use run::RunEnd;
 pub use source::{SourceState, SourceStatus};
@@ -114,10 +114,22 @@ mod tests {
         locked_since: Option<DateTime<FixedOffset>>,
     ) -> Status {
         let ledger = &Ledger::load(store).unwrap();
-        let max_age = Duration::from_secs(26 * 3600);
-        let max_drill_age = Duration::from_secs(15 * DAY);
-        let (now, root) = (now(), Path::new("/p"));
-        status(&StatusInputs { catalog, ledger, sources, root, now, max_age, max_drill_age, free_bytes, locked_since })
+        status(&StatusInputs { free_bytes, locked_since, ..inputs(catalog, ledger, sources) })
+    }
+
+    fn inputs<'a>(catalog: &'a Catalog, ledger: &'a Ledger, sources: &'a Sources) -> StatusInputs<'a> {
+        StatusInputs {
+            catalog,
+            ledger,
+            sources,
+            root: Path::new("/p"),
+            now: now(),
+            max_age: Duration::from_secs(26 * 3600),
+            last_look: None,
+            max_drill_age: Duration::from_secs(15 * DAY),
+            free_bytes: None,
+            locked_since: None,
+        }
     }
 
     #[test]
@@ -133,6 +145,7 @@ mod tests {
                 state: SourceState::NeverSaved,
                 id: None,
                 at: None,
+                saved_at: None,
                 age_s: None,
                 verified: None,
                 drilled: None,
@@ -220,6 +233,23 @@ mod tests {
         assert_eq!(status_of(&["96 1000", "72 1000"]).rpo_s, Some(3 * DAY), "the last one is open");
         assert_eq!(status_of(&["96 1000", "48 1000 partial", "36 1 failed", "0 1000"]).rpo_s, Some(4 * DAY));
         assert_eq!(status_of(&["48 1000 partial"]).rpo_s, None);
+    }
+
+    #[test]
+    fn what_was_looked_at_and_had_not_changed_is_as_young_as_the_look() {
+        let store = store_of(&["60 1000", "30 1000"]);
+        let (catalog, ledger) = (Catalog::load(&store).unwrap(), Ledger::load(&store).unwrap());
+        let sources = sources(&["sessions_db"], &[]);
+        let of = |point, hours| {
+            let last_look = Some(LastLook { point, at: now() - TimeDelta::hours(hours) });
+            let status = status(&StatusInputs { last_look, ..inputs(&catalog, &ledger, &sources) });
+            (status.fresh, status.sources[0].age_s, status.rpo_s)
+        };
+        let [older, newest] = [catalog.entries()[0].id, catalog.entries()[1].id];
+        assert_eq!(of(newest, 2), (true, Some(2 * 3600), Some(30 * 3600)));
+        assert_eq!(of(newest, 40), (false, Some(30 * 3600), Some(30 * 3600)), "it was begun later");
+        assert_eq!(of(older, 2), (false, Some(30 * 3600), Some(30 * 3600)), "a newer one is there");
+        assert_eq!(of(newest, -2), (false, Some(30 * 3600), Some(30 * 3600)), "nobody has looked in the future");
     }
 
     #[test]

@@ -20,7 +20,9 @@ pub struct SourceStatus {
     pub id: Option<BackupId>,
     /// When that backup began.
     pub at: Option<DateTime<FixedOffset>>,
-    /// How long ago that was, in seconds; 0 if it is dated in the future.
+    /// Up to when everything is saved in it: that time, or later if it has been looked at since and had not changed.
+    pub saved_at: Option<DateTime<FixedOffset>>,
+    /// How long ago `saved_at` was, in seconds, so how much would be lost now; 0 if it is dated in the future.
     pub age_s: Option<u64>,
     /// When a copy of it last passed a verification, in a backup that still exists.
     pub verified: Option<DateTime<FixedOffset>>,
@@ -61,7 +63,8 @@ impl StatusInputs<'_> {
             state: found.map_or(SourceState::NeverSaved, |(_, state)| state),
             id: found.map(|(entry, _)| entry.id),
             at: found.map(|(entry, _)| entry.created_at()),
-            age_s: found.map(|(entry, _)| seconds_since(entry.created_at(), self.now)),
+            saved_at: found.map(|(entry, _)| self.saved_at(entry)),
+            age_s: found.map(|(entry, _)| seconds_since(self.saved_at(entry), self.now)),
             verified: self.proved(name, Command::Verify),
             drilled: self.proved(name, Command::Drill),
         }
@@ -80,7 +83,7 @@ impl StatusInputs<'_> {
     }
 
     fn freshness(&self, entry: &Entry) -> SourceState {
-        let is_young = seconds_since(entry.created_at(), self.now) <= self.max_age.as_secs();
+        let is_young = seconds_since(self.saved_at(entry), self.now) <= self.max_age.as_secs();
         if is_young { SourceState::Fresh } else { SourceState::TooOld }
     }
 }

@@ -153,11 +153,6 @@ impl OpenSnapshot<'_> {
         self.position
     }
 
-    /// The read transaction.
-    pub fn transaction(&self) -> &Transaction<'_> {
-        &self.transaction
-    }
-
     /// The pages that differ from `list`, which must be that of the snapshot before, with pages of `page_size`. Makes it
     /// the list of this one; after an error it is that of none.
     ///
@@ -332,7 +327,7 @@ mod tests {
         let after = |since| look(&two, &path, since).unwrap().changed(&mut list.clone(), 512, &Silent).unwrap();
         let by_log = after(open(&before));
         assert_eq!((by_log.by, &by_log.pages[..]), (Found::Log, &[2][..]));
-        before.transaction().execute_batch("ROLLBACK").unwrap();
+        before.transaction.execute_batch("ROLLBACK").unwrap();
         for since in [open(&before), Since::Position(before.position().unwrap())] {
             assert_eq!(after(since), Changed { by: Found::Compare, ..by_log.clone() });
         }

@@ -139,7 +139,7 @@ impl Follower {
     /// Takes over what changed, and compares that with the whole snapshot.
     fn check(&mut self, snapshot: &OpenSnapshot<'_>) -> Result<()> {
         let (mut image, mut list, mut before) = (Vec::new(), PageList::default(), self.list.clone());
-        pages(snapshot.transaction(), snapshot.path, &Silent, |page| {
+        pages(&snapshot.transaction, snapshot.path, &Silent, |page| {
             image.extend_from_slice(page);
             list.set(list.len() + 1, PageDigest::of(page));
             Ok(())
