@@ -37,7 +37,7 @@ pub use staleness::Staleness;
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use chrono::{DateTime, TimeDelta, Utc};
     use proptest::prelude::*;
@@ -862,6 +862,24 @@ mod tests {
         })
     }
 
+    /// Full backups and the increments on each, up to [`NOW`].
+    fn chains() -> impl Strategy<Value = Vec<Candidate>> {
+        let holds = proptest::sample::subsequence(vec!["config".to_owned(), "db".to_owned()], 1..=2);
+        let entry = (1..50_i64, 0..12_u8, proptest::bool::weighted(0.1), proptest::bool::weighted(0.9), holds);
+        proptest::collection::vec(entry, 1..60).prop_map(|entries| {
+            let (mut time, mut last, mut catalog) = (at(NOW), None, Vec::new());
+            time -= TimeDelta::minutes(entries.iter().map(|(minutes, ..)| minutes).sum());
+            for (minutes, kind, pinned, can_merge, holds) in entries {
+                time += TimeDelta::minutes(minutes);
+                let (id, parent) = (BackupId::at(time), last.filter(|_| kind > 0));
+                let full = candidate(&format!("{id} db"));
+                catalog.push(Candidate { parent, pinned, holds, can_merge: can_merge && parent.is_some(), ..full });
+                last = Some(id);
+            }
+            catalog
+        })
+    }
+
     /// The configuration files of [`catalogs`].
     const PATHS: [&str; 2] = [".env", "data/a.json"];
 
@@ -1076,6 +1094,29 @@ mod tests {
             let more = Policy { every_hour_for: policy.every_hour_for + TimeDelta::days(by.into()), ..policy };
             let (less, more) = (plan(&catalog, &policy, now)?, plan(&catalog, &more, now)?);
             prop_assert!(kept_ids(&less).is_subset(&kept_ids(&more)));
+        }
+
+        #[test]
+        fn merges_leave_each_point_what_it_needs_and_are_done_once(catalog in chains(), now in moments()) {
+            let plan = plan(&catalog, &Policy::default(), now)?;
+            let kept = kept_ids(&plan);
+            let merged: BTreeMap<BackupId, BackupId> =
+                plan.merges.iter().map(|merge| (merge.into, merge.parts[0])).collect();
+            let parent_of = |id: BackupId| catalog.iter().find(|it| it.id == id).unwrap().parent;
+            let after = |it: &Candidate| Candidate {
+                parent: merged.get(&it.id).map_or(it.parent, |first| parent_of(*first)),
+                ..it.clone()
+            };
+            let left: Vec<Candidate> = catalog.iter().filter(|it| kept.contains(&it.id)).map(after).collect();
+            for it in left.iter().filter(|it| it.parent.is_some()) {
+                prop_assert!(left.iter().any(|other| Some(other.id) == it.parent), "{} has lost its parent", it.id);
+            }
+            for part in plan.merges.iter().flat_map(|merge| &merge.parts) {
+                let part = catalog.iter().find(|it| it.id == *part).unwrap();
+                prop_assert!(kept.contains(&part.id) || !part.pinned && now - part.at > TimeDelta::days(1));
+            }
+            let again = super::plan(&left, &Policy::default(), now)?;
+            prop_assert_eq!((again.removals().count(), again.merges), (0, vec![]));
         }
 
         /// Except that those on which a future one is an increment are kept for it.
