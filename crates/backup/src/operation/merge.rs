@@ -321,6 +321,20 @@ mod tests {
         assert_clean(&site, &store, &[FULL, THIRD, NEWEST].map(id), "");
     }
 
+    #[test]
+    fn who_looks_meanwhile_sees_every_point_whole() {
+        let store = MemoryStore::new();
+        let site = chain(&store);
+        let merging = WatchedStore::meanwhile(&store, || {
+            let run = site.begin(&store, NOW);
+            merge_ids(&run, &[FIRST, SECOND, THIRD]).unwrap();
+            run.remove(run.own_catalog().unwrap().get(id(SECOND)).unwrap()).unwrap();
+        });
+        let catalog = Catalog::load(&merging).unwrap();
+        assert_eq!(catalog.get(id(THIRD)).unwrap().parent(), Some(id(FULL)));
+        assert!(catalog.entries().iter().all(Entry::is_whole), "{catalog:?}");
+    }
+
     /// Asserts that each point holds what it did, and that no object is left over.
     fn assert_whole(site: &Site, store: &dyn LocalStore, expected: &Holdings, fault: &str) {
         assert_eq!(all_held(store), *expected, "at once: {fault}");
