@@ -5,10 +5,12 @@ use std::fs;
 use std::io::{Read as _, Seek as _};
 
 use super::fixtures::{Site, publish, published};
+use crate::artifact::StoredFile;
 use crate::artifact::read::Reader;
 use crate::catalog::{Catalog, Entry};
 use crate::operation::backup::{IncrementalReport, backup_incremental};
 use crate::progress::Silent;
+use crate::record::digest::Digest;
 use crate::record::id::BackupId;
 use crate::record::selection::Selection;
 use crate::store::LocalStore;
@@ -38,17 +40,18 @@ pub(crate) fn chain(store: &dyn LocalStore) -> Site {
     site
 }
 
-/// What a point holds: the image of the database, and the digest of its archive.
-fn held(store: &dyn LocalStore, catalog: &Catalog, point: &Entry) -> (Vec<u8>, String) {
-    let files = catalog.stored_files(point, store, Selection::ALL).unwrap();
-    let [database, config] = &files[..] else { panic!("{point:?}: {files:?}") };
+/// What a point holds: the digest of each database's image, and of each archive.
+fn held(store: &dyn LocalStore, catalog: &Catalog, point: &Entry) -> BTreeMap<String, Digest> {
     let reader = Reader { store, progress: &Silent, max_foreign: 1 << 30 };
-    let (image, mut bytes) = (tempfile::tempfile().unwrap(), Vec::new());
-    reader.copy_image(database, &mut &image, Some(&image)).unwrap();
-    (&image).rewind().unwrap();
-    (&image).read_to_end(&mut bytes).unwrap();
-    assert!(reader.read_stored(config).unwrap());
-    (bytes, config.recorded.as_ref().unwrap().plain_sha256.to_string())
+    let digest = |file: &StoredFile| {
+        let (mut image, mut bytes) = (tempfile::tempfile().unwrap(), Vec::new());
+        reader.copy_image(file, &mut &image, Some(&image)).unwrap();
+        image.rewind().unwrap();
+        image.read_to_end(&mut bytes).unwrap();
+        Digest::of(&bytes)
+    };
+    let files = catalog.stored_files(point, store, Selection::ALL).unwrap();
+    files.iter().map(|file| (file.name.clone(), digest(file))).collect()
 }
 
 /// All that a chain has stored.
@@ -66,8 +69,8 @@ pub(crate) fn fill(store: &dyn LocalStore, objects: &[(String, Vec<u8>)]) {
     objects.iter().for_each(|(name, bytes)| publish(store, name, bytes));
 }
 
-/// What all points of a store hold: the image of the database, and the digest of the archive.
-pub(crate) type Holdings = BTreeMap<BackupId, (Vec<u8>, String)>;
+/// What the points of a store hold.
+pub(crate) type Holdings = BTreeMap<BackupId, BTreeMap<String, Digest>>;
 
 pub(crate) fn all_held(store: &dyn LocalStore) -> Holdings {
     let catalog = Catalog::load(store).unwrap();

@@ -7,6 +7,8 @@ pub(crate) mod faults;
 #[cfg(test)]
 pub(crate) mod fixtures;
 #[cfg(test)]
+mod histories;
+#[cfg(test)]
 pub(crate) mod increments;
 #[cfg(test)]
 mod model;
