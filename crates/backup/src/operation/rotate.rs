@@ -194,7 +194,9 @@ mod tests {
                 let removed = Run::begin(site.setup(store, NOW), &mut |_| {}).and_then(|run| rotate(&run));
                 let expected = [OLD[1], "20251111_140000", OLD[0]].map(id);
                 // A manifest that can't be read keeps the one before it.
-                removed.into_iter().for_each(|rotation| assert!(expected.starts_with(&rotation.removed)));
+                if let Ok(rotation) = removed {
+                    assert!(expected.starts_with(&rotation.removed), "{rotation:?}");
+                }
             },
             |site, store, fault| assert_clean(site, store, &[id(NEW)], fault),
         );
