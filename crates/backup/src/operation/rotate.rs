@@ -1,7 +1,5 @@
 //! Rotation: first a plan of what stays, then the rest is removed.
 
-use std::cmp::Reverse;
-
 use serde::Serialize;
 
 use super::look::Look;
@@ -49,12 +47,9 @@ pub fn plan(look: &Look<'_>, policy: &Policy, just_made: Option<BackupId>) -> Re
 pub fn apply(run: &Run<'_>, plan: &Plan) -> Result<Rotation> {
     let catalog = run.own_catalog()?;
     let mut rotation = Rotation::default();
-    let mut removals: Vec<BackupId> = plan.removals().map(|decision| decision.id).collect();
-    // An increment has a higher id than its parent. So however this is cut short, none is left without a parent.
-    removals.sort_unstable_by_key(|id| Reverse(*id));
-    let result = removals.into_iter().try_for_each(|id| {
+    let result = plan.removals().try_for_each(|decision| {
         run.check_stop()?;
-        let entry = catalog.get(id)?;
+        let entry = catalog.get(decision.id)?;
         require_unneeded(&catalog, entry, &rotation.removed)?;
         if entry.manifest().is_none() {
             // A manifest that can't be read any more doesn't say which files are its own.

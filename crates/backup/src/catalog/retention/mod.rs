@@ -308,6 +308,16 @@ mod tests {
     }
 
     #[test]
+    fn an_increment_goes_before_its_parent_whatever_the_clock_said() {
+        let mut chain =
+            ["20251120_020000 db", "20251121_020000 on:20251120_020000 db", "20251210_120000 db"].map(candidate);
+        chain[1].at = at("20251119_020000");
+        let plan = plan(&chain, &Policy { keep_last: 1, ..NO_RULE }, at(NOW)).unwrap();
+        let removed: Vec<BackupId> = plan.removals().map(|decision| decision.id).collect();
+        assert_eq!(removed, [chain[1].id, chain[0].id]);
+    }
+
+    #[test]
     fn increments_show_that_backups_have_not_stopped() {
         let plan =
             plan_of(days(2), &["20251210_120000 on:20251201_000000 db", "20251201_000000 db", "20251130_000000 db"]);
