@@ -144,6 +144,7 @@ fn a_folder_that_was_replaced_is_seen() {
     ready(&host);
     host.machine.run("cd /srv/charger; mv data old; cp -a old data");
     saved_by(&host, "the new folder's database to be saved", || {});
+    assert!(restarts(&host) > 0, "only a new sandbox can write to the new folder");
 }
 
 #[test]

@@ -23,6 +23,7 @@ use trouble::Trouble;
 
 pub fn run(context: &Context<'_>, args: &cli::Follow) -> anyhow::Result<()> {
     Signals::catch().context("catch signals")?;
+    context.output.begin_lines();
     let every = interval(context, args)?;
     let mut clock = Clock::start(every).context("start a timer")?;
     let notifier = Notifier::from_env();
@@ -62,7 +63,7 @@ fn tell(context: &Context<'_>, round: &Round, trouble: &mut Trouble) {
     round.show(output);
     trouble.tell(output, context.now, &round.errors());
     if let Some(document) = round.document(output).filter(|_| output.is_json()) {
-        output.json_line(&document);
+        output.json(&document);
     }
 }
 
