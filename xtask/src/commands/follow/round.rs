@@ -69,7 +69,6 @@ impl Follower {
         Self
     }
 
-    #[allow(clippy::unused_self, reason = "it has nothing to keep yet")]
     fn back_up(&mut self, run: &Run<'_>, request: &BackupRequest<'_>) -> backup::Result<IncrementalReport> {
         backup::backup_incremental(run, request)
     }
