@@ -193,7 +193,8 @@ fn an_application_may_crash_and_switch_journal_modes() {
     for mode in ["delete", "wal", "truncate", "wal"] {
         wait_for("the switch", || {
             // Another connection, such as that of a round, is in the way for a moment.
-            project.open().pragma_update_and_check(None, "journal_mode", mode, |_| Ok(())).is_ok()
+            let switched = project.open().pragma_update_and_check(None, "journal_mode", mode, |row| row.get(0));
+            switched.is_ok_and(|now: String| now == mode)
         });
         insert(&project);
         following.says(" complete: ");
