@@ -199,7 +199,9 @@ impl Report for BackupResult {
         match self {
             Self::Made(summary) => summary.text(output),
             Self::Unchanged { since, failures } => {
-                failures.iter().for_each(|(_, error)| output.problem(error));
+                for (_, error) in failures {
+                    output.problem(error);
+                }
                 let tone = if failures.is_empty() { Tone::Good } else { Tone::Warning };
                 output.done(tone, &format!("nothing changed since {since}"));
             }
