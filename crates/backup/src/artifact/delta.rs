@@ -107,7 +107,7 @@ pub(crate) fn lay(
         let (is_copy, bytes) = match code {
             END if at == sizes.image => break,
             END => return Err(invalid("it ends before the image does")),
-            ..=LITERAL_64 => (false, code.into()),
+            1..=LITERAL_64 => (false, code.into()),
             LITERAL_N1..=LITERAL_N8 => (false, number(&mut delta, code - LITERAL_N1)?),
             COPY_N1_N1..=COPY_N8_N8 => {
                 let widths = code - COPY_N1_N1;

@@ -62,7 +62,7 @@ impl Assembly {
                     self.tracked.databases.insert(database.name.clone(), tracked);
                 }
                 Ok(DatabaseChange::Staged(artifacts, tracked)) => {
-                    self.take(&database.name, Ok((artifacts, tracked)))?
+                    self.take(&database.name, Ok((artifacts, tracked)))?;
                 }
                 Err(Stop::Error(error)) => self.take(&database.name, Err(error))?,
                 Err(full) => return Err(full),

@@ -1,10 +1,9 @@
 //! What changed in one database or set of files since the newest point.
 
-use std::fs;
 use std::io::Write as _;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use rusqlite::Connection;
@@ -13,7 +12,7 @@ use super::database::{metadata, millis};
 use super::files::files_digest;
 use super::request::FullReason;
 use super::staging::{Parent, Staging};
-use super::state::{DatabaseState, FileIdentity, TrackedDatabase};
+use super::state::{DatabaseState, FileIdentity, TrackedDatabase, identified};
 use crate::artifact::delta::DeltaWriter;
 use crate::artifact::write::ArtifactWriter;
 use crate::error::{Error, Result};
@@ -145,14 +144,6 @@ impl Staging<'_> {
         let digest = entries.collect::<Result<Vec<_>>>().map(|entries| files_digest(&entries));
         digest.is_ok_and(|digest| parent.state.files.get(&set.name) == Some(&digest))
     }
-}
-
-/// Calls `open`, and also tells which file has been opened; `None` if another one took its place meanwhile.
-pub(super) fn identified<T>(path: &Path, open: impl FnOnce() -> Result<T>) -> Result<(T, Option<FileIdentity>)> {
-    let identity = || fs::metadata(path).ok().as_ref().map(FileIdentity::from);
-    let before = identity();
-    let opened = open()?;
-    Ok((opened, before.filter(|before| Some(*before) == identity())))
 }
 
 /// Makes sure that the base can be continued, and that an increment is worth it.

@@ -5,8 +5,9 @@
 //! is a full one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::Metadata;
+use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
@@ -64,6 +65,14 @@ impl From<&Metadata> for FileIdentity {
     fn from(found: &Metadata) -> Self {
         Self { device: found.dev(), inode: found.ino() }
     }
+}
+
+/// Calls `open`, and also tells which file has been opened; `None` if another one took its place meanwhile.
+pub(super) fn identified<T>(path: &Path, open: impl FnOnce() -> Result<T>) -> Result<(T, Option<FileIdentity>)> {
+    let identity = || fs::metadata(path).ok().as_ref().map(FileIdentity::from);
+    let before = identity();
+    let opened = open()?;
+    Ok((opened, before.filter(|before| Some(*before) == identity())))
 }
 
 /// Snapshots that are kept open, by the name of the database.
