@@ -187,7 +187,7 @@ mod tests {
         image.resize(image_bytes, 0);
         let sizes = Sizes { page: PAGE, base: base.len() as u64, image: image_bytes as u64 };
         lay(delta, sizes, |number, page| {
-            let at = (number as usize - 1) * page.len();
+            let at = usize::try_from(number - 1).unwrap() * page.len();
             image[at..at + page.len()].copy_from_slice(page);
             Ok(())
         })?;

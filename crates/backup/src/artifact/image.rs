@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn pages_are_hashed_however_the_members_are_cut() {
-        let bytes: Vec<u8> = (0..4096_u32 * 9).map(|at| (at / 100) as u8).collect();
+        let bytes: Vec<u8> = (0..4096_u32 * 9).map(|at| (at / 100).to_le_bytes()[0]).collect();
         let list_of = |cut: usize| {
             let (sender, members) = mpsc::channel();
             for member in bytes.chunks(cut) {

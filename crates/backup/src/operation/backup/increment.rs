@@ -295,7 +295,8 @@ mod tests {
 
     #[test]
     fn in_doubt_a_full_backup_is_made() {
-        let doubts: [(&str, fn(&Site, &MemoryStore), fn(&FullReason) -> bool); 7] = [
+        type Doubt = (&'static str, fn(&Site, &MemoryStore), fn(&FullReason) -> bool);
+        let doubts: [Doubt; 7] = [
             ("the state is torn", |_, store| tear(store, "chain.json"), |it| *it == FullReason::NoState),
             (
                 "the digests are torn",
