@@ -170,11 +170,6 @@ impl BackupSummary {
         self.backup.manifest.parent.is_some()
     }
 
-    /// Whether nothing could be saved.
-    pub fn is_failed(&self) -> bool {
-        self.backup.manifest.status == Status::Failed
-    }
-
     /// What went wrong, in the order of events.
     fn errors(&self) -> Vec<&Error> {
         let failures = self.backup.failures.iter().map(|(_, error)| error);

@@ -4,11 +4,9 @@
 //! runs come in between. An error of a round never ends it, unless no later round can do better.
 
 mod clock;
-mod pace;
 mod round;
 mod trouble;
 
-use std::io;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -20,7 +18,6 @@ use crate::exit::Signals;
 use crate::systemd::notify::Notifier;
 use crate::text::{local, printable};
 use clock::{Clock, Wake};
-use pace::Pace;
 use round::{Round, Rounds};
 use trouble::Trouble;
 
@@ -31,7 +28,7 @@ pub fn run(context: &Context<'_>, args: &cli::Follow) -> anyhow::Result<()> {
     let mut clock = Clock::start(every).context("start a timer")?;
     let notifier = Notifier::from_env();
     let mut rounds = Rounds::new(&notifier);
-    let (mut trouble, mut pace) = (Trouble::default(), Pace::default());
+    let mut trouble = Trouble::default();
     let (output, how_often) = (context.output, humantime::format_duration(every));
     output.line(&format!("saving what changes every {how_often}; a signal ends it after a last time"));
     let mut wake = Wake::Due;
@@ -44,24 +41,13 @@ pub fn run(context: &Context<'_>, args: &cli::Follow) -> anyhow::Result<()> {
         if wake == Wake::Last {
             break;
         }
-        pace.note(round.saved_nothing());
-        wake = next(&mut clock, &mut pace, &notifier).context("wait for the next round")?;
+        wake = clock.wait(&notifier).context("wait for the next round")?;
         if wake == Wake::Last {
             notifier.tell("STOPPING=1");
         }
     }
     output.line("ended after a last time");
     Ok(())
-}
-
-/// Waits for the next round that isn't left out.
-fn next(clock: &mut Clock, pace: &mut Pace, notifier: &Notifier) -> io::Result<Wake> {
-    loop {
-        let wake = clock.wait(notifier)?;
-        if wake != Wake::Due || !pace.leaves_out() {
-            return Ok(wake);
-        }
-    }
 }
 
 /// The flag, or else the setting.
@@ -84,8 +70,8 @@ fn tell(context: &Context<'_>, round: &Round, trouble: &mut Trouble) {
 /// How it stands, for the service manager.
 fn status(round: &Round, trouble: &Trouble) -> String {
     let point = match round {
-        Round::Saved(result) if !round.saved_nothing() => Some(format!("newest point {}", result.point())),
-        _ => None,
+        Round::Saved(result) => Some(format!("newest point {}", result.point())),
+        Round::Failed(_) => None,
     };
     let failure = trouble.since().zip(round.errors().first().map(|(_, error)| error.one_line()));
     let failure = failure.map(|(since, error)| format!("failing since {}: {}", local(since), printable(&error)));
