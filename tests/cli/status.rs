@@ -190,8 +190,8 @@ fn the_json_of_a_list_has_every_field_with_its_type() {
     let listed: Vec<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
     assert_eq!(listed, ids);
     for row in rows {
-        let expected = "id created_at age_s trigger status artifacts bytes plain_bytes pinned last_proved problem \
-                        collapses accepted";
+        let expected = "id type parent inherited created_at age_s trigger status artifacts bytes plain_bytes pinned \
+                        last_proved problem collapses accepted";
         assert_eq!(keys(row), expected.split(' ').collect());
         assert_time(&row["created_at"]);
         assert_eq!((&row["collapses"], &row["accepted"]), (&serde_json::json!([]), &false.into()));

@@ -170,6 +170,11 @@ impl BackupSummary {
         self.backup.manifest.parent.is_some()
     }
 
+    /// Whether nothing could be saved.
+    pub fn is_failed(&self) -> bool {
+        self.backup.manifest.status == Status::Failed
+    }
+
     /// What went wrong, in the order of events.
     fn errors(&self) -> Vec<&Error> {
         let failures = self.backup.failures.iter().map(|(_, error)| error);
@@ -200,7 +205,9 @@ impl Report for BackupResult {
         match self {
             Self::Made(summary) => summary.text(output),
             Self::Unchanged { since, failures } => {
-                failures.iter().for_each(|(_, error)| output.problem(error));
+                for (_, error) in failures {
+                    output.problem(error);
+                }
                 let tone = if failures.is_empty() { Tone::Good } else { Tone::Warning };
                 output.done(tone, &format!("nothing changed since {since}"));
             }

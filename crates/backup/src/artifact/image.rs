@@ -321,7 +321,9 @@ mod tests {
         let bytes: Vec<u8> = (0..4096_u32 * 9).map(|at| (at / 100) as u8).collect();
         let list_of = |cut: usize| {
             let (sender, members) = mpsc::channel();
-            bytes.chunks(cut).for_each(|member| sender.send(Arc::new(member.to_vec())).unwrap());
+            for member in bytes.chunks(cut) {
+                sender.send(Arc::new(member.to_vec())).unwrap();
+            }
             drop(sender);
             hash_pages(&members, 4096)
         };

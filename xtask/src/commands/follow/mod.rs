@@ -4,9 +4,11 @@
 //! runs come in between. An error of a round never ends it, unless no later round can do better.
 
 mod clock;
+mod pace;
 mod round;
 mod trouble;
 
+use std::io;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -18,19 +20,21 @@ use crate::exit::Signals;
 use crate::systemd::notify::Notifier;
 use crate::text::{local, printable};
 use clock::{Clock, Wake};
+use pace::Pace;
 use round::{Round, Rounds};
 use trouble::Trouble;
 
 pub fn run(context: &Context<'_>, args: &cli::Follow) -> anyhow::Result<()> {
     Signals::catch().context("catch signals")?;
+    context.output.begin_lines();
     let every = interval(context, args)?;
     let mut clock = Clock::start(every).context("start a timer")?;
     let notifier = Notifier::from_env();
     let mut rounds = Rounds::new(&notifier);
-    let mut trouble = Trouble::default();
+    let (mut trouble, mut pace) = (Trouble::default(), Pace::default());
     let (output, how_often) = (context.output, humantime::format_duration(every));
     output.line(&format!("saving what changes every {how_often}; a signal ends it after a last time"));
-    let mut wake = Wake::Round;
+    let mut wake = Wake::Due;
     loop {
         let context = context.renewed()?;
         clock.set(interval(&context, args)?).context("set the timer")?;
@@ -40,13 +44,24 @@ pub fn run(context: &Context<'_>, args: &cli::Follow) -> anyhow::Result<()> {
         if wake == Wake::Last {
             break;
         }
-        wake = clock.wait(&notifier).context("wait for the next round")?;
+        pace.note(round.saved_nothing());
+        wake = next(&mut clock, &mut pace, &notifier).context("wait for the next round")?;
         if wake == Wake::Last {
             notifier.tell("STOPPING=1");
         }
     }
     output.line("ended after a last time");
     Ok(())
+}
+
+/// Waits for the next round that isn't left out.
+fn next(clock: &mut Clock, pace: &mut Pace, notifier: &Notifier) -> io::Result<Wake> {
+    loop {
+        let wake = clock.wait(notifier)?;
+        if wake != Wake::Due || !pace.leaves_out() {
+            return Ok(wake);
+        }
+    }
 }
 
 /// The flag, or else the setting.
@@ -62,20 +77,17 @@ fn tell(context: &Context<'_>, round: &Round, trouble: &mut Trouble) {
     round.show(output);
     trouble.tell(output, context.now, &round.errors());
     if let Some(document) = round.document(output).filter(|_| output.is_json()) {
-        output.json_line(&document);
+        output.json(&document);
     }
 }
 
 /// How it stands, for the service manager.
 fn status(round: &Round, trouble: &Trouble) -> String {
-    match (round, trouble.since()) {
-        (Round::Saved(result), None) => format!("newest point {}", result.point()),
-        (Round::Saved(result), Some(since)) => {
-            format!("newest point {}; failing since {}", result.point(), local(since))
-        }
-        (Round::Failed(error), since) => {
-            let since = since.map(local).unwrap_or_default();
-            format!("failing since {since}: {}", printable(&error.one_line()))
-        }
-    }
+    let point = match round {
+        Round::Saved(result) if !round.saved_nothing() => Some(format!("newest point {}", result.point())),
+        _ => None,
+    };
+    let failure = trouble.since().zip(round.errors().first().map(|(_, error)| error.one_line()));
+    let failure = failure.map(|(since, error)| format!("failing since {}: {}", local(since), printable(&error)));
+    point.into_iter().chain(failure).collect::<Vec<_>>().join("; ")
 }

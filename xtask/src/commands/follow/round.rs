@@ -107,13 +107,21 @@ impl Round {
         }
     }
 
+    /// Whether it left nothing but its record.
+    pub fn saved_nothing(&self) -> bool {
+        matches!(self, Self::Saved(BackupResult::Made(made)) if made.is_failed())
+    }
+
     /// Shows what it wrote. A journal gets no line for an increment: there is one every minute.
     pub fn show(&self, output: &Output) {
         let Self::Saved(BackupResult::Made(made)) = self else { return };
-        if !made.is_increment() {
-            made.show_saved(output);
-        } else if !output.is_journal() || output.is_verbose() {
-            made.show_sum(output);
+        let is_wanted = !output.is_journal() || output.is_verbose();
+        match made.is_increment() {
+            // Its errors say all.
+            false if made.is_failed() => {}
+            false => made.show_saved(output),
+            true if is_wanted => made.show_sum(output),
+            true => {}
         }
     }
 
