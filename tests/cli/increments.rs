@@ -158,7 +158,7 @@ fn increments_that_cannot_be_merged_are_told_and_stay() {
     fs::write(project.path(&file), bytes).unwrap();
     let before = project.stored();
     let ran = project.run("rotate").expect(3).all();
-    assert!(ran.contains(&format!("the increments of the hour up to {} are not merged: ", ids[2])), "{ran}");
+    assert!(ran.contains(&format!("error: the increments of the hour up to {} are not merged: ", ids[2])), "{ran}");
     assert_eq!(project.stored(), before);
     assert_eq!(project.ledger().last().unwrap()["outcome"], "partial");
 }

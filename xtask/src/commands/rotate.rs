@@ -2,6 +2,7 @@
 
 use backup::retention::{Decision, Plan, Policy, Reason};
 use backup::rotate::{self, Rotation};
+use backup::{Error, ErrorKind};
 use serde::Serialize;
 use serde_json::json;
 
@@ -103,7 +104,7 @@ fn show_plan(output: &Output, plan: &Plan) {
 /// Prints what was merged and removed.
 pub fn show_rotation(output: &Output, rotation: &Rotation) {
     for failed in &rotation.unmerged {
-        output.warn(&failed.to_string());
+        output.problem(&Error::new(ErrorKind::Partial, failed.to_string()));
     }
     for id in rotation.removed.iter().filter(|_| output.is_verbose()) {
         output.line(&format!("  removed {id}"));
