@@ -517,9 +517,9 @@ fn the_json_of_status_has_every_field_with_its_type() {
     assert_eq!([&json["last_verify"]["what"], &json["last_drill"]["what"]], ["ok", "ok"]);
     assert_eq!((&json["verdict"], &json["concerns"]), (&json!("ok"), &json!([])));
     for (source, name) in json["sources"].as_array().unwrap().iter().zip(["sessions_db", "config"]) {
-        assert_eq!(keys(source), "name state id at age_s verified drilled".split(' ').collect());
+        assert_eq!(keys(source), "name state id at saved_at age_s verified drilled".split(' ').collect());
         assert_eq!([&source["name"], &source["state"], &source["id"]], [name, "fresh", &id]);
-        for field in ["at", "verified", "drilled"] {
+        for field in ["at", "saved_at", "verified", "drilled"] {
             assert_time(&source[field]);
         }
     }

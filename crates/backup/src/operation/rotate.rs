@@ -76,8 +76,8 @@ pub fn apply(run: &Run<'_>, plan: &Plan) -> Result<Rotation> {
     let outcome = if result.is_ok() && rotation.unmerged.is_empty() { Outcome::Ok } else { Outcome::Partial };
     let unmerged = || rotation.unmerged.first().map(ToString::to_string);
     let error = result.as_ref().err().map(Error::one_line).or_else(unmerged);
-    let removed = rotation.removed.clone();
-    let recorded = run.record(Line { error, removed, ..Line::new(run.now(), Command::Rotate, outcome) });
+    let (removed, merged) = (rotation.removed.clone(), rotation.merged.clone());
+    let recorded = run.record(Line { error, removed, merged, ..Line::new(run.now(), Command::Rotate, outcome) });
     let number = rotation.removed.len();
     result.and(recorded.map_err(|e| e.unrecorded(&format!("backups removed: {number}"))))?;
     Ok(rotation)
