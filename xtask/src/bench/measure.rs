@@ -1,4 +1,4 @@
-//! The time and the memory of a process.
+//! The time and the memory of a process, and what it takes of the processor.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use backup::Error;
 use duct::{Handle, cmd};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::machine::kilobytes;
@@ -22,6 +24,8 @@ const TICKS: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(10
 pub struct Measurement {
     /// From its start to its end.
     pub seconds: f64,
+    /// The processor's time that it and its children took.
+    pub cpu_seconds: f64,
     /// The peak of its anonymous memory, if it is a single process: a script that begins with `exec`.
     pub peak_anon_bytes: Option<u64>,
 }
@@ -37,7 +41,7 @@ pub fn script(script: &str, dir: &Path, env: &[(&str, OsString)]) -> anyhow::Res
         command.process_group(0);
         Ok(())
     });
-    let begun = Instant::now();
+    let (begun, cpu) = (Instant::now(), cpu_of_children()?);
     let process = command.stderr_to_stdout().stdout_capture().unchecked().start().context("start sh")?;
     let peak_anon_bytes = watch(&process, script.starts_with("exec "))?;
     let seconds = begun.elapsed().as_secs_f64();
@@ -46,7 +50,14 @@ pub fn script(script: &str, dir: &Path, env: &[(&str, OsString)]) -> anyhow::Res
         let said = String::from_utf8_lossy(&ended.stdout);
         bail!("`{}` failed ({}): {}", one_line(script), ended.status, one_line(&said));
     }
-    Ok(Measurement { seconds, peak_anon_bytes })
+    Ok(Measurement { seconds, cpu_seconds: cpu_of_children()? - cpu, peak_anon_bytes })
+}
+
+/// The processor's time of all children that have ended, and of theirs.
+fn cpu_of_children() -> anyhow::Result<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).context("read the processor's time")?;
+    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    Ok(Duration::from_micros(micros.unsigned_abs()).as_secs_f64())
 }
 
 /// Waits for the end. Gives the peak of anonymous memory if it `is_single`, that is, one process.
@@ -95,6 +106,12 @@ mod tests {
     fn a_script_takes_its_time_and_only_what_it_is_given() {
         assert!(run("sleep 0.05").unwrap().seconds >= 0.05);
         run("[ $GIVEN = yes ]; [ -z \"${HOME-}\" ]; [ $PWD = / ]").unwrap();
+    }
+
+    #[test]
+    fn a_script_takes_the_processor_s_time_of_its_children_too() {
+        let cpu = run("sh -c 'i=0; while [ $i -lt 30000 ]; do i=$((i + 1)); done'").unwrap().cpu_seconds;
+        assert!(cpu > 0.001, "{cpu}");
     }
 
     #[test]

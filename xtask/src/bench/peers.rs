@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `XTASK` | this program |
 //! | `PROJECT`, `DB` | the project's folder, the database in it |
-//! | `STORE` | where a backup goes, empty before each, and where `restore` and `verify` find it |
+//! | `STORE` | where a backup goes, empty before each but `again`, and where `restore` and `verify` find it |
 //! | `OUT` | an empty folder to restore to |
 //! | `CORES` | how many cores there are |
 //!
@@ -32,6 +32,25 @@ pub enum Task {
     Restore,
     /// From the store to nowhere, to check that all of it is intact.
     Verify,
+    /// From the project to a store with an earlier backup of it.
+    Again,
+    /// From a store of this program with a chain to an empty folder.
+    Point,
+}
+
+/// What the application does to the database between two backups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing.
+    Nothing,
+    /// It records a session.
+    Session,
+    /// It records 0.01 % more rows.
+    Little,
+    /// It records 0.1 % more rows.
+    Recorded,
+    /// It changes 0.1 % of the rows, all over the tables.
+    Scattered,
 }
 
 /// A contestant. It takes no part in a task for which it has no script.
@@ -50,7 +69,13 @@ pub struct Contestant {
     backup: &'static str,
     restore: &'static str,
     verify: &'static str,
-    /// The peers that its times are compared with.
+    again: &'static str,
+    point: &'static str,
+    /// Whether the application is restarted before each further backup.
+    pub restarts: bool,
+    /// Whether it restores the base, not the newest point.
+    pub is_base: bool,
+    /// Who its times are compared with.
     against: Rivals,
 }
 
@@ -60,7 +85,11 @@ struct Rivals {
     backup: &'static [&'static str],
     restore: &'static [&'static str],
     verify: &'static [&'static str],
+    again: &'static [&'static str],
+    point: &'static [&'static str],
 }
+
+const NOBODY: Rivals = Rivals { backup: &[], restore: &[], verify: &[], again: &[], point: &[] };
 
 /// The defaults of an entry.
 const ELSE: Contestant = Contestant {
@@ -72,7 +101,11 @@ const ELSE: Contestant = Contestant {
     backup: "",
     restore: "",
     verify: "",
-    against: Rivals { backup: &[], restore: &[], verify: &[] },
+    again: "",
+    point: "",
+    restarts: false,
+    is_base: false,
+    against: NOBODY,
 };
 
 const OWN_RESTORE: &str =
@@ -96,14 +129,53 @@ snapshot = "pages"
 name = "zstd"
 EOF"#;
 
+/// The same, for full backups that increments can continue.
+const TRACKED: &str = r#"cat > tracked.toml <<'EOF'
+project = "charger-api"
+
+[[database]]
+name = "sessions_db"
+path = "data/sessions.db"
+
+[[files]]
+name = "config"
+paths = [".env", "data/station_info.json"]
+
+[codec]
+name = "zstd"
+
+[increments]
+every = "10s"
+EOF"#;
+
+/// An increment; the first time, it is a full backup.
+const INCREMENT: &str = r#"
+    exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config tracked.toml backup --incremental --no-rotate"#;
+
+/// Two full backups, the first one with a check and the second one without; the increments continue that.
+const BASES: &str = r#"
+    "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config tracked.toml backup --no-rotate
+    "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config tracked.toml backup --no-rotate --no-check"#;
+
+/// How a chain is made: what comes before each of the other scripts, the full backups, an increment.
+pub const CHAIN: [&str; 3] = [TRACKED, BASES, INCREMENT];
+
+/// Restores the first of the two full backups.
+const OWN_POINT_1: &str = r#"
+    exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" restore --to "$OUT" --yes \
+        --from "$(ls "$STORE" | sed -n 's/^manifest_\(.*\)\.json$/\1/p' | sed -n 1p)""#;
+const OWN_POINT_2: &str = r#"
+    exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" restore --to "$OUT" --yes \
+        --from "$(ls "$STORE" | sed -n 's/^manifest_\(.*\)\.json$/\1/p' | sed -n 2p)""#;
+
 /// This program: with its defaults, and without a check of the database's integrity, which the others don't make.
-pub const OWN: [Contestant; 5] = [
+pub const OWN: [Contestant; 10] = [
     Contestant {
         name: "xtask gzip",
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup"#,
         restore: OWN_RESTORE,
         verify: OWN_VERIFY,
-        against: Rivals { backup: &["pigz", "python"], restore: &["pigz"], verify: &["restic"] },
+        against: Rivals { backup: &["pigz", "python"], restore: &["pigz"], verify: &["restic"], ..NOBODY },
         ..ELSE
     },
     Contestant {
@@ -111,7 +183,7 @@ pub const OWN: [Contestant; 5] = [
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup --codec zstd"#,
         restore: OWN_RESTORE,
         verify: OWN_VERIFY,
-        against: Rivals { backup: &["zstd"], restore: &["zstd"], verify: &["restic"] },
+        against: Rivals { backup: &["zstd"], restore: &["zstd"], verify: &["restic"], ..NOBODY },
         ..ELSE
     },
     Contestant {
@@ -120,7 +192,7 @@ pub const OWN: [Contestant; 5] = [
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config pages.toml backup"#,
         restore: OWN_RESTORE,
         verify: OWN_VERIFY,
-        against: Rivals { backup: &["zstd"], restore: &["zstd"], verify: &["restic"] },
+        against: Rivals { backup: &["zstd"], restore: &["zstd"], verify: &["restic"], ..NOBODY },
         ..ELSE
     },
     Contestant {
@@ -128,17 +200,58 @@ pub const OWN: [Contestant; 5] = [
         prepare: CHECK_WHOLE,
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup"#,
         verify: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" verify --from latest"#,
-        against: Rivals { backup: &[], restore: &[], verify: &["restic"] },
+        against: Rivals { verify: &["restic"], ..NOBODY },
         ..ELSE
     },
     Contestant {
         name: "unchecked pages",
         prepare: PAGES,
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config pages.toml backup --no-check"#,
-        against: Rivals { backup: &["zstd"], restore: &[], verify: &[] },
+        against: Rivals { backup: &["zstd"], ..NOBODY },
+        ..ELSE
+    },
+    Contestant {
+        name: "xtask increment",
+        prepare: TRACKED,
+        restore: OWN_RESTORE,
+        again: INCREMENT,
+        against: Rivals { again: &["restic"], ..NOBODY },
+        ..ELSE
+    },
+    Contestant {
+        name: "xtask compare",
+        prepare: TRACKED,
+        restore: OWN_RESTORE,
+        again: INCREMENT,
+        restarts: true,
+        against: Rivals { again: &["restic"], ..NOBODY },
+        ..ELSE
+    },
+    Contestant { name: "base, checked before", point: OWN_POINT_1, is_base: true, ..ELSE },
+    Contestant { name: "base", point: OWN_POINT_2, is_base: true, ..ELSE },
+    Contestant {
+        name: "100 increments",
+        point: OWN_RESTORE,
+        against: Rivals { point: &["base", "base, checked before"], ..NOBODY },
         ..ELSE
     },
 ];
+
+const RESTIC_BACKUP: &str = r#"
+    sqlite3 "$DB" ".backup sessions.db"
+    restic backup sessions.db
+    rm sessions.db"#;
+
+/// Its default, lz4, stores much more.
+const BORG_BACKUP: &str = r#"
+    sqlite3 "$DB" ".backup sessions.db"
+    borg create --compression zstd,3 "::$(date +%s%N)" sessions.db
+    rm sessions.db"#;
+
+const RUSTIC_BACKUP: &str = r#"
+    sqlite3 "$DB" ".backup sessions.db"
+    rustic backup sessions.db
+    rm sessions.db"#;
 
 /// Tools that people use for the same purpose.
 pub const PEERS: [Contestant; 8] = [
@@ -212,10 +325,8 @@ pub const PEERS: [Contestant; 8] = [
         install: "apt-get install sqlite3 restic",
         version: "restic version",
         prepare: r#"[ -e "$STORE/config" ] || restic init"#,
-        backup: r#"
-            sqlite3 "$DB" ".backup sessions.db"
-            restic backup sessions.db
-            rm sessions.db"#,
+        backup: RESTIC_BACKUP,
+        again: RESTIC_BACKUP,
         restore: r#"
             restic restore latest --target "$OUT"
             find "$OUT" -exec sync {} +"#,
@@ -227,17 +338,16 @@ pub const PEERS: [Contestant; 8] = [
         needs: &["sqlite3", "borg"],
         install: "apt-get install sqlite3 borgbackup",
         version: "borg --version",
-        prepare: r#"[ -e "$STORE/config" ] || borg init --encryption none"#,
-        // Its default, lz4, stores much more.
-        backup: r#"
-            sqlite3 "$DB" ".backup sessions.db"
-            borg create --compression zstd,3 ::bench sessions.db
-            rm sessions.db"#,
+        prepare: r#"
+            [ -e "$STORE/config" ] || borg init --encryption none
+            borg list --last 1 --short > newest"#,
+        backup: BORG_BACKUP,
         restore: r#"
             cd "$OUT"
-            borg extract ::bench
+            borg extract "::$(cat "$HOME/newest")"
             sync sessions.db ."#,
         verify: "exec borg check --verify-data",
+        again: BORG_BACKUP,
         ..ELSE
     },
     Contestant {
@@ -246,10 +356,8 @@ pub const PEERS: [Contestant; 8] = [
         install: "cargo install rustic-rs, or https://rustic.cli.rs/docs/installation.html",
         version: "rustic --version",
         prepare: r#"[ -e "$STORE/config" ] || rustic init"#,
-        backup: r#"
-            sqlite3 "$DB" ".backup sessions.db"
-            rustic backup sessions.db
-            rm sessions.db"#,
+        backup: RUSTIC_BACKUP,
+        again: RUSTIC_BACKUP,
         restore: r#"
             rustic restore latest "$OUT"
             find "$OUT" -exec sync {} +"#,
@@ -272,22 +380,32 @@ pub const PEERS: [Contestant; 8] = [
 ];
 
 impl Contestant {
+    /// Whether it does a task. What is restored or verified was backed up whole.
+    pub fn takes_part(&self, task: Task) -> bool {
+        let reads = matches!(task, Task::Restore | Task::Verify);
+        self.script(task).is_some() && (!reads || self.script(Task::Backup).is_some())
+    }
+
     /// Its script for a task; none if it can't do that.
     pub fn script(&self, task: Task) -> Option<&'static str> {
         let script = match task {
             Task::Backup => self.backup,
             Task::Restore => self.restore,
             Task::Verify => self.verify,
+            Task::Again => self.again,
+            Task::Point => self.point,
         };
         Some(script.trim()).filter(|script| !script.is_empty())
     }
 
-    /// The peers that its times are compared with.
+    /// Who its times are compared with.
     pub fn against(&self, task: Task) -> &'static [&'static str] {
         match task {
             Task::Backup => self.against.backup,
             Task::Restore => self.against.restore,
             Task::Verify => self.against.verify,
+            Task::Again => self.against.again,
+            Task::Point => self.against.point,
         }
     }
 
@@ -382,10 +500,10 @@ mod tests {
 
     #[test]
     fn whoever_is_compared_with_takes_part_in_that_task() {
-        for task in [Task::Backup, Task::Restore, Task::Verify] {
+        for task in [Task::Backup, Task::Restore, Task::Verify, Task::Again, Task::Point] {
             for name in OWN.iter().flat_map(|own| own.against(task)) {
-                let peer = PEERS.iter().find(|peer| peer.name == *name).unwrap();
-                assert!(peer.script(task).is_some(), "{name} {task:?}");
+                let peer = OWN.iter().chain(&PEERS).find(|peer| peer.name == *name).unwrap();
+                assert!(peer.takes_part(task), "{name} {task:?}");
             }
         }
     }
@@ -397,13 +515,14 @@ mod tests {
     }
 
     #[test]
-    fn names_are_used_once_and_what_is_restored_was_backed_up() {
+    fn names_are_used_once_and_what_is_backed_up_again_can_be_restored() {
         let all: Vec<&Contestant> = OWN.iter().chain(&PEERS).collect();
         let mut names: Vec<&str> = all.iter().map(|one| one.name).chain(["auto", "none"]).collect();
         let number = names.len();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), number);
-        assert!(all.iter().all(|one| one.script(Task::Backup).is_some()));
+        let may_restore = |one: &&Contestant| one.script(Task::Restore).is_some();
+        assert!(all.iter().filter(|one| one.script(Task::Again).is_some()).all(may_restore));
     }
 }

@@ -63,12 +63,16 @@ pub struct Row {
     pub min_s: f64,
     /// The longest.
     pub max_s: f64,
+    /// The processor's time, the median in seconds.
+    pub cpu_s: f64,
     /// Its time compared with others.
     pub against: Vec<Comparison>,
     /// For a backup: the size of its store after the last run, in bytes.
     pub stored_bytes: Option<u64>,
     /// For a backup: the size of the database divided by that.
     pub compression: Option<f64>,
+    /// For a backup after another one: what it added to the store in bytes, the median.
+    pub added_bytes: Option<u64>,
     /// The peak of its anonymous memory in bytes, if it is a single process.
     pub peak_anon_bytes: Option<u64>,
 }
@@ -83,20 +87,35 @@ pub struct Comparison {
 }
 
 impl Row {
-    /// The results of these runs, which left `stored_bytes` of a database.
-    pub fn of(name: &'static str, runs: &[Measurement], stored_bytes: Option<u64>, database_bytes: u64) -> Self {
+    /// The results of these runs.
+    pub fn of(name: &'static str, runs: &[Measurement]) -> Self {
         let seconds: Vec<f64> = runs.iter().map(|run| run.seconds).collect();
+        let cpu: Vec<f64> = runs.iter().map(|run| run.cpu_seconds).collect();
         Self {
             name,
             median_s: median(&seconds),
             min_s: seconds.iter().copied().fold(f64::INFINITY, f64::min),
             max_s: seconds.iter().copied().fold(0.0, f64::max),
             seconds,
+            cpu_s: median(&cpu),
             against: Vec::new(),
-            stored_bytes,
-            compression: stored_bytes.map(|stored| ratio(database_bytes, stored)),
+            stored_bytes: None,
+            compression: None,
+            added_bytes: None,
             peak_anon_bytes: runs.iter().filter_map(|run| run.peak_anon_bytes).max(),
         }
+    }
+
+    /// The same, with what the last run left of a database.
+    pub fn with_stored(self, stored_bytes: u64, database_bytes: u64) -> Self {
+        let compression = Some(ratio(database_bytes, stored_bytes));
+        Self { stored_bytes: Some(stored_bytes), compression, ..self }
+    }
+
+    /// The same, with what each run added to the store.
+    pub fn with_added(self, mut added: Vec<u64>) -> Self {
+        added.sort_unstable();
+        Self { added_bytes: added.get(added.len() / 2).copied(), ..self }
     }
 
     /// Its time compared with those of `peers` among `rows`.
@@ -125,9 +144,13 @@ fn ratio(whole: u64, part: u64) -> f64 {
 mod tests {
     use super::*;
 
+    fn run(seconds: f64, peak_anon_bytes: Option<u64>) -> Measurement {
+        Measurement { seconds, cpu_seconds: seconds / 2.0, peak_anon_bytes }
+    }
+
     fn row(name: &'static str, seconds: &[f64]) -> Row {
-        let runs = seconds.iter().map(|&seconds| Measurement { seconds, peak_anon_bytes: None });
-        Row::of(name, &runs.collect::<Vec<_>>(), Some(250), 1000)
+        let runs = seconds.iter().map(|&seconds| run(seconds, None));
+        Row::of(name, &runs.collect::<Vec<_>>()).with_stored(250, 1000)
     }
 
     #[test]
@@ -151,7 +174,13 @@ mod tests {
 
     #[test]
     fn the_peak_is_the_highest_of_all_runs() {
-        let runs = [None, Some(3), Some(2)].map(|peak_anon_bytes| Measurement { seconds: 1.0, peak_anon_bytes });
-        assert_eq!(Row::of("a", &runs, None, 1).peak_anon_bytes, Some(3));
+        let runs = [None, Some(3), Some(2)].map(|peak| run(1.0, peak));
+        assert_eq!(Row::of("a", &runs).peak_anon_bytes, Some(3));
+    }
+
+    #[test]
+    fn the_processor_s_time_and_what_was_added_are_medians() {
+        let row = row("a", &[1.0, 2.0, 9.0]).with_added(vec![30, 10, 20]);
+        assert_eq!((row.cpu_s, row.added_bytes), (1.0, Some(20)));
     }
 }

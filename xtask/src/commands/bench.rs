@@ -13,7 +13,7 @@ use crate::text::size;
 
 pub fn run(output: &Output, args: &cli::Bench) -> anyhow::Result<report::Report> {
     let dir = args.dir.clone().map_or_else(|| folder::default("bench"), Ok)?;
-    let options = Options { dir: &dir, size_mb: args.size_mb, runs: args.runs, peers: &args.peers };
+    let options = Options { dir: &dir, size_mb: args.size_mb, runs: args.runs, peers: &args.peers, jobs: &args.jobs };
     bench::run(&options, &|step| output.note(step))
 }
 
@@ -61,11 +61,14 @@ fn show_job(output: &Output, job: &JobReport) {
     for line in ["", &title].into_iter().chain(job.about.lines()).chain([""]) {
         output.line(line);
     }
-    let stores = job.contestants.iter().any(|row| row.stored_bytes.is_some());
-    let mut header = vec!["", "MEDIAN", "MIN", "MAX", "AGAINST", "MEMORY"];
-    if stores {
-        header.extend(["STORED", "RATIO"]);
-    }
+    let any = |is: fn(&Row) -> bool| job.contestants.iter().any(is);
+    let columns = [
+        (any(|row| row.stored_bytes.is_some()), &["STORED", "RATIO"][..]),
+        (any(|row| row.stored_bytes.is_none()), &["CPU"]),
+        (any(|row| row.added_bytes.is_some()), &["ADDED"]),
+    ];
+    let more = columns.iter().filter(|(is_there, _)| *is_there).flat_map(|(_, columns)| *columns);
+    let header: Vec<&str> = ["", "MEDIAN", "MIN", "MAX", "AGAINST", "MEMORY"].iter().chain(more).copied().collect();
     let rows: Vec<_> = job.contestants.iter().map(cells).collect();
     let layout = || Layout { header: header.clone(), figures: vec![1, 2, 3, 5, 6, 7], rows: rows.clone() };
     output.table(&[&layout]);
@@ -76,9 +79,11 @@ fn cells(row: &Row) -> Vec<String> {
     cells.extend([row.median_s, row.min_s, row.max_s].map(seconds));
     cells.push(row.against.iter().map(compared).collect::<Vec<_>>().join("\n"));
     cells.push(row.peak_anon_bytes.map(|bytes| size(bytes).to_string()).unwrap_or_default());
-    if let (Some(stored), Some(compression)) = (row.stored_bytes, row.compression) {
-        cells.extend([size(stored).to_string(), format!("{compression:.2}")]);
+    match (row.stored_bytes, row.compression) {
+        (Some(stored), Some(compression)) => cells.extend([size(stored).to_string(), format!("{compression:.2}")]),
+        _ => cells.push(seconds(row.cpu_s)),
     }
+    cells.extend(row.added_bytes.map(|added| size(added).to_string()));
     cells
 }
 

@@ -6,4 +6,5 @@ mod session;
 mod writers;
 
 pub use project::{DATABASE, create};
+pub use session::session;
 pub use writers::{Writers, check_commits};
