@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{FallocateFlags, StatVfs, fallocate, statvfs};
 
+use crate::follow::Following;
 use crate::support::{CommandOutput, Project, WaitingRun, as_nobody, break_index, is_root, shell};
 
 /// A project with one folder on a small disk of its own. Only one process and those that join it see that disk. The
@@ -701,4 +702,23 @@ fn an_application_folder_that_cant_be_written_is_left_alone_and_says_so() {
     assert_eq!(state(), before);
     shell(project.root(), "chmod 0755 data");
     run("restore --from latest --yes").expect(0);
+}
+
+#[test]
+fn a_disk_that_was_full_is_no_end_of_following() {
+    let disk = Disk::new(Project::new(), "backups", "1M");
+    let insert = || disk.shell("sqlite3 -cmd '.timeout 10000' data/sessions.db 'INSERT INTO sessions(kwh) VALUES (1)'");
+    let mut following = Following::start(&mut disk.join(&disk.project.command(["follow", "--every", "1s"])));
+    following.says(" complete: ");
+    disk.leave(Room::Pages(0));
+    insert();
+    following.says("error: ");
+    disk.clear();
+    following.says("increment ");
+    following.says("all is saved again since ");
+    insert();
+    following.says("increment ");
+    let said = following.stop();
+    assert_eq!(said.iter().filter(|line| line.starts_with("error: ")).count(), 1, "{said:#?}");
+    assert_eq!((disk.complete().len(), disk.leftovers().as_str()), (3, ""));
 }

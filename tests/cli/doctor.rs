@@ -35,6 +35,34 @@ fn expect(found: &Finding, verdict: &str, detail: &str, hint: &str) {
 }
 
 #[test]
+fn increments_are_advised_where_they_would_serve() {
+    let advised = |project: &Project| {
+        let document = project.run("doctor --json").json();
+        let checks = document["checks"].as_array().unwrap();
+        checks.iter().any(|found| found["check"] == "increments")
+    };
+    let project = Project::new();
+    for change in ["", "UPDATE sessions SET kwh = kwh + 1"] {
+        project.backup();
+        project.execute(change);
+        project.backup();
+        assert_eq!(advised(&project), !change.is_empty());
+    }
+    let found = doctor(&project, "", "increments");
+    expect(
+        &found,
+        "ok",
+        "off, and sessions_db changes between backups",
+        "increments would serve: set `every = \"1m\"`",
+    );
+    project.write("ops/backup.toml", "[increments]\nevery = '1m'\n");
+    assert!(!advised(&project), "they are on");
+    project.write("ops/backup.toml", "");
+    project.execute("PRAGMA journal_mode = delete");
+    assert!(!advised(&project));
+}
+
+#[test]
 fn every_check_has_a_line_and_what_to_do_one_of_its_own() {
     let project = Project::new();
     project.backup();

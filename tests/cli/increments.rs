@@ -185,6 +185,32 @@ fn whatever_happened_to_the_database_the_next_point_is_what_it_is_now() {
     }
 }
 
+/// Somebody writes to the file past SQLite, as a broken disk does.
+#[test]
+fn a_full_backup_tells_of_pages_that_changed_and_that_no_increment_was_told_of() {
+    let project = project_of(4096);
+    project.execute("INSERT INTO sessions(note) VALUES ('a note that stands in the file as it is')");
+    increment(&project);
+    let application = project.open();
+    application.execute_batch("UPDATE sessions SET note = 'x' WHERE id = 2").unwrap();
+    let point = id_of(&increment(&project)).to_string();
+    let quiet = project.run("backup --no-rotate").expect(0).stderr.clone();
+    assert!(!quiet.contains("log"), "{quiet}");
+    application.execute_batch("UPDATE sessions SET note = 'y' WHERE id = 2").unwrap();
+    let point = id_of(&increment(&project)).to_string().max(point);
+    let path = project.path("data/sessions.db");
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.windows(6).position(|window| window == b"a note").unwrap();
+    bytes[at] = b'A';
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &bytes[at..=at], at as u64).unwrap();
+    let said = project.run("backup --no-rotate").expect(0).stderr.clone();
+    let expected = format!(
+        "warning: a page of sessions_db changed without its log showing it: increments up to {point} may lack that\n"
+    );
+    assert_eq!(said, expected);
+}
+
 /// Offsets and lengths of 64 bits.
 #[test]
 #[ignore = "needs 10 GB for a minute: cargo test --package xtask --test cli -- --ignored"]

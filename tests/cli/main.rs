@@ -16,6 +16,7 @@ mod disk;
 mod docs;
 mod doctor;
 mod errors;
+mod follow;
 mod foreign;
 mod hostile;
 mod hostile_database;

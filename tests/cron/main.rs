@@ -264,3 +264,37 @@ fn a_program_is_one_projects_and_a_crontab_its_owners() {
     host.machine.run("rm /home/charger/.local/lib/charger-ops/xtask");
     assert!(xtask(&host, "timer").expect(1).stdout.contains("which the schedule runs, is missing"));
 }
+
+#[test]
+#[ignore = "needs root and cron: cargo test --workspace -- --ignored"]
+fn increments_have_a_line_of_their_own_that_is_quiet_if_all_is_well() {
+    let host = host();
+    let set = |every: &str| {
+        host.machine.write("/srv/charger/ops/backup.toml", &format!("[increments]\nevery = '{every}'\n"));
+        xtask(&host, "install-cron")
+    };
+    let refused = set("90s");
+    assert!(refused.expect(0).stderr.contains("cron can't make increments every 1m 30s"), "{refused:?}");
+    assert!(!host.machine.read(CRONTAB).contains("--incremental"));
+    let installed = set("15m");
+    assert!(installed.expect(0).stdout.contains("\n+*/15 * * * * umask 077; "), "{installed:?}");
+    host.machine.run("cron");
+    let timer = xtask(&host, "timer");
+    assert!(timer.expect(0).stdout.contains("increments */15 * * * *"), "{timer:?}");
+
+    // As cron does.
+    let line = || {
+        let ran = host.machine.try_run("charger", "crontab -l | sed -n 's/^\\*\\/15 \\* \\* \\* \\* //p' | sh");
+        assert_eq!(ran.all(), "", "this would be mailed");
+    };
+    let log = || host.machine.read("/srv/charger/logs/backup.log");
+    line();
+    host.machine
+        .try_run("charger", "sqlite3 /srv/charger/data/sessions.db 'DELETE FROM sessions WHERE id = 1'")
+        .expect(0);
+    line();
+    assert_eq!((host.manifests(ROOT)[1]["type"].as_str(), log().as_str()), (Some("increment"), ""));
+    host.machine.run("mv /srv/charger/data/sessions.db /srv/charger/data/gone");
+    line();
+    assert!(log().contains("error: database") && log().contains("a scheduled run failed"), "{}", log());
+}

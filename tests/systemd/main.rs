@@ -10,6 +10,7 @@ mod restore;
 mod support;
 
 mod doctor;
+mod follow;
 mod install;
 mod renewal;
 mod run;

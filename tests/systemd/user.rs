@@ -118,3 +118,30 @@ fn a_users_own_timer_is_seen_by_root_and_when_it_does_not_run() {
     host.machine.run("loginctl enable-linger ada");
     wait_for("her service manager to run", || xtask("timer").code == 0);
 }
+
+#[test]
+#[ignore = "needs root and systemd: cargo test --workspace -- --ignored"]
+fn a_users_own_service_makes_increments() {
+    let host = host();
+    host.machine.run("echo 'ada ALL=(ALL) NOPASSWD: /usr/bin/loginctl' > /etc/sudoers.d/ada");
+    let xtask = |arguments: &str| host.xtask_as("ada", BUILT, ROOT, arguments);
+    let set = |every: &str| {
+        host.machine.write("/home/ada/app/ops/backup.toml", &format!("[increments]\nevery = '{every}'\n"));
+    };
+    let state = |name: &str| {
+        let show = format!("systemctl --user --machine=ada@ show --value -p {name} app-backup-follow.service");
+        host.machine.run(&show).trim().to_string()
+    };
+    set("1h");
+    xtask("install-timer --user").expect(0);
+    wait_for("it to be ready", || state("ActiveState") == "active");
+    assert!(state("StatusText").starts_with("newest point 2"), "{}", state("StatusText"));
+    assert_eq!(state("UnitFileState"), "enabled");
+    xtask("timer").expect(0);
+    assert!(xtask("doctor").stdout.contains("ok       units: as they would be installed now"));
+    set("");
+    xtask("install-timer --user").expect(0);
+    assert_eq!(state("LoadState"), "not-found");
+    xtask("uninstall-timer --user").expect(0);
+    assert!(!host.listing().contains("app-backup"), "{}", host.listing());
+}

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 use serde_json::Serializer;
-use serde_json::ser::{Formatter, PrettyFormatter};
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 
 use crate::text::is_printable;
 
@@ -14,10 +14,16 @@ pub fn write(document: &impl Serialize, sink: &mut impl Write) -> io::Result<()>
     writeln!(sink)
 }
 
-/// Escapes what JSON leaves as it is and a terminal takes for a command.
-struct Printable(PrettyFormatter<'static>);
+/// Writes a document on one line.
+pub fn write_line(document: &impl Serialize, sink: &mut impl Write) -> io::Result<()> {
+    document.serialize(&mut Serializer::with_formatter(&mut *sink, Printable(CompactFormatter)))?;
+    writeln!(sink)
+}
 
-impl Formatter for Printable {
+/// Escapes what JSON leaves as it is and a terminal takes for a command.
+struct Printable<F>(F);
+
+impl<F: Formatter> Formatter for Printable<F> {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         let mut rest = fragment;
         while let Some(at) = rest.find(|c| !is_printable(c)) {
@@ -82,5 +88,10 @@ mod tests {
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), document);
         assert!(text.chars().all(|c| c == '\n' || is_printable(c)) && text.ends_with("}\n"));
         assert!(text.contains("\n  \"b\": {\n    \"c\": true\n  }\n"), "{}", &text[text.len() - 60..]);
+        let mut line = Vec::new();
+        write_line(&document, &mut line).unwrap();
+        let line = String::from_utf8(line).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), document);
+        assert!(line.trim_end().chars().all(is_printable) && line.ends_with("}}\n"));
     }
 }

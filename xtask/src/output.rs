@@ -201,6 +201,12 @@ impl Output {
         self.keep(print_json(document));
     }
 
+    /// Prints a document of many, on a line of its own.
+    pub fn json_line(&self, document: &impl Serialize) {
+        let mut stdout = io::stdout().lock();
+        self.keep(json::write_line(document, &mut stdout).and_then(|()| stdout.flush()));
+    }
+
     /// Prints a table in the first layout that fits the terminal, or else in the last one. Without a terminal, the first is
     /// used.
     pub fn table(&self, layouts: &[&dyn Fn() -> Layout]) {

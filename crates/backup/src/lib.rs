@@ -40,6 +40,7 @@
 //!     project: "charger-api".into(),
 //!     root: "/srv/charger".into(),
 //!     host: "box".into(),
+//!     boot: String::new(),
 //!     version: "1.0.0".into(),
 //!     command: "backup".into(),
 //!     lock_wait: std::time::Duration::from_secs(10),

@@ -85,6 +85,7 @@ fn setup<'a>(store: &'a dyn LocalStore, folder: &Path) -> Setup<'a> {
         project: "charger-api".into(),
         root: folder.into(),
         host: "box".into(),
+        boot: String::new(),
         version: "1.0.0".into(),
         command: "test".into(),
         lock_wait: Duration::ZERO,

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::parse_duration;
 pub use project::{
-    AcceptArgs, Backup, Config, Drill, List, PinArgs, ProjectCommand, Restore, Rotate, TakeOver, Verify,
+    AcceptArgs, Backup, Config, Drill, Follow, List, PinArgs, ProjectCommand, Restore, Rotate, TakeOver, Verify,
 };
 pub use schedule::{
     InstallCron, InstallTimer, Logs, RunNow, ScheduleChoice, ScheduleCommand, UninstallCron, UninstallTimer,

@@ -1,12 +1,14 @@
 //! Commands that work on a project.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use backup::Codec;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
 use super::schedule::{InstallCron, InstallTimer};
+use crate::config::parse_interval;
 use crate::config::unit_name::is_any_unit;
 
 /// Commands that work on a project.
@@ -14,6 +16,8 @@ use crate::config::unit_name::is_any_unit;
 pub enum ProjectCommand {
     /// Back up databases and configuration, then rotate
     Backup(Backup),
+    /// Stay, and save what changed at every interval and on SIGHUP; SIGTERM or Ctrl-C ends it after a last time
+    Follow(Follow),
     /// List all backups
     List(List),
     /// Restore databases and configuration from a backup
@@ -90,6 +94,14 @@ pub struct Backup {
     /// Mark the backup as scheduled, not manual; under systemd this is automatic
     #[arg(long)]
     pub scheduled: bool,
+}
+
+/// `follow`.
+#[derive(Debug, Args)]
+pub struct Follow {
+    /// How often [default: `every` of the settings' [increments]]
+    #[arg(long, value_name = "DURATION", value_parser = parse_interval)]
+    pub every: Option<Duration>,
 }
 
 fn codec() -> impl TypedValueParser<Value = Codec> {

@@ -60,35 +60,21 @@ struct RotationSummary {
 pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<BackupResult> {
     let codec = if args.no_compress { Some(backup::Codec::None) } else { args.codec };
     let encoding = context.config.encoding(codec, args.level)?;
+    let sources = selected(context.config.sources(), args);
     let run = context.begin("backup")?;
     let request = BackupRequest {
-        root: &context.root,
-        sources: &selected(context.config.sources(), args),
         encoding,
-        trigger: trigger(context, args),
         pinned: args.pin,
         integrity: integrity(context, args),
         tracked: context.config.increments.is_on() && !args.database_only && !args.config_only,
+        ..request(context, &sources, args.scheduled)?
     };
-    let (backup, full_because) = if args.incremental {
-        match backup::backup_incremental(&run, &request)? {
-            IncrementalReport::Unchanged { point, failures } => {
-                return Ok(BackupResult::Unchanged { since: point, failures });
-            }
-            IncrementalReport::Increment(report) => (report, None),
-            IncrementalReport::Full(report, reason) => (report, Some(reason)),
-        }
+    let result = if args.incremental {
+        BackupResult::of(context, &run, backup::backup_incremental(&run, &request)?)
     } else {
-        (backup::backup(&run, &request)?, None)
+        BackupResult::made(context, &run, backup::backup(&run, &request)?, None)
     };
-    let mut summary = BackupSummary {
-        backup,
-        full_because,
-        duration_ms: run.elapsed_ms(),
-        open_folder: (!context.store.is_private()).then(|| context.store.folder().to_path_buf()),
-        keep_before_collapse: context.config.retention.keep_before_collapse,
-        rotation: None,
-    };
+    let BackupResult::Made(mut summary) = result else { return Ok(result) };
     // Killed in its rotation, the run has still told of the backup.
     summary.show_backup(context.output);
     // A run that saved nothing has made no backup that older ones could make room for; nor has an increment.
@@ -96,7 +82,24 @@ pub fn run(context: &Context<'_>, args: &cli::Backup) -> anyhow::Result<BackupRe
     if !args.no_rotate && manifest.status != Status::Failed && manifest.parent.is_none() {
         summary.rotation = Some(rotation(context, &run, manifest.id));
     }
-    Ok(BackupResult::Made(Box::new(summary)))
+    Ok(BackupResult::Made(summary))
+}
+
+/// The request of a backup as the settings say.
+pub fn request<'a>(
+    context: &'a Context<'_>,
+    sources: &'a Sources,
+    scheduled: bool,
+) -> backup::Result<BackupRequest<'a>> {
+    Ok(BackupRequest {
+        root: &context.root,
+        sources,
+        encoding: context.config.encoding(None, None)?,
+        trigger: if scheduled || context.output.is_journal() { Trigger::Timer } else { Trigger::Manual },
+        pinned: false,
+        integrity: if context.config.check { Integrity::Required } else { Integrity::Unchecked },
+        tracked: context.config.increments.is_on(),
+    })
 }
 
 fn selected(sources: Sources, args: &cli::Backup) -> Sources {
@@ -104,10 +107,6 @@ fn selected(sources: Sources, args: &cli::Backup) -> Sources {
         databases: if args.config_only { Vec::new() } else { sources.databases },
         files: if args.database_only { Vec::new() } else { sources.files },
     }
-}
-
-fn trigger(context: &Context<'_>, args: &cli::Backup) -> Trigger {
-    if args.scheduled || context.output.is_journal() { Trigger::Timer } else { Trigger::Manual }
 }
 
 fn integrity(context: &Context<'_>, args: &cli::Backup) -> Integrity {
@@ -127,7 +126,50 @@ fn rotation(context: &Context<'_>, run: &Run<'_>, id: BackupId) -> RotationSumma
     RotationSummary { stale: plan.stale.filter(|_| is_held_back), result: backup::rotate::apply(run, &plan) }
 }
 
+impl BackupResult {
+    /// What the library reports of an increment.
+    pub fn of(context: &Context<'_>, run: &Run<'_>, report: IncrementalReport) -> Self {
+        match report {
+            IncrementalReport::Unchanged { point, failures } => Self::Unchanged { since: point, failures },
+            IncrementalReport::Increment(backup) => Self::made(context, run, backup, None),
+            IncrementalReport::Full(backup, reason) => Self::made(context, run, backup, Some(reason)),
+        }
+    }
+
+    fn made(context: &Context<'_>, run: &Run<'_>, backup: BackupReport, full_because: Option<FullReason>) -> Self {
+        Self::Made(Box::new(BackupSummary {
+            backup,
+            full_because,
+            duration_ms: run.elapsed_ms(),
+            open_folder: (!context.store.is_private()).then(|| context.store.folder().to_path_buf()),
+            keep_before_collapse: context.config.retention.keep_before_collapse,
+            rotation: None,
+        }))
+    }
+
+    /// The newest point after it.
+    pub fn point(&self) -> BackupId {
+        match self {
+            Self::Made(summary) => summary.backup.manifest.id,
+            Self::Unchanged { since, .. } => *since,
+        }
+    }
+
+    /// What could not be saved, by the name of its source.
+    pub fn failures(&self) -> &[(String, Error)] {
+        match self {
+            Self::Made(summary) => &summary.backup.failures,
+            Self::Unchanged { failures, .. } => failures,
+        }
+    }
+}
+
 impl BackupSummary {
+    /// Whether it is an increment, not a full backup.
+    pub fn is_increment(&self) -> bool {
+        self.backup.manifest.parent.is_some()
+    }
+
     /// What went wrong, in the order of events.
     fn errors(&self) -> Vec<&Error> {
         let failures = self.backup.failures.iter().map(|(_, error)| error);
@@ -186,7 +228,7 @@ impl BackupSummary {
         }
     }
 
-    fn document(&self, output: &Output) -> serde_json::Value {
+    pub fn document(&self, output: &Output) -> serde_json::Value {
         let nothing_saved = self.nothing_saved();
         let error = self.errors().into_iter().chain(&nothing_saved).next();
         let rotation = self.rotation.as_ref().and_then(|rotation| rotation.result.as_ref().ok());
@@ -216,6 +258,13 @@ impl BackupSummary {
         }
         self.show_artifacts(output);
         self.show_end(output);
+    }
+
+    /// Shows it without its failures.
+    pub fn show_saved(&self, output: &Output) {
+        self.show_warnings(output);
+        self.show_artifacts(output);
+        self.show_sum(output);
     }
 
     fn show_warnings(&self, output: &Output) {
@@ -257,6 +306,14 @@ impl BackupSummary {
         if let Some(error) = self.nothing_saved() {
             return output.problem(&error);
         }
+        self.show_sum(output);
+        if self.backup.manifest.status != Status::Complete {
+            output.hint("fix what failed above, then run `backup` again");
+        }
+    }
+
+    /// Prints the line that sums it up.
+    pub fn show_sum(&self, output: &Output) {
         let manifest = &self.backup.manifest;
         let sizes = format!("{}, from {}", size(manifest.stored_bytes()), size(manifest.plain_bytes()));
         let time = took(self.duration_ms);
@@ -264,11 +321,11 @@ impl BackupSummary {
             Some(parent) => format!("increment {} on {parent}", manifest.id),
             None => format!("backup {}", manifest.id),
         };
-        if manifest.status == Status::Complete {
-            return output.done(Tone::Good, &format!("{what} complete: {sizes}, in {time}"));
+        match manifest.status {
+            Status::Complete => output.done(Tone::Good, &format!("{what} complete: {sizes}, in {time}")),
+            Status::Partial => output.done(Tone::Warning, &format!("{what} is partial: {sizes}, in {time}")),
+            Status::Failed => output.done(Tone::Bad, &format!("{what} failed: nothing was saved")),
         }
-        output.done(Tone::Warning, &format!("{what} is partial: {sizes}, in {time}"));
-        output.hint("fix what failed above, then run `backup` again");
     }
 }
 

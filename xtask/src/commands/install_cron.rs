@@ -40,6 +40,11 @@ impl Report for InstallCronSummary {
             _ => format!("{whose} has the schedule; its output goes to {}", log.display()),
         };
         output.done(Tone::Good, &done);
+        if let Some(every) = &self.installed.impossible {
+            output.warn(&format!("cron can't make increments every {every}: none are scheduled"));
+            output
+                .hint("only systemd can: `install-timer`; cron can do whole minutes that divide an hour, such as 15m");
+        }
         if let Some(problem) = &self.problem {
             output.warn(&problem.what);
             output.hint(&problem.remedy);

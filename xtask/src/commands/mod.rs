@@ -12,6 +12,7 @@ mod config;
 mod demo;
 mod doctor;
 mod drill;
+mod follow;
 mod init;
 mod install_cron;
 mod install_timer;
@@ -91,6 +92,7 @@ fn run_in_project(context: &Context<'_>, command: &ProjectCommand, switch: Optio
     let output = context.output;
     let result = match command {
         ProjectCommand::Backup(args) => render(output, backup::run(context, args)),
+        ProjectCommand::Follow(args) => render(output, follow::run(context, args)),
         ProjectCommand::List(args) => render(output, list::run(context, args)),
         ProjectCommand::Restore(args) => render(output, restore::run(context, args, switch)),
         ProjectCommand::Verify(args) => render(output, verify::run(context, args)),

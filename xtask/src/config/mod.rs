@@ -97,10 +97,10 @@ pub struct CodecSettings {
 #[serde(default)]
 pub struct IncrementSettings {
     /// How often an increment is made; `None` for never.
-    #[serde(deserialize_with = "duration_or_off")]
+    #[serde(deserialize_with = "interval_or_off")]
     pub every: Option<Duration>,
     /// How old the newest point may be; `None` for a limit that follows from `every`.
-    #[serde(deserialize_with = "duration_or_off")]
+    #[serde(deserialize_with = "interval_or_off")]
     pub max_age: Option<Duration>,
 }
 
@@ -370,13 +370,19 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if duration <= LONGEST { Ok(duration) } else { Err("longer than 24 days".into()) }
 }
 
-/// A duration, or nothing for "".
-fn duration_or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+/// Reads a time between increments: a duration of at least a second, since ids have no smaller step.
+pub fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = parse_duration(text)?;
+    if interval >= Duration::from_secs(1) { Ok(interval) } else { Err("shorter than a second".into()) }
+}
+
+/// A time of at least a second, or nothing for "".
+fn interval_or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.is_empty() {
         return Ok(None);
     }
-    parse_duration(&text).map(Some).map_err(|e| serde::de::Error::custom(format!("{text:?}: {e}")))
+    parse_interval(&text).map(Some).map_err(|e| serde::de::Error::custom(format!("{text:?}: {e}")))
 }
 
 fn codec<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Codec, D::Error> {

@@ -4,6 +4,7 @@ pub mod apart;
 mod restores;
 pub mod root;
 
+use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,6 +34,9 @@ use crate::words;
 /// A bit more than two weeks: the schedule drills once a week, so two drills in a row have failed or are missing.
 const MAX_DRILL_AGE: Duration = Duration::from_secs(15 * 24 * 60 * 60);
 
+/// Changes with each start of the machine (man 5 proc).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 /// The most skipped backups that are named, newest first.
 const MOST_SKIPPED: usize = 3;
 
@@ -54,6 +58,7 @@ pub struct Context<'a> {
     pub output: &'a Output,
     bars: Bars,
     scratch: Option<PathBuf>,
+    global: &'a Global,
 }
 
 /// Flags that say where things are, absolute.
@@ -78,14 +83,14 @@ impl PlaceFlags {
 
 impl<'a> Context<'a> {
     /// Finds the root and the settings.
-    pub fn new(global: &Global, output: &'a Output) -> anyhow::Result<Self> {
+    pub fn new(global: &'a Global, output: &'a Output) -> anyhow::Result<Self> {
         let (context, broken) = Self::despite_settings(global, output)?;
         broken.map_or(Ok(context), |error| Err(error.into()))
     }
 
     /// The same for commands that work without settings. If those can't be used, it has the defaults and returns the
     /// error.
-    pub fn despite_settings(global: &Global, output: &'a Output) -> anyhow::Result<(Self, Option<Error>)> {
+    pub fn despite_settings(global: &'a Global, output: &'a Output) -> anyhow::Result<(Self, Option<Error>)> {
         let root = root::find(global.root.as_deref())?;
         let (config, broken) = load(&root, global);
         let flags = PlaceFlags::new(global)?;
@@ -104,8 +109,14 @@ impl<'a> Context<'a> {
             output,
             bars: output.bars(),
             scratch: global.scratch.clone(),
+            global,
         };
         Ok((context, broken))
+    }
+
+    /// The same a while later: another time, and the settings as they are then.
+    pub fn renewed(&self) -> anyhow::Result<Self> {
+        Self::new(self.global, self.output)
     }
 
     /// The settings file, or where it would be.
@@ -123,6 +134,14 @@ impl<'a> Context<'a> {
     pub fn begin(&self, command: &str) -> anyhow::Result<Run<'_>> {
         Signals::catch().context("catch signals")?;
         let run = Run::begin(self.setup(command), &mut |holder| self.waiting(holder))?;
+        self.remove_leftovers(&run);
+        Ok(run)
+    }
+
+    /// The same with another `progress`, for a command that makes many runs: it catches no signals, and doesn't say that
+    /// it waits.
+    pub fn begin_with<'c>(&'c self, command: &str, progress: &'c dyn Progress) -> backup::Result<Run<'c>> {
+        let run = Run::begin(Setup { progress, ..self.setup(command) }, &mut |_| {})?;
         self.remove_leftovers(&run);
         Ok(run)
     }
@@ -169,6 +188,8 @@ impl<'a> Context<'a> {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             version: env!("CARGO_PKG_VERSION").into(),
             command: command.into(),
+            // Without it, every increment compares all pages.
+            boot: fs::read_to_string(BOOT_ID).unwrap_or_default(),
             lock_wait: self.config.lock_wait,
             busy_timeout: self.config.busy_timeout,
             max_foreign: self.config.max_foreign_mb.saturating_mul(1_000_000),

@@ -28,7 +28,7 @@ impl Context<'_> {
 
     /// Removes leftovers of a restore. A file that can't be removed must not stop the run.
     pub(super) fn remove_leftovers(&self, run: &Run<'_>) {
-        let ledger = self.ledger().unwrap_or_default();
+        let ledger = run.ledger().unwrap_or_default();
         if let Err(error) = restore::remove_leftovers(run, &self.places(&ledger)) {
             self.output.warn(&format!("can't remove what a restore left: {}", error.one_line()));
         }

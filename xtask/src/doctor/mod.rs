@@ -2,6 +2,7 @@
 
 mod application;
 mod finding;
+mod increments;
 mod schedule;
 mod sources;
 mod store;

@@ -10,7 +10,7 @@ use crate::schedule::cron::table;
 use crate::schedule::problem::Problem;
 use crate::schedule::program::CopyState;
 use crate::schedule::spec::spec;
-use crate::schedule::timer::installation::{Installation, read_unit};
+use crate::schedule::timer::installation::{Installation, read_unit, unwanted};
 use crate::schedule::timers::{Job, Schedule, Scheduler};
 use crate::schedule::units::Unit;
 use crate::systemd::manager::Manager;
@@ -119,8 +119,10 @@ fn units(context: &Context<'_>, shell: &Shell, again: &str) -> anyhow::Result<Fi
 fn different(context: &Context<'_>, manager: &Manager<'_>, installation: &Installation) -> anyhow::Result<Vec<String>> {
     let (folder, origin) = (manager.unit_folder()?, &installation.origin);
     let units = spec(context, manager.shell, manager.scope, origin.unit.clone(), origin.flags.clone())?.render()?;
-    let differs = |unit: &Unit| read_unit(&folder.join(&unit.file)).ok().as_ref() != Some(&unit.text);
-    Ok(units.into_iter().filter(differs).map(|unit| unit.file).collect())
+    let differs = |unit: &&Unit| read_unit(&folder.join(&unit.file)).ok().as_ref() != Some(&unit.text);
+    let differ = units.iter().filter(differs).map(|unit| unit.file.clone());
+    let unwanted = unwanted(&folder, origin, |file| units.iter().any(|unit| unit.file == file));
+    Ok(differ.chain(unwanted).collect())
 }
 
 fn clock(shell: &Shell) -> Finding {

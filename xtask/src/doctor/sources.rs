@@ -5,6 +5,7 @@ use std::path::Path;
 use backup::inspect::{self, Inspection};
 
 use super::finding::Finding;
+use super::increments;
 use crate::config::Files;
 use crate::context::Context;
 use crate::text::{count, size};
@@ -13,7 +14,7 @@ use crate::text::{count, size};
 const LARGE_WAL: u64 = 64 << 20;
 
 pub fn examine(context: &Context<'_>, deep: bool) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let (mut findings, mut in_wal_mode) = (Vec::new(), Vec::new());
     for database in &context.config.database {
         let path = database.path.under(&context.root);
         let name = format!("database {}", database.name);
@@ -22,10 +23,12 @@ pub fn examine(context: &Context<'_>, deep: bool) -> Vec<Finding> {
             Ok(found) => {
                 findings.extend([opens(&name, &found), wal(&name, &found), library(&name, &found)]);
                 findings.extend(deep.then(|| integrity(context, &name, &path)));
+                in_wal_mode.extend((found.journal_mode == "wal").then(|| database.name.clone()));
             }
         }
     }
     findings.extend(context.config.files.iter().map(|set| files(context, set)));
+    findings.extend(increments::examine(context, &in_wal_mode));
     findings
 }
 

@@ -57,6 +57,7 @@ pub fn spec(context: &Context<'_>, shell: &Shell, scope: Scope, unit: String, fl
         data: data(context),
         readable: readable(context, &program),
         has_command: !context.config.drill.command.is_empty(),
+        follows: context.config.increments.is_on(),
         origin: Origin { unit, root: context.root.clone(), program, flags },
     })
 }

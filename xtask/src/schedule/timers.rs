@@ -1,8 +1,9 @@
 //! The state of the schedule: what is installed, its next and last runs, its problems.
 
 use std::path::PathBuf;
+use std::slice::from_ref;
 
-use backup::{Command, Outcome, Status, Trigger};
+use backup::{Command, Entry, Kind, Outcome, Status, Trigger};
 use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
 use xshell::Shell;
@@ -33,7 +34,7 @@ pub struct Schedule {
     pub user: Option<String>,
     /// The installed copy of this program.
     pub program: Program,
-    /// The nightly backup, the weekly drill.
+    /// The nightly backup, the weekly drill, the increments if there are any.
     pub jobs: Vec<Job>,
     /// The command that installs it again.
     #[serde(skip)]
@@ -67,9 +68,9 @@ pub struct Program {
 /// A scheduled job.
 #[derive(Debug, Serialize)]
 pub struct Job {
-    /// `backup` or `drill`.
+    /// `backup`, `drill` or `increments`.
     pub name: &'static str,
-    /// Its timer, or its times in the crontab.
+    /// Its timer, or its service if that stays, or its times in the crontab.
     pub entry: String,
     /// Whether it starts with the machine.
     pub enabled: bool,
@@ -167,6 +168,7 @@ fn of_systemd(context: &Context<'_>, shell: &Shell, installation: &Installation)
         let problem = not_up(&manager).or_else(|| problem(context, installation, &job, &states[0], &states[1]));
         Job { problem, ..job }
     });
+    let jobs = jobs.chain(follow(context, &manager, installation)?);
     Ok(Schedule {
         scheduler: Scheduler::Systemd,
         unit: Some(origin.unit.clone()),
@@ -189,7 +191,7 @@ fn not_up(manager: &Manager<'_>) -> Option<Problem> {
 }
 
 fn job(context: &Context<'_>, name: &'static str, unit: &str, timer: &State, service: &State) -> Job {
-    let running = service.is_active();
+    let running = service.is_active() && !service.is_waiting_to_restart();
     let last = service.last_run().map(|run| LastRun {
         at: run.at,
         duration_ms: run.duration_ms,
@@ -208,6 +210,29 @@ fn job(context: &Context<'_>, name: &'static str, unit: &str, timer: &State, ser
         last: last.or_else(|| scheduled_backup(context).filter(|_| name == "backup")),
         problem: None,
     }
+}
+
+/// The service that makes increments, if it is installed.
+fn follow(context: &Context<'_>, manager: &Manager<'_>, installation: &Installation) -> anyhow::Result<Option<Job>> {
+    let Some(unit) = installation.follow.clone() else { return Ok(None) };
+    let Some(state) = manager.states(from_ref(&unit))?.pop() else { return Ok(None) };
+    let running = state.is_active() && !state.is_waiting_to_restart();
+    let job = Job { running, entry: unit.clone(), ..job(context, "increments", "", &state, &state) };
+    let problem = not_up(manager).or_else(|| {
+        let what = if !state.is_enabled() {
+            format!("{unit} is not enabled")
+        } else if !state.is_active() {
+            format!("{unit} is not running")
+        } else {
+            let last = job.last.as_ref().filter(|_| !running)?;
+            return Some(Problem {
+                what: format!("{unit} {}, and is started again every minute", last.outcome()),
+                remedy: format!("see why: {}", context.command(&["logs"])),
+            });
+        };
+        Some(Problem { what, remedy: format!("install it again: {}", installation.again(context)) })
+    });
+    Ok(Some(Job { problem, ..job }))
 }
 
 fn problem(
@@ -250,12 +275,13 @@ fn obstacle(job: &Job, timer: &State, service: &State) -> Option<String> {
 
 fn of_cron(context: &Context<'_>, shell: &Shell) -> anyhow::Result<Option<Schedule>> {
     let Some(cron) = table::installed(context, shell) else { return Ok(None) };
-    let last = [scheduled_backup(context), drill(context)];
-    let jobs = ["backup", "drill"].into_iter().zip(cron.schedules).zip(last).map(|((name, entry), last)| {
-        let remedy = || format!("see why: {}", cron.log.display());
-        let problem = problem_of_cron(context, name, last.as_ref()).map(|what| Problem { what, remedy: remedy() });
-        Job { name, entry, enabled: true, active: true, running: false, next: None, last, problem }
-    });
+    let last = [scheduled_backup(context), drill(context), scheduled(context, true)];
+    let jobs =
+        ["backup", "drill", "increments"].into_iter().zip(cron.schedules).zip(last).map(|((name, entry), last)| {
+            let remedy = || format!("see why: {}", cron.log.display());
+            let problem = problem_of_cron(context, name, last.as_ref()).map(|what| Problem { what, remedy: remedy() });
+            Job { name, entry, enabled: true, active: true, running: false, next: None, last, problem }
+        });
     Ok(Some(Schedule {
         scheduler: Scheduler::Cron,
         unit: None,
@@ -285,10 +311,16 @@ fn last(at: DateTime<FixedOffset>, duration_ms: u64, ok: bool, failure: &str) ->
     LastRun { at, duration_ms: Some(duration_ms), ok, result, exit_status: None }
 }
 
-/// The last scheduled backup in the store. None if the store can't be read.
+/// The last scheduled backup in the store that is no increment. None if the store can't be read.
 fn scheduled_backup(context: &Context<'_>) -> Option<LastRun> {
+    scheduled(context, false)
+}
+
+/// The last one in the store, or the last increment.
+fn scheduled(context: &Context<'_>, increment: bool) -> Option<LastRun> {
     let catalog = context.catalog().ok()?;
-    let mut manifests = catalog.entries().iter().rev().filter_map(|entry| entry.manifest());
+    let is_increment = |entry: &&Entry| entry.files.iter().any(|file| file.kind == Kind::Increment) == increment;
+    let mut manifests = catalog.entries().iter().rev().filter(is_increment).filter_map(|entry| entry.manifest());
     let backup = manifests.find(|manifest| manifest.trigger == Trigger::Timer)?;
     let failure = if backup.status == Status::Failed { "nothing saved" } else { PARTLY };
     Some(last(backup.created_at, backup.duration_ms, backup.status == Status::Complete, failure))

@@ -13,13 +13,17 @@ use serde::{Deserialize, Serialize};
 use super::unit_text::{bound, fill, line, paths, quoted, unwritable};
 
 /// The ending of a unit's name, and its template.
-const TEMPLATES: [(&str, &str); 5] = [
+const TEMPLATES: [(&str, &str); 6] = [
     (".service", include_str!("../../../ops/systemd/backup.service")),
     (".timer", include_str!("../../../ops/systemd/backup.timer")),
     ("-drill.service", include_str!("../../../ops/systemd/backup-drill.service")),
     ("-drill.timer", include_str!("../../../ops/systemd/backup-drill.timer")),
     ("-failure@.service", include_str!("../../../ops/systemd/backup-failure@.service")),
+    (FOLLOW, include_str!("../../../ops/systemd/backup-follow.service")),
 ];
+
+/// How the name of the service ends that makes increments.
+pub const FOLLOW: &str = "-follow.service";
 
 /// Places that the backup and the drill can read and write: `{{sandbox}}` in their templates.
 const SANDBOX: &str = include_str!("../../../ops/systemd/sandbox.conf");
@@ -95,6 +99,8 @@ pub struct Spec {
     pub readable: Vec<PathBuf>,
     /// Whether the drill runs a command of the settings.
     pub has_command: bool,
+    /// Whether a service makes increments.
+    pub follows: bool,
 }
 
 /// The second line of a unit: what it was made from.
@@ -204,7 +210,7 @@ impl Origin {
         serde_json::from_str(lines.next()?.strip_prefix("# ")?).ok()
     }
 
-    /// The units' names, in the order of [`Spec::render`].
+    /// The names of all units that there may be.
     pub fn files(&self) -> impl Iterator<Item = String> {
         TEMPLATES.iter().map(|(ending, _)| format!("{}{ending}", self.unit))
     }
@@ -217,7 +223,8 @@ impl Spec {
     /// [`backup::ErrorKind::InvalidInput`] for a name or a path that can't stand in a unit.
     pub fn render(&self) -> Result<Vec<Unit>> {
         let (words, parts) = (self.words()?, self.parts());
-        let render = |(file, (ending, template)): (String, (&str, &str))| {
+        let render = |(ending, template): (&str, &str)| {
+            let file = format!("{}{ending}", self.origin.unit);
             // Only one unit remembers the flags: the others don't change with them.
             let flags = if ending == ".timer" { self.origin.flags.clone() } else { Flags::default() };
             let origin = Origin { flags, ..self.origin.clone() };
@@ -226,7 +233,7 @@ impl Spec {
             let body = fill(&fill(&fill(template, &parts), &words), &places);
             Ok(Unit { text: format!("{MARK} {file}\n# {origin}\n\n{body}"), file })
         };
-        self.origin.files().zip(TEMPLATES).map(render).collect()
+        TEMPLATES.into_iter().filter(|(ending, _)| self.follows || *ending != FOLLOW).map(render).collect()
     }
 
     /// Values of the `{{word}}`s that contain further words.
@@ -263,15 +270,19 @@ impl Spec {
     /// Those that depend on who the services run as.
     fn words_of_identity(&self) -> BTreeMap<&'static str, String> {
         let private_ipc = if self.systemd >= NEWER { "\nPrivateIPC=yes" } else { "" };
-        let (identity, by_scope, journalctl) = match &self.identity {
-            Identity::System { user, group } => {
-                (format!("User={user}\nGroup={group}"), format!("{OF_SYSTEM_SERVICES}{private_ipc}"), "journalctl -u")
-            }
+        let (identity, by_scope, journalctl, target) = match &self.identity {
+            Identity::System { user, group } => (
+                format!("User={user}\nGroup={group}"),
+                format!("{OF_SYSTEM_SERVICES}{private_ipc}"),
+                "journalctl -u",
+                "multi-user.target",
+            ),
             // By the identifier: there, the last lines of a process may come without the unit's name.
             Identity::User => (
                 "# As the user whose service manager this is.".into(),
                 "# That can make no sandbox but one that hides the other users.\nPrivateUsers=yes".into(),
                 "journalctl --user -t",
+                "default.target",
             ),
         };
         let as_root = matches!(&self.identity, Identity::System { user, .. } if user == "root");
@@ -282,6 +293,7 @@ impl Spec {
             ("by_scope", by_scope),
             ("capabilities", capabilities.into()),
             ("journalctl", journalctl.into()),
+            ("target", target.into()),
         ])
     }
 
@@ -337,6 +349,11 @@ fn outermost<'p>(paths: &[&'p PathBuf]) -> Vec<&'p PathBuf> {
     paths.iter().filter(|path| !inside(path)).copied().collect()
 }
 
+/// Whether a unit of this name is started with the machine, and not by another unit.
+pub fn starts_by_itself(file: &str) -> bool {
+    file.ends_with(".timer") || file.ends_with(FOLLOW)
+}
+
 /// A project's name as a name for units: letters, digits and single dashes. Empty if it has no letter or digit.
 pub fn slug(project: &str) -> String {
     let words = project.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
@@ -371,6 +388,7 @@ mod tests {
             data: vec![path("/srv/charger/data")],
             readable: vec![path("/srv/charger"), path("/usr/local/lib/charger-api-ops/xtask")],
             has_command: false,
+            follows: true,
         }
     }
 
@@ -550,6 +568,19 @@ mod tests {
             assert!(!unit.text.contains("landlock") && !unit.text.contains("PrivateIPC"), "{}", unit.text);
             assert!(!unit.text.contains("{{"), "{}", unit.text);
         }
+    }
+
+    #[test]
+    fn without_increments_there_is_no_service_for_them() {
+        let files = |follows| {
+            let units = Spec { follows, ..spec() }.render().unwrap();
+            units.into_iter().map(|unit| unit.file).collect::<Vec<_>>()
+        };
+        assert_eq!(files(true), spec().origin.files().collect::<Vec<_>>());
+        assert_eq!(files(false).len(), files(true).len() - 1);
+        assert!(!files(false).iter().any(|file| file.ends_with(FOLLOW)));
+        let user = Spec { identity: Identity::User, ..spec() };
+        assert_eq!(line(&unit(&user, "charger-api-backup-follow.service"), "WantedBy="), "default.target");
     }
 
     #[test]

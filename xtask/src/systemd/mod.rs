@@ -1,6 +1,7 @@
 //! systemd: whether it runs this host, its service managers, the states of units.
 
 pub mod manager;
+pub mod notify;
 pub mod state;
 pub mod sudo;
 

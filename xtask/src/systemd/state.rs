@@ -59,6 +59,11 @@ impl State {
         triggered > began && a_while_ago && !service.is_active()
     }
 
+    /// Whether a service has failed, and systemd is about to start it again.
+    pub fn is_waiting_to_restart(&self) -> bool {
+        self.get("SubState") == "auto-restart"
+    }
+
     /// Whether it starts with the machine.
     pub fn is_enabled(&self) -> bool {
         self.get("UnitFileState") == "enabled"

@@ -62,7 +62,8 @@ fn page_size(file: &StoredFile) -> Result<u32> {
     Ok(size)
 }
 
-fn increment(delta: &StoredFile) -> Result<&Increment> {
+/// What is recorded of the image that a delta leads to.
+pub(super) fn increment(delta: &StoredFile) -> Result<&Increment> {
     match delta.recorded.as_ref().map(|recorded| &recorded.content) {
         Some(Content::Increment(increment)) => Ok(increment),
         _ => Err(damaged(delta, "nothing is recorded of the image that it leads to")),
@@ -123,7 +124,7 @@ impl Image<'_> {
 }
 
 /// What is wrong with a delta, or with the file that is written.
-fn laying(delta: &StoredFile, error: io::Error) -> Error {
+pub(super) fn laying(delta: &StoredFile, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::InvalidData => damaged(delta, &format!("it is no increment on its parent: {error}")),
         io::ErrorKind::UnexpectedEof => damaged(delta, "it is no increment on its parent: it is cut short"),

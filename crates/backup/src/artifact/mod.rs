@@ -3,6 +3,7 @@
 pub(crate) mod codec;
 pub(crate) mod delta;
 mod image;
+pub(crate) mod merge;
 pub(crate) mod read;
 pub(crate) mod write;
 

@@ -52,10 +52,22 @@ impl Reader<'_> {
     /// # Errors
     /// [`Damaged`](crate::ErrorKind::Damaged) if the file is missing or isn't what the manifest says.
     pub fn read_stored(self, file: &StoredFile) -> Result<bool> {
+        self.stored_to(file, &mut io::sink(), "read")
+    }
+
+    /// The same, and copies the stored bytes into `sink`. The written bytes are good only if this returns `Ok`.
+    ///
+    /// # Errors
+    /// As [`Reader::read_stored`]; any error of writing.
+    pub fn copy_stored(self, file: &StoredFile, sink: &mut dyn Write) -> Result<bool> {
+        self.stored_to(file, sink, "copy")
+    }
+
+    fn stored_to(self, file: &StoredFile, sink: &mut dyn Write, verb: &str) -> Result<bool> {
         let stored = self.open_stored(file)?;
         let step = Step::begin(self.progress, Phase::Read, &file.file, file.bytes);
         let mut stored = Hashing::new(stored);
-        step.copy(&mut stored, &mut io::sink()).map_err(|e| Error::io_named("read", &file.file, e))?;
+        step.copy(&mut stored, sink).map_err(|e| Error::io_named(verb, &file.file, e))?;
         let Some(recorded) = &file.recorded else { return Ok(false) };
         compare(file, "stored", stored.finish().1, stored_digest(recorded)).map(|()| true)
     }

@@ -29,7 +29,18 @@ impl ArtifactWriter {
     /// # Errors
     /// Any error of staging an object.
     pub fn begin(store: &LockedStore<'_>, id: BackupId, name: &str, kind: Kind, encoding: Encoding) -> Result<Self> {
-        let name = ArtifactName { name: name.to_string(), id, kind, codec: encoding.codec() };
+        Self::begin_as(
+            store,
+            ArtifactName { name: name.into(), id, kind, is_merged: false, codec: encoding.codec() },
+            encoding,
+        )
+    }
+
+    /// Begins the artifact with this name, whose codec is that of `encoding`.
+    ///
+    /// # Errors
+    /// Any error of staging an object.
+    pub fn begin_as(store: &LockedStore<'_>, name: ArtifactName, encoding: Encoding) -> Result<Self> {
         let file = name.to_string();
         let encoder = Encoder::new(encoding, Hashing::new(store.stage(&file)?));
         Ok(Self { name, file, encoder })

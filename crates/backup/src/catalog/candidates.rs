@@ -8,6 +8,7 @@ use super::retention::{Candidate, Standing};
 use super::select::Objections;
 use crate::record::ledger::Ledger;
 use crate::record::manifest::{Status, Trigger};
+use crate::record::names::Kind;
 
 impl Catalog {
     /// All backups as retention sees them. A backup doesn't count as holding a database that it saved damaged, unless
@@ -66,7 +67,14 @@ impl Entry {
             paths: manifest.iter().flat_map(|_| self.paths()).map(|path| path.as_str().to_string()).collect(),
             collapses: manifest.map(|manifest| manifest.collapses.clone()).unwrap_or_default(),
             accepted: ledger.is_accepted(self.id),
+            can_merge: self.can_merge(ledger),
         }
+    }
+
+    fn can_merge(&self, ledger: &Ledger) -> bool {
+        let is_fit = |file: &ListedFile| file.is_whole() && matches!(file.kind, Kind::Increment | Kind::Files);
+        let is_increment = self.manifest().is_some_and(|manifest| manifest.parent.is_some());
+        is_increment && self.files.iter().all(is_fit) && ledger.damaged_at(self.id).is_none()
     }
 
     /// Names of the databases and sets of files in it, except for damaged databases.

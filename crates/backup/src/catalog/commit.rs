@@ -6,20 +6,26 @@
 //!   artifacts are published, then the manifest;
 //! * **go** ([`remove`]): the manifest is withdrawn to the staging area; the artifacts and the pin are removed; the
 //!   manifest is discarded;
-//! * **change** ([`replace`]): the new content is staged, then published in place of the old in one step.
+//! * **give way** ([`replace_backup`]), the one exception to the rule that a backup never changes: artifacts are staged
+//!   under names that the backup doesn't have yet; a copy of the old manifest is staged as the *replaced* one, then the new
+//!   manifest; the artifacts are published, then the manifest in place of the old one, in one step; the artifacts that only
+//!   the old one names are removed; the replaced manifest is discarded;
+//! * **change** of any other object ([`replace`]): the new content is staged, then published in place of the old in one
+//!   step.
 //!
 //! Why a cut at any instant does no harm:
 //!
-//! 1. The manifest is published after all that it names and withdrawn before any of it is removed. So a published
-//!    manifest names only objects that are whole and durable.
+//! 1. A manifest is published after all that it names, and withdrawn or replaced before any of that is removed. So a
+//!    published manifest names only objects that are whole and durable.
 //! 2. A manifest is staged before any of its artifacts is published, and stays staged until all artifacts of a removed
 //!    backup are gone. So the names alone tell what belongs to no backup: objects of an id whose manifest is staged and
 //!    not published ([`unfinished`]), the pin included. The catalog doesn't list such a backup.
-//! 3. [`recover`] removes these objects, the staged manifest last. If it is cut short itself, it leaves a state of the
-//!    same kind, and the next run that holds the lock repeats it.
-//!
-//! A staged manifest whose backup is published is left from a replacement: it is discarded, and the backup stays as it
-//! was.
+//! 3. While a backup gives way, one manifest is published, the old or the new, and it needs nothing of the other. The
+//!    other one is staged, under its own name or as the replaced one, for as long as artifacts can be there that it alone
+//!    names. So what belongs to no backup is what a staged manifest names and the published one doesn't.
+//! 4. [`recover`] removes these objects, and each staged manifest after what it names. If it is cut short itself, it leaves
+//!    a state of the same kind, and the next run that holds the lock repeats it. It never publishes anything, so a backup
+//!    whose replacement was cut short stays as it was or as it is to be.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -31,7 +37,7 @@ use crate::record::id::BackupId;
 use crate::record::ledger::Ledger;
 use crate::record::manifest::{self, Manifest};
 use crate::record::names;
-use crate::store::manifest::read_bounded;
+use crate::store::manifest::{read_bounded, read_manifest};
 use crate::store::{LocalStore, LockedStore};
 
 /// Publishes a backup whose artifacts are staged.
@@ -41,19 +47,60 @@ use crate::store::{LocalStore, LockedStore};
 /// removes what is left.
 pub(crate) fn publish(store: &LockedStore<'_>, manifest: &Manifest, pinned: bool) -> Result<()> {
     let name = names::manifest(manifest.id);
-    let json = manifest.to_json();
-    if json.len() as u64 > manifest::MAX_BYTES || manifest.path_bytes() > manifest::MAX_PATHS {
-        let message = format!("{name} would be too large to be read");
-        return Err(Error::new(ErrorKind::InvalidInput, message)
-            .with_hint("it lists every table and configuration file: are there too many?"));
-    }
-    stage(store, &name, &json)?;
+    stage(store, &name, &readable_json(manifest)?)?;
     if pinned {
         store.put(&names::pin(manifest.id), &mut io::empty())?;
     }
     let artifacts: Vec<String> = manifest.artifacts.iter().map(|artifact| artifact.file.clone()).collect();
     store.publish(&artifacts)?;
     store.publish(&[name])
+}
+
+/// The manifest as it is stored, if it can be read again.
+fn readable_json(manifest: &Manifest) -> Result<Vec<u8>> {
+    let json = manifest.to_json();
+    if json.len() as u64 > manifest::MAX_BYTES || manifest.path_bytes() > manifest::MAX_PATHS {
+        let message = format!("{} would be too large to be read", names::manifest(manifest.id));
+        return Err(Error::new(ErrorKind::InvalidInput, message)
+            .with_hint("it lists every table and configuration file: are there too many?"));
+    }
+    Ok(json)
+}
+
+/// Replaces the backup `old` by `new`, which has the same id. Artifacts of `new` that aren't those of `old` are staged, under
+/// other names.
+///
+/// # Errors
+/// As [`publish`], then [`recover`] leaves the old backup or the new one. [`ErrorKind::AlreadyExists`] if a new artifact has
+/// the name of an old one.
+pub(crate) fn replace_backup(store: &LockedStore<'_>, old: &Manifest, new: &Manifest) -> Result<()> {
+    let (name, replaced) = (names::manifest(new.id), names::replaced(old.id));
+    require_other_files(old, new)?;
+    let json = readable_json(new)?;
+    stage(store, &replaced, &old.to_json())?;
+    stage(store, &name, &json)?;
+    store.publish(&files_but_those_of(new, old))?;
+    store.publish(&[name])?;
+    files_but_those_of(old, new).iter().try_for_each(|file| store.remove(file))?;
+    store.discard(&replaced)
+}
+
+/// Makes sure that publishing an artifact of `new` changes none of `old`.
+fn require_other_files(old: &Manifest, new: &Manifest) -> Result<()> {
+    for artifact in &new.artifacts {
+        if old.artifacts.iter().any(|other| other.file == artifact.file && other != artifact) {
+            let message = format!("{} is already an artifact of backup {}", artifact.file, old.id);
+            return Err(Error::new(ErrorKind::AlreadyExists, message));
+        }
+    }
+    Ok(())
+}
+
+/// Files that a manifest names and `other` doesn't.
+fn files_but_those_of(manifest: &Manifest, other: &Manifest) -> Vec<String> {
+    let others: BTreeSet<&str> = other.artifacts.iter().map(|artifact| artifact.file.as_str()).collect();
+    let files = manifest.artifacts.iter().map(|artifact| &artifact.file);
+    files.filter(|file| !others.contains(file.as_str())).cloned().collect()
 }
 
 /// Removes a backup.
@@ -106,8 +153,8 @@ pub(super) fn unfinished(store: &dyn LocalStore) -> Result<BTreeSet<BackupId>> {
     Ok(store.list_staged()?.iter().filter_map(|object| names::parse_manifest(&object.name)).collect())
 }
 
-/// Removes what earlier runs left: everything staged, and the published objects of unfinished backups. `ledger` is
-/// called only if there are any.
+/// Removes what earlier runs left: everything staged, and the published objects that belong to no backup but to a staged
+/// manifest. `ledger` is called only if there are any.
 ///
 /// # Errors
 /// Any error of listing or removing.
@@ -118,48 +165,54 @@ pub(crate) fn recover(store: &LockedStore<'_>, ledger: impl Fn() -> Ledger) -> R
     }
     let published: BTreeMap<String, u64> =
         store.list("")?.into_iter().map(|object| (object.name, object.bytes)).collect();
-    let (manifests, others): (Vec<_>, Vec<_>) =
-        staged.into_iter().partition(|object| names::parse_manifest(&object.name).is_some());
+    let (manifests, others): (Vec<_>, Vec<_>) = staged.into_iter().partition(|object| id_of(&object.name).is_some());
     others.iter().try_for_each(|object| store.discard(&object.name))?;
     for manifest in manifests.iter().map(|object| &object.name) {
-        if !published.contains_key(manifest) {
-            // A manifest that can't be read is left to a later run: it must not stop this one from beginning.
-            let Ok(remains) = remains(store, manifest, &published, &ledger) else { continue };
-            remains.iter().try_for_each(|name| store.remove(name))?;
-        }
+        // A manifest that can't be read is left to a later run: it must not stop this one from beginning.
+        let Ok(remains) = remains(store, manifest, &published, &ledger) else { continue };
+        remains.iter().try_for_each(|name| store.remove(name))?;
         store.discard(manifest)?;
     }
     Ok(())
 }
 
-/// Published objects of the unfinished backup whose manifest is staged.
+/// The backup whose manifest has this name in the staging area, its own or the replaced one.
+fn id_of(staged: &str) -> Option<BackupId> {
+    names::parse_manifest(staged).or_else(|| names::parse_replaced(staged))
+}
+
+/// Published objects that belong to a staged manifest and to no backup.
 ///
 /// Anybody may have put that manifest there, to have another tool's files removed by their names. So an object is
-/// removed only if the ledger knows the backup, which then was whole once, or if its bytes are exactly as recorded, as
-/// in a backup that was being published.
+/// removed only if its bytes are exactly as recorded, as in a backup that was being published or replaced; or if the ledger
+/// knows the backup, which then was whole once, and it is not published any more.
 fn remains(
     store: &LockedStore<'_>,
-    manifest: &str,
+    staged: &str,
     published: &BTreeMap<String, u64>,
     ledger: impl Fn() -> Ledger,
 ) -> Result<Vec<String>> {
-    let Some(id) = names::parse_manifest(manifest) else { return Ok(Vec::new()) };
-    let json = match store.read_staged(manifest) {
+    let Some(id) = id_of(staged) else { return Ok(Vec::new()) };
+    let json = match store.read_staged(staged) {
         Err(error) if error.is_not_plain() => return Ok(Vec::new()),
-        staged => read_bounded(staged?, manifest)?,
+        read => read_bounded(read?, staged)?,
     };
     // We publish artifacts only once their staged manifest is whole, so a broken one has none.
     let Ok(recorded) = Manifest::parse(id, &json) else { return Ok(Vec::new()) };
-    let is_known = ledger().knows(id);
+    let name = names::manifest(id);
+    let is_published = published.contains_key(&name);
+    let kept = if is_published { Some(Manifest::parse(id, &read_manifest(&**store, &name, 0)?)?) } else { None };
+    let is_known = !is_published && ledger().knows(id);
+    let is_kept = |file: &str| kept.iter().flat_map(|kept| &kept.artifacts).any(|artifact| artifact.file == file);
     let mut remains = Vec::new();
-    for artifact in recorded.artifacts {
+    for artifact in recorded.artifacts.into_iter().filter(|artifact| !is_kept(&artifact.file)) {
         let Some(bytes) = published.get(&artifact.file) else { continue };
         if is_known || *bytes == artifact.bytes && is_stored(&**store, &artifact)? {
             remains.push(artifact.file);
         }
     }
     let pin = names::pin(id);
-    remains.extend(Some(pin).filter(|pin| published.contains_key(pin)));
+    remains.extend(Some(pin).filter(|pin| !is_published && published.contains_key(pin)));
     Ok(remains)
 }
 

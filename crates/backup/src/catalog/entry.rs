@@ -217,7 +217,7 @@ impl Entry {
     ///
     /// # Errors
     /// As [`Entry::read_manifest`].
-    pub(super) fn own_stored_files(&self, store: &dyn Store) -> Result<Vec<StoredFile>> {
+    pub(crate) fn own_stored_files(&self, store: &dyn Store) -> Result<Vec<StoredFile>> {
         if matches!(self.record, Record::Foreign | Record::Unreadable(_)) {
             return Ok(self.files.iter().map(|file| file.with(None)).collect());
         }

@@ -24,14 +24,29 @@ impl Catalog {
     /// Any error of listing the store. A manifest that can't be read is no error but an entry: [`Record::Unreadable`].
     pub fn load(store: &dyn LocalStore) -> Result<Self> {
         let mut catalog = Self::load_once(store)?;
-        // Other runs may add and remove backups while this reads.
+        // Other runs may add, replace and remove backups while this reads.
         for _ in 0..TRIES {
-            if !catalog.entries.is_empty() || store.list("manifest_")?.is_empty() {
+            if catalog.is_current(store)? {
                 break;
             }
             catalog = Self::load_once(store)?;
         }
         Ok(catalog)
+    }
+
+    /// Whether the store still lacks what this catalog lacks. A backup that was replaced since the listing has files that
+    /// weren't in it.
+    fn is_current(&self, store: &dyn LocalStore) -> Result<bool> {
+        if self.entries.is_empty() {
+            return Ok(store.list("manifest_")?.is_empty());
+        }
+        let files = self.entries.iter().filter(|entry| entry.manifest().is_some()).flat_map(|entry| &entry.files);
+        let missing: Vec<&str> = files.filter(|file| file.bytes.is_none()).map(|file| file.file.as_str()).collect();
+        if missing.is_empty() {
+            return Ok(true);
+        }
+        let now = sizes(store)?;
+        Ok(!missing.iter().any(|file| now.contains_key(*file)))
     }
 
     fn load_once(store: &dyn LocalStore) -> Result<Self> {

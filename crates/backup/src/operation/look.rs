@@ -39,6 +39,9 @@ pub struct Setup<'a> {
     pub root: PathBuf,
     /// The host's name.
     pub host: String,
+    /// What tells this start of the machine from others, such as the kernel's boot id; empty if that isn't known. After a
+    /// power failure, a log may not tell all that changed.
+    pub boot: String,
     /// The program's version.
     pub version: String,
     /// The command, as other runs that wait for the lock show it.

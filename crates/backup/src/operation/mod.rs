@@ -6,6 +6,7 @@ pub(crate) mod drill;
 pub mod inspect;
 pub(crate) mod look;
 pub mod marks;
+pub(crate) mod merge;
 pub(crate) mod probe;
 pub mod restore;
 pub mod rotate;

@@ -1,24 +1,41 @@
 //! Rotation: first a plan of what stays, then the rest is removed.
 
 use std::cmp::Reverse;
+use std::fmt;
 
 use serde::Serialize;
 
 use super::look::Look;
+use super::merge::merge;
 use super::run::Run;
-use crate::catalog::retention::{self, Plan, Policy};
+use crate::catalog::retention::{self, Merge, Plan, Policy};
 use crate::catalog::{Catalog, Entry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::id::BackupId;
 use crate::record::ledger::{Command, Line, Outcome};
 
-/// What a rotation removed.
+/// What a rotation merged and removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Rotation {
+    /// The increments that took others in, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<BackupId>,
+    /// The increments that could not take others in. Those are all still there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unmerged: Vec<FailedMerge>,
     /// The removed backups, in the order of removal.
     pub removed: Vec<BackupId>,
-    /// Size of their files, in bytes.
+    /// Size of their files, in bytes, without what the merged increments have grown by.
     pub freed_bytes: u64,
+}
+
+/// Increments that could not be merged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FailedMerge {
+    /// The last of them.
+    pub into: BackupId,
+    /// Why, in one line.
+    pub error: String,
 }
 
 /// What `policy` says about each backup of this host's own store. It changes nothing.
@@ -41,18 +58,65 @@ pub fn plan(look: &Look<'_>, policy: &Policy, just_made: Option<BackupId>) -> Re
     })
 }
 
-/// Removes the backups that `plan` doesn't keep. The ledger gets a line, unless there are none.
+/// Merges increments as `plan` says, then removes the backups that it doesn't keep. The ledger gets a line, unless there is
+/// nothing to do. Increments that can't be merged stay, which is no error: see [`Rotation::unmerged`].
 ///
 /// # Errors
 /// The first error of removing a backup; those before it are gone, and the ledger names them.
 /// [`Partial`](crate::ErrorKind::Partial) if all are gone, but the ledger can't be written.
 pub fn apply(run: &Run<'_>, plan: &Plan) -> Result<Rotation> {
-    let catalog = run.own_catalog()?;
     let mut rotation = Rotation::default();
-    let mut removals: Vec<BackupId> = plan.removals().map(|decision| decision.id).collect();
+    let result = merge_all(run, plan, &mut rotation).and_then(|grown_bytes| {
+        remove_all(run, plan, &mut rotation)?;
+        rotation.freed_bytes = rotation.freed_bytes.saturating_sub(grown_bytes);
+        Ok(())
+    });
+    if result.is_ok() && rotation == Rotation::default() {
+        return Ok(rotation);
+    }
+    let outcome = if result.is_ok() && rotation.unmerged.is_empty() { Outcome::Ok } else { Outcome::Partial };
+    let unmerged = || rotation.unmerged.first().map(ToString::to_string);
+    let error = result.as_ref().err().map(Error::one_line).or_else(unmerged);
+    let removed = rotation.removed.clone();
+    let recorded = run.record(Line { error, removed, ..Line::new(run.now(), Command::Rotate, outcome) });
+    let number = rotation.removed.len();
+    result.and(recorded.map_err(|e| e.unrecorded(&format!("backups removed: {number}"))))?;
+    Ok(rotation)
+}
+
+/// Merges increments. Those that can't be merged don't stop the others. Returns how many bytes the merged ones have grown by.
+///
+/// # Errors
+/// [`Interrupted`](ErrorKind::Interrupted); any error of reading the store.
+fn merge_all(run: &Run<'_>, plan: &Plan, rotation: &mut Rotation) -> Result<u64> {
+    let mut grown_bytes = 0;
+    for planned in &plan.merges {
+        run.check_stop()?;
+        let catalog = run.own_catalog()?;
+        let parts: Result<Vec<&Entry>> = planned.parts.iter().map(|id| catalog.get(*id)).collect();
+        match parts.and_then(|parts| merge(run, &parts)) {
+            Ok(grown_by) => {
+                rotation.merged.push(planned.into);
+                grown_bytes += grown_by;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
+            Err(error) => rotation.unmerged.push(FailedMerge { into: planned.into, error: error.one_line() }),
+        }
+    }
+    Ok(grown_bytes)
+}
+
+fn remove_all(run: &Run<'_>, plan: &Plan, rotation: &mut Rotation) -> Result<()> {
+    let catalog = run.own_catalog()?;
+    let is_still_needed = |id: BackupId| {
+        let is_unmerged = |merge: &Merge| rotation.unmerged.iter().any(|failed| failed.into == merge.into);
+        plan.merges.iter().any(|merge| merge.parts.contains(&id) && is_unmerged(merge))
+    };
+    let mut removals: Vec<BackupId> =
+        plan.removals().map(|decision| decision.id).filter(|id| !is_still_needed(*id)).collect();
     // An increment has a higher id than its parent. So however this is cut short, none is left without a parent.
     removals.sort_unstable_by_key(|id| Reverse(*id));
-    let result = removals.into_iter().try_for_each(|id| {
+    removals.into_iter().try_for_each(|id| {
         run.check_stop()?;
         let entry = catalog.get(id)?;
         require_unneeded(&catalog, entry, &rotation.removed)?;
@@ -64,17 +128,14 @@ pub fn apply(run: &Run<'_>, plan: &Plan) -> Result<Rotation> {
         rotation.removed.push(entry.id);
         rotation.freed_bytes += entry.files.iter().filter_map(|file| file.bytes).sum::<u64>();
         Ok(())
-    });
-    if result.is_ok() && rotation.removed.is_empty() {
-        return Ok(rotation);
+    })
+}
+
+/// The warning in one line.
+impl fmt::Display for FailedMerge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the increments of the hour up to {} are not merged: {}", self.into, self.error)
     }
-    let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Partial };
-    let error = result.as_ref().err().map(Error::one_line);
-    let removed = rotation.removed.clone();
-    let recorded = run.record(Line { error, removed, ..Line::new(run.now(), Command::Rotate, outcome) });
-    let number = rotation.removed.len();
-    result.and(recorded.map_err(|e| e.unrecorded(&format!("backups removed: {number}"))))?;
-    Ok(rotation)
 }
 
 /// Makes sure that no increment needs a backup, except for those `removed` before. A plan may be older than the increment.
@@ -95,11 +156,13 @@ mod tests {
     use super::*;
     use crate::catalog::Catalog;
     use crate::error::ErrorKind;
+    use crate::operation::backup::{IncrementalReport, backup_incremental};
     use crate::record::ledger::Ledger;
     use crate::record::names;
     use crate::store::{LocalStore, MemoryStore, Store};
+    use crate::testing::chains::{self, FIRST, FULL, NEWEST, SECOND, THIRD, all_held, fill, objects};
     use crate::testing::faults::{WatchedStore, assert_clean, fault_sweep};
-    use crate::testing::fixtures::{Site, id, published};
+    use crate::testing::fixtures::{Site, id, publish, published};
 
     const OLD: [&str; 2] = ["20251110_140000", "20251120_140000"];
     const NEW: &str = "20251210_140000";
@@ -146,10 +209,11 @@ mod tests {
         };
         let before = bytes(&store);
         let rotation = rotate(&site.begin(&store, NOW)).unwrap();
-        assert_eq!(rotation, Rotation { removed: vec![id(OLD[1]), id(OLD[0])], freed_bytes: before - bytes(&store) });
+        let removed = vec![id(OLD[1]), id(OLD[0])];
+        assert_eq!(rotation, Rotation { removed, freed_bytes: before - bytes(&store), ..Rotation::default() });
         assert_eq!(published(&store).len(), 3);
         let again = rotate(&site.begin(&store, NOW)).unwrap();
-        assert_eq!(again, Rotation { removed: Vec::new(), freed_bytes: 0 });
+        assert_eq!(again, Rotation::default());
     }
 
     #[test]
@@ -214,6 +278,85 @@ mod tests {
         let error = apply(&run, &plan).unwrap_err();
         assert_eq!(error.to_string(), format!("backup {} can't be removed: {NEW} is an increment on it", OLD[1]));
         assert_eq!(run.catalog().unwrap().entries().len(), 3);
+    }
+
+    /// A day after [`chains::chain`].
+    const DAY_AFTER: &str = "20251210_150000";
+
+    #[test]
+    fn increments_of_an_hour_become_one_and_the_points_that_stay_hold_what_they_did() {
+        let store = MemoryStore::new();
+        let site = chains::chain(&store);
+        let mut left = all_held(&store);
+        left.retain(|point, _| ![FIRST, SECOND].map(id).contains(point));
+        let rotation = rotate(&site.begin(&store, DAY_AFTER)).unwrap();
+        assert_eq!((rotation.merged, rotation.unmerged), (vec![id(THIRD)], vec![]));
+        assert_eq!(rotation.removed, [SECOND, FIRST].map(id));
+        assert_eq!(all_held(&store), left);
+        let line = Ledger::load(&store).unwrap().lines().last().unwrap().clone();
+        assert_eq!((line.command, line.outcome, line.removed), (Command::Rotate, Outcome::Ok, rotation.removed));
+        assert_eq!(rotate(&site.begin(&store, DAY_AFTER)).unwrap(), Rotation::default());
+    }
+
+    #[test]
+    fn an_increment_can_follow_a_merged_one() {
+        let store = MemoryStore::new();
+        let site = chains::chain(&store);
+        rotate(&site.begin(&store, DAY_AFTER)).unwrap();
+        site.execute("UPDATE sessions SET kwh = 99 WHERE id = 700");
+        let report = backup_incremental(&site.begin(&store, DAY_AFTER), &site.request()).unwrap();
+        assert!(matches!(report, IncrementalReport::Increment(_)), "{report:?}");
+        let held = all_held(&store);
+        assert_ne!(held[&id(DAY_AFTER)], held[&id(NEWEST)]);
+    }
+
+    #[test]
+    fn increments_that_cannot_be_merged_stay_and_the_rest_goes_on() {
+        let store = MemoryStore::new();
+        let site = chains::chain(&store);
+        let old = site.backup(&store, "20251209_150000");
+        let name = format!("sessions_db_{SECOND}.db.rdiff.zst");
+        let mut bytes = Vec::new();
+        store.read(&name).unwrap().read_to_end(&mut bytes).unwrap();
+        let half = bytes.len() / 2;
+        bytes[half] ^= 1;
+        publish(&store, &name, &bytes);
+        let before = published(&store);
+        let run = site.begin(&store, DAY_AFTER);
+        let mut plan = plan(&run, &Policy::default(), None).unwrap();
+        plan.decisions.iter_mut().filter(|decision| decision.id == old).for_each(|decision| decision.keep = false);
+        let rotation = apply(&run, &plan).unwrap();
+        assert_eq!((rotation.merged, rotation.removed), (vec![], vec![old]));
+        let [failed] = &rotation.unmerged[..] else { panic!("{:?}", rotation.unmerged) };
+        assert!(failed.into == id(THIRD) && failed.error.contains(&name), "{failed}");
+        let left: Vec<String> = before.into_iter().filter(|name| !name.contains("20251209_150000")).collect();
+        assert_eq!(published(&store), left);
+        let line = Ledger::load(&store).unwrap().lines().last().unwrap().clone();
+        assert_eq!((line.outcome, line.error), (Outcome::Partial, Some(failed.to_string())));
+    }
+
+    #[test]
+    fn a_rotation_that_merges_can_stop_anywhere_and_the_next_one_goes_on() {
+        let memory = MemoryStore::new();
+        let _site = chains::chain(&memory);
+        let (objects, expected) = (objects(&memory), all_held(&memory));
+        let kept = [FULL, THIRD, NEWEST].map(id);
+        let is_whole = |store: &dyn LocalStore| {
+            let held = all_held(store);
+            let is_as_before = held.iter().all(|(point, held)| expected[point] == *held);
+            is_as_before && kept.iter().all(|point| held.contains_key(point))
+        };
+        fault_sweep(
+            |_, store| fill(store, &objects),
+            |site, store| drop(Run::begin(site.setup(store, DAY_AFTER), &mut |_| {}).and_then(|run| rotate(&run))),
+            |site, store, fault| {
+                assert!(is_whole(store), "at once: {fault}");
+                rotate(&site.begin(store, DAY_AFTER)).unwrap();
+                assert!(is_whole(store), "after the next rotation: {fault}");
+                assert_eq!(all_held(store).len(), kept.len(), "{fault}");
+                assert_clean(site, store, &kept, fault);
+            },
+        );
     }
 
     #[test]

@@ -102,6 +102,15 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Replaces a backup by another one of the same id, whose new artifacts are staged.
+    ///
+    /// # Errors
+    /// As [`commit::replace_backup`].
+    pub(crate) fn replace_backup(&self, old: &Manifest, new: &Manifest) -> Result<()> {
+        self.forget_catalog();
+        commit::replace_backup(&self.store, old, new)
+    }
+
     /// Removes a backup.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! Names of the files in a store: `<name>_<id>.db[.gz|.zst]`, `<name>_<id>.tar[.gz|.zst]`, `manifest_<id>.json`, `pin_<id>`.
-//! An increment of a database is `<name>_<id>.db.rdiff[.gz|.zst]`. A database that is kept as bytes can also have `<name>_<id>.db-wal[.gz|.zst]` and `<name>_<id>.db-journal[.gz|.zst]`.
+//! An increment of a database is `<name>_<id>.db.rdiff[.gz|.zst]`, or `<name>_<id>.db.merged.rdiff[.gz|.zst]` if it was merged from
+//! several and the one whose place it takes has the other name. A database that is kept as bytes can also have
+//! `<name>_<id>.db-wal[.gz|.zst]` and `<name>_<id>.db-journal[.gz|.zst]`.
 
 use std::fmt;
 
@@ -55,9 +57,14 @@ pub struct ArtifactName {
     pub id: BackupId,
     /// What it decodes to.
     pub kind: Kind,
+    /// Whether it has the other one of the two names of an increment.
+    pub is_merged: bool,
     /// How it is encoded.
     pub codec: Codec,
 }
+
+/// Ends the other name of an increment.
+const MERGED: &str = ".db.merged.rdiff";
 
 impl ArtifactName {
     /// The parts of this file name; `None` if it isn't an artifact's.
@@ -70,15 +77,17 @@ impl ArtifactName {
             (file, Codec::None)
         };
         let kind = |kind: Kind| Some((stem.strip_suffix(kind.extension())?, kind));
-        let (stem, kind) = Kind::ALL.into_iter().find_map(kind)?;
-        let (name, id) = split_id(stem)?;
-        is_set_name(name).then(|| Self { name: name.to_string(), id, kind, codec })
+        let merged = stem.strip_suffix(MERGED).map(|stem| (stem, Kind::Increment));
+        let (rest, kind) = merged.or_else(|| Kind::ALL.into_iter().find_map(kind))?;
+        let (name, id) = split_id(rest)?;
+        is_set_name(name).then(|| Self { name: name.to_string(), id, kind, is_merged: merged.is_some(), codec })
     }
 }
 
 impl fmt::Display for ArtifactName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}_{}{}{}", self.name, self.id, self.kind.extension(), self.codec.extension())
+        let extension = if self.is_merged { MERGED } else { self.kind.extension() };
+        write!(f, "{}_{}{extension}{}", self.name, self.id, self.codec.extension())
     }
 }
 
@@ -91,6 +100,19 @@ pub fn manifest(id: BackupId) -> String {
 pub fn parse_manifest(file: &str) -> Option<BackupId> {
     match split_id(file.strip_suffix(".json")?)? {
         ("manifest", id) => Some(id),
+        _ => None,
+    }
+}
+
+/// The name in the staging area of the manifest that a backup had before it was replaced.
+pub fn replaced(id: BackupId) -> String {
+    format!("replaced_{id}.json")
+}
+
+/// The backup whose replaced manifest has this name; `None` for any other object.
+pub fn parse_replaced(file: &str) -> Option<BackupId> {
+    match split_id(file.strip_suffix(".json")?)? {
+        ("replaced", id) => Some(id),
         _ => None,
     }
 }
@@ -135,6 +157,8 @@ mod tests {
             "sessions_db_20251210_140000.db",
             "sessions_db_20251210_140000.db-wal",
             "sessions_db_20251210_140000.db-journal.gz",
+            "sessions_db_20251210_140000.db.rdiff.zst",
+            "sessions_db_20251210_140000.db.merged.rdiff.gz",
             "config_20251210_140000.tar.gz",
             "config_20251210_140000.tar.zst",
         ] {
@@ -148,6 +172,8 @@ mod tests {
             "history.jsonl",
             "manifest_20251210_140000.json",
             "sessions_db_20251210_140000.db-shm",
+            "sessions_db_20251210_140000.merged.rdiff.gz",
+            "config_20251210_140000.merged.tar.gz",
             "sessions_db.db.gz",
             "_20251210_140000.db",
             "a b_20251210_140000.db",

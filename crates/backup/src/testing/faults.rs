@@ -41,7 +41,10 @@ impl Fault {
 pub(crate) struct WatchedStore<'a> {
     store: &'a dyn LocalStore,
     log: Arc<Log>,
+    before_reading: Mutex<Option<Happening<'a>>>,
 }
+
+type Happening<'a> = Box<dyn FnOnce() + Send + 'a>;
 
 #[derive(Default)]
 struct Log {
@@ -51,12 +54,18 @@ struct Log {
 
 impl<'a> WatchedStore<'a> {
     pub fn new(store: &'a dyn LocalStore) -> Self {
-        Self { store, log: Arc::default() }
+        Self { store, log: Arc::default(), before_reading: Mutex::default() }
+    }
+
+    /// A store where something happens before the first object is read.
+    pub fn meanwhile(store: &'a dyn LocalStore, happens: impl FnOnce() + Send + 'a) -> Self {
+        Self { before_reading: Mutex::new(Some(Box::new(happens))), ..Self::new(store) }
     }
 
     /// Fails at the call with this number, counted from 0.
     pub fn failing(store: &'a dyn LocalStore, at: usize, fault: Fault) -> Self {
-        Self { store, log: Arc::new(Log { calls: Mutex::default(), fault: Some((at, fault)) }) }
+        let log = Arc::new(Log { calls: Mutex::default(), fault: Some((at, fault)) });
+        Self { log, ..Self::new(store) }
     }
 
     /// All calls that change something, except single writes: a verb and a name.
@@ -69,6 +78,11 @@ impl<'a> WatchedStore<'a> {
     /// The number of calls that begin with this text.
     pub fn count(&self, call: &str) -> usize {
         self.log.calls.lock().unwrap().iter().filter(|made| made.starts_with(call)).count()
+    }
+
+    /// The number of the first call that begins with this text.
+    pub fn position(&self, call: &str) -> usize {
+        self.log.calls.lock().unwrap().iter().position(|made| made.starts_with(call)).unwrap()
     }
 
     /// Whether the fault has occurred.
@@ -104,6 +118,9 @@ impl Store for WatchedStore<'_> {
     }
 
     fn read(&self, name: &str) -> Result<Box<dyn io::Read + Send>> {
+        if let Some(happens) = self.before_reading.lock().unwrap().take() {
+            happens();
+        }
         self.log.call("read", name, || self.store.read(name))
     }
 

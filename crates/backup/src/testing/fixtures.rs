@@ -84,6 +84,7 @@ impl Site {
             project: "charger-api".into(),
             root: self.root().to_path_buf(),
             host: "box".into(),
+            boot: "boot".into(),
             version: "1.0.0".into(),
             command: "test".into(),
             lock_wait: Duration::ZERO,

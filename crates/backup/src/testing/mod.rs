@@ -1,9 +1,13 @@
 //! What tests, benchmarks and fuzz targets share.
 
 #[cfg(test)]
+pub(crate) mod chains;
+#[cfg(test)]
 pub(crate) mod faults;
 #[cfg(test)]
 pub(crate) mod fixtures;
+#[cfg(test)]
+mod histories;
 #[cfg(test)]
 pub(crate) mod increments;
 #[cfg(test)]

@@ -78,6 +78,20 @@ pub fn block(crontab: &[u8], root: &Path) -> Result<Option<Block>> {
 /// # Errors
 /// [`ErrorKind::InvalidInput`] if they can't stand on a line.
 pub fn line(schedule: &str, command: &[String], log: &str) -> Result<String> {
+    line_of(schedule, command, log, |command, failed| format!("date; {command} || echo {failed} >&3"))
+}
+
+/// The same for a command that runs every few minutes and prints nothing if all is well: the log has its errors only, and
+/// cron sends no mail about them. The backup that fails as well does.
+///
+/// # Errors
+/// As [`line()`].
+pub fn frequent_line(schedule: &str, command: &[String], log: &str) -> Result<String> {
+    line_of(schedule, command, log, |command, failed| format!("{command} || {{ date; echo {failed}; }}"))
+}
+
+/// A line that runs the `job` of a command and the message of its failure.
+fn line_of(schedule: &str, command: &[String], log: &str, job: impl Fn(&str, &str) -> String) -> Result<String> {
     check_schedule(schedule)?;
     let words = command.iter().map(String::as_str);
     let failed = format!("a scheduled run failed, see {log}");
@@ -86,7 +100,7 @@ pub fn line(schedule: &str, command: &[String], log: &str) -> Result<String> {
         return Err(Error::new(ErrorKind::InvalidInput, "a path with a NUL in it can't stand in a crontab"));
     };
     let to_log = format!("exec 3>&1; (: >> {log}) && exec >> {log} 2>&1");
-    let line = format!("{UMASK}; {to_log}; date; {command} || echo {failed} >&3");
+    let line = format!("{UMASK}; {to_log}; {}", job(&command, &failed));
     if line.chars().any(char::is_control) {
         let message = format!("{} can't stand in a crontab", line.escape_debug());
         return Err(

@@ -3,6 +3,7 @@
 //! The jobs go into the crontab of the user that the backup runs as. That user can install them, or root.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use backup::{Error, ErrorKind};
 use serde::Serialize;
@@ -37,6 +38,8 @@ pub struct Report {
     pub lines: Vec<String>,
     /// Where the output goes.
     pub log: PathBuf,
+    /// How often increments should be made, if cron can't do that.
+    pub impossible: Option<String>,
     /// Whether nothing had to be done.
     pub unchanged: bool,
 }
@@ -68,7 +71,9 @@ pub fn install(context: &Context<'_>, shell: &Shell, args: &cli::InstallCron) ->
         steps.run(&old.replace(new))?;
     }
     steps.finish();
-    Ok(Report { user, program, lines: block.lines, log, unchanged: unchanged && !copied && !made })
+    let every = context.config.increments.every.filter(|every| minutes(*every).is_none());
+    let impossible = every.map(|every| humantime::format_duration(every).to_string());
+    Ok(Report { user, program, lines: block.lines, log, impossible, unchanged: unchanged && !copied && !made })
 }
 
 /// The user whose crontab it may go into; none is the current user.
@@ -137,17 +142,56 @@ fn block(context: &Context<'_>, program: &Path, given: Option<String>, crontab: 
     let schedule = given.or(earlier);
     let config = &context.config.schedule;
     let times = schedule.as_deref().unwrap_or(&config.cron);
-    let lines = vec![
+    let mut lines = vec![
         line(context, times, program, "backup --scheduled")?,
         line(context, &config.drill_cron, program, "drill")?,
     ];
+    if let Some(times) = context.config.increments.every.and_then(minutes) {
+        lines.push(line_of_increments(context, &times, program)?);
+    }
     let origin = Origin { root: context.root.clone(), program: program.to_path_buf(), schedule };
     Ok(Block { origin, lines })
 }
 
 fn line(context: &Context<'_>, schedule: &str, program: &Path, job: &str) -> anyhow::Result<String> {
-    let job = format!("--lock-wait 15m {job}");
-    let words = [word(program)?.to_string()].into_iter().chain(arguments(context)?);
-    let words: Vec<String> = words.chain(job.split(' ').map(str::to_string)).collect();
+    let words = words(context, program, &format!("--lock-wait 15m {job}"))?;
     Ok(block::line(schedule, &words, word(&log(context))?)?)
+}
+
+/// It doesn't wait long for another run: the next one comes soon.
+fn line_of_increments(context: &Context<'_>, schedule: &str, program: &Path) -> anyhow::Result<String> {
+    let words = words(context, program, "--quiet backup --incremental --scheduled")?;
+    Ok(block::frequent_line(schedule, &words, word(&log(context))?)?)
+}
+
+fn words(context: &Context<'_>, program: &Path, job: &str) -> anyhow::Result<Vec<String>> {
+    let words = [word(program)?.to_string()].into_iter().chain(arguments(context)?);
+    Ok(words.chain(job.split(' ').map(str::to_string)).collect())
+}
+
+/// The times in a crontab that come so often: for whole minutes that divide an hour.
+fn minutes(every: Duration) -> Option<String> {
+    const HOUR: u64 = 60 * 60;
+    let minutes = Some(every.as_secs() / 60).filter(|minutes| Duration::from_secs(minutes * 60) == every)?;
+    match minutes {
+        1 => Some("* * * * *".into()),
+        60 => Some("0 * * * *".into()),
+        _ => (minutes != 0 && HOUR % (minutes * 60) == 0).then(|| format!("*/{minutes} * * * *")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cron_can_do_whole_minutes_that_divide_an_hour() {
+        for (seconds, times) in [(60, "* * * * *"), (15 * 60, "*/15 * * * *"), (60 * 60, "0 * * * *")] {
+            assert_eq!(minutes(Duration::from_secs(seconds)).as_deref(), Some(times));
+        }
+        for seconds in [1, 59, 90, 7 * 60, 120 * 60] {
+            assert_eq!(minutes(Duration::from_secs(seconds)), None, "{seconds}");
+        }
+        assert_eq!(minutes(Duration::from_millis(60_500)), None);
+    }
 }

@@ -115,9 +115,10 @@ fn carry_out(
     let copied = program::install(&mut steps, &origin.program, &context.root)?;
     let put = files::put(context, &mut steps, &plan.files)?;
     let enabled = start::enable(&mut steps, &plan.files, !args.no_start)?;
-    let replaced = older::remove(context, &mut steps, origin)?;
+    let removed = older::remove(context, &mut steps, origin, &plan.files)?;
+    let follows = start::follow(&mut steps, &plan.files, !args.no_start, copied)?;
     steps.finish();
-    Ok(lingers || made || copied || put || enabled || replaced)
+    Ok(lingers || made || copied || put || enabled || removed || follows)
 }
 
 fn check_calendars(shell: &Shell, spec: &Spec, args: &cli::InstallTimer) -> anyhow::Result<()> {

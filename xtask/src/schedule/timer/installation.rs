@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::context::Context;
 use crate::schedule::spec::{default_unit, slug};
-use crate::schedule::units::{Flags, Origin};
+use crate::schedule::units::{FOLLOW, Flags, Origin};
 use crate::systemd::Scope;
 use crate::systemd::manager::Manager;
 
@@ -35,6 +35,8 @@ pub struct Installation {
     pub older: Vec<OlderUnit>,
     /// The name of the drill's units, without an ending.
     pub drill: String,
+    /// The service that makes increments, if it is there.
+    pub follow: Option<String>,
 }
 
 impl Installation {
@@ -49,7 +51,8 @@ impl Installation {
         let files = origin.files().chain(names(&origin.unit).map(|unit| unit.file)).filter(is_ours).collect();
         let is_older = older.iter().any(|unit| !belongs(&folder.join(&unit.now), &origin));
         let drill = format!("{}-{}", origin.unit, if is_older { "verify" } else { "drill" });
-        Ok(Self { scope: manager.scope, origin, files, older, drill })
+        let follow = Some(format!("{}{FOLLOW}", origin.unit)).filter(|file| belongs(&folder.join(file), &origin));
+        Ok(Self { scope: manager.scope, origin, files, older, drill, follow })
     }
 
     /// The command that installs it again.
@@ -69,6 +72,11 @@ impl Installation {
 /// Units of an older version in `folder` that belong to a schedule.
 pub fn older(folder: &Path, origin: &Origin) -> Vec<OlderUnit> {
     names(&origin.unit).filter(|unit| belongs(&folder.join(&unit.file), origin)).collect()
+}
+
+/// Names of a schedule's units in `folder` that the settings don't want any more.
+pub fn unwanted(folder: &Path, origin: &Origin, is_wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    origin.files().filter(|file| !is_wanted(file) && belongs(&folder.join(file), origin)).collect()
 }
 
 /// Whether the file is a unit of a schedule: for the same project, or for one that is gone.

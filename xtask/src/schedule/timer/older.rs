@@ -1,4 +1,5 @@
-//! Units of an older version with names that are not used any more. An installation removes them.
+//! Units that are not used any more: those of an older version with other names, and the service for increments if the
+//! settings want none. An installation removes them.
 //!
 //! They are removed last, when the new timers are enabled: so there is a scheduled drill at every moment. After a
 //! kill in between both exist, and the next installation removes the old ones. If a step fails, they are put back, and
@@ -6,26 +7,29 @@
 
 use std::path::{Path, PathBuf};
 
-use super::installation::{OlderUnit, older};
+use super::files::UnitFile;
+use super::installation::{OlderUnit, older, unwanted};
 use super::traces::{forget_failures, traces, words};
 use crate::context::Context;
 use crate::schedule::steps::Steps;
-use crate::schedule::units::Origin;
+use crate::schedule::units::{Origin, starts_by_itself};
 use crate::step::Step;
 use crate::systemd::state::State;
 
-/// Disables, stops and removes those of a schedule. `false` if there are none.
-pub fn remove(context: &Context<'_>, steps: &mut Steps<'_>, origin: &Origin) -> anyhow::Result<bool> {
+/// Disables, stops and removes those of a schedule, all but the `new` ones. `false` if there are none.
+pub fn remove(context: &Context<'_>, steps: &mut Steps<'_>, origin: &Origin, new: &[UnitFile]) -> anyhow::Result<bool> {
     let manager = steps.manager;
     let folder = manager.unit_folder()?;
     let units = older(&folder, origin);
-    if units.is_empty() {
+    let is_new = |file: &str| new.iter().any(|new| new.unit.file == file);
+    let mut files: Vec<String> = units.iter().map(|unit| unit.file.clone()).collect();
+    files.extend(unwanted(&folder, origin, is_new));
+    if files.is_empty() {
         return Ok(false);
     }
-    let files: Vec<String> = units.iter().map(|unit| unit.file.clone()).collect();
-    let timers: Vec<String> = files.iter().filter(|file| file.ends_with(".timer")).cloned().collect();
+    let timers: Vec<String> = files.iter().filter(|file| starts_by_itself(file)).cloned().collect();
     let states = manager.states(&timers)?;
-    // Disabling a timer removes its link.
+    // Disabling a unit removes its link.
     let mut traces = traces(manager, &folder, &files)?;
     traces.retain(|path| !path.is_symlink());
 
@@ -48,7 +52,7 @@ fn undo(steps: &mut Steps<'_>, traces: &[PathBuf], timers: &[String], states: &[
     undo.push(manager.systemctl(&["daemon-reload"]));
     for (timer, state) in timers.iter().zip(states) {
         undo.extend(state.is_enabled().then(|| manager.systemctl(&["enable", timer])));
-        undo.extend(state.is_active().then(|| manager.systemctl(&["start", timer])));
+        undo.extend(state.is_active().then(|| manager.systemctl(&["start", "--no-block", timer])));
     }
     Ok(undo)
 }

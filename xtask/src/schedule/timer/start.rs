@@ -4,6 +4,7 @@ use backup::{Error, ErrorKind};
 
 use super::files::UnitFile;
 use crate::schedule::steps::Steps;
+use crate::schedule::units::FOLLOW;
 use crate::step::Step;
 use crate::systemd;
 use crate::systemd::state::State;
@@ -29,6 +30,30 @@ pub fn enable(steps: &mut Steps<'_>, files: &[UnitFile], now: bool) -> anyhow::R
 
 fn systemctl(steps: &mut Steps<'_>, words: &[&str], timers: &[&str]) -> anyhow::Result<()> {
     if timers.is_empty() { Ok(()) } else { steps.run(&steps.manager.systemctl(words).and(timers.iter().copied())) }
+}
+
+/// Enables the service for increments, if there is one, and, if `now` is set, starts it. It is started anew if it is
+/// another one now, or its `program` is. `false` if nothing had to be done.
+///
+/// This has to come last: what runs can't be put back. It doesn't wait, since the first round may be a full backup.
+pub fn follow(steps: &mut Steps<'_>, files: &[UnitFile], now: bool, program: bool) -> anyhow::Result<bool> {
+    let Some(file) = files.iter().find(|file| file.unit.file.ends_with(FOLLOW)) else { return Ok(false) };
+    let (manager, name, state) = (steps.manager, file.unit.file.as_str(), &file.state);
+    if !state.is_enabled() {
+        steps.undo_by([manager.systemctl(&["disable", name])]);
+        steps.run(&manager.systemctl(&["enable", name]))?;
+    }
+    let is_another = program || file.is_changed() || state.is_waiting_to_restart();
+    let verb = match state.is_active() {
+        true if is_another => "restart",
+        false => "start",
+        true => return Ok(!state.is_enabled()),
+    };
+    if !now {
+        return Ok(!state.is_enabled());
+    }
+    steps.run(&manager.systemctl(&[verb, "--no-block", name]))?;
+    Ok(true)
 }
 
 /// Names of timers in such a state.

@@ -3,15 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use crate::schedule::steps::Steps;
+use crate::schedule::units::starts_by_itself;
 use crate::step::word;
 use crate::systemd::manager::Manager;
 
-/// Existing files of the units: their own, the links that enable timers, and the stamps of their last runs. A stamp would
+/// The folders of the links that enable units which start by themselves.
+const WANTS: [&str; 3] = ["timers.target.wants", "multi-user.target.wants", "default.target.wants"];
+
+/// Existing files of the units: their own, the links that enable them, and the stamps of their last runs. A stamp would
 /// make a later timer of the same name catch up on runs.
 pub fn traces(manager: &Manager<'_>, folder: &Path, files: &[String]) -> anyhow::Result<Vec<PathBuf>> {
     let mut traces: Vec<PathBuf> = files.iter().map(|file| folder.join(file)).collect();
-    for timer in files.iter().filter(|file| file.ends_with(".timer")) {
-        traces.extend([folder.join("timers.target.wants").join(timer), manager.stamp(timer)?]);
+    for unit in files.iter().filter(|file| starts_by_itself(file)) {
+        traces.extend(WANTS.map(|wants| folder.join(wants).join(unit)));
+        traces.push(manager.stamp(unit)?);
     }
     traces.retain(|path| path.symlink_metadata().is_ok());
     Ok(traces)

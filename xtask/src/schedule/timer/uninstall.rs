@@ -12,6 +12,7 @@ use crate::schedule::cron::table;
 use crate::schedule::lock::lock;
 use crate::schedule::program;
 use crate::schedule::steps::Steps;
+use crate::schedule::units::starts_by_itself;
 use crate::systemd::manager::Manager;
 use crate::systemd::state::State;
 use crate::systemd::{self, Scope};
@@ -47,14 +48,14 @@ pub fn uninstall(
     }
     forget_failures(&mut steps, &origin.unit, &units)?;
     steps.finish();
-    let running = named(&units, &states, |unit, state| unit.ends_with(".service") && state.is_active());
+    let running = named(&units, &states, |unit, state| !starts_by_itself(unit) && state.is_active());
     left(&manager, installation, &folder, &running)
 }
 
-/// Disables and stops the timers.
+/// Disables and stops what starts by itself.
 fn stop(steps: &mut Steps<'_>, units: &[String], states: &[State]) -> anyhow::Result<()> {
     let enabled = named(units, states, |_, state| state.is_enabled());
-    let active = named(units, states, |unit, state| unit.ends_with(".timer") && state.is_active());
+    let active = named(units, states, |unit, state| starts_by_itself(unit) && state.is_active());
     for (verb, units) in [("disable", enabled), ("stop", active)] {
         if !units.is_empty() {
             steps.run(&steps.manager.systemctl(&[verb]).and(units))?;

@@ -30,6 +30,16 @@ impl Encoding {
         }
     }
 
+    /// The codec at the level that it has where nobody chose one.
+    pub(crate) fn usual(codec: Codec) -> Self {
+        let level = match codec {
+            Codec::Gzip => 6,
+            Codec::Zstd => 1,
+            Codec::None => 0,
+        };
+        Self { codec, level }
+    }
+
     /// The codec.
     pub fn codec(self) -> Codec {
         self.codec

@@ -32,7 +32,7 @@ impl Policy {
                 return None;
             }
             (Standing::Complete | Standing::Partial, _) if candidate.parent.is_some() => {
-                (Class::Increment, self.keep_increments)
+                (Class::Increment, self.increment_days())
             }
             (Standing::Failed, _) => (Class::FailedRun, self.window()),
             (_, Trigger::PreRestore) => (Class::PreRestore, self.window()),

@@ -28,6 +28,9 @@ pub struct Candidate {
     pub collapses: Vec<Collapse>,
     /// Whether a person accepted these collapses.
     pub accepted: bool,
+    /// Whether it is an increment that can be merged with others: it has no whole database, and nothing is known against
+    /// its own files.
+    pub can_merge: bool,
 }
 
 /// What is known of an entry of the catalog.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::candidate::{Candidate, Standing};
+use super::merging::Merge;
 use super::reason::Reason;
 use crate::record::id::BackupId;
 
@@ -44,9 +45,13 @@ fn full_backups(candidates: &[&Candidate]) -> BTreeMap<BackupId, BackupId> {
     full
 }
 
-/// Adds what the kept ones need: the parent of each, that of the parent, and so on.
-pub(super) fn add_needed(candidates: &[&Candidate], keeps: &mut BTreeMap<BackupId, Vec<Reason>>) {
-    let parents = parents(candidates);
+/// Adds what the kept ones need after the `merges`: the parent of each, that of the parent, and so on.
+pub(super) fn add_needed(candidates: &[&Candidate], merges: &[Merge], keeps: &mut BTreeMap<BackupId, Vec<Reason>>) {
+    let mut parents = parents(candidates);
+    for merge in merges {
+        let parent = merge.parts.first().and_then(|first| parents.get(first).copied().flatten());
+        parents.insert(merge.into, parent);
+    }
     let mut needed_by: BTreeMap<BackupId, BackupId> = BTreeMap::new();
     for (id, parent) in parents.iter().rev() {
         let newest = needed_by.get(id).copied().or_else(|| keeps.contains_key(id).then_some(*id));

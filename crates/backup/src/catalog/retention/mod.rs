@@ -21,6 +21,7 @@ mod chains;
 mod count;
 mod gap;
 mod last_copies;
+mod merging;
 mod plan;
 mod policy;
 mod reason;
@@ -28,6 +29,7 @@ mod staleness;
 
 pub use candidate::{Candidate, Standing};
 pub(crate) use gap::gap_in_window;
+pub use merging::Merge;
 pub use plan::{Decision, Plan, plan};
 pub use policy::Policy;
 pub use reason::{Class, Reason};
@@ -35,7 +37,7 @@ pub use staleness::Staleness;
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use chrono::{DateTime, TimeDelta, Utc};
     use proptest::prelude::*;
@@ -56,7 +58,8 @@ mod tests {
         keep_monthly: 0,
         keep_yearly: 0,
         keep_before_collapse: 30,
-        keep_increments: 7,
+        every_minute_for: TimeDelta::days(1),
+        every_hour_for: TimeDelta::days(7),
     };
 
     impl Candidate {
@@ -74,12 +77,14 @@ mod tests {
     }
 
     /// `ID [WORD…] [NAME…]`: complete and of the timer unless a word says otherwise; the names are what it holds, those
-    /// with a `.` are configuration files, and `NAME<ID` is a collapse since another backup.
+    /// with a `.` are configuration files, and `NAME<ID` is a collapse since another backup. An increment, `on:ID`, can be
+    /// merged unless it is `whole`.
     fn candidate(text: &str) -> Candidate {
         let (id, words) = text.split_once(' ').unwrap();
-        let id = id.parse().unwrap();
+        let id: BackupId = id.parse().unwrap();
         let (mut standing, mut trigger) = (Standing::Complete, Trigger::Timer);
         let (mut parent, mut pinned, mut accepted, mut holds, mut paths, mut collapses) = Default::default();
+        let mut is_whole = false;
         for word in words.split_whitespace() {
             match word {
                 "partial" => standing = Standing::Partial,
@@ -89,6 +94,7 @@ mod tests {
                 "pre-restore" => trigger = Trigger::PreRestore,
                 "pinned" => pinned = true,
                 "accepted" => accepted = true,
+                "whole" => is_whole = true,
                 word if word.starts_with("on:") => parent = Some(word[3..].parse().unwrap()),
                 "another" => standing = Standing::AnotherProject,
                 "host" => standing = Standing::AnotherHost,
@@ -97,7 +103,9 @@ mod tests {
                 name => Vec::push(&mut holds, name.to_owned()),
             }
         }
-        Candidate { id, parent, at: id.time(), standing, trigger, pinned, holds, paths, collapses, accepted }
+        let can_merge = parent.is_some() && !is_whole;
+        let at = id.time();
+        Candidate { id, parent, at, standing, trigger, pinned, holds, paths, collapses, accepted, can_merge }
     }
 
     fn collapse_of(text: &str) -> Collapse {
@@ -257,6 +265,100 @@ mod tests {
         );
     }
 
+    /// Checks increments on a full backup of the day before at 12:00, the newest of which is new.
+    #[track_caller]
+    fn check_chain(rows: &[(&str, &str)]) {
+        let newest = rows[0].0.split(' ').next().unwrap();
+        let base = format!("+ within 7 days, needed by {newest}");
+        check(days(7), &[rows, &[("20251209_120000 db", &base)]].concat());
+    }
+
+    const NEWEST: &str = "+ increment, within 7 days, newest complete backup, newest with db";
+
+    #[test]
+    fn increments_of_an_hour_become_one_a_day_after_it() {
+        check_chain(&[
+            ("20251209_130200 on:20251209_130000 db", NEWEST),
+            ("20251209_130000 on:20251209_125959 db", "+ hourly, for 7 days, needed by 20251209_130200"),
+            ("20251209_125959 on:20251209_125500 db", "+ hourly, for 7 days, needed by 20251209_130200"),
+            ("20251209_125500 on:20251209_120100 db", "- merged into 20251209_125959"),
+            ("20251209_120100 on:20251209_120000 db", "- merged into 20251209_125959"),
+        ]);
+    }
+
+    #[test]
+    fn an_hour_is_merged_once_its_last_minute_is_no_longer_kept() {
+        let chain = [
+            "20251209_130400 on:20251209_130300 db",
+            "20251209_130300 on:20251209_130200 db",
+            "20251209_130200 on:20251209_120000 db",
+            "20251209_120000 db",
+        ];
+        let candidates = chain.map(candidate);
+        let merges = |now| plan(&candidates, &days(7), at(now)).unwrap().merges;
+        let parts = ["20251209_130200", "20251209_130300"].map(|id| id.parse().unwrap());
+        assert_eq!(merges("20251210_135959"), []);
+        assert_eq!(merges("20251210_140000"), [Merge { into: parts[1], parts: parts.to_vec() }]);
+        assert_eq!(merges("20251217_140000"), [], "nothing is merged that no rule keeps");
+    }
+
+    #[test]
+    fn a_pinned_increment_stays_a_point() {
+        check_chain(&[
+            ("20251210_130000 on:20251209_120400 db", NEWEST),
+            ("20251209_120400 on:20251209_120300 db", "+ hourly, for 7 days, needed by 20251210_130000"),
+            ("20251209_120300 on:20251209_120200 db", "- merged into 20251209_120400"),
+            ("20251209_120200 on:20251209_120100 db pinned", "+ pinned, hourly, for 7 days, needed by 20251210_130000"),
+            ("20251209_120100 on:20251209_120000 db", "- merged into 20251209_120200"),
+        ]);
+    }
+
+    #[test]
+    fn what_the_last_one_lacks_is_not_merged_into_it() {
+        let needed = "+ increment, within 7 days, needed by 20251210_130000";
+        check_chain(&[
+            ("20251210_130000 on:20251209_120500 db", NEWEST),
+            ("20251209_120500 on:20251209_120400 db", needed),
+            ("20251209_120400 on:20251209_120300 db whole", needed),
+            ("20251209_120300 on:20251209_120200 db", needed),
+            (
+                "20251209_120200 on:20251209_120100 db config",
+                "+ hourly, for 7 days, newest with config, needed by 20251210_130000",
+            ),
+            ("20251209_120100 on:20251209_120000 db config", "- merged into 20251209_120200"),
+        ]);
+    }
+
+    #[test]
+    fn what_a_merge_left_is_removed_unless_it_is_needed() {
+        let needed = "+ increment, within 7 days, needed by 20251210_130000";
+        check_chain(&[
+            ("20251210_130000 on:20251210_120400 db", NEWEST),
+            ("20251210_120400 on:20251209_120000 db", needed),
+            ("20251210_120300 on:20251210_120200 db", "- merged into 20251210_120400"),
+            ("20251210_120200 on:20251210_120100 db pinned", "+ pinned, increment, within 7 days"),
+            ("20251210_120100 on:20251209_120000 db", "+ needed by 20251210_120200"),
+        ]);
+        for (into, part) in [("db whole", "db"), ("db", "db config")] {
+            check_chain(&[
+                ("20251210_130000 on:20251210_120300 db", NEWEST),
+                (&format!("20251210_120300 on:20251209_120000 {into}"), needed),
+                (
+                    &format!("20251210_120100 on:20251209_120000 {part}"),
+                    match part {
+                        "db" => "+ increment, within 7 days",
+                        _ => "+ increment, within 7 days, newest with config",
+                    },
+                ),
+            ]);
+        }
+        check_chain(&[
+            ("20251210_130000 on:20251210_120300 db", NEWEST),
+            ("20251210_120300 on:20251209_120000 db", needed),
+            ("20251210_115900 on:20251209_120000 db", "+ increment, within 7 days"),
+        ]);
+    }
+
     #[test]
     fn increments_are_kept_by_the_age_of_their_newest_and_counted_by_no_rule() {
         check(
@@ -269,7 +371,7 @@ mod tests {
                 ("20251210_110000 on:20251203_130000 db", "+ increment, within 7 days, needed by 20251210_120000"),
                 ("20251203_150000 db", "+ last 1"),
                 ("20251203_140000 on:20251201_020000 db", "+ increment, within 7 days"),
-                ("20251203_130000 on:20251201_010000 db", "+ increment, within 7 days, needed by 20251210_120000"),
+                ("20251203_130000 on:20251201_010000 db", "+ hourly, for 7 days, needed by 20251210_120000"),
                 ("20251202_020000 on:20251201_020000 db", "+ increment, within 7 days"),
                 ("20251201_030000 on:20251130_230000 db", "- increment, older than 7 days"),
                 ("20251201_020000 db", "+ needed by 20251203_140000"),
@@ -742,9 +844,39 @@ mod tests {
                 let accepted = collapse.is_some_and(|(_, accepted)| accepted);
                 let parent = parent.filter(|_| number > 0).map(|parent| id(*parent.get(&hours[..number])));
                 let (id, collapses) = (id(hour), shown.into_iter().collect());
-                Candidate { id, parent, at: id.time(), standing, trigger, pinned, holds, paths, collapses, accepted }
+                Candidate {
+                    id,
+                    parent,
+                    at: id.time(),
+                    standing,
+                    trigger,
+                    pinned,
+                    holds,
+                    paths,
+                    collapses,
+                    accepted,
+                    can_merge: false,
+                }
             });
             entries.collect()
+        })
+    }
+
+    /// Full backups and the increments on each, up to [`NOW`].
+    fn chains() -> impl Strategy<Value = Vec<Candidate>> {
+        let holds = proptest::sample::subsequence(vec!["config".to_owned(), "db".to_owned()], 1..=2);
+        let entry = (1..50_i64, 0..12_u8, proptest::bool::weighted(0.1), proptest::bool::weighted(0.9), holds);
+        proptest::collection::vec(entry, 1..60).prop_map(|entries| {
+            let (mut time, mut last, mut catalog) = (at(NOW), None, Vec::new());
+            time -= TimeDelta::minutes(entries.iter().map(|(minutes, ..)| minutes).sum());
+            for (minutes, kind, pinned, can_merge, holds) in entries {
+                time += TimeDelta::minutes(minutes);
+                let (id, parent) = (BackupId::at(time), last.filter(|_| kind > 0));
+                let full = candidate(&format!("{id} db"));
+                catalog.push(Candidate { parent, pinned, holds, can_merge: can_merge && parent.is_some(), ..full });
+                last = Some(id);
+            }
+            catalog
         })
     }
 
@@ -755,7 +887,7 @@ mod tests {
         let keep_days = proptest::option::of(0..30_u32);
         let collapse = prop_oneof![Just(0), Just(30), 1..40_u32];
         (keep_days, proptest::array::uniform5(0..5_u32), collapse, 0..12_u32)
-            .prop_map(|(keep_days, counts, keep_before_collapse, keep_increments)| {
+            .prop_map(|(keep_days, counts, keep_before_collapse, increments)| {
                 let [keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly] = counts;
                 Policy {
                     keep_days,
@@ -765,7 +897,8 @@ mod tests {
                     keep_monthly,
                     keep_yearly,
                     keep_before_collapse,
-                    keep_increments,
+                    every_hour_for: TimeDelta::days(increments.into()),
+                    ..NO_RULE
                 }
             })
             .prop_filter("a valid policy", |policy| policy.validate().is_ok())
@@ -955,12 +1088,35 @@ mod tests {
         }
 
         #[test]
-        fn a_larger_keep_increments_keeps_no_less(
+        fn a_larger_every_hour_for_keeps_no_less(
             catalog in catalogs(), policy in policies(), by in 0..40_u32, now in moments(),
         ) {
-            let more = Policy { keep_increments: policy.keep_increments + by, ..policy };
+            let more = Policy { every_hour_for: policy.every_hour_for + TimeDelta::days(by.into()), ..policy };
             let (less, more) = (plan(&catalog, &policy, now)?, plan(&catalog, &more, now)?);
             prop_assert!(kept_ids(&less).is_subset(&kept_ids(&more)));
+        }
+
+        #[test]
+        fn merges_leave_each_point_what_it_needs_and_are_done_once(catalog in chains(), now in moments()) {
+            let plan = plan(&catalog, &Policy::default(), now)?;
+            let kept = kept_ids(&plan);
+            let merged: BTreeMap<BackupId, BackupId> =
+                plan.merges.iter().map(|merge| (merge.into, merge.parts[0])).collect();
+            let parent_of = |id: BackupId| catalog.iter().find(|it| it.id == id).unwrap().parent;
+            let after = |it: &Candidate| Candidate {
+                parent: merged.get(&it.id).map_or(it.parent, |first| parent_of(*first)),
+                ..it.clone()
+            };
+            let left: Vec<Candidate> = catalog.iter().filter(|it| kept.contains(&it.id)).map(after).collect();
+            for it in left.iter().filter(|it| it.parent.is_some()) {
+                prop_assert!(left.iter().any(|other| Some(other.id) == it.parent), "{} has lost its parent", it.id);
+            }
+            for part in plan.merges.iter().flat_map(|merge| &merge.parts) {
+                let part = catalog.iter().find(|it| it.id == *part).unwrap();
+                prop_assert!(kept.contains(&part.id) || !part.pinned && now - part.at > TimeDelta::days(1));
+            }
+            let again = super::plan(&left, &Policy::default(), now)?;
+            prop_assert_eq!((again.removals().count(), again.merges), (0, vec![]));
         }
 
         /// Except that those on which a future one is an increment are kept for it.

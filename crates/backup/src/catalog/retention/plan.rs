@@ -11,8 +11,9 @@ use super::candidate::Candidate;
 use super::chains::add_needed;
 use super::count::by_count;
 use super::last_copies::{around_collapses, by_nature, newest};
+use super::merging::{Kept, Merge, Merging};
 use super::policy::Policy;
-use super::reason::{KeepReasons, Reason};
+use super::reason::{Class, KeepReasons, Reason};
 use super::staleness::{Staleness, staleness};
 use crate::error::Result;
 use crate::record::id::BackupId;
@@ -22,6 +23,9 @@ use crate::record::id::BackupId;
 pub struct Plan {
     /// One for each candidate, newest first.
     pub decisions: Vec<Decision>,
+    /// Increments that are merged before anything is removed, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub merges: Vec<Merge>,
     /// Why nothing is removed, if backups have stopped or the clock is wrong.
     pub stale: Option<Staleness>,
 }
@@ -49,17 +53,45 @@ pub fn plan(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> Re
         newest_first.iter().copied().partition(|candidate| candidate.at <= now);
     let stale = staleness(&past, policy, now, ahead.iter().any(|candidate| candidate.is_point()));
 
-    let keeps = reasons_to_keep(&newest_first, &past, policy, now);
+    let mut keeps = reasons_to_keep(&newest_first, &past, policy, now);
+    let merging = if stale.is_some() { Merging::default() } else { merge(&past, policy, now, &mut keeps) };
+    add_needed(&newest_first, &merging.merges, &mut keeps);
     let accepted = around_collapses(&past, policy, now, true);
     let decide = |candidate: &&Candidate| match keeps.get(&candidate.id) {
         Some(reasons) => Decision { id: candidate.id, keep: true, reasons: reasons.clone() },
         None if stale.is_some() => Decision { id: candidate.id, keep: true, reasons: vec![Reason::NothingRemoved] },
         None => {
-            let reason = accepted_collapse(candidate, &accepted).unwrap_or_else(|| policy.why_removed(candidate));
+            let merged = merging.merged_into.get(&candidate.id).map(|into| Reason::MergedInto { id: *into });
+            let accepted = || accepted_collapse(candidate, &accepted);
+            let reason = merged.or_else(accepted).unwrap_or_else(|| policy.why_removed(candidate));
             Decision { id: candidate.id, keep: false, reasons: vec![reason] }
         }
     };
-    Ok(Plan { decisions: newest_first.iter().map(decide).collect(), stale })
+    Ok(Plan { decisions: newest_first.iter().map(decide).collect(), merges: merging.merges, stale })
+}
+
+/// Finds what is merged. Age doesn't keep what another increment takes in, and keeps that one for its hour.
+fn merge(
+    past: &[&Candidate],
+    policy: &Policy,
+    now: DateTime<Utc>,
+    keeps: &mut BTreeMap<BackupId, Vec<Reason>>,
+) -> Merging {
+    let is_age = |reason: &Reason| matches!(reason, Reason::Within { what: Class::Increment, .. });
+    let kept = Kept {
+        is_kept: |id| keeps.contains_key(&id),
+        is_needed: |id| keeps.get(&id).is_some_and(|reasons| !reasons.iter().all(is_age)),
+    };
+    let merging = Merging::find(past, policy, now, &kept);
+    keeps.retain(|id, _| !merging.merged_into.contains_key(id));
+    for id in &merging.hourly {
+        for reason in keeps.get_mut(id).into_iter().flatten() {
+            if let Reason::Within { days, .. } = *reason {
+                *reason = Reason::Hourly { days };
+            }
+        }
+    }
+    merging
 }
 
 /// What the rules keep, each with all reasons.
@@ -84,7 +116,6 @@ fn reasons_to_keep(
             keeps.entry(id).or_default().push(reason);
         }
     }
-    add_needed(all, &mut keeps);
     keeps
 }
 
@@ -105,7 +136,7 @@ impl Plan {
         for decision in self.decisions.iter_mut().filter(|decision| !decision.keep) {
             (decision.keep, decision.reasons) = (true, vec![Reason::NothingRemoved]);
         }
-        Self { stale: Some(why), ..self }
+        Self { stale: Some(why), merges: Vec::new(), ..self }
     }
 
     /// What is removed, newest first.

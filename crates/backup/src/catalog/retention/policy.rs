@@ -1,5 +1,6 @@
 //! The policy: what the settings say about retention.
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -12,9 +13,6 @@ pub(super) const DEFAULT_WINDOW: u32 = 7;
 
 /// How many days a backup from before a collapse is kept, if the policy has no `keep_before_collapse`.
 const BEFORE_COLLAPSE: u32 = 30;
-
-/// How many days the increments of a chain are kept after the newest of them.
-const INCREMENTS: u32 = 7;
 
 /// What to keep. A backup is kept if any rule keeps it.
 ///
@@ -47,10 +45,13 @@ pub struct Policy {
     /// is off. Settings write it as `"30d"`.
     #[serde(default = "before_collapse", deserialize_with = "days")]
     pub keep_before_collapse: u32,
-    /// How many days the increments of a chain are kept after the newest of them, whatever the other rules say. They count
-    /// for no other rule.
-    #[serde(skip, default = "increments")]
-    pub keep_increments: u32,
+    /// How long each increment is kept as it is. Then those of an hour become one.
+    #[serde(skip, default = "a_day")]
+    pub every_minute_for: TimeDelta,
+    /// How long the increments of a chain are kept after the newest of them, whatever the other rules say, rounded up to whole
+    /// days. They count for no other rule.
+    #[serde(skip, default = "a_week")]
+    pub every_hour_for: TimeDelta,
 }
 
 impl Policy {
@@ -89,6 +90,12 @@ impl Policy {
         self.counts().iter().any(|(_, count)| *count > 0)
     }
 
+    /// How many days the increments of a chain are kept.
+    pub(super) fn increment_days(&self) -> u32 {
+        let days = self.every_hour_for.num_seconds().max(0).unsigned_abs().div_ceil(86_400);
+        u32::try_from(days).unwrap_or(u32::MAX)
+    }
+
     /// The window in days.
     pub(super) fn window(&self) -> u32 {
         self.keep_days.unwrap_or(DEFAULT_WINDOW).max(1)
@@ -106,7 +113,8 @@ impl Default for Policy {
             keep_monthly: 0,
             keep_yearly: 0,
             keep_before_collapse: BEFORE_COLLAPSE,
-            keep_increments: INCREMENTS,
+            every_minute_for: a_day(),
+            every_hour_for: a_week(),
         }
     }
 }
@@ -115,8 +123,12 @@ fn before_collapse() -> u32 {
     BEFORE_COLLAPSE
 }
 
-fn increments() -> u32 {
-    INCREMENTS
+fn a_day() -> TimeDelta {
+    TimeDelta::days(1)
+}
+
+fn a_week() -> TimeDelta {
+    TimeDelta::days(7)
 }
 
 /// Reads days as settings write durations, `"30d"`; a bare number means days as well.

@@ -91,6 +91,11 @@ pub enum Reason {
         /// The database.
         name: String,
     },
+    /// Kept: it stands for the increments of an hour, which are merged into it.
+    Hourly {
+        /// How long, in days.
+        days: u32,
+    },
     /// Kept: an increment that is kept needs it.
     NeededBy {
         /// The newest of them.
@@ -104,6 +109,11 @@ pub enum Reason {
         what: Class,
         /// The limit, in days.
         days: u32,
+    },
+    /// Removed: another increment takes it in, or has done so.
+    MergedInto {
+        /// That one.
+        id: BackupId,
     },
     /// Removed: neither its age nor a count keeps it.
     NoRule,
@@ -153,6 +163,8 @@ impl fmt::Display for Reason {
             Self::BeforeCollapse { collapse } => write!(f, "before the collapse of {collapse}"),
             Self::ShowsCollapse { name } => write!(f, "shows the collapse of {name}"),
             Self::CollapseAccepted { name } => write!(f, "the collapse of {name} was accepted"),
+            Self::Hourly { days } => write!(f, "hourly, for {}", in_words(*days)),
+            Self::MergedInto { id } => write!(f, "merged into {id}"),
             Self::NeededBy { id } => write!(f, "needed by {id}"),
             Self::NothingRemoved => f.write_str("no recent backup, so nothing is removed"),
             Self::NoRule => f.write_str("no rule keeps it"),

@@ -6,6 +6,7 @@ use super::staging::{Parent, StagedDatabase, Staging};
 use super::state::{TrackedDatabase, TrackedSources};
 use crate::catalog::collapse;
 use crate::error::{Error, ErrorKind, Result, SALVAGE_HINT};
+use crate::record::figures::thousands;
 use crate::record::manifest::{
     Artifact, BackupType, Collapse, Content, FORMAT, Failure, FileEntry, Manifest, Status, Trigger, Warning,
 };
@@ -119,8 +120,9 @@ impl Assembly {
     /// Warns of pages that changed without the log showing it.
     fn note_missed(&mut self, name: &str, missed_pages: u64, staging: &Staging<'_>) {
         let Some(chain) = staging.chain.filter(|_| missed_pages > 0) else { return };
+        let pages = if missed_pages == 1 { "a page".into() } else { format!("{} pages", thousands(missed_pages)) };
         let message = format!(
-            "{missed_pages} pages of {name} changed without its log showing it: increments up to {} may lack them",
+            "{pages} of {name} changed without its log showing it: increments up to {} may lack that",
             chain.point
         );
         self.warnings.push(Warning { code: "missed_pages".into(), message });

@@ -224,7 +224,7 @@ impl Staging<'_> {
         taken: impl FnOnce(Facts, u64, bool) -> Database,
     ) -> Result<StagedDatabase> {
         self.run.require_room(self.expected_bytes(name))?;
-        let mut staged = StagedDatabase::untracked(Vec::new());
+        let mut followed = None;
         let artifact = self.stage(name, Kind::Database, |artifact, file| {
             let begun = Instant::now();
             let (unseen, busy_timeout) = (Background::beside(self.run.progress()), self.run.busy_timeout());
@@ -255,15 +255,12 @@ impl Staging<'_> {
                 require_none(path, problems?, damage)?;
             }
             let mut database = taken(stored?, millis(begun.elapsed()), is_same);
-            if let Some(tracker) = tracker {
-                let (tracked, missed_pages) = tracker.finish(database.facts.page_size);
-                database.pages_digest = Some(tracked.state.pages_digest);
-                (staged.tracked, staged.missed_pages) = (Some(tracked), missed_pages);
-            }
+            followed = tracker.map(|tracker| tracker.finish(database.facts.page_size));
+            database.pages_digest = followed.as_ref().map(|(tracked, _)| tracked.state.pages_digest);
             Ok(Content::Database(database))
         })?;
-        staged.artifacts.push(artifact);
-        Ok(staged)
+        let (tracked, missed_pages) = followed.map_or((None, 0), |(tracked, missed)| (Some(tracked), missed));
+        Ok(StagedDatabase { artifacts: vec![artifact], tracked, missed_pages })
     }
 
     /// Stores the database file, its log and its journal as they are.

@@ -6,12 +6,12 @@
 
 use super::assembly::Assembly;
 use super::change::Stop;
-use super::publication::{backup, next_id};
+use super::publication::{Attempt, next_id, write};
 use super::request::{BackupReport, BackupRequest, FullReason, IncrementalReport};
 use super::staging::{Parent, Staging};
 use super::state::{ChainState, KeptSnapshots};
-use crate::catalog::{Catalog, Entry, owner};
-use crate::error::Result;
+use crate::catalog::{Catalog, Entry, Summary, owner};
+use crate::error::{Error, Result};
 use crate::operation::run::Run;
 use crate::record::ledger::{Command, Line, Outcome};
 use crate::record::manifest::{Status, Trigger};
@@ -21,7 +21,7 @@ use crate::source::sqlite::bytes::Descriptors;
 /// full backup, and says why. If nothing changed, nothing is written.
 ///
 /// # Errors
-/// As [`backup()`]. If a source can't be read and nothing else has changed, the error of that source.
+/// As [`backup()`](super::backup). If a source can't be read and nothing else has changed, the error of that source.
 pub fn backup_incremental(run: &Run<'_>, request: &BackupRequest<'_>) -> Result<IncrementalReport> {
     backup_changes(run, request, &KeptSnapshots::default()).map(|(report, _)| report)
 }
@@ -37,17 +37,23 @@ pub(super) fn backup_changes(
         Ok(made) => Ok(made),
         Err(Stop::Full(reason)) => {
             run.recover()?;
-            backup(run, request).map(|report| (IncrementalReport::Full(report, reason), KeptSnapshots::default()))
+            let report = backup_instead(run, request)?;
+            Ok((IncrementalReport::Full(report, reason), KeptSnapshots::default()))
         }
         Err(Stop::Error(error)) => {
             // Removes what was staged. If even that fails, the next run does it.
             let _ = run.recover();
-            let line = Line::new(run.now(), Command::Backup, Outcome::of(&error));
-            // The caller's own error matters more.
-            let _ = record(run, Line { error: Some(error.one_line()), ..line });
+            record_error(run, &error);
             Err(error)
         }
     }
+}
+
+/// A full backup in place of an increment. The next attempt may come in a minute, so one that saves nothing leaves neither
+/// a manifest nor more than one line in the ledger.
+fn backup_instead(run: &Run<'_>, request: &BackupRequest<'_>) -> Result<BackupReport> {
+    write(run, request, &[], &Descriptors::default(), Attempt::InPlaceOfIncrement)
+        .inspect_err(|error| record_error(run, error))
 }
 
 fn continue_chain(
@@ -79,7 +85,8 @@ fn continue_chain(
 /// The newest point, if its chain is whole and the state is of it.
 fn find_parent(run: &Run<'_>, catalog: &Catalog) -> Result<Parent, Stop> {
     let store = &**run.locked_store();
-    let Some(state) = ChainState::load(store) else { return Err(Stop::Full(FullReason::NoState)) };
+    let state = ChainState::load_since(store, &run.setup().boot);
+    let Some(state) = state else { return Err(Stop::Full(FullReason::NoState)) };
     let Ok(entry) = catalog.get(state.point) else { return Err(Stop::Full(FullReason::PointGone(state.point))) };
     if entry.manifest().is_none() {
         return Err(Stop::Full(FullReason::PointGone(state.point)));
@@ -91,8 +98,9 @@ fn find_parent(run: &Run<'_>, catalog: &Catalog) -> Result<Parent, Stop> {
     if catalog.objections(&ledger).against(entry, &[]).is_some() {
         return Err(Stop::Full(FullReason::Unsound(state.point)));
     }
-    let is_regular = |other: &&Entry| other.manifest().is_some_and(|it| it.trigger != Trigger::PreRestore);
-    if let Some(newer) = catalog.entries().iter().rfind(is_regular).filter(|newer| newer.id != state.point) {
+    let saves = |it: &Summary| it.trigger != Trigger::PreRestore && it.status != Status::Failed;
+    let is_other = |other: &&Entry| other.manifest().is_some_and(saves);
+    if let Some(newer) = catalog.entries().iter().rfind(is_other).filter(|newer| newer.id != state.point) {
         return Err(Stop::Full(FullReason::Newer(newer.id)));
     }
     Ok(Parent { manifest: entry.read_manifest(store)?, state })
@@ -106,7 +114,7 @@ fn publish(staging: &Staging<'_>, parent: &Parent, assembly: Assembly) -> Result
     }
     let (manifest, mut failures, tracked) = assembly.finish(staging);
     run.publish(&manifest, staging.request.pinned)?;
-    let kept = ChainState::leave(run.locked_store(), run.now(), manifest.id, tracked, Some(&parent.state));
+    let kept = ChainState::leave(run, manifest.id, tracked, Some(&parent.state));
     let outcome = if manifest.status == Status::Complete { Outcome::Ok } else { Outcome::Partial };
     let error = failures.first().map(|(_, error)| error.one_line());
     let line = Line { id: Some(manifest.id), error, ..Line::new(run.now(), Command::Backup, outcome) };
@@ -120,11 +128,17 @@ fn publish(staging: &Staging<'_>, parent: &Parent, assembly: Assembly) -> Result
 fn unchanged(run: &Run<'_>, parent: &Parent, assembly: Assembly) -> Result<(IncrementalReport, KeptSnapshots)> {
     let (failures, tracked) = assembly.into_unchanged()?;
     let point = parent.manifest.id;
-    let kept = ChainState::leave(run.locked_store(), run.now(), point, tracked, Some(&parent.state));
+    let kept = ChainState::leave(run, point, tracked, Some(&parent.state));
     let outcome = if failures.is_empty() { Outcome::Ok } else { Outcome::Partial };
     let error = failures.first().map(|(_, error)| error.one_line());
     record(run, Line { id: Some(point), error, ..Line::new(run.now(), Command::Backup, outcome) })?;
     Ok((IncrementalReport::Unchanged { point, failures }, kept))
+}
+
+fn record_error(run: &Run<'_>, error: &Error) {
+    let line = Line::new(run.now(), Command::Backup, Outcome::of(error));
+    // The caller's own error matters more.
+    let _ = record(run, Line { error: Some(error.one_line()), ..line });
 }
 
 /// Adds a line to the ledger if it is news. A line for each minute would make the ledger too long to be read, and the
@@ -363,6 +377,32 @@ mod tests {
     }
 
     #[test]
+    fn a_full_backup_that_saves_nothing_leaves_nothing_however_often_it_is_attempted() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        fs::write(site.root().join("sessions.db"), "this is no database, whatever its name says").unwrap();
+        fs::remove_file(site.root().join(".env")).unwrap();
+        for now in [FULL, FIRST, SECOND] {
+            assert_eq!(incremental(&site, &store, now).unwrap_err().kind(), ErrorKind::NotADatabase);
+        }
+        assert_eq!((published(&store), staged(&store)), (Vec::new(), Vec::new()));
+        let ledger = Ledger::load(&store).unwrap();
+        assert_eq!(ledger.lines().iter().map(|line| line.outcome).collect::<Vec<_>>(), [Outcome::Failed]);
+    }
+
+    #[test]
+    fn a_nightly_backup_that_saves_nothing_ends_no_chain() {
+        let store = MemoryStore::new();
+        let site = begun(&store);
+        let none = crate::Sources::default();
+        let run = site.begin(&store, FIRST);
+        let failed = super::super::backup(&run, &BackupRequest { sources: &none, ..site.request() }).unwrap();
+        assert_eq!(failed.manifest.status, Status::Failed);
+        drop(run);
+        commit(&site);
+        assert_eq!(increment(&site, &store, SECOND).parent, Some(id(FULL)));
+    }
+
+    #[test]
     fn a_failure_is_recorded_once_and_so_is_its_end() {
         let store = MemoryStore::new();
         let site = begun(&store);
@@ -380,6 +420,6 @@ mod tests {
         increment(&site, &store, "20251209_140400");
         let ledger = Ledger::load(&store).unwrap();
         let outcomes: Vec<Outcome> = ledger.lines().iter().map(|line| line.outcome).collect();
-        assert_eq!(outcomes, [Outcome::Begun, Outcome::Ok, Outcome::Failed, Outcome::Ok]);
+        assert_eq!(outcomes, [Outcome::Ok, Outcome::Failed, Outcome::Ok]);
     }
 }

@@ -29,7 +29,7 @@ pub fn backup(run: &Run<'_>, request: &BackupRequest<'_>) -> Result<BackupReport
         code: "unrecorded".into(),
         message: format!("can't record in the ledger that this run began: {}", error.one_line()),
     });
-    let made = write(run, request, &[], &Descriptors::default(), Vec::from_iter(unrecorded));
+    let made = write(run, request, &[], &Descriptors::default(), Attempt::Asked(Vec::from_iter(unrecorded)));
     if let Err(error) = &made {
         run.record_error(Command::Backup, error);
     }
@@ -44,17 +44,26 @@ pub(crate) fn backup_locked(
     locked: &[(&Path, &Connection)],
     descriptors: &Descriptors,
 ) -> Result<BackupReport> {
-    write(run, request, locked, descriptors, Vec::new())
+    write(run, request, locked, descriptors, Attempt::Asked(Vec::new()))
 }
 
-fn write(
+/// Why a backup is attempted.
+pub(super) enum Attempt {
+    /// It was asked for, with these warnings. If nothing can be saved, its manifest says so.
+    Asked(Vec<Warning>),
+    /// No increment could be made. If nothing can be saved, it is an error.
+    InPlaceOfIncrement,
+}
+
+/// Makes a backup, or leaves nothing of it.
+pub(super) fn write(
     run: &Run<'_>,
     request: &BackupRequest<'_>,
     locked: &[(&Path, &Connection)],
     descriptors: &Descriptors,
-    warnings: Vec<Warning>,
+    attempt: Attempt,
 ) -> Result<BackupReport> {
-    let report = stage_and_publish(run, request, locked, descriptors, warnings);
+    let report = stage_and_publish(run, request, locked, descriptors, attempt);
     if report.is_err() {
         // Removes what was staged. If even that fails, the next run does it.
         let _ = run.recover();
@@ -67,21 +76,28 @@ fn stage_and_publish(
     request: &BackupRequest<'_>,
     locked: &[(&Path, &Connection)],
     descriptors: &Descriptors,
-    warnings: Vec<Warning>,
+    attempt: Attempt,
 ) -> Result<BackupReport> {
     let catalog = run.own_catalog()?;
     let id = next_id(run, &catalog)?;
     owner::claim(run.locked_store(), run.setup().project(), run.now(), &catalog)?;
-    let chain = request.tracked.then(|| ChainState::load(&**run.locked_store())).flatten();
+    let chain = request.tracked.then(|| ChainState::load_since(&**run.locked_store(), &run.setup().boot)).flatten();
     let chain = chain.as_ref();
     let kept = &KeptSnapshots::default();
     let staging = Staging { run, request, locked, descriptors, catalog: &catalog, id, chain, parent: None, kept };
+    let (warnings, must_save) = match attempt {
+        Attempt::Asked(warnings) => (warnings, false),
+        Attempt::InPlaceOfIncrement => (Vec::new(), true),
+    };
     let (manifest, mut failures, tracked) = Assembly::new(warnings).fill(&staging)?.finish(&staging);
     drop(catalog);
+    if must_save && manifest.status == Status::Failed && !failures.is_empty() {
+        return Err(failures.swap_remove(0).1);
+    }
     run.check_stop()?;
     run.publish(&manifest, request.pinned)?;
     if request.tracked && manifest.status != Status::Failed {
-        ChainState::leave(run.locked_store(), run.now(), id, tracked, None);
+        ChainState::leave(run, id, tracked, None);
     }
     if let Err(error) = run.record(line(run, &manifest, &failures)) {
         failures.push(("ledger".to_string(), error.unrecorded(&format!("backup {id} is published"))));

@@ -12,6 +12,7 @@ use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::operation::run::Run;
 use crate::record::digest::Digest;
 use crate::record::id::BackupId;
 use crate::record::names;
@@ -29,6 +30,8 @@ pub(crate) struct ChainState {
     pub point: BackupId,
     /// The digest of its manifest.
     pub manifest: Digest,
+    /// The start of the machine that the positions are of.
+    pub boot: String,
     /// When everything was last found to be as in it.
     pub looked_at: DateTime<FixedOffset>,
     /// Databases by name, as they are in it.
@@ -91,6 +94,16 @@ impl ChainState {
         serde_json::from_slice(&store.read_state(CHAIN).ok()??).ok()
     }
 
+    /// The same, without the positions of another start of the machine: with `synchronous = off`, a power failure can take
+    /// pages back that were in the database, and the log doesn't show it.
+    pub(super) fn load_since(store: &dyn LocalStore, boot: &str) -> Option<Self> {
+        let mut state = Self::load(store)?;
+        if boot.is_empty() || state.boot != boot {
+            state.databases.values_mut().for_each(|database| database.position = None);
+        }
+        Some(state)
+    }
+
     /// A database with the digests of its pages; `None` if they aren't those of the newest point.
     pub(super) fn database(&self, store: &dyn LocalStore, name: &str) -> Option<TrackedDatabase> {
         let state = self.databases.get(name)?.clone();
@@ -107,26 +120,26 @@ impl ChainState {
     /// `earlier` state. If it can't be written, the next backup is a full one, and says so. Returns the snapshots that are
     /// still open.
     pub(super) fn leave(
-        store: &LockedStore<'_>,
-        now: DateTime<FixedOffset>,
+        run: &Run<'_>,
         point: BackupId,
         mut tracked: TrackedSources,
         earlier: Option<&Self>,
     ) -> KeptSnapshots {
         let databases = tracked.databases.iter_mut();
         let kept = databases.filter_map(|(name, database)| Some((name.clone(), database.kept.take()?))).collect();
-        let Ok(manifest) = manifest_digest(&**store, point) else { return kept };
+        let Ok(manifest) = manifest_digest(&**run.locked_store(), point) else { return kept };
         let mut state = Self {
             point,
             manifest,
-            looked_at: now,
+            boot: run.setup().boot.clone(),
+            looked_at: run.now(),
             databases: earlier.map(|earlier| earlier.databases.clone()).unwrap_or_default(),
             files: earlier.map(|earlier| earlier.files.clone()).unwrap_or_default(),
         };
         state.databases.retain(|name, _| !tracked.lost.contains(name));
         state.files.retain(|name, _| !tracked.lost.contains(name));
         state.files.extend(tracked.files);
-        let _ = state.write(store, tracked.databases);
+        let _ = state.write(run.locked_store(), tracked.databases);
         kept
     }
 
@@ -151,4 +164,23 @@ pub(super) fn manifest_digest(store: &dyn Store, id: BackupId) -> Result<Digest>
 /// No set of files has a dot in its name, so this is no other state's.
 fn pages_name(database: &str) -> String {
     format!("{database}.pages")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operation::backup::backup_incremental;
+    use crate::store::MemoryStore;
+    use crate::testing::fixtures::Site;
+
+    #[test]
+    fn where_a_log_ended_counts_until_the_machine_starts_again() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        let application = site.open();
+        application.execute_batch("INSERT INTO sessions(kwh) VALUES (1)").unwrap();
+        backup_incremental(&site.begin(&store, "20251209_140000"), &site.request()).unwrap();
+        let has_position =
+            |boot: &str| ChainState::load_since(&store, boot).unwrap().databases["sessions_db"].position.is_some();
+        assert_eq!(["boot", "another", ""].map(has_position), [true, false, false]);
+    }
 }

@@ -200,8 +200,9 @@ impl Artifact {
 
     /// Whether its file has the name that this artifact must have. No such name leads out of the store.
     pub(super) fn is_of(&self, id: BackupId) -> bool {
-        let name = ArtifactName { name: self.name.clone(), id, kind: self.kind(), codec: self.codec };
-        ArtifactName::parse(&self.file) == Some(name)
+        ArtifactName::parse(&self.file).is_some_and(|found| {
+            (&found.name, found.id, found.kind, found.codec) == (&self.name, id, self.kind(), self.codec)
+        })
     }
 }
 

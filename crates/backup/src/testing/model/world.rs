@@ -163,6 +163,7 @@ impl World {
             }
             Err(panic) => resume_unwind(panic),
         };
+        drop(watched);
         self.take_over(command, was_cut);
     }
 
