@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{CommandOutput, program, wait_for};
@@ -37,7 +37,7 @@ fn fake(name: &str, command: &mut Command, script: &str) -> TempDir {
 fn a_bench_without_peers_tells_every_time_of_every_job() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("a place");
-    let ran = CommandOutput::of(&mut bench(&dir, "--runs 2 --peers none --json"));
+    let ran = CommandOutput::of(&mut bench(&dir, "--runs 2 --peers none --json --follow-seconds 1"));
     let report = ran.expect(0).json();
     let who = [&report["peers"], &report["not_installed"], &report["sqlite3"], &report["runs"]];
     assert_eq!(who, [&json!([]), &json!([]), &json!(null), &json!(2)]);
@@ -55,7 +55,7 @@ fn a_bench_without_peers_tells_every_time_of_every_job() {
         assert!(0.0 < seconds("min_s") && seconds("min_s") <= seconds("median_s"), "{row}");
         assert!(seconds("median_s") <= seconds("max_s"), "{row}");
         assert!(seconds("cpu_s") > 0.0, "{row}");
-        let is_own = |peer: &serde_json::Value| peer["peer"].as_str().unwrap().starts_with("base");
+        let is_own = |peer: &Value| peer["peer"].as_str().unwrap().starts_with("base");
         assert!(row["against"].as_array().unwrap().iter().all(|peer| peer["ratio"].is_null() != is_own(peer)), "{row}");
     }
     let stored = &jobs[0]["contestants"][0];
@@ -67,17 +67,53 @@ fn a_bench_without_peers_tells_every_time_of_every_job() {
         assert!((1..full / 4).contains(&added(job, 0)) && (1..full / 4).contains(&added(job, 1)), "{}", jobs[job]);
     }
     assert_eq!((added(6, 0), added(6, 1)), (0, 0), "{}", jobs[6]);
+    assert_follow(report["follow"].as_array().unwrap());
     assert!(!dir.exists(), "the folder is removed");
+}
+
+fn assert_follow(loads: &[Value]) {
+    assert_eq!(loads.iter().map(|load| &load["load"]).collect::<Vec<_>>(), ["calm", "busy", "endless"]);
+    for load in loads {
+        let followers = load["followers"].as_array().unwrap();
+        let names: Vec<&Value> = followers.iter().map(|row| &row["name"]).collect();
+        assert_eq!(names, ["nobody", "xtask follow", "nobody"]);
+        assert!(followers.iter().all(|row| row["commits_per_s"].as_f64().unwrap() > 1.0), "{load}");
+        assert!(followers.iter().all(|row| row["max_log_bytes"].as_u64().unwrap() > 4096), "{load}");
+        let cost = &followers[1];
+        assert!(cost["of_alone"].as_f64().unwrap() > 0.0 && cost["cpu_share"].as_f64().unwrap() > 0.0, "{load}");
+        assert!(cost["peak_anon_bytes"].as_u64().unwrap() > 100_000, "{load}");
+        assert!(followers[0].get("cpu_share").is_none(), "{load}");
+    }
+}
+
+#[test]
+fn a_follower_that_misses_the_last_commits_does_not_win() {
+    let parent = tempfile::tempdir().unwrap();
+    let mut command = bench(&parent.path().join("x"), "--runs 1 --peers litestream --jobs follow --follow-seconds 1");
+    let _fake = fake(
+        "litestream",
+        &mut command,
+        r#"
+        case "$1 $2" in
+            "replicate -once") cp "$DB" "$STORE/x.db" ;;
+            restore*) cp "$STORE/x.db" "$OUT/sessions.db" ;;
+            replicate*) exec sleep 1000 ;;
+        esac"#,
+    );
+    let ran = CommandOutput::of(&mut command);
+    assert!(ran.expect(1).stderr.contains("litestream can't follow: writer 0: commits "), "{}", ran.stderr);
 }
 
 #[test]
 fn the_tables_fit_eighty_columns() {
     let parent = tempfile::tempdir().unwrap();
-    let ran =
-        CommandOutput::of(&mut bench(&parent.path().join("x"), "--runs 1 --peers python,zstd --jobs restore,again"));
+    let ran = CommandOutput::of(&mut bench(
+        &parent.path().join("x"),
+        "--runs 1 --peers python,zstd --jobs restore,again,follow --follow-seconds 1",
+    ));
     assert!(!ran.expect(0).stdout.contains("== verify"), "it was not asked for");
     assert_eq!(ran.stdout.lines().find(|line| line.chars().count() > 80), None);
-    for line in ["== backup (", "xtask zstd ", "python ", " zstd", "peers ", "xtask increment "] {
+    for line in ["== backup (", "xtask zstd ", "python ", " zstd", "peers ", "xtask increment ", "xtask follow "] {
         assert!(ran.stdout.contains(line), "{line} in {}", ran.stdout);
     }
 }

@@ -5,6 +5,7 @@
 //! them. Before each run, earlier output is removed, the disk has nothing left to write, and the input is in the page
 //! cache. The output is checked, and no part of the time is left out.
 
+mod follow;
 mod ground;
 mod jobs;
 pub mod machine;
@@ -14,20 +15,25 @@ pub mod report;
 mod turn;
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use crate::exit::Signals;
 use crate::sample::folder;
+use follow::{Following, LOADS};
 use ground::{Content, Ground};
 use jobs::{JOBS, Job};
 use machine::Machine;
 use peers::{Contestant, LineUp, Task};
-use report::{JobReport, Report, Row, Tool};
+use report::{JobReport, LoadReport, Report, Row, Tool};
 use turn::{Turn, make_chain};
 
 const SMALL_MB: u64 = 1;
+
+/// The name of the last job, which isn't measured in rounds.
+const FOLLOW: &str = "follow";
 
 /// What to measure, and where.
 #[derive(Debug)]
@@ -42,6 +48,8 @@ pub struct Options<'a> {
     pub peers: &'a [String],
     /// Jobs, as `--jobs` names them; none for all.
     pub jobs: &'a [String],
+    /// How long each that follows a database is measured.
+    pub follow_time: Duration,
 }
 
 /// Makes the projects, runs every job, and removes everything again. Calls `say` with each step.
@@ -56,11 +64,11 @@ pub fn run(options: &Options<'_>, say: &dyn Fn(&str)) -> anyhow::Result<Report> 
     let contestants: Vec<&Contestant> = peers::OWN.iter().chain(peers.iter().map(|peer| peer.contestant)).collect();
     let jobs = run_jobs(options, &dir, &contestants, say);
     let removed = folder::remove(&dir);
-    let jobs = jobs?;
+    let (jobs, follow) = jobs?;
     removed?;
     let optimized = !cfg!(debug_assertions);
     let tool = Tool { version: env!("CARGO_PKG_VERSION"), sqlite: rusqlite::version(), optimized };
-    Ok(Report { tool, machine, peers, sqlite3, not_installed: missing, runs: options.runs, jobs })
+    Ok(Report { tool, machine, peers, sqlite3, not_installed: missing, runs: options.runs, jobs, follow })
 }
 
 fn run_jobs(
@@ -68,15 +76,21 @@ fn run_jobs(
     dir: &Path,
     contestants: &[&Contestant],
     say: &dyn Fn(&str),
-) -> anyhow::Result<Vec<JobReport>> {
+) -> anyhow::Result<(Vec<JobReport>, Vec<LoadReport>)> {
     say(&format!("making a database of {} MB", options.size_mb));
     let (large, small) =
         (Ground::make(dir.join("large"), options.size_mb)?, Ground::make(dir.join("small"), SMALL_MB)?);
     // Only now: making the project doesn't check for signals, so the first signal must end it. The next bench removes
     // what is left.
     Signals::catch_hangup().context("catch signals")?;
-    let bench = Bench { contestants, runs: options.runs, program: env::current_exe()?, say };
-    chosen(options.jobs).map(|job| bench.run_job(job, if job.is_small { &small } else { &large })).collect()
+    let program = &env::current_exe()?;
+    let bench = Bench { contestants, runs: options.runs, program, say };
+    let jobs = chosen(options.jobs).map(|job| bench.run_job(job, if job.is_small { &small } else { &large }));
+    let jobs = jobs.collect::<anyhow::Result<_>>()?;
+    let following = Following { contestants, ground: &large, program, time: options.follow_time, say };
+    let follows = options.jobs.is_empty() || options.jobs.iter().any(|job| job == FOLLOW);
+    let loads = LOADS.iter().filter(|_| follows).map(|load| following.run(load));
+    Ok((jobs, loads.collect::<anyhow::Result<_>>()?))
 }
 
 /// The jobs of these names, or all. What is read was written before, so a backup comes with it.
@@ -90,7 +104,7 @@ fn chosen(names: &[String]) -> impl Iterator<Item = &'static Job> {
 struct Bench<'a> {
     contestants: &'a [&'a Contestant],
     runs: u32,
-    program: PathBuf,
+    program: &'a Path,
     say: &'a dyn Fn(&str),
 }
 
@@ -105,7 +119,7 @@ impl Bench<'_> {
             let name = if round == 0 { "warm-up".into() } else { format!("round {round} of {}", self.runs) };
             (self.say)(&format!("{}: {name}", job.name));
             for turn in &mut turns {
-                let run = turn.run(&self.program, round == self.runs);
+                let run = turn.run(self.program, round == self.runs);
                 let run = run.with_context(|| format!("{} can't do its job: {}", turn.contestant.name, job.name))?;
                 turn.runs.extend((round > 0).then_some(run));
             }
@@ -124,7 +138,7 @@ impl Bench<'_> {
             return Ok([base, base]);
         }
         (self.say)(&format!("{}: making a chain", job.name));
-        make_chain(ground, &self.program)?;
+        make_chain(ground, self.program)?;
         Ok([base, Content::of(&ground.database())?])
     }
 }
@@ -135,7 +149,8 @@ mod tests {
 
     #[test]
     fn the_command_line_knows_every_job() {
-        assert_eq!(JOBS.map(|job| job.name), crate::cli::JOBS);
+        let names: Vec<&str> = JOBS.iter().map(|job| job.name).chain([FOLLOW]).collect();
+        assert_eq!(names, crate::cli::JOBS);
     }
 
     #[test]

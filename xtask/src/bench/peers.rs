@@ -9,6 +9,7 @@
 //! | `STORE` | where a backup goes, empty before each but `again`, and where `restore` and `verify` find it |
 //! | `OUT` | an empty folder to restore to |
 //! | `CORES` | how many cores there are |
+//! | `EVERY` | the seconds between two rounds of those that stay |
 //!
 //! When a script ends, its output is on disk. restic, borg, rustic, litestream and this program sync by themselves when
 //! they write to a local repository; the others, and every restore, end with `sync` of the written files and folders.
@@ -71,12 +72,23 @@ pub struct Contestant {
     verify: &'static str,
     again: &'static str,
     point: &'static str,
+    /// The script that stays, and saves what changes every `EVERY` seconds; and what comes before it.
+    pub follow: Option<Follow>,
     /// Whether the application is restarted before each further backup.
     pub restarts: bool,
     /// Whether it restores the base, not the newest point.
     pub is_base: bool,
     /// Who its times are compared with.
     against: Rivals,
+}
+
+/// How a contestant follows a database.
+#[derive(Debug)]
+pub struct Follow {
+    /// The settings, and a first backup.
+    pub prepare: &'static str,
+    /// The script that stays. It ends with `exec`.
+    pub stay: &'static str,
 }
 
 /// Names of other contestants, task by task.
@@ -103,6 +115,7 @@ const ELSE: Contestant = Contestant {
     verify: "",
     again: "",
     point: "",
+    follow: None,
     restarts: false,
     is_base: false,
     against: NOBODY,
@@ -152,6 +165,10 @@ EOF"#;
 const INCREMENT: &str = r#"
     exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config tracked.toml backup --incremental --no-rotate"#;
 
+/// Stays, and makes increments.
+const FOLLOW: &str = r#"
+    exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config tracked.toml --quiet follow --every "${EVERY}s""#;
+
 /// Two full backups, the first one with a check and the second one without; the increments continue that.
 const BASES: &str = r#"
     "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config tracked.toml backup --no-rotate
@@ -169,7 +186,7 @@ const OWN_POINT_2: &str = r#"
         --from "$(ls "$STORE" | sed -n 's/^manifest_\(.*\)\.json$/\1/p' | sed -n 2p)""#;
 
 /// This program: with its defaults, and without a check of the database's integrity, which the others don't make.
-pub const OWN: [Contestant; 10] = [
+pub const OWN: [Contestant; 11] = [
     Contestant {
         name: "xtask gzip",
         backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup"#,
@@ -225,6 +242,13 @@ pub const OWN: [Contestant; 10] = [
         again: INCREMENT,
         restarts: true,
         against: Rivals { again: &["restic"], ..NOBODY },
+        ..ELSE
+    },
+    Contestant {
+        name: "xtask follow",
+        prepare: TRACKED,
+        restore: OWN_RESTORE,
+        follow: Some(Follow { prepare: INCREMENT, stay: FOLLOW }),
         ..ELSE
     },
     Contestant { name: "base, checked before", point: OWN_POINT_1, is_base: true, ..ELSE },
@@ -369,12 +393,19 @@ pub const PEERS: [Contestant; 8] = [
         needs: &["sqlite3", "litestream"],
         install: "https://litestream.io/install/",
         version: "litestream version",
-        // It writes to the database that it replicates, so it gets a copy of its own.
+        // It writes to the database that it replicates, so it gets a copy of its own, but for following.
         prepare: r#"sqlite3 "$DB" ".backup sessions.db""#,
         backup: r#"exec litestream replicate -once sessions.db "file://$STORE""#,
         restore: r#"
             litestream restore -o "$OUT/sessions.db" "file://$STORE"
             sync "$OUT/sessions.db" "$OUT""#,
+        follow: Some(Follow {
+            prepare: r#"exec litestream replicate -once "$DB" "file://$STORE""#,
+            stay: r#"
+                printf 'dbs:\n- path: "%s"\n  replica:\n    url: "file://%s"\n    sync-interval: %ss\n' \
+                    "$DB" "$STORE" "$EVERY" > litestream.yml
+                exec litestream replicate -config litestream.yml"#,
+        }),
         ..ELSE
     },
 ];

@@ -23,6 +23,67 @@ pub struct Report {
     pub runs: u32,
     /// Job by job.
     pub jobs: Vec<JobReport>,
+    /// Load by load, those that follow a database.
+    pub follow: Vec<LoadReport>,
+}
+
+/// What following costs under a load.
+#[derive(Debug, Serialize)]
+pub struct LoadReport {
+    /// The load's name.
+    pub load: &'static str,
+    /// A description, for people.
+    #[serde(skip)]
+    pub about: &'static str,
+    /// The size of the database in bytes, when it was made.
+    pub database_bytes: u64,
+    /// For how long each was measured.
+    pub seconds: u64,
+    /// The seconds between two rounds.
+    pub every_s: u64,
+    /// One for each that follows, between two of a writer that nobody follows.
+    pub followers: Vec<FollowRow>,
+}
+
+/// What one that follows a database costs, and its writer.
+#[derive(Debug, Serialize)]
+pub struct FollowRow {
+    /// Its name.
+    pub name: &'static str,
+    /// The writer's commits in a second.
+    pub commits_per_s: f64,
+    /// That divided by the mean of the writer's alone.
+    pub of_alone: Option<f64>,
+    /// The longest that the database's log was, in bytes.
+    pub max_log_bytes: u64,
+    /// What it cost; none for the writer alone.
+    #[serde(flatten)]
+    pub cost: Option<FollowCost>,
+}
+
+/// What one that follows a database costs.
+#[derive(Debug, Serialize)]
+pub struct FollowCost {
+    /// The processor's time for each second, in seconds.
+    pub cpu_share: f64,
+    /// The peak of its anonymous memory in bytes.
+    pub peak_anon_bytes: Option<u64>,
+    /// What it read in bytes, in the whole time.
+    pub read_bytes: u64,
+    /// What it added to its store in bytes, in the whole time.
+    pub added_bytes: u64,
+}
+
+impl LoadReport {
+    /// Compares each with the writer alone, which has no cost.
+    pub fn compare(&mut self) {
+        let alone = self.followers.iter().filter(|row| row.cost.is_none()).map(|row| row.commits_per_s);
+        let alone: Vec<f64> = alone.collect();
+        let mean = alone.iter().sum::<f64>() / f64::from(u32::try_from(alone.len()).unwrap_or(u32::MAX));
+        for row in self.followers.iter_mut().filter(|row| row.cost.is_some()) {
+            row.of_alone = Some(row.commits_per_s / mean);
+        }
+    }
 }
 
 /// This program.

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{env, io};
 
 use anyhow::{Context as _, ensure};
@@ -10,13 +11,16 @@ use anyhow::{Context as _, ensure};
 use super::ground::{Application, Content, Ground};
 use super::jobs::Job;
 use super::machine;
-use super::measure::{self, Measurement};
+use super::measure::{self, Daemon, Measurement};
 use super::peers::{CHAIN, Change, Contestant, Task};
 use super::report::Row;
 use crate::exit::Signals;
 use crate::sample::folder;
 
 const INCREMENTS: usize = 100;
+
+/// How often those that stay save what changed, if nothing else is said.
+pub const EVERY: Duration = Duration::from_secs(10);
 
 /// A place for a contestant beside a project.
 pub struct Place<'a> {
@@ -27,12 +31,14 @@ pub struct Place<'a> {
     store: PathBuf,
     /// Its target of a restore, empty before each run.
     out: PathBuf,
+    /// How often those that stay save what changed.
+    every: Duration,
 }
 
 impl<'a> Place<'a> {
-    pub fn new(ground: &'a Ground, name: &str) -> Self {
+    pub fn new(ground: &'a Ground, name: &str, every: Duration) -> Self {
         let [home, store, out] = ["home", "store", "out"].map(|part| ground.dir.join(name).join(part));
-        Self { ground, home, store, out }
+        Self { ground, home, store, out, every }
     }
 
     /// Empties its folders, but not the store.
@@ -46,11 +52,17 @@ impl<'a> Place<'a> {
         measure::script(script.trim(), &self.home, &self.environment(program))
     }
 
+    /// Starts a script that stays.
+    pub fn start(&self, script: &str, program: &Path) -> anyhow::Result<Daemon> {
+        Daemon::start(script.trim(), &self.home, &self.environment(program))
+    }
+
     /// The whole environment of its scripts: no setting of the user may help or hinder one of them.
     fn environment(&self, program: &Path) -> Vec<(&'static str, OsString)> {
         let mut env: Vec<(&str, OsString)> = vec![
             ("PATH", env::var_os("PATH").unwrap_or_default()),
             ("LC_ALL", "C.UTF-8".into()),
+            ("EVERY", self.every.as_secs().to_string().into()),
             ("CORES", machine::cores().to_string().into()),
             ("XTASK", program.into()),
             ("DB", self.ground.database().into()),
@@ -67,15 +79,24 @@ impl<'a> Place<'a> {
 
     /// Checks what was restored: a contestant that did nothing must not be the fastest.
     fn check_restored(&self, expected: Content) -> anyhow::Result<()> {
-        let files = files(&self.out).context("list the restored files")?;
-        let database = files.iter().find(|file| file.ends_with("sessions.db"));
-        let restored = Content::of(database.context("it restored no sessions.db")?)?;
+        let restored = Content::of(&self.restored()?)?;
         ensure!(restored == expected, "it restored {restored:?}, not {expected:?}");
         Ok(())
     }
 
+    /// The restored database.
+    pub fn restored(&self) -> anyhow::Result<PathBuf> {
+        let files = files(&self.out).context("list the restored files")?;
+        files.into_iter().find(|file| file.ends_with("sessions.db")).context("it restored no sessions.db")
+    }
+
+    /// Empties its store.
+    pub fn empty_store(&self) -> anyhow::Result<()> {
+        empty(&self.store)
+    }
+
     /// The size of its store.
-    fn stored(&self) -> anyhow::Result<u64> {
+    pub fn stored(&self) -> anyhow::Result<u64> {
         let sizes = files(&self.store).and_then(|files| files.iter().map(|file| Ok(fs::metadata(file)?.len())).sum());
         sizes.context("measure the store")
     }
@@ -102,9 +123,9 @@ impl<'a> Turn<'a> {
         expected: Content,
     ) -> anyhow::Result<Self> {
         let name = if job.task == Task::Point { "chain" } else { contestant.name };
-        let place = Place::new(ground, name);
+        let place = Place::new(ground, name, EVERY);
         if job.task == Task::Again {
-            empty(&place.store)?;
+            place.empty_store()?;
         }
         Ok(Self { contestant, job, place, expected, runs: Vec::new(), added: Vec::new() })
     }
@@ -112,7 +133,7 @@ impl<'a> Turn<'a> {
     /// Restores the starting state, and runs it.
     pub fn run(&mut self, program: &Path, is_last: bool) -> anyhow::Result<Measurement> {
         if self.job.task == Task::Backup {
-            empty(&self.place.store)?;
+            self.place.empty_store()?;
         }
         self.place.clear()?;
         self.place.run(self.contestant.prepare, program)?;
@@ -176,7 +197,7 @@ impl<'a> Turn<'a> {
 
 /// Makes the chain whose points are restored.
 pub fn make_chain(ground: &Ground, program: &Path) -> anyhow::Result<()> {
-    let place = Place::new(ground, "chain");
+    let place = Place::new(ground, "chain", EVERY);
     let [prepare, bases, increment] = CHAIN;
     place.clear()?;
     place.run(prepare, program)?;

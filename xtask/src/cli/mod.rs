@@ -157,8 +157,8 @@ pub const PEERS: [&str; 10] =
     ["auto", "none", "python", "gzip", "pigz", "zstd", "restic", "borg", "rustic", "litestream"];
 
 /// The values of `--jobs`.
-pub const JOBS: [&str; 8] =
-    ["backup", "restore", "verify", "small", "again", "again-scattered", "again-unchanged", "points"];
+pub const JOBS: [&str; 9] =
+    ["backup", "restore", "verify", "small", "again", "again-scattered", "again-unchanged", "points", "follow"];
 
 /// `bench`.
 #[derive(Debug, Args)]
@@ -175,6 +175,9 @@ pub struct Bench {
     /// The jobs to measure, separated by commas [default: all]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = PossibleValuesParser::new(JOBS))]
     pub jobs: Vec<String>,
+    /// For how many seconds to measure each that follows the database
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub follow_seconds: u64,
     /// The folder to work in, removed at the end [default: target/bench in the Cargo workspace, else backup-bench]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,

@@ -7,4 +7,4 @@ mod writers;
 
 pub use project::{DATABASE, create};
 pub use session::session;
-pub use writers::{Writers, check_commits};
+pub use writers::{Pace, Writers, check_commits};
