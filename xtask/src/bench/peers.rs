@@ -60,18 +60,18 @@ pub struct Contestant {
     /// Its name.
     pub name: &'static str,
     /// Programs that have to be installed.
-    needs: &'static [&'static str],
+    pub(super) needs: &'static [&'static str],
     /// How to install them.
-    install: &'static str,
+    pub(super) install: &'static str,
     /// The command that prints its version.
-    version: &'static str,
+    pub(super) version: &'static str,
     /// The script that runs before each of the others, outside the measured time.
     pub prepare: &'static str,
-    backup: &'static str,
-    restore: &'static str,
-    verify: &'static str,
-    again: &'static str,
-    point: &'static str,
+    pub(super) backup: &'static str,
+    pub(super) restore: &'static str,
+    pub(super) verify: &'static str,
+    pub(super) again: &'static str,
+    pub(super) point: &'static str,
     /// The script that stays, and saves what changes every `EVERY` seconds; and what comes before it.
     pub follow: Option<Follow>,
     /// Whether the application is restarted before each further backup.
@@ -79,7 +79,7 @@ pub struct Contestant {
     /// Whether it restores the base, not the newest point.
     pub is_base: bool,
     /// Who its times are compared with.
-    against: Rivals,
+    pub(super) against: Rivals,
 }
 
 /// How a contestant follows a database.
@@ -93,18 +93,18 @@ pub struct Follow {
 
 /// Names of other contestants, task by task.
 #[derive(Debug)]
-struct Rivals {
-    backup: &'static [&'static str],
-    restore: &'static [&'static str],
-    verify: &'static [&'static str],
-    again: &'static [&'static str],
-    point: &'static [&'static str],
+pub(super) struct Rivals {
+    pub(super) backup: &'static [&'static str],
+    pub(super) restore: &'static [&'static str],
+    pub(super) verify: &'static [&'static str],
+    pub(super) again: &'static [&'static str],
+    pub(super) point: &'static [&'static str],
 }
 
-const NOBODY: Rivals = Rivals { backup: &[], restore: &[], verify: &[], again: &[], point: &[] };
+pub(super) const NOBODY: Rivals = Rivals { backup: &[], restore: &[], verify: &[], again: &[], point: &[] };
 
 /// The defaults of an entry.
-const ELSE: Contestant = Contestant {
+pub(super) const ELSE: Contestant = Contestant {
     name: "",
     needs: &[],
     install: "",
@@ -120,146 +120,6 @@ const ELSE: Contestant = Contestant {
     is_base: false,
     against: NOBODY,
 };
-
-const OWN_RESTORE: &str =
-    r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" restore --from latest --to "$OUT" --yes"#;
-const OWN_VERIFY: &str = r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" verify --from latest --full"#;
-
-/// Verifies a backup once as a whole, if there is one.
-const CHECK_WHOLE: &str =
-    r#"[ ! -e "$STORE/history.jsonl" ] || "$XTASK" --root "$PROJECT" --backup-dir "$STORE" verify --from latest"#;
-
-/// Settings for snapshots page by page.
-const PAGES: &str = r#"cat > pages.toml <<'EOF'
-project = "charger-api"
-
-[[database]]
-name = "sessions_db"
-path = "data/sessions.db"
-snapshot = "pages"
-
-[codec]
-name = "zstd"
-EOF"#;
-
-/// The same, for full backups that increments can continue.
-const TRACKED: &str = r#"cat > tracked.toml <<'EOF'
-project = "charger-api"
-
-[[database]]
-name = "sessions_db"
-path = "data/sessions.db"
-
-[[files]]
-name = "config"
-paths = [".env", "data/station_info.json"]
-
-[codec]
-name = "zstd"
-
-[increments]
-every = "10s"
-EOF"#;
-
-/// An increment; the first time, it is a full backup.
-const INCREMENT: &str = r#"
-    exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config tracked.toml backup --incremental --no-rotate"#;
-
-/// Stays, and makes increments.
-const FOLLOW: &str = r#"
-    exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config tracked.toml --quiet follow --every "${EVERY}s""#;
-
-/// Two full backups, the first one with a check and the second one without; the increments continue that.
-const BASES: &str = r#"
-    "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config tracked.toml backup --no-rotate
-    "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config tracked.toml backup --no-rotate --no-check"#;
-
-/// How a chain is made: what comes before each of the other scripts, the full backups, an increment.
-pub const CHAIN: [&str; 3] = [TRACKED, BASES, INCREMENT];
-
-/// Restores the first of the two full backups.
-const OWN_POINT_1: &str = r#"
-    exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" restore --to "$OUT" --yes \
-        --from "$(ls "$STORE" | sed -n 's/^manifest_\(.*\)\.json$/\1/p' | sed -n 1p)""#;
-const OWN_POINT_2: &str = r#"
-    exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" restore --to "$OUT" --yes \
-        --from "$(ls "$STORE" | sed -n 's/^manifest_\(.*\)\.json$/\1/p' | sed -n 2p)""#;
-
-/// This program: with its defaults, and without a check of the database's integrity, which the others don't make.
-pub const OWN: [Contestant; 11] = [
-    Contestant {
-        name: "xtask gzip",
-        backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup"#,
-        restore: OWN_RESTORE,
-        verify: OWN_VERIFY,
-        against: Rivals { backup: &["pigz", "python"], restore: &["pigz"], verify: &["restic"], ..NOBODY },
-        ..ELSE
-    },
-    Contestant {
-        name: "xtask zstd",
-        backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup --codec zstd"#,
-        restore: OWN_RESTORE,
-        verify: OWN_VERIFY,
-        against: Rivals { backup: &["zstd"], restore: &["zstd"], verify: &["restic"], ..NOBODY },
-        ..ELSE
-    },
-    Contestant {
-        name: "xtask pages",
-        prepare: PAGES,
-        backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config pages.toml backup"#,
-        restore: OWN_RESTORE,
-        verify: OWN_VERIFY,
-        against: Rivals { backup: &["zstd"], restore: &["zstd"], verify: &["restic"], ..NOBODY },
-        ..ELSE
-    },
-    Contestant {
-        name: "xtask again",
-        prepare: CHECK_WHOLE,
-        backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup"#,
-        verify: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" verify --from latest"#,
-        against: Rivals { verify: &["restic"], ..NOBODY },
-        ..ELSE
-    },
-    Contestant {
-        name: "unchecked pages",
-        prepare: PAGES,
-        backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config pages.toml backup --no-check"#,
-        against: Rivals { backup: &["zstd"], ..NOBODY },
-        ..ELSE
-    },
-    Contestant {
-        name: "xtask increment",
-        prepare: TRACKED,
-        restore: OWN_RESTORE,
-        again: INCREMENT,
-        against: Rivals { again: &["restic"], ..NOBODY },
-        ..ELSE
-    },
-    Contestant {
-        name: "xtask compare",
-        prepare: TRACKED,
-        restore: OWN_RESTORE,
-        again: INCREMENT,
-        restarts: true,
-        against: Rivals { again: &["restic"], ..NOBODY },
-        ..ELSE
-    },
-    Contestant {
-        name: "xtask follow",
-        prepare: TRACKED,
-        restore: OWN_RESTORE,
-        follow: Some(Follow { prepare: INCREMENT, stay: FOLLOW }),
-        ..ELSE
-    },
-    Contestant { name: "base, checked before", point: OWN_POINT_1, is_base: true, ..ELSE },
-    Contestant { name: "base", point: OWN_POINT_2, is_base: true, ..ELSE },
-    Contestant {
-        name: "100 increments",
-        point: OWN_RESTORE,
-        against: Rivals { point: &["base", "base, checked before"], ..NOBODY },
-        ..ELSE
-    },
-];
 
 const RESTIC_BACKUP: &str = r#"
     sqlite3 "$DB" ".backup sessions.db"
@@ -515,6 +375,7 @@ fn version_in(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::own::OWN;
 
     #[test]
     fn a_version_is_found_in_whatever_is_around_it() {
