@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{CommandOutput, program, wait_for};
@@ -18,12 +18,17 @@ fn bench(dir: &Path, flags: &str) -> Command {
     command
 }
 
-/// A fake pigz that runs `script`. It is first in the command's PATH as long as the folder lives.
+/// A fake pigz, as [`fake`].
 fn fake_pigz(command: &mut Command, script: &str) -> TempDir {
+    fake("pigz", command, script)
+}
+
+/// A fake program that runs `script`. It is first in the command's PATH as long as the folder lives.
+fn fake(name: &str, command: &mut Command, script: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let pigz = folder.path().join("pigz");
-    fs::write(&pigz, format!("#!/bin/sh\n[ \"$1\" = --version ] && exit\n{script}\n")).unwrap();
-    fs::set_permissions(&pigz, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = folder.path().join(name);
+    fs::write(&path, format!("#!/bin/sh\n[ \"$1\" = --version ] && exit\n{script}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     command.env("PATH", format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap()));
     folder
 }
@@ -32,34 +37,83 @@ fn fake_pigz(command: &mut Command, script: &str) -> TempDir {
 fn a_bench_without_peers_tells_every_time_of_every_job() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("a place");
-    let ran = CommandOutput::of(&mut bench(&dir, "--runs 2 --peers none --json"));
+    let ran = CommandOutput::of(&mut bench(&dir, "--runs 2 --peers none --json --follow-seconds 1"));
     let report = ran.expect(0).json();
     let who = [&report["peers"], &report["not_installed"], &report["sqlite3"], &report["runs"]];
     assert_eq!(who, [&json!([]), &json!([]), &json!(null), &json!(2)]);
     assert!(report["machine"]["cores"].as_u64().unwrap() > 0);
     let jobs = report["jobs"].as_array().unwrap();
-    assert_eq!(jobs.iter().map(|job| &job["job"]).collect::<Vec<_>>(), ["backup", "restore", "verify", "small"]);
+    let names: Vec<&str> = jobs.iter().map(|job| job["job"].as_str().unwrap()).collect();
+    let again = ["again", "again-scattered", "again-unchanged"];
+    assert_eq!(names, [&["backup", "restore", "verify", "small"], &again[..], &["points"]].concat());
     for row in jobs.iter().flat_map(|job| job["contestants"].as_array().unwrap()) {
         let name = row["name"].as_str().unwrap();
-        assert!(name.starts_with("xtask ") || name.starts_with("unchecked "), "{row}");
+        let own = ["xtask ", "unchecked ", "base", "100 increments"];
+        assert!(own.iter().any(|own| name.starts_with(own)), "{row}");
         let seconds = |key: &str| row[key].as_f64().unwrap();
         assert_eq!(row["seconds"].as_array().unwrap().len(), 2, "{row}");
         assert!(0.0 < seconds("min_s") && seconds("min_s") <= seconds("median_s"), "{row}");
         assert!(seconds("median_s") <= seconds("max_s"), "{row}");
-        assert!(row["against"].as_array().unwrap().iter().all(|peer| peer["ratio"].is_null()), "{row}");
+        assert!(seconds("cpu_s") > 0.0, "{row}");
+        let is_own = |peer: &Value| peer["peer"].as_str().unwrap().starts_with("base");
+        assert!(row["against"].as_array().unwrap().iter().all(|peer| peer["ratio"].is_null() != is_own(peer)), "{row}");
     }
     let stored = &jobs[0]["contestants"][0];
     assert!(stored["compression"].as_f64().unwrap() > 2.0, "{stored}");
     assert!(stored["peak_anon_bytes"].as_u64().unwrap() > 100_000, "{stored}");
+    let added = |job: usize, row: usize| jobs[job]["contestants"][row]["added_bytes"].as_u64().unwrap();
+    let full = stored["stored_bytes"].as_u64().unwrap();
+    for job in [4, 5] {
+        assert!((1..full / 4).contains(&added(job, 0)) && (1..full / 4).contains(&added(job, 1)), "{}", jobs[job]);
+    }
+    assert_eq!((added(6, 0), added(6, 1)), (0, 0), "{}", jobs[6]);
+    assert_follow(report["follow"].as_array().unwrap());
     assert!(!dir.exists(), "the folder is removed");
+}
+
+fn assert_follow(loads: &[Value]) {
+    assert_eq!(loads.iter().map(|load| &load["load"]).collect::<Vec<_>>(), ["calm", "busy", "endless"]);
+    for load in loads {
+        let followers = load["followers"].as_array().unwrap();
+        let names: Vec<&Value> = followers.iter().map(|row| &row["name"]).collect();
+        assert_eq!(names, ["nobody", "xtask follow", "nobody"]);
+        assert!(followers.iter().all(|row| row["commits_per_s"].as_f64().unwrap() > 1.0), "{load}");
+        assert!(followers.iter().all(|row| row["max_log_bytes"].as_u64().unwrap() > 4096), "{load}");
+        let cost = &followers[1];
+        assert!(cost["of_alone"].as_f64().unwrap() > 0.0 && cost["cpu_share"].as_f64().unwrap() > 0.0, "{load}");
+        assert!(cost["peak_anon_bytes"].as_u64().unwrap() > 100_000, "{load}");
+        assert!(followers[0].get("cpu_share").is_none(), "{load}");
+    }
+}
+
+#[test]
+fn a_follower_that_misses_the_last_commits_does_not_win() {
+    let parent = tempfile::tempdir().unwrap();
+    let mut command = bench(&parent.path().join("x"), "--runs 1 --peers litestream --jobs follow --follow-seconds 1");
+    let _fake = fake(
+        "litestream",
+        &mut command,
+        r#"
+        case "$1 $2" in
+            "replicate -once") cp "$DB" "$STORE/x.db" ;;
+            restore*) cp "$STORE/x.db" "$OUT/sessions.db" ;;
+            replicate*) exec sleep 1000 ;;
+        esac"#,
+    );
+    let ran = CommandOutput::of(&mut command);
+    assert!(ran.expect(1).stderr.contains("litestream can't follow: writer 0: commits "), "{}", ran.stderr);
 }
 
 #[test]
 fn the_tables_fit_eighty_columns() {
     let parent = tempfile::tempdir().unwrap();
-    let ran = CommandOutput::of(&mut bench(&parent.path().join("x"), "--runs 1 --peers python,zstd"));
-    assert_eq!(ran.expect(0).stdout.lines().find(|line| line.chars().count() > 80), None);
-    for line in ["== backup (", "xtask zstd ", "python ", " zstd", "peers "] {
+    let ran = CommandOutput::of(&mut bench(
+        &parent.path().join("x"),
+        "--runs 1 --peers python,zstd --jobs restore,again,follow --follow-seconds 1",
+    ));
+    assert!(!ran.expect(0).stdout.contains("== verify"), "it was not asked for");
+    assert_eq!(ran.stdout.lines().find(|line| line.chars().count() > 80), None);
+    for line in ["== backup (", "xtask zstd ", "python ", " zstd", "peers ", "xtask increment ", "xtask follow "] {
         assert!(ran.stdout.contains(line), "{line} in {}", ran.stdout);
     }
 }
@@ -112,6 +166,24 @@ fn a_peer_that_does_nothing_does_not_win() {
     let _pigz = fake_pigz(&mut command, "true");
     let ran = CommandOutput::of(&mut command);
     assert!(ran.expect(1).stderr.contains("pigz can't do its job: backup: it stored 0 bytes of "), "{}", ran.stderr);
+}
+
+#[test]
+fn a_peer_whose_second_backup_lacks_the_change_does_not_win() {
+    let parent = tempfile::tempdir().unwrap();
+    let mut command = bench(&parent.path().join("x"), "--runs 1 --peers restic --jobs again");
+    let fake = fake(
+        "restic",
+        &mut command,
+        r#"
+        case $1 in
+            backup) [ -e "$STORE/x.db" ] || cp sessions.db "$STORE/x.db" ;;
+            restore) cp "$STORE/x.db" "$OUT/sessions.db" ;;
+        esac"#,
+    );
+    let ran = CommandOutput::of(&mut command);
+    drop(fake);
+    assert!(ran.expect(1).stderr.contains("restic can't do its job: again: it restored Content"), "{}", ran.stderr);
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn every_command_has_help_with_all_that_it_takes() {
         ("install-cron", "--schedule --allow-root --dry-run"),
         ("uninstall-cron", "--dry-run"),
         ("demo", "--size-mb --dir"),
-        ("bench", "--size-mb --runs --peers --dir"),
+        ("bench", "--size-mb --runs --peers --jobs --follow-seconds --dir"),
         ("completions", "<SHELL>"),
         ("man", "<DIR>"),
     ] {

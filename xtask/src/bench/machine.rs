@@ -58,7 +58,7 @@ pub fn kilobytes(file: &str, key: &str) -> Option<u64> {
 }
 
 /// The first value for `key` in a file of the kernel, which has lines `key : value`.
-fn value(file: &str, key: &str) -> Option<String> {
+pub fn value(file: &str, key: &str) -> Option<String> {
     let text = fs::read_to_string(file).ok()?;
     let mut pairs = text.lines().filter_map(|line| line.split_once(':'));
     pairs.find(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().to_string())

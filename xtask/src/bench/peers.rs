@@ -6,9 +6,10 @@
 //! |---|---|
 //! | `XTASK` | this program |
 //! | `PROJECT`, `DB` | the project's folder, the database in it |
-//! | `STORE` | where a backup goes, empty before each, and where `restore` and `verify` find it |
+//! | `STORE` | where a backup goes, empty before each but `again`, and where `restore` and `verify` find it |
 //! | `OUT` | an empty folder to restore to |
 //! | `CORES` | how many cores there are |
+//! | `EVERY` | the seconds between two rounds of those that stay |
 //!
 //! When a script ends, its output is on disk. restic, borg, rustic, litestream and this program sync by themselves when
 //! they write to a local repository; the others, and every restore, end with `sync` of the written files and folders.
@@ -32,6 +33,25 @@ pub enum Task {
     Restore,
     /// From the store to nowhere, to check that all of it is intact.
     Verify,
+    /// From the project to a store with an earlier backup of it.
+    Again,
+    /// From a store of this program with a chain to an empty folder.
+    Point,
+}
+
+/// What the application does to the database between two backups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing.
+    Nothing,
+    /// It records a session.
+    Session,
+    /// It records 0.01 % more rows.
+    Little,
+    /// It records 0.1 % more rows.
+    Recorded,
+    /// It changes 0.1 % of the rows, all over the tables.
+    Scattered,
 }
 
 /// A contestant. It takes no part in a task for which it has no script.
@@ -40,30 +60,51 @@ pub struct Contestant {
     /// Its name.
     pub name: &'static str,
     /// Programs that have to be installed.
-    needs: &'static [&'static str],
+    pub(super) needs: &'static [&'static str],
     /// How to install them.
-    install: &'static str,
+    pub(super) install: &'static str,
     /// The command that prints its version.
-    version: &'static str,
+    pub(super) version: &'static str,
     /// The script that runs before each of the others, outside the measured time.
     pub prepare: &'static str,
-    backup: &'static str,
-    restore: &'static str,
-    verify: &'static str,
-    /// The peers that its times are compared with.
-    against: Rivals,
+    pub(super) backup: &'static str,
+    pub(super) restore: &'static str,
+    pub(super) verify: &'static str,
+    pub(super) again: &'static str,
+    pub(super) point: &'static str,
+    /// The script that stays, and saves what changes every `EVERY` seconds; and what comes before it.
+    pub follow: Option<Follow>,
+    /// Whether the application is restarted before each further backup.
+    pub restarts: bool,
+    /// Whether it restores the base, not the newest point.
+    pub is_base: bool,
+    /// Who its times are compared with.
+    pub(super) against: Rivals,
+}
+
+/// How a contestant follows a database.
+#[derive(Debug)]
+pub struct Follow {
+    /// The settings, and a first backup.
+    pub prepare: &'static str,
+    /// The script that stays. It ends with `exec`.
+    pub stay: &'static str,
 }
 
 /// Names of other contestants, task by task.
 #[derive(Debug)]
-struct Rivals {
-    backup: &'static [&'static str],
-    restore: &'static [&'static str],
-    verify: &'static [&'static str],
+pub(super) struct Rivals {
+    pub(super) backup: &'static [&'static str],
+    pub(super) restore: &'static [&'static str],
+    pub(super) verify: &'static [&'static str],
+    pub(super) again: &'static [&'static str],
+    pub(super) point: &'static [&'static str],
 }
 
+pub(super) const NOBODY: Rivals = Rivals { backup: &[], restore: &[], verify: &[], again: &[], point: &[] };
+
 /// The defaults of an entry.
-const ELSE: Contestant = Contestant {
+pub(super) const ELSE: Contestant = Contestant {
     name: "",
     needs: &[],
     install: "",
@@ -72,73 +113,29 @@ const ELSE: Contestant = Contestant {
     backup: "",
     restore: "",
     verify: "",
-    against: Rivals { backup: &[], restore: &[], verify: &[] },
+    again: "",
+    point: "",
+    follow: None,
+    restarts: false,
+    is_base: false,
+    against: NOBODY,
 };
 
-const OWN_RESTORE: &str =
-    r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" restore --from latest --to "$OUT" --yes"#;
-const OWN_VERIFY: &str = r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" verify --from latest --full"#;
+const RESTIC_BACKUP: &str = r#"
+    sqlite3 "$DB" ".backup sessions.db"
+    restic backup sessions.db
+    rm sessions.db"#;
 
-/// Verifies a backup once as a whole, if there is one.
-const CHECK_WHOLE: &str =
-    r#"[ ! -e "$STORE/history.jsonl" ] || "$XTASK" --root "$PROJECT" --backup-dir "$STORE" verify --from latest"#;
+/// Its default, lz4, stores much more.
+const BORG_BACKUP: &str = r#"
+    sqlite3 "$DB" ".backup sessions.db"
+    borg create --compression zstd,3 "::$(date +%s%N)" sessions.db
+    rm sessions.db"#;
 
-/// Settings for snapshots page by page.
-const PAGES: &str = r#"cat > pages.toml <<'EOF'
-project = "charger-api"
-
-[[database]]
-name = "sessions_db"
-path = "data/sessions.db"
-snapshot = "pages"
-
-[codec]
-name = "zstd"
-EOF"#;
-
-/// This program: with its defaults, and without a check of the database's integrity, which the others don't make.
-pub const OWN: [Contestant; 5] = [
-    Contestant {
-        name: "xtask gzip",
-        backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup"#,
-        restore: OWN_RESTORE,
-        verify: OWN_VERIFY,
-        against: Rivals { backup: &["pigz", "python"], restore: &["pigz"], verify: &["restic"] },
-        ..ELSE
-    },
-    Contestant {
-        name: "xtask zstd",
-        backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup --codec zstd"#,
-        restore: OWN_RESTORE,
-        verify: OWN_VERIFY,
-        against: Rivals { backup: &["zstd"], restore: &["zstd"], verify: &["restic"] },
-        ..ELSE
-    },
-    Contestant {
-        name: "xtask pages",
-        prepare: PAGES,
-        backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config pages.toml backup"#,
-        restore: OWN_RESTORE,
-        verify: OWN_VERIFY,
-        against: Rivals { backup: &["zstd"], restore: &["zstd"], verify: &["restic"] },
-        ..ELSE
-    },
-    Contestant {
-        name: "xtask again",
-        prepare: CHECK_WHOLE,
-        backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" backup"#,
-        verify: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" verify --from latest"#,
-        against: Rivals { backup: &[], restore: &[], verify: &["restic"] },
-        ..ELSE
-    },
-    Contestant {
-        name: "unchecked pages",
-        prepare: PAGES,
-        backup: r#"exec "$XTASK" --root "$PROJECT" --backup-dir "$STORE" --config pages.toml backup --no-check"#,
-        against: Rivals { backup: &["zstd"], restore: &[], verify: &[] },
-        ..ELSE
-    },
-];
+const RUSTIC_BACKUP: &str = r#"
+    sqlite3 "$DB" ".backup sessions.db"
+    rustic backup sessions.db
+    rm sessions.db"#;
 
 /// Tools that people use for the same purpose.
 pub const PEERS: [Contestant; 8] = [
@@ -212,10 +209,8 @@ pub const PEERS: [Contestant; 8] = [
         install: "apt-get install sqlite3 restic",
         version: "restic version",
         prepare: r#"[ -e "$STORE/config" ] || restic init"#,
-        backup: r#"
-            sqlite3 "$DB" ".backup sessions.db"
-            restic backup sessions.db
-            rm sessions.db"#,
+        backup: RESTIC_BACKUP,
+        again: RESTIC_BACKUP,
         restore: r#"
             restic restore latest --target "$OUT"
             find "$OUT" -exec sync {} +"#,
@@ -227,17 +222,16 @@ pub const PEERS: [Contestant; 8] = [
         needs: &["sqlite3", "borg"],
         install: "apt-get install sqlite3 borgbackup",
         version: "borg --version",
-        prepare: r#"[ -e "$STORE/config" ] || borg init --encryption none"#,
-        // Its default, lz4, stores much more.
-        backup: r#"
-            sqlite3 "$DB" ".backup sessions.db"
-            borg create --compression zstd,3 ::bench sessions.db
-            rm sessions.db"#,
+        prepare: r#"
+            [ -e "$STORE/config" ] || borg init --encryption none
+            borg list --last 1 --short > newest"#,
+        backup: BORG_BACKUP,
         restore: r#"
             cd "$OUT"
-            borg extract ::bench
+            borg extract "::$(cat "$HOME/newest")"
             sync sessions.db ."#,
         verify: "exec borg check --verify-data",
+        again: BORG_BACKUP,
         ..ELSE
     },
     Contestant {
@@ -246,10 +240,8 @@ pub const PEERS: [Contestant; 8] = [
         install: "cargo install rustic-rs, or https://rustic.cli.rs/docs/installation.html",
         version: "rustic --version",
         prepare: r#"[ -e "$STORE/config" ] || rustic init"#,
-        backup: r#"
-            sqlite3 "$DB" ".backup sessions.db"
-            rustic backup sessions.db
-            rm sessions.db"#,
+        backup: RUSTIC_BACKUP,
+        again: RUSTIC_BACKUP,
         restore: r#"
             rustic restore latest "$OUT"
             find "$OUT" -exec sync {} +"#,
@@ -261,33 +253,50 @@ pub const PEERS: [Contestant; 8] = [
         needs: &["sqlite3", "litestream"],
         install: "https://litestream.io/install/",
         version: "litestream version",
-        // It writes to the database that it replicates, so it gets a copy of its own.
+        // It writes to the database that it replicates, so it gets a copy of its own, but for following.
         prepare: r#"sqlite3 "$DB" ".backup sessions.db""#,
         backup: r#"exec litestream replicate -once sessions.db "file://$STORE""#,
         restore: r#"
             litestream restore -o "$OUT/sessions.db" "file://$STORE"
             sync "$OUT/sessions.db" "$OUT""#,
+        follow: Some(Follow {
+            prepare: r#"exec litestream replicate -once "$DB" "file://$STORE""#,
+            stay: r#"
+                printf 'dbs:\n- path: "%s"\n  replica:\n    url: "file://%s"\n    sync-interval: %ss\n' \
+                    "$DB" "$STORE" "$EVERY" > litestream.yml
+                exec litestream replicate -config litestream.yml"#,
+        }),
         ..ELSE
     },
 ];
 
 impl Contestant {
+    /// Whether it does a task. What is restored or verified was backed up whole.
+    pub fn takes_part(&self, task: Task) -> bool {
+        let reads = matches!(task, Task::Restore | Task::Verify);
+        self.script(task).is_some() && (!reads || self.script(Task::Backup).is_some())
+    }
+
     /// Its script for a task; none if it can't do that.
     pub fn script(&self, task: Task) -> Option<&'static str> {
         let script = match task {
             Task::Backup => self.backup,
             Task::Restore => self.restore,
             Task::Verify => self.verify,
+            Task::Again => self.again,
+            Task::Point => self.point,
         };
         Some(script.trim()).filter(|script| !script.is_empty())
     }
 
-    /// The peers that its times are compared with.
+    /// Who its times are compared with.
     pub fn against(&self, task: Task) -> &'static [&'static str] {
         match task {
             Task::Backup => self.against.backup,
             Task::Restore => self.against.restore,
             Task::Verify => self.against.verify,
+            Task::Again => self.against.again,
+            Task::Point => self.against.point,
         }
     }
 
@@ -366,6 +375,7 @@ fn version_in(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::own::OWN;
 
     #[test]
     fn a_version_is_found_in_whatever_is_around_it() {
@@ -382,10 +392,10 @@ mod tests {
 
     #[test]
     fn whoever_is_compared_with_takes_part_in_that_task() {
-        for task in [Task::Backup, Task::Restore, Task::Verify] {
+        for task in [Task::Backup, Task::Restore, Task::Verify, Task::Again, Task::Point] {
             for name in OWN.iter().flat_map(|own| own.against(task)) {
-                let peer = PEERS.iter().find(|peer| peer.name == *name).unwrap();
-                assert!(peer.script(task).is_some(), "{name} {task:?}");
+                let peer = OWN.iter().chain(&PEERS).find(|peer| peer.name == *name).unwrap();
+                assert!(peer.takes_part(task), "{name} {task:?}");
             }
         }
     }
@@ -397,13 +407,14 @@ mod tests {
     }
 
     #[test]
-    fn names_are_used_once_and_what_is_restored_was_backed_up() {
+    fn names_are_used_once_and_what_is_backed_up_again_can_be_restored() {
         let all: Vec<&Contestant> = OWN.iter().chain(&PEERS).collect();
         let mut names: Vec<&str> = all.iter().map(|one| one.name).chain(["auto", "none"]).collect();
         let number = names.len();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), number);
-        assert!(all.iter().all(|one| one.script(Task::Backup).is_some()));
+        let may_restore = |one: &&Contestant| one.script(Task::Restore).is_some();
+        assert!(all.iter().filter(|one| one.script(Task::Again).is_some()).all(may_restore));
     }
 }

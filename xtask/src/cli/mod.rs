@@ -156,6 +156,10 @@ pub struct Demo {
 pub const PEERS: [&str; 10] =
     ["auto", "none", "python", "gzip", "pigz", "zstd", "restic", "borg", "rustic", "litestream"];
 
+/// The values of `--jobs`.
+pub const JOBS: [&str; 9] =
+    ["backup", "restore", "verify", "small", "again", "again-scattered", "again-unchanged", "points", "follow"];
+
 /// `bench`.
 #[derive(Debug, Args)]
 pub struct Bench {
@@ -168,6 +172,12 @@ pub struct Bench {
     /// The tools to compare with, separated by commas; auto: all that are installed
     #[arg(long, value_name = "LIST", default_value = "auto", value_delimiter = ',', value_parser = PossibleValuesParser::new(PEERS))]
     pub peers: Vec<String>,
+    /// The jobs to measure, separated by commas [default: all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = PossibleValuesParser::new(JOBS))]
+    pub jobs: Vec<String>,
+    /// For how many seconds to measure each that follows the database
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub follow_seconds: u64,
     /// The folder to work in, removed at the end [default: target/bench in the Cargo workspace, else backup-bench]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,

@@ -6,4 +6,5 @@ mod session;
 mod writers;
 
 pub use project::{DATABASE, create};
-pub use writers::{Writers, check_commits};
+pub use session::session;
+pub use writers::{Pace, Writers, check_commits};

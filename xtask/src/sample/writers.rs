@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, ensure};
 use chrono::{TimeDelta, Utc};
@@ -13,7 +13,18 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::session::{run, session, stamp};
 
-/// Threads that commit small transactions without a pause, each on its own connection. Dropped, they stop.
+/// What writers commit, and how often.
+#[derive(Debug, Clone, Copy)]
+pub enum Pace {
+    /// A whole session, some milliseconds after the last one.
+    Sessions,
+    /// A meter value, so often in a second.
+    Values(u32),
+    /// A meter value, as often as it can.
+    Endless,
+}
+
+/// Threads that commit small transactions, each on its own connection. Dropped, they stop.
 pub struct Writers {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<anyhow::Result<()>>>,
@@ -32,6 +43,11 @@ impl Writers {
     /// Starts `count` writers, numbered from 0. Each continues after the last commit of its number in the database,
     /// which must be a sample's.
     pub fn start(db: &Path, count: u32) -> anyhow::Result<Self> {
+        Self::start_at(db, count, Pace::Sessions)
+    }
+
+    /// The same, at a pace.
+    pub fn start_at(db: &Path, count: u32, pace: Pace) -> anyhow::Result<Self> {
         let open = |writer| open(db, writer).with_context(|| format!("open {}", db.display()));
         let opened = (0..count).map(open).collect::<anyhow::Result<Vec<_>>>()?;
         let (connections, committed): (Vec<_>, _) = opened.into_iter().unzip();
@@ -39,7 +55,7 @@ impl Writers {
         shared.update(|now| now.committed = committed);
         let spawn = |(writer, db)| {
             let shared = shared.clone();
-            thread::spawn(move || shared.write(writer, db).inspect_err(|_| shared.update(|now| now.stop = true)))
+            thread::spawn(move || shared.write(writer, db, pace).inspect_err(|_| shared.update(|now| now.stop = true)))
         };
         let threads = connections.into_iter().enumerate().map(spawn).collect();
         Ok(Self { shared, threads })
@@ -88,13 +104,25 @@ impl Shared {
         self.1.notify_all();
     }
 
-    fn write(&self, writer: usize, mut db: Connection) -> anyhow::Result<()> {
+    fn write(&self, writer: usize, mut db: Connection, pace: Pace) -> anyhow::Result<()> {
         let mut rng = Rng::new();
+        let mut next = Instant::now();
         while !self.lock().stop {
             let seq = self.lock().committed[writer] + 1;
-            commit(&mut db, &mut rng, writer, seq).with_context(|| format!("commit {seq} of writer {writer}"))?;
+            let committed = match pace {
+                Pace::Sessions => commit(&mut db, &mut rng, writer, seq),
+                Pace::Values(_) | Pace::Endless => commit_value(&mut db, &mut rng, writer, seq),
+            };
+            committed.with_context(|| format!("commit {seq} of writer {writer}"))?;
             self.update(|now| now.committed[writer] = seq);
-            thread::sleep(Duration::from_millis(rng.u64(2..8)));
+            match pace {
+                Pace::Sessions => thread::sleep(Duration::from_millis(rng.u64(2..8))),
+                Pace::Endless => {}
+                Pace::Values(in_a_second) => {
+                    next += Duration::from_secs(1) / in_a_second;
+                    thread::sleep(next.saturating_duration_since(Instant::now()));
+                }
+            }
         }
         Ok(())
     }
@@ -114,6 +142,16 @@ fn commit(db: &mut Connection, rng: &mut Rng, writer: usize, seq: u64) -> rusqli
     let (tx, now) = (db.transaction_with_behavior(TransactionBehavior::Immediate)?, Utc::now());
     session(&tx, rng, now - TimeDelta::minutes(20), 3)?;
     run(&tx, "INSERT INTO commits VALUES (?, ?, ?)", (writer, seq, stamp(now)))?;
+    tx.commit()
+}
+
+/// A meter value of the newest session, and the count of another one.
+fn commit_value(db: &mut Connection, rng: &mut Rng, writer: usize, seq: u64) -> rusqlite::Result<()> {
+    let (tx, now) = (db.transaction_with_behavior(TransactionBehavior::Immediate)?, stamp(Utc::now()));
+    let newest: i64 = tx.query_row("SELECT max(id) FROM sessions", [], |row| row.get(0))?;
+    run(&tx, "INSERT INTO meter_values VALUES (NULL, ?, ?, ?, 11000, 230.0)", (newest, &now, seq))?;
+    run(&tx, "UPDATE sessions SET start_wh = start_wh + 1 WHERE id = ?", [rng.i64(1..=newest)])?;
+    run(&tx, "INSERT INTO commits VALUES (?, ?, ?)", (writer, seq, &now))?;
     tx.commit()
 }
 
@@ -161,6 +199,20 @@ mod tests {
         writers.wait_for_commits(1).unwrap();
         let later = writers.stop().unwrap();
         assert_eq!(check_commits(&db, &last).unwrap(), [&later[..], &last[2..]].concat());
+    }
+
+    #[test]
+    fn writers_at_any_pace_commit_without_gaps() {
+        let (_dir, db) = sample(7);
+        let mut last = vec![0];
+        for pace in [Pace::Values(500), Pace::Endless, Pace::Sessions] {
+            let writers = Writers::start_at(&db, 1, pace).unwrap();
+            writers.wait_for_commits(5).unwrap();
+            let now = writers.stop().unwrap();
+            assert!(now[0] >= last[0] + 5, "{pace:?}");
+            last = now;
+        }
+        assert_eq!(check_commits(&db, &last).unwrap(), last);
     }
 
     #[test]
