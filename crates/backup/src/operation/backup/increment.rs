@@ -371,6 +371,28 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_the_settings_left_out_for_a_while_comes_whole_again() {
+        let store = MemoryStore::new();
+        let mut site = begun(&store);
+        let all = site.sources.clone();
+        site.sources.databases.clear();
+        fs::write(site.root().join(".env"), "PORT=9090\n").unwrap();
+        increment(&site, &store, FIRST);
+        site.sources = crate::Sources { files: Vec::new(), ..all.clone() };
+        let manifest = increment(&site, &store, SECOND);
+        assert!(matches!(manifest.artifacts[0].content, Content::Database(_)), "{manifest:?}");
+        site.sources = all;
+        let manifest = increment(&site, &store, "20251209_140300");
+        assert_eq!(manifest.artifacts[0].name, "config");
+        let session = site.session(&store, "20251209_150000");
+        let catalog = session.catalog().unwrap();
+        let ledger = session.ledger().unwrap();
+        for at in [FIRST, SECOND, "20251209_140300"] {
+            assert_eq!(catalog.objections(&ledger).against(catalog.get(id(at)).unwrap(), &[]), None, "{at}");
+        }
+    }
+
     fn tear(store: &MemoryStore, name: &str) {
         let mut content = store.read_state(name).unwrap().unwrap();
         content.truncate(content.len() - 16);

@@ -18,6 +18,7 @@ use crate::record::digest::Digest;
 use crate::record::id::BackupId;
 use crate::record::names;
 use crate::record::pages::{PageList, PagesDigest};
+use crate::source::Sources;
 use crate::source::sqlite::{KeptSnapshot, Position};
 use crate::store::manifest::read_manifest;
 use crate::store::{LocalStore, LockedStore, Store};
@@ -93,7 +94,8 @@ pub(super) struct TrackedSources {
     pub databases: BTreeMap<String, TrackedDatabase>,
     /// Sets of files by name, as in [`ChainState::files`].
     pub files: BTreeMap<String, Digest>,
-    /// Sources that could not be saved. The point doesn't hold them, so the next increment takes them whole.
+    /// Sources that could not be saved, or are in the settings no more. The point doesn't hold them, so the next increment
+    /// that is asked for them takes them whole.
     pub lost: BTreeSet<String>,
 }
 
@@ -118,6 +120,13 @@ impl ChainState {
         let state = self.databases.get(name)?.clone();
         let pages = PageList::from_bytes(&store.read_state(&pages_name(name)).ok()??)?;
         (pages.digest() == state.pages_digest).then_some(TrackedDatabase { state, pages, kept: None })
+    }
+
+    /// Names of what is known of the newest point and isn't among these sources.
+    pub(super) fn names_besides(&self, sources: &Sources) -> impl Iterator<Item = &str> {
+        let databases = self.databases.keys().filter(|name| !sources.databases.iter().any(|it| it.name == **name));
+        let files = self.files.keys().filter(|name| !sources.files.iter().any(|it| it.name == **name));
+        databases.chain(files).map(String::as_str)
     }
 
     /// Whether the manifest of the newest point is still the one that it was.
