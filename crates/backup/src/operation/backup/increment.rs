@@ -17,7 +17,7 @@ use crate::record::ledger::{Command, Line, Outcome};
 use crate::record::manifest::{Status, Trigger};
 use crate::source::sqlite::bytes::Descriptors;
 
-/// Backs up what changed since the newest point. If that can't be told, or more than half of a database changed, makes a
+/// Backs up what changed since the newest point. If that can't be told, or more than half of all databases changed, makes a
 /// full backup, and says why. If nothing changed, nothing is written.
 ///
 /// # Errors
@@ -285,12 +285,28 @@ mod tests {
         let manifest = increment(&site, &store, FIRST);
         let [artifact] = &manifest.artifacts[..] else { panic!("{manifest:?}") };
         assert_eq!(artifact.file, format!("other_db_{FIRST}.db.zst"));
-        let connection = rusqlite::Connection::open(site.root().join("other.db")).unwrap();
-        connection.execute_batch("CREATE TABLE u(x); CREATE TABLE v(x); DROP TABLE t").unwrap();
-        assert!(matches!(
-            incremental(&site, &store, SECOND).unwrap(),
-            IncrementalReport::Full(_, FullReason::MuchChanged { .. })
-        ));
+    }
+
+    #[test]
+    fn a_database_that_is_small_beside_the_rest_may_change_wholly() {
+        let store = MemoryStore::new();
+        let mut site = begun(&store);
+        let mut other = site.sources.databases[0].clone();
+        (other.name, other.path) = ("other_db".into(), crate::RelPath::new("other.db").unwrap());
+        site.sources.databases.push(other);
+        let other = rusqlite::Connection::open(site.root().join("other.db")).unwrap();
+        other.execute_batch("CREATE TABLE t(x)").unwrap();
+        increment(&site, &store, FIRST);
+        other.execute_batch("CREATE TABLE u(x); CREATE TABLE v(x); DROP TABLE t").unwrap();
+        let manifest = increment(&site, &store, SECOND);
+        assert!(matches!(manifest.artifacts[0].content, Content::Increment(_)), "{manifest:?}");
+        other.execute_batch("INSERT INTO u VALUES (randomblob(4000000))").unwrap();
+        let reason = full_because(&site, &store, "20251209_140300");
+        assert!(matches!(reason, FullReason::MuchChanged { .. }), "{reason:?}");
+        site.execute("INSERT INTO sessions(kwh) VALUES (zeroblob(20000000))");
+        full_because(&site, &store, "20251209_140400");
+        other.execute_batch("UPDATE u SET x = randomblob(4000000)").unwrap();
+        assert_eq!(increment(&site, &store, "20251209_140500").parent, Some(id("20251209_140400")));
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub enum FullReason {
     InDoubt(String),
     /// This database has pages of another size now.
     PageSize(String),
-    /// More than half of a database changed.
+    /// More than half of a database changed, and more than half of what all databases have.
     MuchChanged {
         /// The database.
         name: String,
