@@ -114,21 +114,21 @@ fn publish(staging: &Staging<'_>, parent: &Parent, assembly: Assembly) -> Result
     }
     let (manifest, mut failures, tracked) = assembly.finish(staging);
     run.publish(&manifest, staging.request.pinned)?;
-    let kept = ChainState::leave(run, manifest.id, tracked, Some(&parent.state));
     let outcome = if manifest.status == Status::Complete { Outcome::Ok } else { Outcome::Partial };
     let error = failures.first().map(|(_, error)| error.one_line());
     let line = Line { id: Some(manifest.id), error, ..Line::new(run.now(), Command::Backup, outcome) };
     if let Err(error) = record(run, line) {
         failures.push(("ledger".to_string(), error.unrecorded(&format!("backup {} is published", manifest.id))));
     }
+    let kept = ChainState::leave(run, manifest.id, tracked, Some(&parent.state), &mut failures);
     Ok((IncrementalReport::Increment(BackupReport { manifest, failures }), kept))
 }
 
 /// Remembers that everything is as at the newest point. What that one lacks is still lacking.
 fn unchanged(run: &Run<'_>, parent: &Parent, assembly: Assembly) -> Result<(IncrementalReport, KeptSnapshots)> {
-    let (failures, tracked) = assembly.into_unchanged()?;
+    let (mut failures, tracked) = assembly.into_unchanged()?;
     let point = parent.manifest.id;
-    let kept = ChainState::leave(run, point, tracked, Some(&parent.state));
+    let kept = ChainState::leave(run, point, tracked, Some(&parent.state), &mut failures);
     let outcome = if failures.is_empty() { Outcome::Ok } else { Outcome::Partial };
     let error = failures.first().map(|(_, error)| error.one_line());
     record(run, Line { id: Some(point), error, ..Line::new(run.now(), Command::Backup, outcome) })?;
@@ -165,6 +165,7 @@ mod tests {
     use crate::record::ledger::Ledger;
     use crate::record::manifest::{BackupType, Content, Manifest};
     use crate::store::{LocalStore, MemoryStore, Store as _};
+    use crate::testing::faults::{Fault, WatchedStore};
     use crate::testing::fixtures::{Site, id, published, staged};
 
     const FULL: &str = "20251209_140000";
@@ -407,6 +408,19 @@ mod tests {
         for at in [FIRST, SECOND, "20251209_140300"] {
             assert_eq!(catalog.objections(&ledger).against(catalog.get(id(at)).unwrap(), &[]), None, "{at}");
         }
+    }
+
+    #[test]
+    fn a_state_that_can_not_be_left_is_told() {
+        let (site, memory) = (Site::new(), MemoryStore::new());
+        let watched = WatchedStore::new(&memory);
+        incremental(&site, &watched, FULL).unwrap();
+        let at = watched.position("write state chain.json");
+        let memory = MemoryStore::new();
+        let failing = WatchedStore::failing(&memory, at, Fault::Before);
+        let IncrementalReport::Full(report, _) = incremental(&site, &failing, FULL).unwrap() else { panic!() };
+        let told: Vec<&str> = report.failures.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!((told, report.manifest.status), (vec!["state"], Status::Complete));
     }
 
     fn tear(store: &MemoryStore, name: &str) {
