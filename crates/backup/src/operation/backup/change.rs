@@ -76,7 +76,7 @@ impl Staging<'_> {
         let kept = self.kept.get(&source.name);
         let snapshot = sqlite::look(&compared.connection, &compared.path, compared.since(&believed, kept))?;
         let changed = snapshot.changed(&mut pages, believed.page_size, self.run.progress())?;
-        require_few(&source.name, &changed, &believed)?;
+        require_few(&source.name, &changed, &believed, self.all_bytes())?;
         let state = DatabaseState {
             identity: compared.identity,
             page_size: changed.page_size,
@@ -104,6 +104,15 @@ impl Staging<'_> {
         let (connection, identity) =
             identified(&path, || sqlite::open_recovered(&path, self.run.busy_timeout(), self.run.progress()))?;
         Ok(Compared { path, identity, connection, begun })
+    }
+
+    /// Size of all databases, in bytes, without those that can't be found.
+    fn all_bytes(&self) -> u64 {
+        let sizes = self.request.sources.databases.iter().filter_map(|source| {
+            let path = trusted_path(self.request.root, &source.path).ok()?;
+            Some(metadata(&path).ok()?.len())
+        });
+        sizes.sum()
     }
 
     /// Stages the changed pages of a snapshot.
@@ -146,13 +155,19 @@ impl Staging<'_> {
     }
 }
 
-/// Makes sure that the base can be continued, and that an increment is worth it.
-fn require_few(name: &str, changed: &Changed, believed: &DatabaseState) -> Result<(), Stop> {
+/// So many changed bytes are worth an increment, however small the databases are: a full backup a minute would never be
+/// merged.
+const FEW_BYTES: u64 = 1 << 20;
+
+/// Makes sure that the base can be continued, and that an increment is worth it. A full backup takes all databases, so it is
+/// their size that counts, `all_bytes`.
+fn require_few(name: &str, changed: &Changed, believed: &DatabaseState, all_bytes: u64) -> Result<(), Stop> {
     if changed.page_size != believed.page_size {
         return Err(Stop::Full(FullReason::PageSize(name.into())));
     }
     let count = changed.pages.len() as u64;
-    if count * 2 > changed.page_count {
+    let (bytes, is_most) = (count * u64::from(changed.page_size), count * 2 > changed.page_count);
+    if is_most && bytes > FEW_BYTES && bytes * 2 > all_bytes {
         return Err(Stop::Full(FullReason::MuchChanged { name: name.into(), changed: count, of: changed.page_count }));
     }
     Ok(())
