@@ -92,7 +92,7 @@ impl Following<'_> {
         let (cpu, read, stored) = (daemon.cpu()?, daemon.read_bytes()?, place.stored()?);
         let window = self.watch(&writers, Some(&daemon))?;
         let cost = FollowCost {
-            cpu_share: (daemon.cpu()? - cpu).as_secs_f64() / window.seconds,
+            cpu_share: daemon.cpu()?.saturating_sub(cpu).as_secs_f64() / window.seconds,
             peak_anon_bytes: window.peak_anon_bytes,
             read_bytes: daemon.read_bytes()? - read,
             added_bytes: place.stored()?.saturating_sub(stored),
