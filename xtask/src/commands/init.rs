@@ -199,7 +199,7 @@ impl InitSummary {
         let (timer, cron) = (next("install-timer"), next("install-cron"));
         output.line(&format!("  {timer}     # every night, with systemd; {cron} without"));
         if !self.databases.is_empty() {
-            output.line("with `every = \"1m\"` in [increments], at most a minute is lost, not a day");
+            output.line("with `every` set in [increments], at most a minute is lost, not a day");
         }
     }
 }
