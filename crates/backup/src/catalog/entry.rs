@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, FixedOffset};
 
 use crate::artifact::StoredFile;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Advice, Error, ErrorKind, Result};
 use crate::record::codec::Codec;
 use crate::record::id::BackupId;
 use crate::record::ledger::Ledger;
@@ -271,6 +271,10 @@ impl Entry {
             _ if self.is_empty() => {
                 Err(Error::new(ErrorKind::NoSuchBackup, format!("backup {} failed and holds nothing", self.id))
                     .with_hint("`list` shows which ones are complete"))
+            }
+            _ if self.files.iter().all(ListedFile::is_stray_delta) && self.inherited.is_empty() => {
+                let message = format!("backup {} has no manifest that says what its deltas belong on", self.id);
+                Err(Error::new(ErrorKind::BadManifest, message).with_advice(Advice::RestoreAnother))
             }
             _ => Ok(()),
         }

@@ -223,6 +223,19 @@ fn a_damaged_part_of_a_chain_is_what_the_verdict_is_about() {
 }
 
 #[test]
+fn a_delta_without_a_manifest_is_never_called_sound() {
+    let store = MemoryStore::new();
+    let site = chain(&store);
+    store.remove(&names::manifest(id(THIRD))).unwrap();
+    let session = site.session(&store, LATER);
+    let catalog = session.catalog().unwrap();
+    let entry = catalog.get(id(THIRD)).unwrap();
+    let error = verify(&session, entry, Level::Content, &EarlierChecks::none()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BadManifest, "{error:?}");
+    assert!(Ledger::load(&store).unwrap().last_proved(id(THIRD)).is_none());
+}
+
+#[test]
 fn page_size_and_count_of_an_image_are_compared() {
     let store = MemoryStore::new();
     let site = chain(&store);

@@ -44,7 +44,10 @@ impl<'a> Rounds<'a> {
     /// What no later round can do better: another project's store, a permission that is missing, a store that can't be
     /// one; or that a signal came too long ago.
     pub fn make(&mut self, context: &Context<'_>) -> anyhow::Result<Round> {
-        context.require_named_folder()?;
+        // A disk that isn't mounted may be mounted later.
+        if let Err(error) = context.require_named_folder() {
+            return error.downcast().map(Round::Failed);
+        }
         let progress = Watched { shown: context.progress(), watch: &self.watch };
         let run = match context.begin_with("follow", &progress) {
             Ok(run) => run,

@@ -39,8 +39,9 @@ pub fn show_plan(output: &Output, plan: &Plan, since: &[ChangesSince], stops: Op
     }
     for item in &plan.items {
         show_item(output, item);
-        if let Some(tables) = since.iter().find(|it| it.path == item.path).and_then(|it| it.tables.as_ref()) {
-            output.line(&format!("             {}", rows_since(tables)));
+        if let Some(changes) = since.iter().find(|it| it.path == item.path) {
+            let rows = changes.tables.as_deref().map_or_else(|| "rows since then: not known".into(), rows_since);
+            output.line(&format!("             {rows}"));
         }
     }
     if let Some(unit) = stops {

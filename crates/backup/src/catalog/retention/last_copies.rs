@@ -9,7 +9,7 @@ use super::candidate::{Candidate, Standing};
 use super::policy::Policy;
 use super::reason::{KeepReasons, Reason};
 use crate::record::id::BackupId;
-use crate::record::manifest::Trigger;
+use crate::record::manifest::{Collapse, Trigger};
 
 /// Keeps entries that are pinned, dated in the future, or unknown.
 pub(super) fn by_nature(candidates: &[&Candidate], now: DateTime<Utc>) -> KeepReasons {
@@ -88,6 +88,9 @@ pub(super) fn around_collapses(
                 .ids()
                 .map(|id| (id, Reason::BeforeCollapse { collapse: collapse.clone() }))
                 .collect();
+            if let Some(point) = last_point(past, shows, collapse).filter(|_| !before.is_empty()) {
+                keeps.push((point, Reason::UpToCollapse { name: collapse.name.clone() }));
+            }
             if !before.is_empty() {
                 keeps.push((shows.id, Reason::ShowsCollapse { name: collapse.name.clone() }));
             }
@@ -95,6 +98,13 @@ pub(super) fn around_collapses(
         }
     }
     keeps
+}
+
+/// The newest increment between the newest backup from before a collapse and the one that `shows` it. Increments don't count
+/// rows, so the loss can be anywhere among them.
+fn last_point(past: &[&Candidate], shows: &Candidate, collapse: &Collapse) -> Option<BackupId> {
+    let is_between = |it: &&&Candidate| (collapse.since..shows.id).contains(&it.id) && it.parent.is_some();
+    past.iter().filter(is_between).find(|it| it.holds.contains(&collapse.name)).map(|it| it.id)
 }
 
 /// Each name that backups hold, with those backups, newest first.

@@ -542,6 +542,23 @@ mod tests {
     }
 
     #[test]
+    fn points_up_to_a_collapse_stay_as_well() {
+        check(
+            days(0),
+            &[
+                ("20251210_130000 db", "+ newest complete backup, newest with db"),
+                ("20251110_140000 db db<20251109_020000", "+ shows the collapse of db"),
+                ("20251109_060000 on:20251109_020000 db", "+ last point before the collapse of db was seen"),
+                (
+                    "20251109_020000 db",
+                    "+ before the collapse of db (sessions: 20,000 → 12 rows), needed by 20251109_060000",
+                ),
+                ("20251108_020000 db", "- no rule keeps it"),
+            ],
+        );
+    }
+
+    #[test]
     fn thirty_days_after_a_collapse_was_found_it_is_forgotten() {
         check(
             days(0),

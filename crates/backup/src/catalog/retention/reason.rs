@@ -86,6 +86,11 @@ pub enum Reason {
         #[serde(flatten)]
         collapse: Collapse,
     },
+    /// Kept: an increment before a backup that shows a collapse. The loss can be before it or after it.
+    UpToCollapse {
+        /// The database.
+        name: String,
+    },
     /// Kept: it shows the collapse for which another one is kept.
     ShowsCollapse {
         /// The database.
@@ -161,6 +166,7 @@ impl fmt::Display for Reason {
             Self::NewestPartialWith { name } => write!(f, "newest partial with {name}"),
             Self::NewestWithFile { path } => write!(f, "newest with {path}"),
             Self::BeforeCollapse { collapse } => write!(f, "before the collapse of {collapse}"),
+            Self::UpToCollapse { name } => write!(f, "last point before the collapse of {name} was seen"),
             Self::ShowsCollapse { name } => write!(f, "shows the collapse of {name}"),
             Self::CollapseAccepted { name } => write!(f, "the collapse of {name} was accepted"),
             Self::Hourly { days } => write!(f, "hourly, for {}", in_words(*days)),
