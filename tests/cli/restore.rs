@@ -380,7 +380,7 @@ fn a_wal_database_with_pages_of_another_size_that_is_in_use_is_left_alone() {
     let ran = project.run("restore --from latest --yes --busy-timeout 1s");
     insta::assert_snapshot!(ran.expect(1).stderr, @r"
     error: ROOT/data/sessions.db has another page size than the backup, and it is in use
-    hint: stop the application, then restore again
+    hint: stop the application, and a service that follows its database, then restore again
     ");
     assert_eq!(project.hashes("data") + &project.read(".env"), before);
     application

@@ -148,11 +148,13 @@ fn lines_are_appended(store: &dyn LocalStore) {
 }
 
 fn a_state_is_kept_beside_the_objects(store: &dyn LocalStore) {
-    assert_eq!(store.read_state("notes").unwrap(), None);
+    assert_eq!(store.read_state("notes", 5).unwrap(), None);
     for content in [&b"first"[..], b""] {
         store.write_state("notes", content).unwrap();
-        assert_eq!(store.read_state("notes").unwrap(), Some(content.to_vec()));
+        assert_eq!(store.read_state("notes", 5).unwrap(), Some(content.to_vec()));
     }
+    store.write_state("notes", b"longer").unwrap();
+    assert_eq!(store.read_state("notes", 5).unwrap(), None, "whoever can write there fills no memory");
     assert!(!names(&store.list("").unwrap()).contains(&"notes"));
 }
 

@@ -302,8 +302,8 @@ impl LocalStore for FolderStore {
         Some(self.folder.join(STAGING))
     }
 
-    fn read_state(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        state::read(self.opened_to("read", name)?, name).map_err(|e| Error::io_named("read the state", name, e))
+    fn read_state(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
+        state::read(self.opened_to("read", name)?, name, most).map_err(|e| Error::io_named("read the state", name, e))
     }
 
     fn write_state(&self, name: &str, content: &[u8]) -> Result<()> {

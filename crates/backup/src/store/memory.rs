@@ -145,8 +145,8 @@ impl LocalStore for MemoryStore {
         None
     }
 
-    fn read_state(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        Ok(locked(&self.state).get(name).cloned())
+    fn read_state(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
+        Ok(locked(&self.state).get(name).filter(|content| content.len() as u64 <= most).cloned())
     }
 
     fn write_state(&self, name: &str, content: &[u8]) -> Result<()> {

@@ -12,15 +12,15 @@ const STATE: &str = ".state";
 /// The name of a file that is being written; no other begins so.
 const NEW: &str = ".new";
 
-/// Reads a file; `None` if there is none.
-pub(super) fn read(store: &Folder, name: &str) -> io::Result<Option<Vec<u8>>> {
+/// Reads a file; `None` if there is none, or it has more than `most` bytes.
+pub(super) fn read(store: &Folder, name: &str, most: u64) -> io::Result<Option<Vec<u8>>> {
     let file = match store.folder(STATE).and_then(|folder| folder.read(name)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
     let mut content = Vec::new();
-    (&file).read_to_end(&mut content)?;
-    Ok(Some(content))
+    (&file).take(most.saturating_add(1)).read_to_end(&mut content)?;
+    Ok((content.len() as u64 <= most).then_some(content))
 }
 
 /// Replaces the content of a file, or makes a new one.

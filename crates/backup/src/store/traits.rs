@@ -128,11 +128,11 @@ pub trait LocalStore: Store {
     /// A folder in the staging area for files that SQLite has to write or open. `None` if the store has no folder.
     fn scratch(&self) -> Option<PathBuf>;
 
-    /// Reads what a run left for the next one under this name; `None` if there is nothing.
+    /// Reads what a run left for the next one under this name; `None` if there is nothing, or more than `most` bytes.
     ///
     /// # Errors
     /// Any error of reading it.
-    fn read_state(&self, name: &str) -> Result<Option<Vec<u8>>>;
+    fn read_state(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>>;
 
     /// Leaves something for the next run, in place of what was there. It is no object of the store, and not durable: after
     /// a crash the old content or nothing can be there, but never a part.

@@ -182,8 +182,8 @@ impl LocalStore for WatchedStore<'_> {
         self.store.scratch()
     }
 
-    fn read_state(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        self.log.call("read state", name, || self.store.read_state(name))
+    fn read_state(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
+        self.log.call("read state", name, || self.store.read_state(name, most))
     }
 
     fn write_state(&self, name: &str, content: &[u8]) -> Result<()> {

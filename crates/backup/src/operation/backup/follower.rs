@@ -1,5 +1,7 @@
 //! Increments one after another, with a snapshot of each database kept open in between.
 
+use std::time::Duration;
+
 use super::increment::backup_changes;
 use super::request::{BackupRequest, IncrementalReport};
 use super::state::KeptSnapshots;
@@ -47,6 +49,16 @@ impl Follower {
             } else {
                 self.kept.insert(name, kept);
             }
+        }
+    }
+}
+
+/// An application that ends while a snapshot is open leaves its log to whoever closes the database last. If that only read, the
+/// log would stay, and so be missing in a copy of the file alone.
+impl Drop for Follower {
+    fn drop(&mut self) {
+        for kept in std::mem::take(&mut self.kept).into_values() {
+            let _ = kept.let_go(Duration::ZERO);
         }
     }
 }
@@ -132,6 +144,19 @@ mod tests {
         let most = *followed.compared.0.lock().unwrap().iter().max().unwrap();
         assert!(most < limit, "one look compared {most} bytes");
         assert!(followed.log_bytes() < limit, "{} bytes", followed.log_bytes());
+    }
+
+    #[test]
+    fn a_log_that_the_application_left_goes_with_the_follower() {
+        let (site, store) = (Site::new(), MemoryStore::new());
+        let application = site.open();
+        let mut followed = followed(&site, &store, 400_000);
+        application.execute_batch("UPDATE sessions SET kwh = 7").unwrap();
+        followed.round();
+        drop(application);
+        assert!(followed.log_bytes() > 0);
+        drop(followed);
+        assert!(!site.root().join("sessions.db-wal").exists());
     }
 
     #[test]

@@ -323,7 +323,7 @@ mod tests {
             (
                 "the state is old",
                 |site, store| {
-                    let old = store.read_state("chain.json").unwrap().unwrap();
+                    let old = store.read_state("chain.json", u64::MAX).unwrap().unwrap();
                     commit(site);
                     increment(site, store, FIRST);
                     store.write_state("chain.json", &old).unwrap();
@@ -424,7 +424,7 @@ mod tests {
     }
 
     fn tear(store: &MemoryStore, name: &str) {
-        let mut content = store.read_state(name).unwrap().unwrap();
+        let mut content = store.read_state(name, u64::MAX).unwrap().unwrap();
         content.truncate(content.len() - 16);
         store.write_state(name, &content).unwrap();
     }

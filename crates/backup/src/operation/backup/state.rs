@@ -17,13 +17,20 @@ use crate::operation::run::Run;
 use crate::record::digest::Digest;
 use crate::record::id::BackupId;
 use crate::record::names;
-use crate::record::pages::{PageList, PagesDigest};
+use crate::record::pages::{PageDigest, PageList, PagesDigest};
 use crate::source::Sources;
 use crate::source::sqlite::{KeptSnapshot, Position};
 use crate::store::manifest::read_manifest;
 use crate::store::{LocalStore, LockedStore, Store};
 
 const CHAIN: &str = "chain.json";
+
+/// The most bytes of it: of more sources than a manifest can list.
+const CHAIN_BYTES: u64 = 4 << 20;
+
+/// The most bytes of a list of digests: of as many pages as a database can have
+/// (<https://www.sqlite.org/limits.html#max_page_count>).
+const PAGES_BYTES: u64 = PageDigest::BYTES as u64 * u32::MAX as u64;
 
 /// What follows if the state can't be written.
 const NOT_LEFT: &str = "until the folder .state beside the backups can be written, each increment is a full backup";
@@ -105,7 +112,7 @@ pub(super) struct TrackedSources {
 impl ChainState {
     /// The state of a store; `None` if there is none that can be read.
     pub fn load(store: &dyn LocalStore) -> Option<Self> {
-        serde_json::from_slice(&store.read_state(CHAIN).ok()??).ok()
+        serde_json::from_slice(&store.read_state(CHAIN, CHAIN_BYTES).ok()??).ok()
     }
 
     /// The same, without the positions of another start of the machine: with `synchronous = off`, a power failure can take
@@ -121,7 +128,7 @@ impl ChainState {
     /// A database with the digests of its pages; `None` if they aren't those of the newest point.
     pub(super) fn database(&self, store: &dyn LocalStore, name: &str) -> Option<TrackedDatabase> {
         let state = self.databases.get(name)?.clone();
-        let pages = PageList::from_bytes(&store.read_state(&pages_name(name)).ok()??)?;
+        let pages = PageList::from_bytes(&store.read_state(&pages_name(name), PAGES_BYTES).ok()??)?;
         (pages.digest() == state.pages_digest).then_some(TrackedDatabase { state, pages, kept: None })
     }
 

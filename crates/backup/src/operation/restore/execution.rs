@@ -469,7 +469,10 @@ mod tests {
             let error = restore(&run, &plan, Some(encoding()), &mut || Ok(())).unwrap_err();
             assert_eq!(
                 (error.kind(), error.hint()),
-                (ErrorKind::Busy, Some("stop the application, then restore again"))
+                (
+                    ErrorKind::Busy,
+                    Some("stop the application, and a service that follows its database, then restore again")
+                )
             );
             drop(application);
             assert_eq!((site.sessions(), env(&site).as_str()), (3, "PORT=8080\n"));

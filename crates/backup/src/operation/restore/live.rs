@@ -290,6 +290,9 @@ mod tests {
         let error = live.hold(Patience::of(&run)).map(drop).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Busy);
         assert!(error.to_string().ends_with("another page size than the backup, and it is in use"), "{error}");
-        assert_eq!(error.hint(), Some("stop the application, then restore again"));
+        assert_eq!(
+            error.hint(),
+            Some("stop the application, and a service that follows its database, then restore again")
+        );
     }
 }

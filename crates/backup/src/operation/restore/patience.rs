@@ -73,7 +73,8 @@ impl<'a> Patience<'a> {
 
 /// The error if a program uses what has to be replaced.
 pub(super) fn in_use(message: String) -> Error {
-    Error::new(ErrorKind::Busy, message).with_hint("stop the application, then restore again")
+    Error::new(ErrorKind::Busy, message)
+        .with_hint("stop the application, and a service that follows its database, then restore again")
 }
 
 #[cfg(test)]
