@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -12,7 +11,7 @@ use super::database::{metadata, millis};
 use super::files::files_digest;
 use super::request::FullReason;
 use super::staging::{Parent, Staging};
-use super::state::{DatabaseState, FileIdentity, TrackedDatabase, identified};
+use super::state::{DatabaseState, FileIdentity, Origin, TrackedDatabase, identified};
 use crate::artifact::delta::DeltaWriter;
 use crate::artifact::write::ArtifactWriter;
 use crate::error::{Error, Result};
@@ -47,6 +46,7 @@ pub(super) enum DatabaseChange {
 /// A live database that is compared with the newest point.
 struct Compared {
     path: PathBuf,
+    origin: Origin,
     identity: Option<FileIdentity>,
     connection: Connection,
     begun: Instant,
@@ -78,12 +78,14 @@ impl Staging<'_> {
         let changed = snapshot.changed(&mut pages, believed.page_size, self.run.progress())?;
         require_few(&source.name, &changed, &believed, self.all_bytes())?;
         let state = DatabaseState {
+            origin: compared.origin.clone(),
             identity: compared.identity,
             page_size: changed.page_size,
             pages_digest: pages.digest(),
             position: snapshot.position().cloned(),
         };
-        let artifact = if state.pages_digest == believed.pages_digest {
+        // A restore puts it where it is now, and gives it to whoever has it now.
+        let artifact = if (state.pages_digest, &state.origin) == (believed.pages_digest, &believed.origin) {
             None
         } else {
             Some(self.stage_pages(source, &compared, &snapshot, &changed, &state)?)
@@ -103,7 +105,10 @@ impl Staging<'_> {
         let begun = Instant::now();
         let (connection, identity) =
             identified(&path, || sqlite::open_recovered(&path, self.run.busy_timeout(), self.run.progress()))?;
-        Ok(Compared { path, identity, connection, begun })
+        let journal_mode = sqlite::pragma(&connection, "journal_mode");
+        let journal_mode = journal_mode.map_err(|e| Error::sqlite("read database", &path, &e))?;
+        let origin = Origin::of(&source.path, &metadata(&path)?, journal_mode);
+        Ok(Compared { path, origin, identity, connection, begun })
     }
 
     /// Size of all databases, in bytes, without those that can't be found.
@@ -124,18 +129,16 @@ impl Staging<'_> {
         changed: &Changed,
         state: &DatabaseState,
     ) -> Result<Artifact> {
-        let owner = metadata(&compared.path)?;
-        let journal_mode = sqlite::pragma(&compared.connection, "journal_mode");
-        let journal_mode = journal_mode.map_err(|e| Error::sqlite("read database", &compared.path, &e))?;
+        let Origin { source: path, mode, uid, gid, journal_mode } = compared.origin.clone();
         let changed_pages = changed.pages.len() as u64;
         self.run.require_room(changed_pages * u64::from(changed.page_size))?;
         self.stage(&source.name, Kind::Increment, |artifact, file| {
             write_pages(artifact, file, snapshot, changed)?;
             Ok(Content::Increment(Increment {
-                source: source.path.clone(),
-                mode: owner.mode() & 0o7777,
-                uid: owner.uid(),
-                gid: owner.gid(),
+                source: path,
+                mode,
+                uid,
+                gid,
                 read_ms: Some(millis(compared.begun.elapsed())),
                 journal_mode,
                 page_size: changed.page_size,

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 
 use super::request::Integrity;
 use super::staging::{StagedDatabase, Staging};
-use super::state::{FileIdentity, identified};
+use super::state::{FileIdentity, Origin, identified};
 use super::tracker::Tracker;
 use crate::artifact::write::ArtifactWriter;
 use crate::error::{Error, Result};
@@ -72,6 +72,7 @@ impl Staging<'_> {
         let owner = metadata(path)?;
         let journal_mode: String =
             sqlite::pragma(&connection, "journal_mode").map_err(|e| Error::sqlite("read database", path, &e))?;
+        let origin = Origin::of(&source.path, &owner, journal_mode.clone());
         let taken = |facts, read_ms, checked| Database {
             read_ms: Some(read_ms),
             checked,
@@ -79,7 +80,7 @@ impl Staging<'_> {
             ..database(source, &owner, facts)
         };
         if source.snapshot == Snapshot::Pages {
-            let tracker = self.tracker(&source.name, &connection, path, identity)?;
+            let tracker = self.tracker(&source.name, &connection, path, (identity, origin))?;
             return self.store_pages(&source.name, &connection, path, damage, tracker, taken);
         }
         let artifact = self.store_vacuumed(&source.name, connection, path, damage, taken)?;
@@ -199,13 +200,13 @@ impl Staging<'_> {
         name: &str,
         connection: &Connection,
         path: &Path,
-        identity: Option<FileIdentity>,
+        file: (Option<FileIdentity>, Origin),
     ) -> Result<Option<Tracker>> {
         if !self.request.tracked {
             return Ok(None);
         }
         let believed = self.chain.and_then(|chain| chain.database(&**self.run.locked_store(), name));
-        Tracker::begin(connection, path, identity, believed).map(Some)
+        Tracker::begin(connection, path, file, believed).map(Some)
     }
 
     /// Stores the pages as they are read, while another connection checks them.

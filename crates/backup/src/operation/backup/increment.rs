@@ -363,6 +363,28 @@ mod tests {
     }
 
     #[test]
+    fn a_database_that_moved_or_has_another_mode_is_restored_as_it_is_now() {
+        let store = MemoryStore::new();
+        let mut site = begun(&store);
+        site.execute("PRAGMA journal_mode = delete");
+        increment(&site, &store, FIRST);
+        let moved = crate::RelPath::new("moved.db").unwrap();
+        fs::rename(site.root().join("sessions.db"), site.root().join("moved.db")).unwrap();
+        site.sources.databases[0].path = moved.clone();
+        let manifest = increment(&site, &store, SECOND);
+        let Content::Increment(increment) = &manifest.artifacts[0].content else { panic!("{manifest:?}") };
+        assert_eq!(
+            (&increment.source, increment.changed_pages, increment.journal_mode.as_str()),
+            (&moved, 0, "delete")
+        );
+        let session = site.session(&store, "20251209_150000");
+        let catalog = session.catalog().unwrap();
+        let report =
+            verify(&session, catalog.get(id(SECOND)).unwrap(), Level::Content, &EarlierChecks::none()).unwrap();
+        assert_eq!(report.verdict, Verdict::Ok, "{report:?}");
+    }
+
+    #[test]
     fn what_could_not_be_saved_comes_whole_the_next_time() {
         let store = MemoryStore::new();
         let site = begun(&store);

@@ -18,6 +18,7 @@ use crate::record::digest::Digest;
 use crate::record::id::BackupId;
 use crate::record::names;
 use crate::record::pages::{PageDigest, PageList, PagesDigest};
+use crate::record::relpath::RelPath;
 use crate::source::Sources;
 use crate::source::sqlite::{KeptSnapshot, Position};
 use crate::store::manifest::read_manifest;
@@ -55,6 +56,8 @@ pub(crate) struct ChainState {
 /// A database at the newest point.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DatabaseState {
+    /// Where it was, and whose.
+    pub origin: Origin,
     /// The file that it was read from, if no other took its place meanwhile.
     pub identity: Option<FileIdentity>,
     /// Size of a page, in bytes.
@@ -63,6 +66,26 @@ pub(crate) struct DatabaseState {
     pub pages_digest: PagesDigest,
     /// Where its log ended; `None` without a log.
     pub position: Option<Position>,
+}
+
+/// What a restore needs beside the pages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    /// The path, relative to the project's root.
+    pub source: RelPath,
+    /// Permission bits.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub journal_mode: String,
+}
+
+impl Origin {
+    /// Of a database file with this metadata.
+    pub fn of(source: &RelPath, owner: &Metadata, journal_mode: String) -> Self {
+        let (source, mode) = (source.clone(), owner.mode() & 0o7777);
+        Self { source, mode, uid: owner.uid(), gid: owner.gid(), journal_mode }
+    }
 }
 
 /// Tells a file from another one that has taken its place.

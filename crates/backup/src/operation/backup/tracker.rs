@@ -6,13 +6,14 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::state::{DatabaseState, FileIdentity, TrackedDatabase};
+use super::state::{DatabaseState, FileIdentity, Origin, TrackedDatabase};
 use crate::error::Result;
 use crate::record::pages::{PageDigest, PageList};
 use crate::source::sqlite::{self, Position};
 
 /// The pages of a snapshot that is being read.
 pub(super) struct Tracker {
+    origin: Origin,
     identity: Option<FileIdentity>,
     position: Option<Position>,
     pages: PageList,
@@ -33,14 +34,15 @@ impl Tracker {
     pub fn begin(
         connection: &Connection,
         path: &Path,
-        identity: Option<FileIdentity>,
+        (identity, origin): (Option<FileIdentity>, Origin),
         believed: Option<TrackedDatabase>,
     ) -> Result<Self> {
         let is_same = |it: &TrackedDatabase| identity.is_some() && it.state.identity == identity;
         let believed = believed.filter(is_same).and_then(|TrackedDatabase { state, pages, .. }| {
             Some(Believed { since: state.position?, pages, candidates: None, missed: 0 })
         });
-        Ok(Self { identity, position: sqlite::position(connection, path)?, pages: PageList::default(), believed })
+        let position = sqlite::position(connection, path)?;
+        Ok(Self { origin, identity, position, pages: PageList::default(), believed })
     }
 
     /// The snapshot has begun.
@@ -62,8 +64,8 @@ impl Tracker {
 
     /// What is known after the last page, and how many pages had changed without the log showing it.
     pub fn finish(self, page_size: u32) -> (TrackedDatabase, u64) {
-        let Self { identity, position, pages, believed } = self;
-        let state = DatabaseState { identity, page_size, pages_digest: pages.digest(), position };
+        let Self { origin, identity, position, pages, believed } = self;
+        let state = DatabaseState { origin, identity, page_size, pages_digest: pages.digest(), position };
         (TrackedDatabase { state, pages, kept: None }, believed.map_or(0, |believed| believed.missed))
     }
 }
