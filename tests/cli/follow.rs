@@ -187,13 +187,36 @@ fn a_database_that_is_gone_and_comes_back_is_told_of_once() {
 }
 
 #[test]
+fn rounds_that_can_save_nothing_are_quiet_and_leave_nothing() {
+    let project = Project::new();
+    project.write("ops/backup.toml", "files = []\n[[database]]\nname = 'sessions_db'\npath = 'data/sessions.db'\n");
+    let (place, away) = (project.path("data/sessions.db"), project.path("away.db"));
+    fs::rename(&place, &away).unwrap();
+    let mut following = follow(&project, "--every 1s");
+    following.says("sessions.db doesn't exist");
+    following.signal(Signal::HUP);
+    assert_eq!(points(&project), 0);
+    fs::rename(&away, &place).unwrap();
+    following.signal(Signal::HUP);
+    following.says(" complete: ");
+    following.says("all is saved again since ");
+    let said = following.stop();
+    assert_eq!(
+        (count(&said, "error: "), count(&said, "a full backup: "), count(&said, "failed")),
+        (1, 1, 0),
+        "{said:#?}"
+    );
+}
+
+#[test]
 fn an_application_may_crash_and_switch_journal_modes() {
     let project = Project::new();
     let mut following = following(&project, "--every 1s");
     for mode in ["delete", "wal", "truncate", "wal"] {
         wait_for("the switch", || {
             // Another connection, such as that of a round, is in the way for a moment.
-            project.open().pragma_update_and_check(None, "journal_mode", mode, |_| Ok(())).is_ok()
+            let switched = project.open().pragma_update_and_check(None, "journal_mode", mode, |row| row.get(0));
+            switched.is_ok_and(|now: String| now == mode)
         });
         insert(&project);
         following.says(" complete: ");

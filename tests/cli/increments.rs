@@ -106,6 +106,63 @@ fn rdiff_alone_restores_any_point() {
     }
 }
 
+/// A chain of two days ago: a full backup and three increments, a minute apart. Returns their ids and images.
+fn old_chain(project: &Project) -> (Vec<String>, Vec<Vec<u8>>) {
+    let day = shell(project.root(), "date -u -d '2 days ago' +%Y%m%d").trim().to_string();
+    let (mut ids, mut images): (Vec<String>, Vec<Vec<u8>>) = Default::default();
+    for number in 0..4 {
+        project.execute(&format!("UPDATE sessions SET note = zeroblob({number}) WHERE id IN (3, {number} * 40)"));
+        let made = increment(project);
+        images.push(live_image(project));
+        ids.push(id_of(&made).to_string());
+    }
+    for (number, made) in ids.iter_mut().enumerate().rev() {
+        let id = format!("{day}_100{number}00");
+        project.redate(made, &id);
+        if number > 0 {
+            project.edit_manifest(&id, |manifest| manifest["parent"] = format!("{day}_100{}00", number - 1).into());
+        }
+        *made = id;
+    }
+    (ids, images)
+}
+
+#[test]
+fn rotation_merges_the_increments_of_an_hour_and_rdiff_restores_what_is_left() {
+    let project = project_of(4096);
+    let (ids, images) = old_chain(&project);
+    let ran = project.run("rotate --dry-run").expect(0).stdout.clone();
+    assert!(ran.contains(&format!("merge   {}  merged into {}\n", ids[1], ids[2])), "{ran}");
+    assert!(ran.contains(&format!("keep    {}  hourly, for 7 days, needed by {}\n", ids[2], ids[3])), "{ran}");
+    assert!(ran.ends_with("dry run: 0 backups would be removed, 1 increment merged into others\n"), "{ran}");
+    let ran = project.run("rotate").expect(0).stdout.clone();
+    assert!(ran.contains("rotation: the increments of 1 hour merged, 1 backup removed"), "{ran}");
+    for point in [0, 2, 3] {
+        assert!(image_by_rdiff(&project, &ids[point]) == images[point], "{}", ids[point]);
+    }
+    assert_eq!(project.manifest(&ids[2])["parent"], ids[0].as_str());
+    project.run("verify --all").expect(0);
+    project.run(&format!("drill --from {}", ids[2])).expect(0);
+    let ran = project.run("rotate").expect(0).stdout.clone();
+    assert!(ran.ends_with("rotation: nothing to remove\n"), "{ran}");
+}
+
+#[test]
+fn increments_that_cannot_be_merged_are_told_and_stay() {
+    let project = project_of(4096);
+    let (ids, _) = old_chain(&project);
+    let file = project.artifact(&ids[1], "sessions_db");
+    let mut bytes = fs::read(project.path(&file)).unwrap();
+    let half = bytes.len() / 2;
+    bytes[half] ^= 1;
+    fs::write(project.path(&file), bytes).unwrap();
+    let before = project.stored();
+    let ran = project.run("rotate").expect(3).all();
+    assert!(ran.contains(&format!("error: the increments of the hour up to {} are not merged: ", ids[2])), "{ran}");
+    assert_eq!(project.stored(), before);
+    assert_eq!(project.ledger().last().unwrap()["outcome"], "partial");
+}
+
 /// An application that dies in the middle: it never checkpointed, and copies of its files are in `old`. An increment was
 /// made after the copies.
 const CRASH: &str = "

@@ -32,6 +32,7 @@ fn an_application_is_adopted_by_init_and_its_first_backup_holds_it() {
     read ops/backup.toml through, then:
       cargo xtask backup
       cargo xtask install-timer     # every night, with systemd; cargo xtask install-cron without
+    with `every` set in [increments], at most a minute is lost, not a day
     "); });
     assert_eq!(project.read(".gitignore"), "*.pyc\n/backups/\n/logs/\n");
     let made = run(&project, "backup --json").expect(0).json();

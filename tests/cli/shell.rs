@@ -4,13 +4,14 @@ use std::process::{Command, Stdio};
 
 use crate::support::{CommandOutput, program, shell};
 
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 26] = [
     "backup",
     "config",
     "list",
     "restore",
     "verify",
     "drill",
+    "follow",
     "rotate",
     "pin",
     "unpin",

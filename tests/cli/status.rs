@@ -190,8 +190,8 @@ fn the_json_of_a_list_has_every_field_with_its_type() {
     let listed: Vec<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
     assert_eq!(listed, ids);
     for row in rows {
-        let expected = "id created_at age_s trigger status artifacts bytes plain_bytes pinned last_proved problem \
-                        collapses accepted";
+        let expected = "id type parent inherited created_at age_s trigger status artifacts bytes plain_bytes pinned \
+                        last_proved problem collapses accepted";
         assert_eq!(keys(row), expected.split(' ').collect());
         assert_time(&row["created_at"]);
         assert_eq!((&row["collapses"], &row["accepted"]), (&serde_json::json!([]), &false.into()));
@@ -517,9 +517,9 @@ fn the_json_of_status_has_every_field_with_its_type() {
     assert_eq!([&json["last_verify"]["what"], &json["last_drill"]["what"]], ["ok", "ok"]);
     assert_eq!((&json["verdict"], &json["concerns"]), (&json!("ok"), &json!([])));
     for (source, name) in json["sources"].as_array().unwrap().iter().zip(["sessions_db", "config"]) {
-        assert_eq!(keys(source), "name state id at age_s verified drilled".split(' ').collect());
+        assert_eq!(keys(source), "name state id at saved_at age_s verified drilled".split(' ').collect());
         assert_eq!([&source["name"], &source["state"], &source["id"]], [name, "fresh", &id]);
-        for field in ["at", "verified", "drilled"] {
+        for field in ["at", "saved_at", "verified", "drilled"] {
             assert_time(&source[field]);
         }
     }

@@ -11,7 +11,7 @@ const CALLS: &str = "open openat write pwrite64 fsync fdatasync rename renameat 
 const ERRORS: [&str; 4] = ["error=ENOSPC", "error=EIO", "error=EACCES", "error=EINTR"];
 
 /// Calls whose error a run may ignore and still do its work: the name, a part of what `strace` shows, and why.
-const IGNORED: [(&str, &str, &str); 29] = [
+const IGNORED: [(&str, &str, &str); 33] = [
     ("", "EINTR", "std and SQLite call again"),
     ("write", "/backups/.lock>", "who holds the lock stands in it for others to read"),
     ("ftruncate", "/backups/.lock>", "the same"),
@@ -40,6 +40,10 @@ const IGNORED: [(&str, &str, &str); 29] = [
     ("openat", "/proc/", "which file SQLite has opened is known by its path then"),
     ("getdents64", "/proc/", "the same"),
     ("", "/backups/.staging/scratch-", "the next run clears up"),
+    ("", "/backups/.state", "the next backup is a full one, and says why"),
+    ("mkdirat", "\".state\"", "the same"),
+    ("openat", "\".state\"", "the same"),
+    ("openat", "boot_id", "all pages are compared then"),
     ("openat", "/backups>, \".staging\"", "who may not look into it sees what is published; the next run clears up"),
     ("getdents64", "/backups/.staging>", "the same"),
     (

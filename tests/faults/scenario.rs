@@ -15,7 +15,7 @@ pub struct Scenario {
 }
 
 /// All scenarios. The last differs from others in a few dozen calls, and takes as long as two of them.
-pub static SCENARIOS: [Scenario; 9] = [
+pub static SCENARIOS: [Scenario; 10] = [
     Scenario { name: "backup", prepare: shelf, command: "backup", next: "backup" },
     Scenario { name: "increment", prepare: followed, command: INCREMENT, next: INCREMENT },
     Scenario { name: "restore into an empty place", prepare: deleted, command: RESTORE, next: RESTORE },
@@ -25,6 +25,7 @@ pub static SCENARIOS: [Scenario; 9] = [
     // Bytes take the place of a database, in one step.
     Scenario { name: "restore --undo to a damaged database", prepare: over_damaged, command: UNDO, next: RESTORE },
     Scenario { name: "rotate", prepare: shelf, command: "rotate", next: "rotate" },
+    Scenario { name: "merge", prepare: long_followed, command: "rotate", next: "rotate" },
     Scenario { name: "restore into another page size", prepare: with_small_pages, command: RESTORE, next: RESTORE },
 ];
 
@@ -78,6 +79,29 @@ fn followed() -> (Project, String) {
     leave_in_log(&project, "UPDATE sessions SET kwh = 8 WHERE id = 7");
     project.write(".env", "API_KEY=a-third-secret\n");
     (project, id)
+}
+
+/// A project with a full backup and four increments of an hour two days ago, of which rotation merges three.
+fn long_followed() -> (Project, String) {
+    let (project, _) = followed();
+    shell(project.root(), "rm -r backups");
+    let day = shell(project.root(), "date -u -d '2 days ago' +%Y%m%d").trim().to_string();
+    let mut made = Vec::new();
+    for number in 0..5 {
+        leave_in_log(&project, &format!("UPDATE sessions SET kwh = 9.5 WHERE id = 50 * {number}"));
+        if number == 2 {
+            project.write(".env", "API_KEY=a-fourth-secret\n");
+        }
+        made.push(project.backup_with("--incremental"));
+    }
+    for (number, id) in made.iter().enumerate().rev() {
+        let at = |number: usize| format!("{day}_100{number}00");
+        project.redate(id, &at(number));
+        if number > 0 {
+            project.edit_manifest(&at(number), |manifest| manifest["parent"] = at(number - 1).into());
+        }
+    }
+    (project, format!("{day}_100400"))
 }
 
 fn large() -> (Project, String) {

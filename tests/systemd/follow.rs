@@ -49,6 +49,10 @@ fn saved_by(host: &Host, what: &str, act: impl FnOnce()) {
     wait_for(what, || points(host) > before);
 }
 
+fn systemctl(host: &Host, verb: &str) {
+    host.machine.run(&format!("systemctl {verb} {FOLLOW}"));
+}
+
 fn restarts(host: &Host) -> u32 {
     host.property(FOLLOW, "NRestarts").parse().unwrap()
 }
@@ -66,9 +70,7 @@ fn a_service_makes_increments_and_is_asked_for_one_by_a_reload() {
         (&full["parent"], &full["trigger"], &full["status"]),
         (&Value::Null, &"timer".into(), &"complete".into())
     );
-    saved_by(&host, "the reload to make an increment", || {
-        drop(host.machine.run(&format!("systemctl reload {FOLLOW}")))
-    });
+    saved_by(&host, "the reload to make an increment", || systemctl(&host, "reload"));
     let increment = host.manifests("/srv/charger")[1].clone();
     assert_eq!((&increment["type"], &increment["parent"]), (&"increment".into(), &full["id"]));
     let newest = increment["id"].as_str().unwrap();
@@ -97,7 +99,7 @@ fn a_service_makes_increments_and_is_asked_for_one_by_a_reload() {
     // Other runs come in between.
     host.xtask("run-now").expect(0);
     host.xtask_as("charger", BUILT, "/srv/charger", "restore --from latest --yes").expect(0);
-    saved_by(&host, "a last increment", || drop(host.machine.run(&format!("systemctl stop {FOLLOW}"))));
+    saved_by(&host, "a last increment", || systemctl(&host, "stop"));
     assert_eq!(host.property(FOLLOW, "Result"), "success");
 }
 
@@ -109,8 +111,8 @@ fn a_service_that_ends_or_hangs_is_started_again() {
     ready(&host);
     // It is quiet for longer than the watchdog waits, and lives.
     let began = host.property(FOLLOW, "ActiveEnterTimestampMonotonic").parse::<u64>().unwrap();
-    let now = || host.machine.run("cut -d ' ' -f 1 /proc/uptime").trim().parse::<f64>().unwrap() * 1e6;
-    wait_for("the watchdog to have had reason to bark", || now() > began as f64 + 5e6);
+    let beat = || host.property(FOLLOW, "WatchdogTimestampMonotonic").parse::<u64>().unwrap();
+    wait_for("signs of life for longer than the watchdog waits", || beat() > began + 5_000_000);
     assert_eq!(restarts(&host), 0, "{:?}", host.journal(FOLLOW));
 
     for signal in ["KILL", "STOP"] {
@@ -133,7 +135,7 @@ fn a_service_that_ends_or_hangs_is_started_again() {
     assert!(lines.iter().any(|(priority, text)| *priority == 3 && text.contains("/ops/backup.toml")), "{lines:?}");
     set(&host, "1h");
     ready(&host);
-    saved_by(&host, "an increment after all", || drop(host.machine.run(&format!("systemctl reload {FOLLOW}"))));
+    saved_by(&host, "an increment after all", || systemctl(&host, "reload"));
 }
 
 #[test]
@@ -144,6 +146,7 @@ fn a_folder_that_was_replaced_is_seen() {
     ready(&host);
     host.machine.run("cd /srv/charger; mv data old; cp -a old data");
     saved_by(&host, "the new folder's database to be saved", || {});
+    assert!(restarts(&host) > 0, "only a new sandbox can write to the new folder");
 }
 
 #[test]
@@ -170,7 +173,7 @@ fn the_service_comes_and_goes_with_the_setting() {
     assert_eq!(host.property(FOLLOW, "UnitFileState"), "enabled");
 
     // One that was stopped is a problem, and the next installation starts it.
-    host.machine.run(&format!("systemctl stop {FOLLOW}"));
+    systemctl(&host, "stop");
     let timer = host.xtask("timer");
     assert!(timer.expect(1).stdout.contains(&format!("{FOLLOW} is not running")), "{timer:?}");
     host.xtask("install-timer").expect(0);

@@ -52,9 +52,9 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
-/// Each file of a crate by its module path, without its tests.
+/// Each file of a crate by its module path, without its tests, and without files that are tests alone.
 fn modules(sources: &str) -> BTreeMap<String, String> {
-    let (base, mut modules) = (root().join(sources), BTreeMap::new());
+    let (base, mut modules, mut tests) = (root().join(sources), BTreeMap::new(), Vec::new());
     let mut folders = vec![base.clone()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
@@ -65,10 +65,15 @@ fn modules(sources: &str) -> BTreeMap<String, String> {
                 let relative = path.strip_prefix(&base).unwrap().with_extension("");
                 let name = relative.to_str().unwrap().replace('/', "::");
                 let name = name.strip_suffix("::mod").unwrap_or(&name);
-                modules.insert(name.to_string(), without_tests(&fs::read_to_string(&path).unwrap()));
+                let text = fs::read_to_string(&path).unwrap();
+                let declared = text.split("#[cfg(test)]\nmod ").skip(1).filter_map(|rest| rest.lines().next());
+                let files = declared.filter_map(|line| line.strip_suffix(';'));
+                tests.extend(files.map(|file| format!("{name}::{file}")));
+                modules.insert(name.to_string(), without_tests(&text));
             }
         }
     }
+    modules.retain(|name, _| !tests.iter().any(|test| format!("{name}::").starts_with(&format!("{test}::"))));
     assert!(modules.len() > 30, "{sources}: {}", modules.len());
     modules
 }

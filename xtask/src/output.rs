@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use clap::ValueEnum as _;
@@ -36,6 +37,8 @@ pub struct Output {
     /// Why part of the result could not be written.
     lost: OnceLock<io::Error>,
     warned: Mutex<BTreeSet<String>>,
+    /// Whether documents are lines.
+    lines: AtomicBool,
 }
 
 impl Output {
@@ -45,7 +48,7 @@ impl Output {
         choose_colors(global.color, journal);
         let invocation = Invocation::new(global);
         let Global { json, quiet, verbose, .. } = *global;
-        Self { json, quiet, verbose, journal, invocation, lost: OnceLock::new(), warned: Mutex::default() }
+        Self { json, quiet, verbose, journal, invocation, ..Self::default() }
     }
 
     /// How this program was called.
@@ -196,15 +199,14 @@ impl Output {
         json!({ "kind": error.kind(), "message": error.one_line(), "hint": hint })
     }
 
-    /// Prints the one document of `--json`.
-    pub fn json(&self, document: &impl Serialize) {
-        self.keep(print_json(document));
+    /// From now on, each document of `--json` is one of many, on a line of its own.
+    pub fn begin_lines(&self) {
+        self.lines.store(true, Ordering::Relaxed);
     }
 
-    /// Prints a document of many, on a line of its own.
-    pub fn json_line(&self, document: &impl Serialize) {
-        let mut stdout = io::stdout().lock();
-        self.keep(json::write_line(document, &mut stdout).and_then(|()| stdout.flush()));
+    /// Prints the document of `--json`.
+    pub fn json(&self, document: &impl Serialize) {
+        self.keep(print_json(document, self.lines.load(Ordering::Relaxed)));
     }
 
     /// Prints a table in the first layout that fits the terminal, or else in the last one. Without a terminal, the first is
@@ -282,7 +284,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         let _ = print(&mut anstream::stderr(), format_args!("{prefix}{line}"));
     }
     if arguments.iter().any(|argument| argument == "--json") {
-        let _ = print_json(&usage_document(error));
+        let _ = print_json(&usage_document(error), false);
     }
     Exit::Usage.into()
 }
@@ -294,10 +296,11 @@ fn usage_document(error: &clap::Error) -> Value {
     json!({ "error": { "kind": "usage", "message": message, "hint": "--help shows how it is used" } })
 }
 
-/// Prints a document.
-fn print_json(document: &impl Serialize) -> io::Result<()> {
+/// Prints a document, as a line or indented.
+fn print_json(document: &impl Serialize, is_line: bool) -> io::Result<()> {
     let mut stdout = io::BufWriter::new(io::stdout().lock());
-    json::write(document, &mut stdout).and_then(|()| stdout.flush())
+    let written = if is_line { json::write_line(document, &mut stdout) } else { json::write(document, &mut stdout) };
+    written.and_then(|()| stdout.flush())
 }
 
 fn print(stream: &mut dyn io::Write, line: std::fmt::Arguments<'_>) -> io::Result<()> {

@@ -99,7 +99,7 @@ pub struct Backup {
 /// `follow`.
 #[derive(Debug, Args)]
 pub struct Follow {
-    /// How often [default: `every` of the settings' [increments]]
+    /// How often [default: `every` of the settings]
     #[arg(long, value_name = "DURATION", value_parser = parse_interval)]
     pub every: Option<Duration>,
 }

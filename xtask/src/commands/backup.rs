@@ -180,6 +180,12 @@ impl BackupSummary {
         self.rotation.as_ref()?.result.as_ref().err()
     }
 
+    /// Whether the rotation could not merge all increments that it had to.
+    fn has_unmerged(&self) -> bool {
+        let result = self.rotation.as_ref().map(|rotation| &rotation.result);
+        matches!(result, Some(Ok(rotation)) if !rotation.unmerged.is_empty())
+    }
+
     fn nothing_saved(&self) -> Option<Error> {
         let manifest = &self.backup.manifest;
         (manifest.status == Status::Failed).then(|| {
@@ -194,7 +200,9 @@ impl Report for BackupResult {
         match self {
             Self::Made(summary) => summary.text(output),
             Self::Unchanged { since, failures } => {
-                failures.iter().for_each(|(_, error)| output.problem(error));
+                for (_, error) in failures {
+                    output.problem(error);
+                }
                 let tone = if failures.is_empty() { Tone::Good } else { Tone::Warning };
                 output.done(tone, &format!("nothing changed since {since}"));
             }
@@ -244,7 +252,7 @@ impl BackupSummary {
         match (self.backup.manifest.status, self.rotation_error()) {
             (Status::Failed, _) => Exit::Failed,
             (_, Some(error)) if error.kind() == ErrorKind::Interrupted => Exit::of(error),
-            _ if self.errors().is_empty() => Exit::Done,
+            _ if self.errors().is_empty() && !self.has_unmerged() => Exit::Done,
             _ => Exit::Partly,
         }
     }
@@ -335,7 +343,7 @@ impl RotationSummary {
             output.warn(&stale.to_string());
         }
         match &self.result {
-            Ok(rotation) if rotation.removed.is_empty() => {}
+            Ok(rotation) if *rotation == Rotation::default() => {}
             Ok(rotation) => rotate::show_rotation(output, rotation),
             Err(error) => output.problem(error),
         }

@@ -198,5 +198,8 @@ impl InitSummary {
         output.line(&format!("  {}", next("backup")));
         let (timer, cron) = (next("install-timer"), next("install-cron"));
         output.line(&format!("  {timer}     # every night, with systemd; {cron} without"));
+        if !self.databases.is_empty() {
+            output.line("with `every` set in [increments], at most a minute is lost, not a day");
+        }
     }
 }

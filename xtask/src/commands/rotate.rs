@@ -1,12 +1,14 @@
 //! `rotate`, also called `prune`.
 
-use backup::retention::{Plan, Policy};
+use backup::retention::{Decision, Plan, Policy, Reason};
 use backup::rotate::{self, Rotation};
+use backup::{Error, ErrorKind};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::cli;
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::output::Output;
 use crate::report::Report;
 use crate::text::{Tone, count, paint, size};
@@ -56,8 +58,13 @@ impl Report for RotateSummary {
             return show_rotation(output, rotation);
         }
         show_plan(output, &self.plan);
-        let removals = count(self.plan.removals().count(), "backup");
-        output.line(&format!("dry run: {removals} would be removed"));
+        let (merged, removed): (Vec<&Decision>, Vec<&Decision>) =
+            self.plan.removals().partition(|decision| is_merged(decision));
+        let merged = match merged.len() {
+            0 => String::new(),
+            number => format!(", {} merged into others", count(number, "increment")),
+        };
+        output.line(&format!("dry run: {} would be removed{merged}", count(removed.len(), "backup")));
     }
 
     fn document(&self, _: &Output) -> Option<impl Serialize> {
@@ -66,11 +73,26 @@ impl Report for RotateSummary {
             None => json!({ "dry_run": true, "plan": self.plan }),
         })
     }
+
+    fn exit(&self) -> Exit {
+        match &self.rotation {
+            Some(rotation) if !rotation.unmerged.is_empty() => Exit::Partly,
+            _ => Exit::Done,
+        }
+    }
+}
+
+fn is_merged(decision: &Decision) -> bool {
+    !decision.keep && decision.reasons.iter().any(|reason| matches!(reason, Reason::MergedInto { .. }))
 }
 
 fn show_plan(output: &Output, plan: &Plan) {
     for decision in &plan.decisions {
-        let verdict = if decision.keep { paint(Tone::Good, "keep  ") } else { paint(Tone::Warning, "remove") };
+        let verdict = match decision.keep {
+            true => paint(Tone::Good, "keep  "),
+            false if is_merged(decision) => paint(Tone::Warning, "merge "),
+            false => paint(Tone::Warning, "remove"),
+        };
         let reasons: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
         output.line(&format!("{verdict}  {}  {}", decision.id, reasons.join(", ")));
     }
@@ -79,14 +101,21 @@ fn show_plan(output: &Output, plan: &Plan) {
     }
 }
 
-/// Prints what was removed.
+/// Prints what was merged and removed.
 pub fn show_rotation(output: &Output, rotation: &Rotation) {
+    for failed in &rotation.unmerged {
+        output.problem(&Error::new(ErrorKind::Partial, failed.to_string()));
+    }
     for id in rotation.removed.iter().filter(|_| output.is_verbose()) {
         output.line(&format!("  removed {id}"));
     }
     let (removed, freed) = (count(rotation.removed.len(), "backup"), size(rotation.freed_bytes));
+    let merged = match rotation.merged.len() {
+        0 => String::new(),
+        hours => format!("the increments of {} merged, ", count(hours, "hour")),
+    };
     output.line(&match rotation.removed.len() {
-        0 => "rotation: nothing to remove".into(),
-        _ => format!("rotation: {removed} removed, {freed} freed"),
+        0 if merged.is_empty() => "rotation: nothing to remove".into(),
+        _ => format!("rotation: {merged}{removed} removed, {freed} freed"),
     });
 }

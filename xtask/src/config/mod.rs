@@ -11,6 +11,7 @@ use std::time::Duration;
 use backup::manifest::Snapshot;
 use backup::retention::Policy;
 use backup::{Codec, DatabaseSource, Encoding, Error, ErrorKind, FilesSource, RelPath, Result, Sources};
+use chrono::TimeDelta;
 use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 
@@ -93,7 +94,7 @@ pub struct CodecSettings {
 }
 
 /// `[increments]`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct IncrementSettings {
     /// How often an increment is made; `None` for never.
@@ -102,6 +103,12 @@ pub struct IncrementSettings {
     /// How old the newest point may be; `None` for a limit that follows from `every`.
     #[serde(deserialize_with = "interval_or_off")]
     pub max_age: Option<Duration>,
+    /// How long each increment is kept; then those of an hour become one.
+    #[serde(with = "duration")]
+    pub every_minute_for: Duration,
+    /// How long the increments of a chain are kept.
+    #[serde(with = "duration")]
+    pub every_hour_for: Duration,
 }
 
 impl IncrementSettings {
@@ -204,6 +211,13 @@ impl Default for CodecSettings {
     }
 }
 
+impl Default for IncrementSettings {
+    fn default() -> Self {
+        let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
+        Self { every: None, max_age: None, every_minute_for: hours(24), every_hour_for: hours(7 * 24) }
+    }
+}
+
 impl Default for StatusSettings {
     fn default() -> Self {
         // A nightly backup, and two hours for it to be late.
@@ -294,7 +308,13 @@ impl Config {
     /// [`ErrorKind::InvalidInput`], naming the key and the line.
     pub fn parse(text: &str, name: &str) -> Result<Self> {
         shape::check(text, name)?;
-        let config: Self = toml::from_str(text).map_err(|e| shape::not_toml(text, name, &e))?;
+        let mut config: Self = toml::from_str(text).map_err(|e| shape::not_toml(text, name, &e))?;
+        let IncrementSettings { every_minute_for, every_hour_for, .. } = config.increments;
+        config.retention = Policy {
+            every_minute_for: TimeDelta::from_std(every_minute_for).unwrap_or(TimeDelta::MAX),
+            every_hour_for: TimeDelta::from_std(every_hour_for).unwrap_or(TimeDelta::MAX),
+            ..config.retention
+        };
         config.validate().map_err(|error| error.about(name))?;
         Ok(config)
     }
@@ -304,6 +324,11 @@ impl Config {
         if self.database.is_empty() && self.files.iter().all(|set| set.paths.is_empty()) {
             return Err(Error::new(ErrorKind::InvalidInput, "there is nothing to back up: no database and no files")
                 .with_hint("name a [[database]] or [[files]]; without either line, the defaults are meant"));
+        }
+        if self.increments.every_hour_for < self.increments.every_minute_for {
+            let message = "[increments] every_hour_for is shorter than every_minute_for";
+            return Err(Error::new(ErrorKind::InvalidInput, message)
+                .with_hint("increments are kept for every_hour_for in all, and not merged for every_minute_for"));
         }
         Encoding::new(Codec::Gzip, self.codec.gzip_level)?;
         Encoding::new(Codec::Zstd, self.codec.zstd_level)?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::slice::from_ref;
 
-use backup::{Command, Entry, Kind, Outcome, Status, Trigger};
+use backup::{Command, Entry, Outcome, Status, Trigger};
 use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
 use xshell::Shell;
@@ -319,7 +319,7 @@ fn scheduled_backup(context: &Context<'_>) -> Option<LastRun> {
 /// The last one in the store, or the last increment.
 fn scheduled(context: &Context<'_>, increment: bool) -> Option<LastRun> {
     let catalog = context.catalog().ok()?;
-    let is_increment = |entry: &&Entry| entry.files.iter().any(|file| file.kind == Kind::Increment) == increment;
+    let is_increment = |entry: &&Entry| entry.parent().is_some() == increment;
     let mut manifests = catalog.entries().iter().rev().filter(is_increment).filter_map(|entry| entry.manifest());
     let backup = manifests.find(|manifest| manifest.trigger == Trigger::Timer)?;
     let failure = if backup.status == Status::Failed { "nothing saved" } else { PARTLY };

@@ -107,7 +107,7 @@ pub(crate) fn lay(
         let (is_copy, bytes) = match code {
             END if at == sizes.image => break,
             END => return Err(invalid("it ends before the image does")),
-            ..=LITERAL_64 => (false, code.into()),
+            1..=LITERAL_64 => (false, code.into()),
             LITERAL_N1..=LITERAL_N8 => (false, number(&mut delta, code - LITERAL_N1)?),
             COPY_N1_N1..=COPY_N8_N8 => {
                 let widths = code - COPY_N1_N1;
@@ -187,7 +187,7 @@ mod tests {
         image.resize(image_bytes, 0);
         let sizes = Sizes { page: PAGE, base: base.len() as u64, image: image_bytes as u64 };
         lay(delta, sizes, |number, page| {
-            let at = (number as usize - 1) * page.len();
+            let at = usize::try_from(number - 1).unwrap() * page.len();
             image[at..at + page.len()].copy_from_slice(page);
             Ok(())
         })?;

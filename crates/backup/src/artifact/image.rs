@@ -318,10 +318,12 @@ mod tests {
 
     #[test]
     fn pages_are_hashed_however_the_members_are_cut() {
-        let bytes: Vec<u8> = (0..4096_u32 * 9).map(|at| (at / 100) as u8).collect();
+        let bytes: Vec<u8> = (0..4096_u32 * 9).map(|at| (at / 100).to_le_bytes()[0]).collect();
         let list_of = |cut: usize| {
             let (sender, members) = mpsc::channel();
-            bytes.chunks(cut).for_each(|member| sender.send(Arc::new(member.to_vec())).unwrap());
+            for member in bytes.chunks(cut) {
+                sender.send(Arc::new(member.to_vec())).unwrap();
+            }
             drop(sender);
             hash_pages(&members, 4096)
         };

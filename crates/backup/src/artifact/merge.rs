@@ -143,7 +143,7 @@ mod tests {
         image.resize(image_bytes, 0);
         let sizes = Sizes { page: PAGE, base: base.len() as u64, image: image_bytes as u64 };
         let laid = lay(delta, sizes, |number, page| {
-            let at = (number as usize - 1) * page.len();
+            let at = (usize::try_from(number).unwrap() - 1) * page.len();
             image[at..at + page.len()].copy_from_slice(page);
             pages += 1;
             Ok(())

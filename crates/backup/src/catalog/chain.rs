@@ -317,6 +317,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_delta_without_its_manifest_is_no_backup_of_anything() {
+        let store = MemoryStore::new();
+        chain(&store);
+        store.remove(&names::manifest(id(THIRD))).unwrap();
+        let lacks = Some(Objection::Lacks { names: vec!["sessions_db".into()] });
+        assert_eq!(objection(&store, THIRD, &["sessions_db"]), lacks);
+        assert_eq!(objection(&store, THIRD, &[]), lacks);
+        let catalog = Catalog::load(&store).unwrap();
+        assert_eq!(catalog.select(&Selector::Latest, &[], &Ledger::default()).unwrap().entry.id, id(SECOND));
+    }
+
+    #[test]
+    fn chains_are_told_apart_by_their_first_backup() {
+        let store = MemoryStore::new();
+        let site = chain(&store);
+        site.backup(&store, "20251210_150000");
+        let firsts = |store| Catalog::load(store).unwrap().firsts().into_values().collect::<Vec<_>>();
+        let newer = "20251210_150000";
+        assert_eq!(firsts(&store), [FULL, FULL, FULL, FULL, newer].map(id));
+        publish(&store, &names::manifest(id(FIRST)), b"{");
+        assert_eq!(firsts(&store), [FULL, FIRST, SECOND, SECOND, newer].map(id));
+    }
+
     /// A line that a proof of `of` found a file of `damaged` damaged, or nothing, this many minutes after all backups.
     fn proof(of: &str, damaged: Option<&str>, minute: i64) -> Line {
         let outcome = if damaged.is_some() { Outcome::Failed } else { Outcome::Ok };

@@ -186,7 +186,7 @@ impl Entry {
 
     /// Whether it holds that database or set of files, whole or not.
     pub fn holds(&self, name: &str) -> bool {
-        self.files.iter().any(|file| file.name == name) || self.inherits(name).is_some()
+        self.files.iter().any(|file| file.name == name && !file.is_stray_delta()) || self.inherits(name).is_some()
     }
 
     /// Whether it holds nothing at all.
@@ -364,6 +364,11 @@ impl ListedFile {
     /// Whether it is there with the size that the manifest says. It may be damaged all the same.
     pub fn is_whole(&self) -> bool {
         self.bytes.is_some() && self.recorded.is_none_or(|recorded| Some(recorded.bytes) == self.bytes)
+    }
+
+    /// Whether it is a delta of which nobody knows what it is to be laid over.
+    pub(super) fn is_stray_delta(&self) -> bool {
+        self.kind == Kind::Increment && self.recorded.is_none()
     }
 
     /// Whether it is a database that was damaged when it was saved.

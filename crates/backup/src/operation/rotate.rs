@@ -1,6 +1,5 @@
 //! Rotation: first a plan of what stays, then the rest is removed.
 
-use std::cmp::Reverse;
 use std::fmt;
 
 use serde::Serialize;
@@ -77,8 +76,8 @@ pub fn apply(run: &Run<'_>, plan: &Plan) -> Result<Rotation> {
     let outcome = if result.is_ok() && rotation.unmerged.is_empty() { Outcome::Ok } else { Outcome::Partial };
     let unmerged = || rotation.unmerged.first().map(ToString::to_string);
     let error = result.as_ref().err().map(Error::one_line).or_else(unmerged);
-    let removed = rotation.removed.clone();
-    let recorded = run.record(Line { error, removed, ..Line::new(run.now(), Command::Rotate, outcome) });
+    let (removed, merged) = (rotation.removed.clone(), rotation.merged.clone());
+    let recorded = run.record(Line { error, removed, merged, ..Line::new(run.now(), Command::Rotate, outcome) });
     let number = rotation.removed.len();
     result.and(recorded.map_err(|e| e.unrecorded(&format!("backups removed: {number}"))))?;
     Ok(rotation)
@@ -112,11 +111,7 @@ fn remove_all(run: &Run<'_>, plan: &Plan, rotation: &mut Rotation) -> Result<()>
         let is_unmerged = |merge: &Merge| rotation.unmerged.iter().any(|failed| failed.into == merge.into);
         plan.merges.iter().any(|merge| merge.parts.contains(&id) && is_unmerged(merge))
     };
-    let mut removals: Vec<BackupId> =
-        plan.removals().map(|decision| decision.id).filter(|id| !is_still_needed(*id)).collect();
-    // An increment has a higher id than its parent. So however this is cut short, none is left without a parent.
-    removals.sort_unstable_by_key(|id| Reverse(*id));
-    removals.into_iter().try_for_each(|id| {
+    plan.removals().map(|decision| decision.id).filter(|id| !is_still_needed(*id)).try_for_each(|id| {
         run.check_stop()?;
         let entry = catalog.get(id)?;
         require_unneeded(&catalog, entry, &rotation.removed)?;
@@ -258,7 +253,9 @@ mod tests {
                 let removed = Run::begin(site.setup(store, NOW), &mut |_| {}).and_then(|run| rotate(&run));
                 let expected = [OLD[1], "20251111_140000", OLD[0]].map(id);
                 // A manifest that can't be read keeps the one before it.
-                removed.into_iter().for_each(|rotation| assert!(expected.starts_with(&rotation.removed)));
+                if let Ok(rotation) = removed {
+                    assert!(expected.starts_with(&rotation.removed), "{rotation:?}");
+                }
             },
             |site, store, fault| assert_clean(site, store, &[id(NEW)], fault),
         );

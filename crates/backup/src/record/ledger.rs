@@ -39,6 +39,9 @@ pub struct Line {
     /// For a rotation: the backups that it removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<BackupId>,
+    /// For a rotation: the increments into which others were merged. Their stored bytes are new.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<BackupId>,
     /// The host that it ran on; empty in lines of older versions.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub host: String,
@@ -141,6 +144,7 @@ impl Line {
             error: None,
             restore: None,
             removed: Vec::new(),
+            merged: Vec::new(),
             host: String::new(),
             depth: None,
             checked: None,
@@ -305,6 +309,10 @@ fn note(backups: &mut BTreeMap<BackupId, Findings>, line: &Line) {
     for id in line.removed.iter().copied().chain(kept) {
         backups.entry(id).or_default();
     }
+    for id in &line.merged {
+        // What was proved of it was about other bytes.
+        backups.entry(*id).or_default().proved = None;
+    }
     if let Some(id) = line.id {
         backups.entry(id).or_default().add(line);
     }
@@ -404,6 +412,21 @@ mod tests {
             note(&mut backups, line);
         }
         Ledger::of(lines, backups)
+    }
+
+    #[test]
+    fn a_merged_increment_has_to_be_proved_again() {
+        let at = DateTime::parse_from_rfc3339("2025-12-10T14:00:00Z").unwrap();
+        let id: BackupId = "20251209_140000".parse().unwrap();
+        let verified = Line { id: Some(id), ..Line::new(at, Command::Verify, Outcome::Ok) };
+        let merged = Line { merged: vec![id], ..Line::new(at, Command::Rotate, Outcome::Ok) };
+        let proved = |lines: &[&Line]| {
+            let lines: Vec<String> = lines.iter().map(|line| serde_json::to_string(line).unwrap()).collect();
+            Ledger::read(&mut lines.join("\n").as_bytes()).unwrap().last_proved(id)
+        };
+        assert_eq!(proved(&[&verified]), Some(at));
+        assert_eq!(proved(&[&verified, &merged]), None);
+        assert_eq!(proved(&[&verified, &merged, &verified]), Some(at));
     }
 
     #[test]

@@ -66,7 +66,9 @@ pub(crate) fn objects(store: &dyn LocalStore) -> Vec<(String, Vec<u8>)> {
 
 pub(crate) fn fill(store: &dyn LocalStore, objects: &[(String, Vec<u8>)]) {
     store.prepare().unwrap();
-    objects.iter().for_each(|(name, bytes)| publish(store, name, bytes));
+    for (name, bytes) in objects {
+        publish(store, name, bytes);
+    }
 }
 
 /// What the points of a store hold.

@@ -79,7 +79,8 @@ impl World {
         let env = self.site.root().join(".env");
         match step {
             Step::Change(number) => {
-                self.site.execute(&format!("UPDATE sessions SET kwh = kwh + 1 WHERE id IN ({number}, 5 * {number}, 1)"))
+                let ids = format!("{number}, 5 * {number}, 1");
+                self.site.execute(&format!("UPDATE sessions SET kwh = kwh + 1 WHERE id IN ({ids})"));
             }
             Step::Resize(number) if number % 2 == 0 => {
                 self.site.execute(&format!("DELETE FROM sessions WHERE id > 1500 + {number}; VACUUM"));

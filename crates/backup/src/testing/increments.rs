@@ -70,9 +70,10 @@ fn delta(site: &Site, run: &Run<'_>, parent: &Entry, id: BackupId) -> Option<Art
     let mut artifact = ArtifactWriter::begin(run.locked_store(), id, DATABASE, Kind::Increment, encoding).unwrap();
     let mut writer = DeltaWriter::begin(&mut artifact, facts.page_size).unwrap();
     let (mut list, mut changed_pages) = (PageList::default(), 0);
+    let mut before = base.chunks(page_size);
     for (number, page) in (1..).zip(image.chunks(page_size)) {
         list.set(number, PageDigest::of(page));
-        if base.chunks(page_size).nth(number as usize - 1) != Some(page) {
+        if before.next() != Some(page) {
             writer.begin_pages(number..=number).unwrap();
             writer.write_all(page).unwrap();
             changed_pages += 1;

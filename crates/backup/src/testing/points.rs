@@ -1,6 +1,7 @@
 //! Points of a chain are verified, drilled and restored as full backups are.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -17,10 +18,11 @@ use crate::operation::verify::{FilesRead, all_to_verify, verify, verify_next};
 use crate::record::earlier_checks::EarlierChecks;
 use crate::record::id::BackupId;
 use crate::record::ledger::{Command, Ledger, Outcome};
-use crate::record::manifest::Manifest;
+use crate::record::manifest::{Content, Manifest};
 use crate::record::names;
 use crate::record::selection::Selection;
 use crate::record::soundness::Depth;
+use crate::source::sqlite;
 use crate::store::{LocalStore, MemoryStore, Store};
 use crate::testing::fixtures::{Site, id, publish};
 
@@ -88,6 +90,25 @@ fn each_point_is_restored_as_it_was_into_an_empty_folder_and_over_the_live_one()
                 "{at}"
             );
         }
+    }
+}
+
+#[test]
+fn mode_and_journal_mode_are_those_of_the_point() {
+    let store = MemoryStore::new();
+    let site = chain(&store);
+    edit(&store, SECOND, |manifest| {
+        let Content::Increment(increment) = &mut manifest.artifacts[0].content else { panic!() };
+        (increment.mode, increment.journal_mode) = (0o640, "delete".into());
+    });
+    let session = site.session(&store, LATER);
+    for (at, mode, journal_mode) in [(FIRST, 0o600, "wal"), (SECOND, 0o640, "delete"), (THIRD, 0o600, "wal")] {
+        let target = tempfile::tempdir().unwrap();
+        restored(&site, &session, at, target.path()).unwrap();
+        let path = target.path().join("sessions.db");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, mode, "{at}");
+        let is: String = sqlite::pragma(&Connection::open(&path).unwrap(), "journal_mode").unwrap();
+        assert_eq!(is, journal_mode, "{at}");
     }
 }
 
@@ -206,7 +227,7 @@ fn page_size_and_count_of_an_image_are_compared() {
     let store = MemoryStore::new();
     let site = chain(&store);
     edit(&store, THIRD, |manifest| {
-        let crate::manifest::Content::Increment(increment) = &mut manifest.artifacts[0].content else { panic!() };
+        let Content::Increment(increment) = &mut manifest.artifacts[0].content else { panic!() };
         increment.page_count += 1;
     });
     let session = site.session(&store, LATER);

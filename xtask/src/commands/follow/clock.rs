@@ -23,8 +23,10 @@ use crate::systemd::notify::Notifier;
 /// Why to make a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
-    /// It is due, or SIGHUP asks for it.
-    Round,
+    /// It is due.
+    Due,
+    /// SIGHUP asks for it.
+    Asked,
     /// A signal asks for the end.
     Last,
 }
@@ -69,10 +71,10 @@ impl Clock {
                 return Ok(Wake::Last);
             }
             if self.was_signalled()? {
-                return Ok(if self.lost_terminal() { Wake::Last } else { Wake::Round });
+                return Ok(if self.lost_terminal() { Wake::Last } else { Wake::Asked });
             }
             if self.has_elapsed()? {
-                return Ok(Wake::Round);
+                return Ok(Wake::Due);
             }
             notifier.beat();
             self.sleep(notifier.pause())?;
@@ -139,12 +141,12 @@ mod tests {
         let begun = Instant::now();
         let (mut clock, notifier) = (Clock::start(every).unwrap(), Notifier::from_env());
         for _ in 0..3 {
-            assert_eq!(clock.wait(&notifier).unwrap(), Wake::Round);
+            assert_eq!(clock.wait(&notifier).unwrap(), Wake::Due);
         }
         assert!(begun.elapsed() >= 3 * every);
         // A long round: the timer elapses meanwhile, and that is no reason for another one.
         clock.sleep(None).unwrap();
-        assert_eq!(clock.wait(&notifier).unwrap(), Wake::Round);
+        assert_eq!(clock.wait(&notifier).unwrap(), Wake::Due);
         assert!(begun.elapsed() >= 5 * every);
     }
 }

@@ -23,6 +23,7 @@ use trouble::Trouble;
 
 pub fn run(context: &Context<'_>, args: &cli::Follow) -> anyhow::Result<()> {
     Signals::catch().context("catch signals")?;
+    context.output.begin_lines();
     let every = interval(context, args)?;
     let mut clock = Clock::start(every).context("start a timer")?;
     let notifier = Notifier::from_env();
@@ -30,7 +31,7 @@ pub fn run(context: &Context<'_>, args: &cli::Follow) -> anyhow::Result<()> {
     let mut trouble = Trouble::default();
     let (output, how_often) = (context.output, humantime::format_duration(every));
     output.line(&format!("saving what changes every {how_often}; a signal ends it after a last time"));
-    let mut wake = Wake::Round;
+    let mut wake = Wake::Due;
     loop {
         let context = context.renewed()?;
         clock.set(interval(&context, args)?).context("set the timer")?;
@@ -62,20 +63,17 @@ fn tell(context: &Context<'_>, round: &Round, trouble: &mut Trouble) {
     round.show(output);
     trouble.tell(output, context.now, &round.errors());
     if let Some(document) = round.document(output).filter(|_| output.is_json()) {
-        output.json_line(&document);
+        output.json(&document);
     }
 }
 
 /// How it stands, for the service manager.
 fn status(round: &Round, trouble: &Trouble) -> String {
-    match (round, trouble.since()) {
-        (Round::Saved(result), None) => format!("newest point {}", result.point()),
-        (Round::Saved(result), Some(since)) => {
-            format!("newest point {}; failing since {}", result.point(), local(since))
-        }
-        (Round::Failed(error), since) => {
-            let since = since.map(local).unwrap_or_default();
-            format!("failing since {since}: {}", printable(&error.one_line()))
-        }
-    }
+    let point = match round {
+        Round::Saved(result) => Some(format!("newest point {}", result.point())),
+        Round::Failed(_) => None,
+    };
+    let failure = trouble.since().zip(round.errors().first().map(|(_, error)| error.one_line()));
+    let failure = failure.map(|(since, error)| format!("failing since {}: {}", local(since), printable(&error)));
+    point.into_iter().chain(failure).collect::<Vec<_>>().join("; ")
 }

@@ -16,13 +16,11 @@ pub struct Row {
     #[serde(rename = "type")]
     pub kind: BackupType,
     /// The backup that it is an increment on.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<BackupId>,
     /// The first backup of its chain, usually the full one.
     #[serde(skip)]
     pub first: BackupId,
     /// What it inherits from older backups.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub inherited: Vec<Inherited>,
     pub created_at: DateTime<FixedOffset>,
     pub age_s: u64,

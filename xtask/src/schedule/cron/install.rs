@@ -176,7 +176,7 @@ fn minutes(every: Duration) -> Option<String> {
     match minutes {
         1 => Some("* * * * *".into()),
         60 => Some("0 * * * *".into()),
-        _ => (minutes != 0 && HOUR % (minutes * 60) == 0).then(|| format!("*/{minutes} * * * *")),
+        _ => HOUR.is_multiple_of(minutes * 60).then(|| format!("*/{minutes} * * * *")),
     }
 }
 

@@ -139,9 +139,12 @@ impl Plan {
         Self { stale: Some(why), merges: Vec::new(), ..self }
     }
 
-    /// What is removed, newest first.
+    /// What is removed, in the order of removal: the highest id first. An increment has a higher id than its parent, so
+    /// however a removal is cut short, none is left without its parent.
     pub fn removals(&self) -> impl DoubleEndedIterator<Item = &Decision> {
-        self.decisions.iter().filter(|decision| !decision.keep)
+        let mut removals: Vec<&Decision> = self.decisions.iter().filter(|decision| !decision.keep).collect();
+        removals.sort_unstable_by_key(|decision| Reverse(decision.id));
+        removals.into_iter()
     }
 
     /// What is kept, newest first.

@@ -98,6 +98,7 @@ impl Objections<'_> {
         let is_wanted = |name: &String| wanted.is_empty() || wanted.contains(name);
         let own = entry.files.iter().filter(|file| is_wanted(&file.name)).find_map(|file| match &file.recorded {
             _ if !file.is_whole() => Some(Objection::FileLost { file: file.file.clone() }),
+            None if file.is_stray_delta() => Some(Objection::Lacks { names: vec![file.name.clone()] }),
             Some(recorded) if recorded.is_damaged => Some(Objection::SavedDamaged { name: file.name.clone() }),
             _ => None,
         });

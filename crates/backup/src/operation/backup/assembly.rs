@@ -55,6 +55,7 @@ impl Assembly {
     /// [`Stop::Full`] if no increment can be made; else as [`Assembly::fill`].
     pub fn fill_with_changes(mut self, staging: &Staging<'_>, parent: &Parent) -> Result<Self, Stop> {
         let sources = staging.request.sources;
+        self.tracked.lost.extend(parent.state.names_besides(sources).map(str::to_string));
         for database in &sources.databases {
             match staging.stage_change(database, parent) {
                 Ok(DatabaseChange::Unchanged(tracked)) => {
@@ -62,7 +63,7 @@ impl Assembly {
                     self.tracked.databases.insert(database.name.clone(), tracked);
                 }
                 Ok(DatabaseChange::Staged(artifacts, tracked)) => {
-                    self.take(&database.name, Ok((artifacts, tracked)))?
+                    self.take(&database.name, Ok((artifacts, tracked)))?;
                 }
                 Err(Stop::Error(error)) => self.take(&database.name, Err(error))?,
                 Err(full) => return Err(full),

@@ -1,10 +1,9 @@
 //! What changed in one database or set of files since the newest point.
 
-use std::fs;
 use std::io::Write as _;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use rusqlite::Connection;
@@ -13,7 +12,7 @@ use super::database::{metadata, millis};
 use super::files::files_digest;
 use super::request::FullReason;
 use super::staging::{Parent, Staging};
-use super::state::{DatabaseState, FileIdentity, TrackedDatabase};
+use super::state::{DatabaseState, FileIdentity, TrackedDatabase, identified};
 use crate::artifact::delta::DeltaWriter;
 use crate::artifact::write::ArtifactWriter;
 use crate::error::{Error, Result};
@@ -77,7 +76,7 @@ impl Staging<'_> {
         let kept = self.kept.get(&source.name);
         let snapshot = sqlite::look(&compared.connection, &compared.path, compared.since(&believed, kept))?;
         let changed = snapshot.changed(&mut pages, believed.page_size, self.run.progress())?;
-        require_few(&source.name, &changed, &believed)?;
+        require_few(&source.name, &changed, &believed, self.all_bytes())?;
         let state = DatabaseState {
             identity: compared.identity,
             page_size: changed.page_size,
@@ -105,6 +104,15 @@ impl Staging<'_> {
         let (connection, identity) =
             identified(&path, || sqlite::open_recovered(&path, self.run.busy_timeout(), self.run.progress()))?;
         Ok(Compared { path, identity, connection, begun })
+    }
+
+    /// Size of all databases, in bytes, without those that can't be found.
+    fn all_bytes(&self) -> u64 {
+        let sizes = self.request.sources.databases.iter().filter_map(|source| {
+            let path = trusted_path(self.request.root, &source.path).ok()?;
+            Some(metadata(&path).ok()?.len())
+        });
+        sizes.sum()
     }
 
     /// Stages the changed pages of a snapshot.
@@ -147,21 +155,19 @@ impl Staging<'_> {
     }
 }
 
-/// Calls `open`, and also tells which file has been opened; `None` if another one took its place meanwhile.
-pub(super) fn identified<T>(path: &Path, open: impl FnOnce() -> Result<T>) -> Result<(T, Option<FileIdentity>)> {
-    let identity = || fs::metadata(path).ok().as_ref().map(FileIdentity::from);
-    let before = identity();
-    let opened = open()?;
-    Ok((opened, before.filter(|before| Some(*before) == identity())))
-}
+/// So many changed bytes are worth an increment, however small the databases are: a full backup a minute would never be
+/// merged.
+const FEW_BYTES: u64 = 1 << 20;
 
-/// Makes sure that the base can be continued, and that an increment is worth it.
-fn require_few(name: &str, changed: &Changed, believed: &DatabaseState) -> Result<(), Stop> {
+/// Makes sure that the base can be continued, and that an increment is worth it. A full backup takes all databases, so it is
+/// their size that counts, `all_bytes`.
+fn require_few(name: &str, changed: &Changed, believed: &DatabaseState, all_bytes: u64) -> Result<(), Stop> {
     if changed.page_size != believed.page_size {
         return Err(Stop::Full(FullReason::PageSize(name.into())));
     }
     let count = changed.pages.len() as u64;
-    if count * 2 > changed.page_count {
+    let (bytes, is_most) = (count * u64::from(changed.page_size), count * 2 > changed.page_count);
+    if is_most && bytes > FEW_BYTES && bytes * 2 > all_bytes {
         return Err(Stop::Full(FullReason::MuchChanged { name: name.into(), changed: count, of: changed.page_count }));
     }
     Ok(())

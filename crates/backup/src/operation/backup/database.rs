@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::change::identified;
 use super::request::Integrity;
 use super::staging::{StagedDatabase, Staging};
-use super::state::FileIdentity;
+use super::state::{FileIdentity, identified};
 use super::tracker::Tracker;
 use crate::artifact::write::ArtifactWriter;
 use crate::error::{Error, Result};
@@ -79,16 +78,12 @@ impl Staging<'_> {
             journal_mode,
             ..database(source, &owner, facts)
         };
-        match source.snapshot {
-            Snapshot::Pages => {
-                let tracker = self.tracker(&source.name, &connection, path, identity)?;
-                self.store_pages(&source.name, &connection, path, damage, tracker, taken)
-            }
-            _ => {
-                let artifact = self.store_vacuumed(&source.name, connection, path, damage, taken)?;
-                Ok(StagedDatabase::untracked(vec![artifact]))
-            }
+        if source.snapshot == Snapshot::Pages {
+            let tracker = self.tracker(&source.name, &connection, path, identity)?;
+            return self.store_pages(&source.name, &connection, path, damage, tracker, taken);
         }
+        let artifact = self.store_vacuumed(&source.name, connection, path, damage, taken)?;
+        Ok(StagedDatabase::untracked(vec![artifact]))
     }
 
     /// Without a check, pages are copied instead: a VACUUM silently leaves out rows that it can't reach, and no later
@@ -241,7 +236,9 @@ impl Staging<'_> {
             };
             let store = || {
                 let stored = sqlite::pages(&transaction, path, self.run.progress(), |page| {
-                    tracker.iter_mut().for_each(|tracker| tracker.add(page));
+                    if let Some(tracker) = &mut tracker {
+                        tracker.add(page);
+                    }
                     artifact.write_all(page).map_err(|e| Error::io_named("store", file, e))
                 });
                 if stored.as_ref().is_err_and(|error| !error.means_unreadable()) {

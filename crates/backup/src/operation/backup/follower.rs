@@ -41,9 +41,12 @@ impl Follower {
         for kept in self.kept.values_mut().filter(|kept| is_long(kept)) {
             let _ = kept.settle(run.busy_timeout());
         }
-        let is_too_long = |_: &String, kept: &mut KeptSnapshot| kept.log_bytes() > self.max_log_bytes;
-        for (_, kept) in self.kept.extract_if(.., is_too_long) {
-            let _ = kept.let_go(run.busy_timeout());
+        for (name, kept) in std::mem::take(&mut self.kept) {
+            if kept.log_bytes() > self.max_log_bytes {
+                let _ = kept.let_go(run.busy_timeout());
+            } else {
+                self.kept.insert(name, kept);
+            }
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::record::ledger::{Command, Line, Outcome};
 use crate::record::manifest::{Status, Trigger};
 use crate::source::sqlite::bytes::Descriptors;
 
-/// Backs up what changed since the newest point. If that can't be told, or more than half of a database changed, makes a
+/// Backs up what changed since the newest point. If that can't be told, or more than half of all databases changed, makes a
 /// full backup, and says why. If nothing changed, nothing is written.
 ///
 /// # Errors
@@ -114,21 +114,21 @@ fn publish(staging: &Staging<'_>, parent: &Parent, assembly: Assembly) -> Result
     }
     let (manifest, mut failures, tracked) = assembly.finish(staging);
     run.publish(&manifest, staging.request.pinned)?;
-    let kept = ChainState::leave(run, manifest.id, tracked, Some(&parent.state));
     let outcome = if manifest.status == Status::Complete { Outcome::Ok } else { Outcome::Partial };
     let error = failures.first().map(|(_, error)| error.one_line());
     let line = Line { id: Some(manifest.id), error, ..Line::new(run.now(), Command::Backup, outcome) };
     if let Err(error) = record(run, line) {
         failures.push(("ledger".to_string(), error.unrecorded(&format!("backup {} is published", manifest.id))));
     }
+    let kept = ChainState::leave(run, manifest.id, tracked, Some(&parent.state), &mut failures);
     Ok((IncrementalReport::Increment(BackupReport { manifest, failures }), kept))
 }
 
 /// Remembers that everything is as at the newest point. What that one lacks is still lacking.
 fn unchanged(run: &Run<'_>, parent: &Parent, assembly: Assembly) -> Result<(IncrementalReport, KeptSnapshots)> {
-    let (failures, tracked) = assembly.into_unchanged()?;
+    let (mut failures, tracked) = assembly.into_unchanged()?;
     let point = parent.manifest.id;
-    let kept = ChainState::leave(run, point, tracked, Some(&parent.state));
+    let kept = ChainState::leave(run, point, tracked, Some(&parent.state), &mut failures);
     let outcome = if failures.is_empty() { Outcome::Ok } else { Outcome::Partial };
     let error = failures.first().map(|(_, error)| error.one_line());
     record(run, Line { id: Some(point), error, ..Line::new(run.now(), Command::Backup, outcome) })?;
@@ -165,6 +165,7 @@ mod tests {
     use crate::record::ledger::Ledger;
     use crate::record::manifest::{BackupType, Content, Manifest};
     use crate::store::{LocalStore, MemoryStore, Store as _};
+    use crate::testing::faults::{Fault, WatchedStore};
     use crate::testing::fixtures::{Site, id, published, staged};
 
     const FULL: &str = "20251209_140000";
@@ -285,17 +286,34 @@ mod tests {
         let manifest = increment(&site, &store, FIRST);
         let [artifact] = &manifest.artifacts[..] else { panic!("{manifest:?}") };
         assert_eq!(artifact.file, format!("other_db_{FIRST}.db.zst"));
-        let connection = rusqlite::Connection::open(site.root().join("other.db")).unwrap();
-        connection.execute_batch("CREATE TABLE u(x); CREATE TABLE v(x); DROP TABLE t").unwrap();
-        assert!(matches!(
-            incremental(&site, &store, SECOND).unwrap(),
-            IncrementalReport::Full(_, FullReason::MuchChanged { .. })
-        ));
+    }
+
+    #[test]
+    fn a_database_that_is_small_beside_the_rest_may_change_wholly() {
+        let store = MemoryStore::new();
+        let mut site = begun(&store);
+        let mut other = site.sources.databases[0].clone();
+        (other.name, other.path) = ("other_db".into(), crate::RelPath::new("other.db").unwrap());
+        site.sources.databases.push(other);
+        let other = rusqlite::Connection::open(site.root().join("other.db")).unwrap();
+        other.execute_batch("CREATE TABLE t(x)").unwrap();
+        increment(&site, &store, FIRST);
+        other.execute_batch("CREATE TABLE u(x); CREATE TABLE v(x); DROP TABLE t").unwrap();
+        let manifest = increment(&site, &store, SECOND);
+        assert!(matches!(manifest.artifacts[0].content, Content::Increment(_)), "{manifest:?}");
+        other.execute_batch("INSERT INTO u VALUES (randomblob(4000000))").unwrap();
+        let reason = full_because(&site, &store, "20251209_140300");
+        assert!(matches!(reason, FullReason::MuchChanged { .. }), "{reason:?}");
+        site.execute("INSERT INTO sessions(kwh) VALUES (zeroblob(20000000))");
+        full_because(&site, &store, "20251209_140400");
+        other.execute_batch("UPDATE u SET x = randomblob(4000000)").unwrap();
+        assert_eq!(increment(&site, &store, "20251209_140500").parent, Some(id("20251209_140400")));
     }
 
     #[test]
     fn in_doubt_a_full_backup_is_made() {
-        let doubts: [(&str, fn(&Site, &MemoryStore), fn(&FullReason) -> bool); 7] = [
+        type Doubt = (&'static str, fn(&Site, &MemoryStore), fn(&FullReason) -> bool);
+        let doubts: [Doubt; 7] = [
             ("the state is torn", |_, store| tear(store, "chain.json"), |it| *it == FullReason::NoState),
             (
                 "the digests are torn",
@@ -368,6 +386,41 @@ mod tests {
                 verify(&session, catalog.get(id(at)).unwrap(), Level::Content, &EarlierChecks::none()).unwrap();
             assert_eq!(report.verdict, Verdict::Ok, "{report:?}");
         }
+    }
+
+    #[test]
+    fn what_the_settings_left_out_for_a_while_comes_whole_again() {
+        let store = MemoryStore::new();
+        let mut site = begun(&store);
+        let all = site.sources.clone();
+        site.sources.databases.clear();
+        fs::write(site.root().join(".env"), "PORT=9090\n").unwrap();
+        increment(&site, &store, FIRST);
+        site.sources = crate::Sources { files: Vec::new(), ..all.clone() };
+        let manifest = increment(&site, &store, SECOND);
+        assert!(matches!(manifest.artifacts[0].content, Content::Database(_)), "{manifest:?}");
+        site.sources = all;
+        let manifest = increment(&site, &store, "20251209_140300");
+        assert_eq!(manifest.artifacts[0].name, "config");
+        let session = site.session(&store, "20251209_150000");
+        let catalog = session.catalog().unwrap();
+        let ledger = session.ledger().unwrap();
+        for at in [FIRST, SECOND, "20251209_140300"] {
+            assert_eq!(catalog.objections(&ledger).against(catalog.get(id(at)).unwrap(), &[]), None, "{at}");
+        }
+    }
+
+    #[test]
+    fn a_state_that_can_not_be_left_is_told() {
+        let (site, memory) = (Site::new(), MemoryStore::new());
+        let watched = WatchedStore::new(&memory);
+        incremental(&site, &watched, FULL).unwrap();
+        let at = watched.position("write state chain.json");
+        let memory = MemoryStore::new();
+        let failing = WatchedStore::failing(&memory, at, Fault::Before);
+        let IncrementalReport::Full(report, _) = incremental(&site, &failing, FULL).unwrap() else { panic!() };
+        let told: Vec<&str> = report.failures.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!((told, report.manifest.status), (vec!["state"], Status::Complete));
     }
 
     fn tear(store: &MemoryStore, name: &str) {

@@ -96,11 +96,11 @@ fn stage_and_publish(
     }
     run.check_stop()?;
     run.publish(&manifest, request.pinned)?;
-    if request.tracked && manifest.status != Status::Failed {
-        ChainState::leave(run, id, tracked, None);
-    }
     if let Err(error) = run.record(line(run, &manifest, &failures)) {
         failures.push(("ledger".to_string(), error.unrecorded(&format!("backup {id} is published"))));
+    }
+    if request.tracked && manifest.status != Status::Failed {
+        ChainState::leave(run, id, tracked, None, &mut failures);
     }
     Ok(BackupReport { manifest, failures })
 }

@@ -47,8 +47,8 @@ pub enum Integrity {
 pub struct BackupReport {
     /// The published manifest. Its status is [`Failed`](crate::Status::Failed) if nothing could be saved.
     pub manifest: Manifest,
-    /// Names and errors: one for each database or set of files that could not be saved or is damaged, and one named
-    /// `ledger` if the ledger could not be written.
+    /// Names and errors: one for each database or set of files that could not be saved or is damaged, one named
+    /// `ledger` if the ledger could not be written, and one named `state` if the next increment can't continue this.
     pub failures: Vec<(String, Error)>,
 }
 
@@ -85,7 +85,7 @@ pub enum FullReason {
     InDoubt(String),
     /// This database has pages of another size now.
     PageSize(String),
-    /// More than half of a database changed.
+    /// More than half of a database changed, and more than half of what all databases have.
     MuchChanged {
         /// The database.
         name: String,

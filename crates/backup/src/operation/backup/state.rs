@@ -5,23 +5,28 @@
 //! is a full one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::Metadata;
+use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::operation::run::Run;
 use crate::record::digest::Digest;
 use crate::record::id::BackupId;
 use crate::record::names;
 use crate::record::pages::{PageList, PagesDigest};
+use crate::source::Sources;
 use crate::source::sqlite::{KeptSnapshot, Position};
 use crate::store::manifest::read_manifest;
 use crate::store::{LocalStore, LockedStore, Store};
 
 const CHAIN: &str = "chain.json";
+
+/// What follows if the state can't be written.
+const NOT_LEFT: &str = "until the folder .state beside the backups can be written, each increment is a full backup";
 
 /// The newest point of a chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +71,14 @@ impl From<&Metadata> for FileIdentity {
     }
 }
 
+/// Calls `open`, and also tells which file has been opened; `None` if another one took its place meanwhile.
+pub(super) fn identified<T>(path: &Path, open: impl FnOnce() -> Result<T>) -> Result<(T, Option<FileIdentity>)> {
+    let identity = || fs::metadata(path).ok().as_ref().map(FileIdentity::from);
+    let before = identity();
+    let opened = open()?;
+    Ok((opened, before.filter(|before| Some(*before) == identity())))
+}
+
 /// Snapshots that are kept open, by the name of the database.
 pub(super) type KeptSnapshots = BTreeMap<String, KeptSnapshot>;
 
@@ -84,7 +97,8 @@ pub(super) struct TrackedSources {
     pub databases: BTreeMap<String, TrackedDatabase>,
     /// Sets of files by name, as in [`ChainState::files`].
     pub files: BTreeMap<String, Digest>,
-    /// Sources that could not be saved. The point doesn't hold them, so the next increment takes them whole.
+    /// Sources that could not be saved, or are in the settings no more. The point doesn't hold them, so the next increment
+    /// that is asked for them takes them whole.
     pub lost: BTreeSet<String>,
 }
 
@@ -111,26 +125,40 @@ impl ChainState {
         (pages.digest() == state.pages_digest).then_some(TrackedDatabase { state, pages, kept: None })
     }
 
+    /// Names of what is known of the newest point and isn't among these sources.
+    pub(super) fn names_besides(&self, sources: &Sources) -> impl Iterator<Item = &str> {
+        let databases = self.databases.keys().filter(|name| !sources.databases.iter().any(|it| it.name == **name));
+        let files = self.files.keys().filter(|name| !sources.files.iter().any(|it| it.name == **name));
+        databases.chain(files).map(String::as_str)
+    }
+
     /// Whether the manifest of the newest point is still the one that it was.
     pub fn is_of(&self, store: &dyn Store) -> bool {
         manifest_digest(store, self.point).is_ok_and(|digest| digest == self.manifest)
     }
 
     /// Leaves the state for the next run: sources are `tracked` as they are at the newest point, others are as in the
-    /// `earlier` state. If it can't be written, the next backup is a full one, and says so. Returns the snapshots that are
-    /// still open.
+    /// `earlier` state. If it can't be written, the next backup is a full one: that is one of the `failures`. Returns the
+    /// snapshots that are still open.
     pub(super) fn leave(
         run: &Run<'_>,
         point: BackupId,
         mut tracked: TrackedSources,
         earlier: Option<&Self>,
+        failures: &mut Vec<(String, Error)>,
     ) -> KeptSnapshots {
         let databases = tracked.databases.iter_mut();
         let kept = databases.filter_map(|(name, database)| Some((name.clone(), database.kept.take()?))).collect();
-        let Ok(manifest) = manifest_digest(&**run.locked_store(), point) else { return kept };
+        let left = Self::at(run, point, &tracked, earlier).and_then(|state| state.write(run.locked_store(), tracked));
+        failures.extend(left.err().map(|error| ("state".to_string(), error.with_hint(NOT_LEFT))));
+        kept
+    }
+
+    /// The state at a point, without the databases that are tracked.
+    fn at(run: &Run<'_>, point: BackupId, tracked: &TrackedSources, earlier: Option<&Self>) -> Result<Self> {
         let mut state = Self {
             point,
-            manifest,
+            manifest: manifest_digest(&**run.locked_store(), point)?,
             boot: run.setup().boot.clone(),
             looked_at: run.now(),
             databases: earlier.map(|earlier| earlier.databases.clone()).unwrap_or_default(),
@@ -138,13 +166,12 @@ impl ChainState {
         };
         state.databases.retain(|name, _| !tracked.lost.contains(name));
         state.files.retain(|name, _| !tracked.lost.contains(name));
-        state.files.extend(tracked.files);
-        let _ = state.write(run.locked_store(), tracked.databases);
-        kept
+        state.files.extend(tracked.files.clone());
+        Ok(state)
     }
 
-    fn write(mut self, store: &LockedStore<'_>, tracked: BTreeMap<String, TrackedDatabase>) -> Result<()> {
-        for (name, TrackedDatabase { state, pages, .. }) in tracked {
+    fn write(mut self, store: &LockedStore<'_>, tracked: TrackedSources) -> Result<()> {
+        for (name, TrackedDatabase { state, pages, .. }) in tracked.databases {
             let is_same = self.databases.get(&name).is_some_and(|it| it.pages_digest == state.pages_digest);
             if !is_same {
                 store.write_state(&pages_name(&name), pages.as_bytes())?;

@@ -98,6 +98,7 @@ pub enum BackupType {
 }
 
 impl BackupType {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
     fn is_full(&self) -> bool {
         *self == Self::Full
     }

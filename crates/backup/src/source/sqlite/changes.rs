@@ -379,8 +379,8 @@ mod tests {
         file.set_len(u64::from(LOCK + 1) * 65_536).unwrap();
         // As many pages as the file has; and what may be on a page that SQLite never reads.
         file.write_all_at(&(LOCK + 1).to_be_bytes(), 28).unwrap();
-        file.write_all_at(&[7; 65_536], u64::from(LOCK - 1) * 65_536).unwrap();
-        file.write_all_at(&[8; 65_536], u64::from(LOCK) * 65_536).unwrap();
+        file.write_all_at(&vec![7; 65_536], u64::from(LOCK - 1) * 65_536).unwrap();
+        file.write_all_at(&vec![8; 65_536], u64::from(LOCK) * 65_536).unwrap();
         let reader = reader(&path);
         let (snapshot, mut first_bytes) = (look(&reader, &path, Since::Unknown).unwrap(), Vec::new());
         let pages = [LOCK - 1, LOCK, LOCK + 1];

@@ -8,7 +8,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -284,11 +284,17 @@ fn no_page_is_missed_beside_processes_that_are_killed_as_they_write() {
 #[test]
 #[ignore = "100,000 looks take minutes"]
 fn no_page_is_missed_in_the_long_run() {
-    for looks in 2000..2025 {
-        interleaved(looks, look_with, looks % 2 == 0).assert_complete();
-        beside_threads(looks / 2, look_with, looks % 2 == 0).assert_complete();
-        beside_processes(looks / 2, look_with, looks % 2 == 0).assert_complete();
-    }
+    let next = AtomicU32::new(2000);
+    let run = || {
+        let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|looks| *looks < 2025);
+        while let Some(looks) = take() {
+            interleaved(looks, look_with, looks % 2 == 0).assert_complete();
+            beside_threads(looks / 2, look_with, looks % 2 == 0).assert_complete();
+            beside_processes(looks / 2, look_with, looks % 2 == 0).assert_complete();
+        }
+    };
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| (0..cores).for_each(|_| drop(scope.spawn(run))));
 }
 
 #[test]

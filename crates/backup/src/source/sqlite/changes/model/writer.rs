@@ -44,13 +44,11 @@ impl Writer {
         };
         let sql = if connection.is_autocommit() { self.begin() } else { self.go_on() };
         let connection = self.connection.insert(connection);
-        match sql {
-            Some(sql) => run(connection, &sql),
-            None => {
-                self.connection = None;
-                Ok(())
-            }
+        if let Some(sql) = sql {
+            return run(connection, &sql);
         }
+        self.connection = None;
+        Ok(())
     }
 
     fn open(&mut self) -> rusqlite::Result<Connection> {
