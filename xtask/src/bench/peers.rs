@@ -260,7 +260,10 @@ pub const PEERS: [Contestant; 8] = [
             litestream restore -o "$OUT/sessions.db" "file://$STORE"
             sync "$OUT/sessions.db" "$OUT""#,
         follow: Some(Follow {
-            prepare: r#"exec litestream replicate -once "$DB" "file://$STORE""#,
+            // What it keeps beside the database knows the store that was emptied.
+            prepare: r#"
+                rm -rf "$(dirname "$DB")/.sessions.db-litestream"
+                litestream replicate -once "$DB" "file://$STORE""#,
             stay: r#"
                 printf 'dbs:\n- path: "%s"\n  replica:\n    url: "file://%s"\n    sync-interval: %ss\n' \
                     "$DB" "$STORE" "$EVERY" > litestream.yml
