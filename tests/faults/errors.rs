@@ -11,7 +11,7 @@ const CALLS: &str = "open openat write pwrite64 fsync fdatasync rename renameat 
 const ERRORS: [&str; 4] = ["error=ENOSPC", "error=EIO", "error=EACCES", "error=EINTR"];
 
 /// Calls whose error a run may ignore and still do its work: the name, a part of what `strace` shows, and why.
-const IGNORED: [(&str, &str, &str); 33] = [
+const IGNORED: [(&str, &str, &str); 35] = [
     ("", "EINTR", "std and SQLite call again"),
     ("write", "/backups/.lock>", "who holds the lock stands in it for others to read"),
     ("ftruncate", "/backups/.lock>", "the same"),
@@ -44,6 +44,8 @@ const IGNORED: [(&str, &str, &str); 33] = [
     ("mkdirat", "\".state\"", "the same"),
     ("openat", "\".state\"", "the same"),
     ("openat", "boot_id", "all pages are compared then"),
+    ("openat", "\".env\", O_RDONLY", "whether it changed is not known then, so it is read again to be stored"),
+    ("openat", "\"station_info.json\", O_RDONLY", "the same"),
     ("openat", "/backups>, \".staging\"", "who may not look into it sees what is published; the next run clears up"),
     ("getdents64", "/backups/.staging>", "the same"),
     (

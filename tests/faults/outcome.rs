@@ -147,7 +147,7 @@ impl Expected {
         require(orphans.is_empty(), || format!("no manifest names {orphans:?}"))?;
         let verify = project.run("verify --all");
         require(verify.code == 0, || format!("verify --all: {}", verify.all()))?;
-        if fixture.next().starts_with("backup") { self.check_newest(project) } else { Ok(()) }
+        if fixture.next().starts_with("backup --incremental") { self.check_newest(project) } else { Ok(()) }
     }
 
     /// Checks that the newest backup holds the live state.

@@ -68,11 +68,14 @@ fn shelf() -> (Project, String) {
     (project, id)
 }
 
-/// A project with a full backup that increments can continue, and an increment. Since then a row and a file have changed.
+/// A project with a full backup that increments can continue, and an increment. Since then a row and a file have changed. A
+/// fault can make a full backup of the next one, and the rotation after that must find nothing to remove.
 fn followed() -> (Project, String) {
     let (project, _) = shelf();
-    project
-        .write("ops/backup.toml", "project = \"charger\"\n[increments]\nevery = \"1m\"\n[retention]\nkeep_last = 2\n");
+    project.write(
+        "ops/backup.toml",
+        "project = \"charger\"\n[increments]\nevery = \"1m\"\n[retention]\nkeep_days = 36500\n",
+    );
     project.backup_with("--no-rotate");
     leave_in_log(&project, "UPDATE sessions SET kwh = 7 WHERE id = 7");
     let id = project.backup_with("--incremental");
