@@ -191,10 +191,10 @@ mod tests {
     use super::*;
     use crate::catalog::Catalog;
     use crate::operation::backup::backup_incremental;
-    use crate::store::{LocalStore, MemoryStore, Store as _};
+    use crate::store::{LocalStore, MemoryStore};
     use crate::testing::chains::{ALL, FIRST, FULL, Holdings, NEWEST, SECOND, THIRD, all_held, chain, fill, objects};
     use crate::testing::faults::{Fault, WatchedStore, assert_clean, fault_sweep};
-    use crate::testing::fixtures::{Site, id, publish, published, staged};
+    use crate::testing::fixtures::{Site, flip, id, published, staged};
 
     const NOW: &str = "20251210_150000";
 
@@ -293,11 +293,7 @@ mod tests {
         let store = MemoryStore::new();
         let site = chain(&store);
         let name = format!("sessions_db_{SECOND}.db.rdiff.zst");
-        let mut bytes = Vec::new();
-        store.read(&name).unwrap().read_to_end(&mut bytes).unwrap();
-        let half = bytes.len() / 2;
-        bytes[half] ^= 1;
-        publish(&store, &name, &bytes);
+        flip(&store, &name);
         let before = published(&store);
         let error = merge_ids(&site.begin(&store, NOW), &[FIRST, SECOND, THIRD]).unwrap_err();
         assert!(error.kind() == ErrorKind::Damaged && error.to_string().contains(&name), "{error}");

@@ -157,7 +157,7 @@ mod tests {
     use crate::store::{LocalStore, MemoryStore, Store};
     use crate::testing::chains::{self, FIRST, FULL, NEWEST, SECOND, THIRD, all_held, fill, objects};
     use crate::testing::faults::{WatchedStore, assert_clean, fault_sweep};
-    use crate::testing::fixtures::{Site, id, publish, published};
+    use crate::testing::fixtures::{Site, flip, id, published};
 
     const OLD: [&str; 2] = ["20251110_140000", "20251120_140000"];
     const NEW: &str = "20251210_140000";
@@ -313,11 +313,7 @@ mod tests {
         let site = chains::chain(&store);
         let old = site.backup(&store, "20251209_150000");
         let name = format!("sessions_db_{SECOND}.db.rdiff.zst");
-        let mut bytes = Vec::new();
-        store.read(&name).unwrap().read_to_end(&mut bytes).unwrap();
-        let half = bytes.len() / 2;
-        bytes[half] ^= 1;
-        publish(&store, &name, &bytes);
+        flip(&store, &name);
         let before = published(&store);
         let run = site.begin(&store, DAY_AFTER);
         let mut plan = plan(&run, &Policy::default(), None).unwrap();

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind};
 use crate::record::id::BackupId;
+use crate::record::manifest::Status;
 use crate::record::selection::Selection;
 use crate::record::soundness::{Depth, SoundDatabases};
 
@@ -129,6 +130,16 @@ impl Outcome {
     /// The outcome of a run that failed with this error.
     pub(crate) fn of(error: &Error) -> Self {
         if error.kind() == ErrorKind::Interrupted { Self::Interrupted } else { Self::Failed }
+    }
+}
+
+impl From<Status> for Outcome {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Complete => Self::Ok,
+            Status::Partial => Self::Partial,
+            Status::Failed => Self::Failed,
+        }
     }
 }
 

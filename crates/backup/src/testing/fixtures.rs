@@ -143,6 +143,15 @@ pub(crate) fn publish(store: &dyn LocalStore, name: &str, content: &[u8]) {
     store.publish(&[name.into()]).unwrap();
 }
 
+/// Changes a bit in the middle of a published object.
+pub(crate) fn flip(store: &dyn LocalStore, file: &str) {
+    let mut bytes = Vec::new();
+    store.read(file).unwrap().read_to_end(&mut bytes).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    publish(store, file, &bytes);
+}
+
 pub(crate) fn staged(store: &dyn LocalStore) -> Vec<String> {
     store.list_staged().unwrap().into_iter().map(|object| object.name).collect()
 }

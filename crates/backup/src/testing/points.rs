@@ -24,7 +24,7 @@ use crate::record::selection::Selection;
 use crate::record::soundness::Depth;
 use crate::source::sqlite;
 use crate::store::{LocalStore, MemoryStore, Store};
-use crate::testing::fixtures::{Site, id, publish};
+use crate::testing::fixtures::{Site, flip, id, publish};
 
 const FULL: &str = "20251210_140000";
 const FIRST: &str = "20251210_140100";
@@ -46,14 +46,6 @@ fn chain(store: &dyn LocalStore) -> Site {
         site.increment(store, at);
     }
     site
-}
-
-fn flip(store: &MemoryStore, file: &str) {
-    let mut bytes = Vec::new();
-    store.read(file).unwrap().read_to_end(&mut bytes).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    publish(store, file, &bytes);
 }
 
 fn edit(store: &MemoryStore, at: &str, edit: impl FnOnce(&mut Manifest)) {

@@ -6,7 +6,7 @@
 
 use super::assembly::Assembly;
 use super::change::Stop;
-use super::publication::{Attempt, next_id, write};
+use super::publication::{Attempt, line, next_id, write};
 use super::request::{BackupReport, BackupRequest, FullReason, IncrementalReport};
 use super::staging::{Parent, Staging};
 use super::state::{ChainState, KeptSnapshots};
@@ -114,10 +114,7 @@ fn publish(staging: &Staging<'_>, parent: &Parent, assembly: Assembly) -> Result
     }
     let (manifest, mut failures, tracked) = assembly.finish(staging);
     run.publish(&manifest, staging.request.pinned)?;
-    let outcome = if manifest.status == Status::Complete { Outcome::Ok } else { Outcome::Partial };
-    let error = failures.first().map(|(_, error)| error.one_line());
-    let line = Line { id: Some(manifest.id), error, ..Line::new(run.now(), Command::Backup, outcome) };
-    if let Err(error) = record(run, line) {
+    if let Err(error) = record(run, line(run, manifest.id, manifest.status.into(), &failures)) {
         failures.push(("ledger".to_string(), error.unrecorded(&format!("backup {} is published", manifest.id))));
     }
     let kept = ChainState::leave(run, manifest.id, tracked, Some(&parent.state), &mut failures);
@@ -130,8 +127,7 @@ fn unchanged(run: &Run<'_>, parent: &Parent, assembly: Assembly) -> Result<(Incr
     let point = parent.manifest.id;
     let kept = ChainState::leave(run, point, tracked, Some(&parent.state), &mut failures);
     let outcome = if failures.is_empty() { Outcome::Ok } else { Outcome::Partial };
-    let error = failures.first().map(|(_, error)| error.one_line());
-    record(run, Line { id: Some(point), error, ..Line::new(run.now(), Command::Backup, outcome) })?;
+    record(run, line(run, point, outcome, &failures))?;
     Ok((IncrementalReport::Unchanged { point, failures }, kept))
 }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::operation::run::Run;
 use crate::record::id::BackupId;
 use crate::record::ledger::{Command, Line, Outcome};
-use crate::record::manifest::{Manifest, Status, Warning};
+use crate::record::manifest::{Status, Warning};
 use crate::record::soundness::SoundDatabases;
 use crate::source::sqlite::bytes::Descriptors;
 
@@ -96,7 +96,8 @@ fn stage_and_publish(
     }
     run.check_stop()?;
     run.publish(&manifest, request.pinned)?;
-    if let Err(error) = run.record(line(run, &manifest, &failures)) {
+    let line = line(run, id, manifest.status.into(), &failures);
+    if let Err(error) = run.record(Line { checked: SoundDatabases::by_backup(&manifest), ..line }) {
         failures.push(("ledger".to_string(), error.unrecorded(&format!("backup {id} is published"))));
     }
     if request.tracked && manifest.status != Status::Failed {
@@ -105,19 +106,10 @@ fn stage_and_publish(
     Ok(BackupReport { manifest, failures })
 }
 
-/// The line of the ledger about a backup.
-fn line(run: &Run<'_>, manifest: &Manifest, failures: &[(String, Error)]) -> Line {
-    let outcome = match manifest.status {
-        Status::Complete => Outcome::Ok,
-        Status::Partial => Outcome::Partial,
-        Status::Failed => Outcome::Failed,
-    };
-    Line {
-        id: Some(manifest.id),
-        error: failures.first().map(|(_, error)| error.one_line()),
-        checked: SoundDatabases::by_backup(manifest),
-        ..Line::new(run.now(), Command::Backup, outcome)
-    }
+/// The line of the ledger about a run that made a backup, or found it unchanged, and had these failures.
+pub(super) fn line(run: &Run<'_>, id: BackupId, outcome: Outcome, failures: &[(String, Error)]) -> Line {
+    let error = failures.first().map(|(_, error)| error.one_line());
+    Line { id: Some(id), error, ..Line::new(run.now(), Command::Backup, outcome) }
 }
 
 /// An id that no backup has or had. Otherwise a line of the ledger about a removed backup, such as that it undoes a
